@@ -1,0 +1,317 @@
+//! Strategies for every wire type: test data for this crate and, behind the feature `arbitrary`, for others.
+//!
+//! Values are within the bounds of their types, signed by keys of known seeds, and otherwise anything.
+
+use proptest::{collection::vec, option, prelude::*};
+
+use crate::{
+    id::{
+        AdvertId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest, SessionId,
+    },
+    job::{
+        message::{Chunk, ClientMessage, Open, ProviderMessage, RefusalCode},
+        request::{Request, Sampling, TEMPERATURE_Q16_MAX, TEMPERATURE_Q16_MIN},
+    },
+    limits::{
+        ADVERT_TTL_MS_MAX, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX, ORDER_TTL_MS_MAX,
+        OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION, WORK_RATE_MAX,
+    },
+    market::{
+        advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        order::{LatencyLimit, LimitKind, Order},
+    },
+    merkle::{Frontier, leaf_hash},
+    receipt::{Cause, ClockSource, Receipt},
+    session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
+    signed::{PublicKey, SecretKey, Signable, Signed},
+    units::{Credits, GpuNs, Millis, PricePerHour, Timestamp, Work, WorkRate},
+    work::{Rates, WORK_PER_TOKEN_MAX, WorkModel},
+};
+
+/// The key with a seed of this byte.
+#[must_use]
+pub fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed([seed; 32])
+}
+
+/// Any key of 256.
+pub fn keys() -> impl Strategy<Value = SecretKey> {
+    any::<u8>().prop_map(key)
+}
+
+/// What `bodies` yields, signed by the key that each names.
+pub fn signed<T: Signable + std::fmt::Debug>(
+    bodies: impl Fn(PublicKey) -> BoxedStrategy<T>,
+) -> impl Strategy<Value = Signed<T>> {
+    let bodies = std::rc::Rc::new(bodies);
+    keys().prop_flat_map(move |key| bodies(key.public()).prop_map(move |body| key.sign(body)))
+}
+
+fn bytes32() -> impl Strategy<Value = [u8; 32]> {
+    any::<[u8; 32]>()
+}
+
+fn public_keys() -> impl Strategy<Value = PublicKey> {
+    keys().prop_map(|key| key.public())
+}
+
+fn prices() -> impl Strategy<Value = PricePerHour> {
+    prop_oneof![0..=PRICE_MAX, 0..10_000_000u64].prop_map(PricePerHour)
+}
+
+/// Both rates of a device.
+pub fn rates() -> impl Strategy<Value = Rates> {
+    let rate = || prop_oneof![1..=WORK_RATE_MAX, 1_000_000_000..100_000_000_000u64].prop_map(WorkRate);
+    (rate(), rate()).prop_map(|(prefill, decode)| Rates { prefill, decode })
+}
+
+/// A model's work formula.
+pub fn work_models() -> impl Strategy<Value = WorkModel> {
+    let work = || prop_oneof![0..=WORK_PER_TOKEN_MAX, 0..1_000_000_000u64];
+    (work(), work(), work()).prop_map(|(layers, head, attention)| WorkModel { layers, head, attention })
+}
+
+fn places() -> impl Strategy<Value = String> {
+    prop_oneof![Just("eu-de".to_owned()), Just("eu-fi".to_owned()), "[a-z]{2}-[a-z0-9]{2,13}"]
+}
+
+fn devices() -> impl Strategy<Value = Device> {
+    let class = prop_oneof![Just(DeviceClass::Cpu), Just(DeviceClass::Gpu)];
+    let texts = (".{0,16}", "[a-z0-9/]{0,64}");
+    (class, texts, any::<u64>(), any::<u16>(), any::<u16>(), rates()).prop_map(
+        |(class, (name, backend), memory_bytes, threads, numerics, rates)| Device {
+            class,
+            name,
+            backend,
+            memory_bytes,
+            threads,
+            numerics,
+            rates,
+            rate_source: RateSource::SelfMeasured,
+        },
+    )
+}
+
+fn model_offers() -> impl Strategy<Value = ModelOffer> {
+    (bytes32(), work_models(), any::<u32>()).prop_map(|(id, work, context)| ModelOffer {
+        model: ModelId(id),
+        work,
+        context,
+    })
+}
+
+/// An advert of `provider`.
+pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
+    let times = (0..1u64 << 50, 1..=ADVERT_TTL_MS_MAX);
+    let what = (devices(), vec(model_offers(), 0..4), prices());
+    let load = (any::<u16>(), any::<u16>());
+    let where_ = (vec("[a-z0-9/.]{0,40}", 0..4), option::of(places()), option::of(places()));
+    (bytes32(), any::<u64>(), times, what, load, where_)
+        .prop_map(move |(network, sequence, (at, life), (device, models, ask), load, places)| Advert {
+            version: PROTOCOL_VERSION,
+            network: NetworkId(network),
+            provider,
+            addresses: places.0,
+            sequence,
+            issued_at: Timestamp(at),
+            expires_at: Timestamp(at + life),
+            device,
+            models,
+            ask,
+            slots_free: load.0,
+            queued: load.1,
+            region: places.1,
+            jurisdiction: places.2,
+        })
+        .boxed()
+}
+
+/// A limit on a time.
+pub fn latency_limits() -> impl Strategy<Value = LatencyLimit> {
+    let kind = prop_oneof![
+        Just(LimitKind::Hard),
+        any::<u64>().prop_map(|per_ms| LimitKind::Soft { per_ms: Credits(per_ms) })
+    ];
+    (any::<u64>(), kind).prop_map(|(limit, kind)| LatencyLimit { limit: Millis(limit), kind })
+}
+
+/// An order of `client`.
+pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
+    let times = (0..1u64 << 50, 1..=ORDER_TTL_MS_MAX);
+    let tokens = (1..=PROMPT_TOKENS_MAX as u32, 1..=OUTPUT_TOKENS_MAX as u32);
+    let limits = (option::of(latency_limits()), option::of(latency_limits()));
+    let money = (prices(), any::<u64>());
+    let where_ = (vec(places(), 0..3), vec(places(), 0..3));
+    let ids = (bytes32(), bytes32(), any::<u64>(), option::of(bytes32()));
+    (ids, times, tokens, limits, money, where_)
+        .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, money, places)| Order {
+            version: PROTOCOL_VERSION,
+            network: NetworkId(network),
+            client,
+            nonce,
+            issued_at: Timestamp(at),
+            expires_at: Timestamp(at + life),
+            model: ModelId(model),
+            prompt_tokens: tokens.0,
+            output_tokens: tokens.1,
+            price_max: money.0,
+            total_max: Credits(money.1),
+            ttft: limits.0,
+            total_time: limits.1,
+            regions: places.0,
+            jurisdictions: places.1,
+            tag,
+        })
+        .boxed()
+}
+
+/// Terms between any two keys.
+pub fn terms() -> impl Strategy<Value = Terms> {
+    let parties = (public_keys(), public_keys());
+    let ids = (bytes32(), bytes32(), bytes32(), bytes32());
+    let money = (work_models(), rates(), prices());
+    let times = (0..1u64 << 50, GRACE_MS_MIN..=GRACE_MS_MAX);
+    let rest = (any::<u16>(), 1..=CHUNK_TOKENS_MAX as u16, any::<u64>());
+    (parties, ids, money, times, rest).prop_map(|(parties, ids, (work, rates, price), times, rest)| Terms {
+        network: NetworkId(ids.0),
+        client: parties.0,
+        provider: parties.1,
+        order: OrderId(ids.1),
+        advert: AdvertId(ids.2),
+        model: ModelId(ids.3),
+        work,
+        rates,
+        numerics: rest.0,
+        price,
+        chunk_tokens: rest.1,
+        use_until: Timestamp(times.0),
+        collect_until: Timestamp(times.0 + times.1),
+        nonce: rest.2,
+    })
+}
+
+fn lanes() -> impl Strategy<Value = u16> {
+    0..LANES_MAX as u16
+}
+
+/// A voucher of `client`.
+pub fn vouchers(client: PublicKey) -> BoxedStrategy<Voucher> {
+    (bytes32(), lanes(), any::<(u32, u64, u32)>(), bytes32())
+        .prop_map(move |(session, lane, (sequence, amount, receipts), receipts_root)| Voucher {
+            session: SessionId(session),
+            client,
+            lane,
+            sequence,
+            amount: Credits(amount),
+            receipts,
+            receipts_root,
+        })
+        .boxed()
+}
+
+/// A receipt of `provider`.
+pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
+    let cause = prop_oneof![
+        Just(Cause::Delivered),
+        Just(Cause::ClientFault),
+        Just(Cause::ProviderFault),
+        Just(Cause::Network)
+    ];
+    let device = prop_oneof![Just(DeviceClass::Cpu), Just(DeviceClass::Gpu)];
+    let hashes = (bytes32(), bytes32(), bytes32(), bytes32(), bytes32(), bytes32(), bytes32());
+    let numbers = (any::<[u64; 4]>(), any::<(u32, u32, u32)>(), any::<(u64, u64)>());
+    (hashes, numbers, lanes(), cause, device)
+        .prop_map(move |(hashes, (work, counts, times), lane, cause, device)| Receipt {
+            numerics: hashes.0,
+            session: SessionId(hashes.1),
+            provider,
+            lane,
+            index: counts.0,
+            model: ModelId(hashes.2),
+            request: RequestDigest(hashes.3),
+            output: OutputDigest(hashes.4),
+            scores: ScoreDigest(hashes.5),
+            prompt_tokens: counts.1,
+            output_tokens: counts.2,
+            prefill_work: Work(work[0]),
+            decode_work: Work(work[1]),
+            reference: GpuNs(work[2]),
+            measured: GpuNs(work[3]),
+            measured_by: ClockSource::HostClock,
+            started_at: Timestamp(times.0),
+            ended_at: Timestamp(times.1),
+            device,
+            cause,
+            previous: ReceiptId(hashes.6),
+        })
+        .boxed()
+}
+
+/// A request.
+pub fn requests() -> impl Strategy<Value = Request> {
+    let temperature = prop_oneof![Just(0), TEMPERATURE_Q16_MIN..=TEMPERATURE_Q16_MAX];
+    let place = (bytes32(), lanes(), any::<u32>());
+    let tokens = (vec(any::<u32>(), 1..40), 1..=OUTPUT_TOKENS_MAX as u32, vec(any::<u32>(), 0..4));
+    (place, tokens, temperature, any::<u64>(), bytes32()).prop_map(
+        |((session, lane, index), (prompt, max_tokens, stop), temperature_q16, seed, salt)| Request {
+            session: SessionId(session),
+            lane,
+            index,
+            prompt,
+            sampling: Sampling { temperature_q16, seed },
+            max_tokens,
+            stop,
+            salt,
+        },
+    )
+}
+
+/// What a client may say.
+pub fn client_messages() -> impl Strategy<Value = ClientMessage> {
+    let open = (terms(), requests(), signed(vouchers))
+        .prop_map(|(terms, request, voucher)| Box::new(Open { terms, request, voucher }));
+    prop_oneof![
+        open.prop_map(ClientMessage::Open),
+        signed(vouchers).prop_map(ClientMessage::Voucher),
+        signed(vouchers).prop_map(ClientMessage::Final),
+        Just(ClientMessage::Cancel),
+    ]
+}
+
+/// What a provider may say.
+pub fn provider_messages() -> impl Strategy<Value = ProviderMessage> {
+    let code = prop_oneof![Just(RefusalCode::Stopping), Just(RefusalCode::HoldExhausted)];
+    let chunk = (any::<u32>(), vec(any::<u32>(), 1..=CHUNK_TOKENS_MAX), bytes32());
+    prop_oneof![
+        any::<u32>().prop_map(|prompt_tokens| ProviderMessage::Accepted { prompt_tokens }),
+        (code, "[ -~]{0,256}").prop_map(|(code, detail)| ProviderMessage::Refused { code, detail }),
+        chunk.prop_map(|(start, tokens, digest)| {
+            ProviderMessage::Chunk(Chunk { start, tokens, digest: OutputDigest(digest) })
+        }),
+        signed(receipts).prop_map(|receipt| ProviderMessage::Done { receipt: Box::new(receipt) }),
+        (signed(receipts), "[ -~]{0,256}")
+            .prop_map(|(receipt, detail)| ProviderMessage::Fault { receipt: Box::new(receipt), detail }),
+    ]
+}
+
+/// A lane as it is persisted.
+pub fn lane_ledgers() -> impl Strategy<Value = LaneLedger> {
+    let papers = (option::of(signed(vouchers)), option::of(signed(receipts)), 0..40u8);
+    (bytes32(), lanes(), any::<(u64, u64, bool)>(), papers).prop_map(
+        |(session, lane, (reference, committed, unsettled), (newest, pending, count))| {
+            let mut receipts = Frontier::new();
+            receipts.extend((0..count).map(|i| leaf_hash(&[i; 32])));
+            LaneLedger {
+                session: SessionId(session),
+                lane,
+                reference: GpuNs(reference),
+                receipts,
+                last_receipt: ReceiptId([count; 32]),
+                newest,
+                committed: Credits(committed),
+                unsettled,
+                pending,
+            }
+        },
+    )
+}

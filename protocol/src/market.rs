@@ -1,0 +1,8 @@
+//! The market: what is offered, what is wanted, and which offer meets an order.
+
+pub mod advert;
+pub mod book;
+pub mod estimate;
+pub mod mask;
+pub mod matching;
+pub mod order;

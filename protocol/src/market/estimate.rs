@@ -1,0 +1,137 @@
+//! What an offer is expected to cost and how long it is expected to take, for one order.
+//!
+//! All of it is integer arithmetic on what both sides signed and on what the buyer measured itself. The cost is that of
+//! the order's longest prompt and output by the work formula and the advert's rates, so it is a ceiling.
+//!
+//! - first token: one round trip, the queue, and the prefill with the first token; or what the buyer measured before,
+//!   once it has seen enough ([`HISTORY_SAMPLES_MIN`]);
+//! - last token: the first, the rest of the decoding, and one round trip for each voucher after voucher 0, because a
+//!   chunk starts when its voucher arrives;
+//! - queue: each waiting job is taken to be as long as this one.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    advert::{Advert, ModelOffer},
+    order::Order,
+};
+use crate::{
+    layout::Layout,
+    limits::CHUNK_TOKENS_MAX,
+    units::{Credits, GpuNs},
+};
+
+/// Samples from which on a buyer's own measurements of first tokens replace the estimate.
+pub const HISTORY_SAMPLES_MIN: u32 = 5;
+
+/// Round-trip time to a provider, measured by the buyer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Latency {
+    /// Exponentially weighted mean, in microseconds.
+    pub ewma_us: u64,
+    /// 95th percentile, in microseconds.
+    pub p95_us: u64,
+    /// Pings behind these numbers.
+    pub samples: u32,
+}
+
+/// Times to the first token that the buyer measured at this provider for prompts of this size, round trip included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TtftHistory {
+    /// Exponentially weighted mean, in microseconds.
+    pub ewma_us: u64,
+    /// 95th percentile, in microseconds.
+    pub p95_us: u64,
+    /// Jobs behind these numbers.
+    pub samples: u32,
+}
+
+/// What the buyer measured of one provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Measured {
+    /// Round trips; absent until the provider was pinged.
+    pub latency: Option<Latency>,
+    /// First tokens; absent until a job ran there.
+    pub history: Option<TtftHistory>,
+}
+
+impl Measured {
+    /// Appends all numbers, for the hash of what was considered.
+    pub fn lay_out(&self, out: &mut Layout) {
+        let latency = self.latency.map(|l| (l.ewma_us, l.p95_us, l.samples));
+        let history = self.history.map(|h| (h.ewma_us, h.p95_us, h.samples));
+        for numbers in [latency, history] {
+            match numbers {
+                None => out.u8(0),
+                Some((ewma, p95, samples)) => out.u8(1).u64(ewma).u64(p95).u32(samples),
+            };
+        }
+    }
+}
+
+/// Expected times from the buyer's side, in milliseconds, rounded up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// To the first token, by mean round trip.
+    pub ttft_ms: u64,
+    /// To the last token, by mean round trip.
+    pub total_ms: u64,
+    /// To the first token, 95th percentile of the round trip.
+    pub ttft_p95_ms: u64,
+    /// To the last token, 95th percentile of the round trip.
+    pub total_p95_ms: u64,
+}
+
+/// What an order's longest job costs at this offer. `None` if the numbers overflow.
+#[must_use]
+pub fn cost(order: &Order, advert: &Advert, model: &ModelOffer) -> Option<Credits> {
+    let time = advert.device.rates.time(&model.work, order.prompt_tokens, order.output_tokens)?;
+    advert.ask.amount(time)
+}
+
+/// How long an order's longest job takes at this offer. `None` without a round trip, or if the job's reference time
+/// overflows. Times beyond 64 bits of milliseconds become the largest, which is over every limit.
+#[must_use]
+pub fn times(order: &Order, advert: &Advert, model: &ModelOffer, measured: &Measured) -> Option<Times> {
+    let latency = measured.latency?;
+    let compute = Compute::of(order, advert, model)?;
+    let history = measured.history.filter(|history| history.samples >= HISTORY_SAMPLES_MIN);
+    let (ttft_ms, total_ms) = compute.with_round_trip(order, latency.ewma_us, history.map(|h| h.ewma_us));
+    let (ttft_p95_ms, total_p95_ms) =
+        compute.with_round_trip(order, latency.p95_us, history.map(|h| h.p95_us));
+    Some(Times { ttft_ms, total_ms, ttft_p95_ms, total_p95_ms })
+}
+
+/// Time on the device, in nanoseconds.
+struct Compute {
+    queue: u128,
+    first_token: u128,
+    rest: u128,
+}
+
+impl Compute {
+    fn of(order: &Order, advert: &Advert, model: &ModelOffer) -> Option<Self> {
+        let time =
+            |output| -> Option<GpuNs> { advert.device.rates.time(&model.work, order.prompt_tokens, output) };
+        let (first, all) = (u128::from(time(1)?.0), u128::from(time(order.output_tokens)?.0));
+        let queue = all * u128::from(advert.queued);
+        Some(Self { queue, first_token: first, rest: all.saturating_sub(first) })
+    }
+
+    /// First and last token in milliseconds, with this round trip and, if known, this measured first token. The sums
+    /// are of 64-bit numbers times at most 2^17, so 128 bits hold them.
+    fn with_round_trip(&self, order: &Order, rtt_us: u64, measured_us: Option<u64>) -> (u64, u64) {
+        let rtt = u128::from(rtt_us) * 1_000;
+        let ttft = match measured_us {
+            Some(us) => u128::from(us) * 1_000,
+            None => rtt + self.queue + self.first_token,
+        };
+        let chunks = u128::from(order.output_tokens).div_ceil(CHUNK_TOKENS_MAX as u128);
+        let total = ttft + self.rest + rtt * chunks.saturating_sub(1);
+        (ceil_ms(ttft), ceil_ms(total))
+    }
+}
+
+fn ceil_ms(ns: u128) -> u64 {
+    u64::try_from(ns.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,322 @@
+//! Hard masks: what makes an offer unfit for an order, whatever it costs.
+//!
+//! They are tried in the order of [`Reason`]'s variants and the first that fails is the one that is told, so everybody
+//! names the same reason. An attribute that an advert does not state matches no order that asks for it.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    advert::{Advert, ModelOffer},
+    estimate::{self, Measured, Times},
+    order::{LatencyLimit, LimitKind, Order},
+};
+use crate::units::{Credits, Millis, PricePerHour, Timestamp};
+
+/// Which mask failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// The order itself is over.
+    OrderExpired,
+    /// Order and advert are for different networks.
+    WrongNetwork,
+    /// The provider is the client.
+    OwnOffer,
+    /// The advert is over.
+    Expired,
+    /// The provider computes with another version of the arithmetic.
+    NumericsVersion,
+    /// The provider does not serve the model.
+    ModelNotServed,
+    /// Prompt and output together do not fit.
+    ContextTooShort,
+    /// Not in a region that the order allows, or in none that it states.
+    RegionNotAllowed,
+    /// Not in a jurisdiction that the order allows, or in none that it states.
+    JurisdictionNotAllowed,
+    /// No job would start at once.
+    NoFreeSlot,
+    /// The ask is over the order's price.
+    PriceOverLimit,
+    /// Reference time or cost of the job is beyond 64 bits.
+    AmountOverflow,
+    /// The longest job costs more than the order allows.
+    TotalOverLimit,
+    /// The order limits a time, and the provider was not measured.
+    LatencyUnknown,
+    /// The first token is expected too late.
+    TtftOverLimit,
+    /// The last token is expected too late.
+    TotalTimeOverLimit,
+    /// Cost and penalties together are beyond 64 bits.
+    ScoreOverflow,
+}
+
+impl Reason {
+    /// All of them, in the order in which they are tried.
+    pub const ALL: [Self; 17] = [
+        Self::OrderExpired,
+        Self::WrongNetwork,
+        Self::OwnOffer,
+        Self::Expired,
+        Self::NumericsVersion,
+        Self::ModelNotServed,
+        Self::ContextTooShort,
+        Self::RegionNotAllowed,
+        Self::JurisdictionNotAllowed,
+        Self::NoFreeSlot,
+        Self::PriceOverLimit,
+        Self::AmountOverflow,
+        Self::TotalOverLimit,
+        Self::LatencyUnknown,
+        Self::TtftOverLimit,
+        Self::TotalTimeOverLimit,
+        Self::ScoreOverflow,
+    ];
+
+    /// Its stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OrderExpired => "order-expired",
+            Self::WrongNetwork => "wrong-network",
+            Self::OwnOffer => "own-offer",
+            Self::Expired => "expired",
+            Self::NumericsVersion => "numerics-version",
+            Self::ModelNotServed => "model-not-served",
+            Self::ContextTooShort => "context-too-short",
+            Self::RegionNotAllowed => "region-not-allowed",
+            Self::JurisdictionNotAllowed => "jurisdiction-not-allowed",
+            Self::NoFreeSlot => "no-free-slot",
+            Self::PriceOverLimit => "price-over-limit",
+            Self::AmountOverflow => "amount-overflow",
+            Self::TotalOverLimit => "total-over-limit",
+            Self::LatencyUnknown => "latency-unknown",
+            Self::TtftOverLimit => "ttft-over-limit",
+            Self::TotalTimeOverLimit => "total-time-over-limit",
+            Self::ScoreOverflow => "score-overflow",
+        }
+    }
+}
+
+/// A mask that failed and the numbers that failed it. Made without allocating; its text is the `detail` of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure<'a> {
+    /// [`Reason::OrderExpired`].
+    OrderExpired(Millis),
+    /// [`Reason::WrongNetwork`].
+    WrongNetwork,
+    /// [`Reason::OwnOffer`].
+    OwnOffer,
+    /// [`Reason::Expired`].
+    Expired(Millis),
+    /// [`Reason::NumericsVersion`]: theirs, ours.
+    NumericsVersion(u16, u16),
+    /// [`Reason::ModelNotServed`]: how many models it does serve.
+    ModelNotServed(usize),
+    /// [`Reason::ContextTooShort`]: its context, what is needed.
+    ContextTooShort(u32, u64),
+    /// [`Reason::RegionNotAllowed`]: where it is, what is allowed.
+    RegionNotAllowed(Option<&'a str>, &'a [String]),
+    /// [`Reason::JurisdictionNotAllowed`]: where it is, what is allowed.
+    JurisdictionNotAllowed(Option<&'a str>, &'a [String]),
+    /// [`Reason::NoFreeSlot`]: how many jobs wait.
+    NoFreeSlot(u16),
+    /// [`Reason::PriceOverLimit`]: the ask, the limit.
+    PriceOverLimit(PricePerHour, PricePerHour),
+    /// [`Reason::AmountOverflow`].
+    AmountOverflow,
+    /// [`Reason::TotalOverLimit`]: the cost, the limit.
+    TotalOverLimit(Credits, Credits),
+    /// [`Reason::LatencyUnknown`].
+    LatencyUnknown,
+    /// [`Reason::TtftOverLimit`]: expected milliseconds, the limit.
+    TtftOverLimit(u64, Millis),
+    /// [`Reason::TotalTimeOverLimit`]: expected milliseconds, the limit.
+    TotalTimeOverLimit(u64, Millis),
+    /// [`Reason::ScoreOverflow`]: the cost.
+    ScoreOverflow(Credits),
+}
+
+impl Failure<'_> {
+    /// Which mask.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::OrderExpired(..) => Reason::OrderExpired,
+            Self::WrongNetwork => Reason::WrongNetwork,
+            Self::OwnOffer => Reason::OwnOffer,
+            Self::Expired(..) => Reason::Expired,
+            Self::NumericsVersion(..) => Reason::NumericsVersion,
+            Self::ModelNotServed(..) => Reason::ModelNotServed,
+            Self::ContextTooShort(..) => Reason::ContextTooShort,
+            Self::RegionNotAllowed(..) => Reason::RegionNotAllowed,
+            Self::JurisdictionNotAllowed(..) => Reason::JurisdictionNotAllowed,
+            Self::NoFreeSlot(..) => Reason::NoFreeSlot,
+            Self::PriceOverLimit(..) => Reason::PriceOverLimit,
+            Self::AmountOverflow => Reason::AmountOverflow,
+            Self::TotalOverLimit(..) => Reason::TotalOverLimit,
+            Self::LatencyUnknown => Reason::LatencyUnknown,
+            Self::TtftOverLimit(..) => Reason::TtftOverLimit,
+            Self::TotalTimeOverLimit(..) => Reason::TotalTimeOverLimit,
+            Self::ScoreOverflow(..) => Reason::ScoreOverflow,
+        }
+    }
+}
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OrderExpired(ago) => write!(f, "the order expired {} ms ago", ago.0),
+            Self::WrongNetwork => f.write_str("order and advert are for different networks"),
+            Self::OwnOffer => f.write_str("the provider is the client itself"),
+            Self::Expired(ago) => write!(f, "the advert expired {} ms ago", ago.0),
+            Self::NumericsVersion(theirs, ours) => {
+                write!(f, "computes with numerics v{theirs}, need v{ours}")
+            }
+            Self::ModelNotServed(served) => write!(f, "serves {served} models, not this one"),
+            Self::ContextTooShort(has, needs) => write!(f, "context of {has} tokens, need {needs}"),
+            Self::RegionNotAllowed(place, allowed) => write_place(f, "region", *place, allowed),
+            Self::JurisdictionNotAllowed(place, allowed) => write_place(f, "jurisdiction", *place, allowed),
+            Self::NoFreeSlot(queued) => write!(f, "no free slot, {queued} jobs wait"),
+            Self::PriceOverLimit(ask, limit) => {
+                write!(f, "asks {} credits/GPU-h, limit {}", Credits(ask.0), Credits(limit.0))
+            }
+            Self::AmountOverflow => {
+                f.write_str("reference time or cost of the longest job is beyond 64 bits")
+            }
+            Self::TotalOverLimit(cost, limit) => write!(f, "may cost {cost} credits, limit {limit}"),
+            Self::LatencyUnknown => f.write_str("the order limits a time and this provider was not measured"),
+            Self::TtftOverLimit(ms, limit) => write!(f, "first token after {ms} ms, limit {}", limit.0),
+            Self::TotalTimeOverLimit(ms, limit) => write!(f, "last token after {ms} ms, limit {}", limit.0),
+            Self::ScoreOverflow(cost) => write!(f, "cost of {cost} credits and penalties are beyond 64 bits"),
+        }
+    }
+}
+
+fn write_place(
+    f: &mut fmt::Formatter<'_>,
+    kind: &str,
+    place: Option<&str>,
+    allowed: &[String],
+) -> fmt::Result {
+    match place {
+        Some(place) => write!(f, "{kind} {place:?}, allowed {}", allowed.join(", ")),
+        None => write!(f, "states no {kind}, allowed {}", allowed.join(", ")),
+    }
+}
+
+/// What an offer that passes every mask costs and takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// Cost of the longest job.
+    pub cost: Credits,
+    /// Expected times; `None` if the provider was not measured, which only an order without time limits accepts.
+    pub times: Option<Times>,
+}
+
+/// Puts an offer through all masks.
+///
+/// # Errors
+/// With the first mask that fails.
+pub fn check<'a>(
+    order: &'a Order,
+    numerics: u16,
+    now: Timestamp,
+    advert: &'a Advert,
+    measured: &Measured,
+) -> Result<Fit, Failure<'a>> {
+    check_parties(order, now, advert)?;
+    let model = check_model(order, numerics, advert)?;
+    check_places(order, advert)?;
+    if advert.slots_free == 0 {
+        return Err(Failure::NoFreeSlot(advert.queued));
+    }
+    let cost = check_cost(order, advert, model)?;
+    let times = check_times(order, advert, model, measured)?;
+    Ok(Fit { cost, times })
+}
+
+fn check_parties(order: &Order, now: Timestamp, advert: &Advert) -> Result<(), Failure<'static>> {
+    if now >= order.expires_at {
+        return Err(Failure::OrderExpired(now.since(order.expires_at)));
+    }
+    if order.network != advert.network {
+        return Err(Failure::WrongNetwork);
+    }
+    if order.client == advert.provider {
+        return Err(Failure::OwnOffer);
+    }
+    if !advert.is_live(now) {
+        return Err(Failure::Expired(now.since(advert.expires_at)));
+    }
+    Ok(())
+}
+
+fn check_model<'a>(
+    order: &Order,
+    numerics: u16,
+    advert: &'a Advert,
+) -> Result<&'a ModelOffer, Failure<'static>> {
+    if advert.device.numerics != numerics {
+        return Err(Failure::NumericsVersion(advert.device.numerics, numerics));
+    }
+    let model = advert.offer_of(&order.model).ok_or(Failure::ModelNotServed(advert.models.len()))?;
+    let needed = u64::from(order.prompt_tokens) + u64::from(order.output_tokens);
+    if u64::from(model.context) < needed {
+        return Err(Failure::ContextTooShort(model.context, needed));
+    }
+    Ok(model)
+}
+
+fn check_places<'a>(order: &'a Order, advert: &'a Advert) -> Result<(), Failure<'a>> {
+    let (region, jurisdiction) = (advert.region.as_deref(), advert.jurisdiction.as_deref());
+    if !allows(&order.regions, region) {
+        return Err(Failure::RegionNotAllowed(region, &order.regions));
+    }
+    if !allows(&order.jurisdictions, jurisdiction) {
+        return Err(Failure::JurisdictionNotAllowed(jurisdiction, &order.jurisdictions));
+    }
+    Ok(())
+}
+
+fn allows(allowed: &[String], place: Option<&str>) -> bool {
+    allowed.is_empty() || place.is_some_and(|place| allowed.iter().any(|one| one == place))
+}
+
+fn check_cost(order: &Order, advert: &Advert, model: &ModelOffer) -> Result<Credits, Failure<'static>> {
+    if advert.ask > order.price_max {
+        return Err(Failure::PriceOverLimit(advert.ask, order.price_max));
+    }
+    let cost = estimate::cost(order, advert, model).ok_or(Failure::AmountOverflow)?;
+    if cost > order.total_max {
+        return Err(Failure::TotalOverLimit(cost, order.total_max));
+    }
+    Ok(cost)
+}
+
+fn check_times(
+    order: &Order,
+    advert: &Advert,
+    model: &ModelOffer,
+    measured: &Measured,
+) -> Result<Option<Times>, Failure<'static>> {
+    if measured.latency.is_none() {
+        let limited = order.ttft.is_some() || order.total_time.is_some();
+        return if limited { Err(Failure::LatencyUnknown) } else { Ok(None) };
+    }
+    let times = estimate::times(order, advert, model, measured).ok_or(Failure::AmountOverflow)?;
+    if let Some(limit) = broken(order.ttft, times.ttft_p95_ms) {
+        return Err(Failure::TtftOverLimit(times.ttft_p95_ms, limit));
+    }
+    if let Some(limit) = broken(order.total_time, times.total_p95_ms) {
+        return Err(Failure::TotalTimeOverLimit(times.total_p95_ms, limit));
+    }
+    Ok(Some(times))
+}
+
+fn broken(limit: Option<LatencyLimit>, expected_ms: u64) -> Option<Millis> {
+    let limit = limit.filter(|limit| limit.kind == LimitKind::Hard)?;
+    (expected_ms > limit.limit.0).then_some(limit.limit)
+}

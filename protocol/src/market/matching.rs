@@ -1,0 +1,206 @@
+//! Continuous matching: one order meets the offers that are there, and the buyer's node picks.
+//!
+//! First the masks of [`super::mask`], then one score, in micro-credits, lower wins:
+//!
+//! ```text
+//! score = cost of the longest job
+//!       + soft first-token limit: (expected - limit in ms, if positive) x its micro-credits per ms
+//!       + soft total-time limit:  likewise
+//! ```
+//!
+//! Between equal scores the earlier advert wins, then the lower provider key. Everything is integer arithmetic, so
+//! everyone who sees the same inputs gets the same match, whatever the order in which the offers came.
+
+use core::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    advert::Advert,
+    estimate::{Measured, Times},
+    mask::{self, Failure, Fit, Reason},
+    order::{LatencyLimit, LimitKind, Order},
+};
+use crate::{
+    id::OrderId,
+    layout::Layout,
+    signed::{PublicKey, Verified},
+    units::{Credits, Timestamp},
+};
+
+/// An offer as the buyer sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// What the provider signed.
+    pub advert: &'a Verified<Advert>,
+    /// What the buyer measured of it.
+    pub measured: Measured,
+}
+
+/// What is held against every offer.
+#[derive(Clone, Copy, Debug)]
+pub struct Matcher<'a> {
+    /// The order.
+    pub order: &'a Verified<Order>,
+    /// The version of the arithmetic that the buyer can check.
+    pub numerics: u16,
+    /// The buyer's time.
+    pub now: Timestamp,
+}
+
+/// The score of an offer, with its terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Score {
+    /// What is compared: cost and penalties.
+    pub total: Credits,
+    /// Cost of the order's longest job.
+    pub cost: Credits,
+    /// Soft penalties. Nobody pays them.
+    pub penalty: Credits,
+    /// Expected times, where the provider was measured.
+    pub times: Option<Times>,
+}
+
+/// An offer that meets the order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Whose offer.
+    pub provider: PublicKey,
+    /// What was compared.
+    pub score: Credits,
+    /// Cost of the order's longest job.
+    pub cost: Credits,
+    /// Soft penalties.
+    pub penalty: Credits,
+    /// Expected milliseconds to the first token; `None` if the provider was not measured.
+    pub expected_ttft_ms: Option<u64>,
+    /// Expected milliseconds to the last token; `None` if the provider was not measured.
+    pub expected_total_ms: Option<u64>,
+}
+
+/// An offer that does not meet the order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Whose offer.
+    pub provider: PublicKey,
+    /// The first mask that it fails.
+    pub reason: Reason,
+    /// The numbers, in a sentence.
+    pub detail: String,
+}
+
+/// How an order was matched, complete enough to be repeated by anyone who has the offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchRecord {
+    /// The order.
+    pub order: OrderId,
+    /// When, by the buyer's clock.
+    pub at: Timestamp,
+    /// The best candidate's provider.
+    pub chosen: Option<PublicKey>,
+    /// Offers that meet the order, best first.
+    pub candidates: Vec<Candidate>,
+    /// Offers that do not, by provider.
+    pub refused: Vec<Refusal>,
+    /// Hash of what went in: order, time, numerics, every advert's id and what was measured.
+    pub considered: [u8; 32],
+}
+
+impl<'a> Matcher<'a> {
+    /// The score of one offer. Does not allocate.
+    ///
+    /// # Errors
+    /// With the first mask that fails.
+    pub fn judge(&self, offer: &Offer<'a>) -> Result<Score, Failure<'a>> {
+        let fit = mask::check(self.order, self.numerics, self.now, offer.advert, &offer.measured)?;
+        score(self.order, &fit).ok_or(Failure::ScoreOverflow(fit.cost))
+    }
+
+    /// The best of `offers` and its score: the choice of [`Matcher::record`] without the record. Does not allocate.
+    pub fn best(&self, offers: impl IntoIterator<Item = Offer<'a>>) -> Option<(Offer<'a>, Score)> {
+        let judged = offers.into_iter().filter_map(|offer| Some((offer, self.judge(&offer).ok()?)));
+        judged.min_by(|a, b| price_time(a, b))
+    }
+
+    /// Matches the order against `offers` and says why for each.
+    #[must_use]
+    pub fn record(&self, offers: &[Offer<'a>]) -> MatchRecord {
+        let mut offers = offers.to_vec();
+        offers.sort_by_key(identity);
+        let mut fit = Vec::new();
+        let mut refused = Vec::new();
+        for &offer in &offers {
+            match self.judge(&offer) {
+                Ok(score) => fit.push((offer, score)),
+                Err(failure) => refused.push(refusal(&offer, &failure)),
+            }
+        }
+        fit.sort_by(price_time);
+        let candidates: Vec<_> = fit.iter().map(|(offer, score)| candidate(offer, score)).collect();
+        MatchRecord {
+            order: self.order.signed().id(),
+            at: self.now,
+            chosen: candidates.first().map(|best| best.provider),
+            candidates,
+            refused,
+            considered: self.considered(&offers),
+        }
+    }
+
+    fn considered(&self, offers: &[Offer<'a>]) -> [u8; 32] {
+        let mut out = Layout::new("gridhour/match/v1");
+        out.fixed(&self.order.signed().id().0).u16(self.numerics).u64(self.now.0).count(offers.len());
+        for offer in offers {
+            out.fixed(&offer.advert.signed().id().0);
+            offer.measured.lay_out(&mut out);
+        }
+        out.hash()
+    }
+}
+
+/// Tells any two different offers apart, so that nothing depends on the order in which they came.
+fn identity(offer: &Offer<'_>) -> (PublicKey, [u8; 64], Measured) {
+    (offer.advert.provider, offer.advert.signed().signature.to_bytes(), offer.measured)
+}
+
+/// Price-time priority; the identity also settles what one provider signed twice.
+fn price_time((a, left): &(Offer<'_>, Score), (b, right): &(Offer<'_>, Score)) -> Ordering {
+    let earlier = || a.advert.issued_at.cmp(&b.advert.issued_at);
+    left.total.cmp(&right.total).then_with(earlier).then_with(|| identity(a).cmp(&identity(b)))
+}
+
+fn score(order: &Order, fit: &Fit) -> Option<Score> {
+    let penalty = match fit.times {
+        None => Credits::ZERO,
+        Some(times) => {
+            let first = penalty(order.ttft, times.ttft_ms)?;
+            first.checked_add(penalty(order.total_time, times.total_ms)?)?
+        }
+    };
+    Some(Score { total: fit.cost.checked_add(penalty)?, cost: fit.cost, penalty, times: fit.times })
+}
+
+fn penalty(limit: Option<LatencyLimit>, expected_ms: u64) -> Option<Credits> {
+    let Some(LatencyLimit { limit, kind: LimitKind::Soft { per_ms } }) = limit else {
+        return Some(Credits::ZERO);
+    };
+    expected_ms.saturating_sub(limit.0).checked_mul(per_ms.0).map(Credits)
+}
+
+fn candidate(offer: &Offer<'_>, score: &Score) -> Candidate {
+    Candidate {
+        provider: offer.advert.provider,
+        score: score.total,
+        cost: score.cost,
+        penalty: score.penalty,
+        expected_ttft_ms: score.times.map(|times| times.ttft_ms),
+        expected_total_ms: score.times.map(|times| times.total_ms),
+    }
+}
+
+fn refusal(offer: &Offer<'_>, failure: &Failure<'_>) -> Refusal {
+    Refusal { provider: offer.advert.provider, reason: failure.reason(), detail: failure.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

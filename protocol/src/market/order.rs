@@ -1,0 +1,155 @@
+//! What a client wants: one signed object that holds everything it insists on. An order carries no prompt.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{ModelId, NetworkId, OrderId},
+    layout::Layout,
+    limits::{
+        GOSSIP_BYTES_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX,
+        PROTOCOL_VERSION, REGION_BYTES_MAX, REGIONS_MAX,
+    },
+    signed::{PublicKey, Signable, Signed},
+    units::{Credits, Millis, PricePerHour, Timestamp},
+    wire::{Wire, at_most},
+};
+
+/// An order for inference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// Version of the protocol that the client speaks.
+    pub version: u16,
+    /// The network it is for.
+    pub network: NetworkId,
+    /// Who buys; also the account that pays.
+    pub client: PublicKey,
+    /// Makes two orders with the same content different.
+    pub nonce: u64,
+    /// When it was signed, by the client's clock.
+    pub issued_at: Timestamp,
+    /// After this no session may open under it.
+    pub expires_at: Timestamp,
+    /// The model to run.
+    pub model: ModelId,
+    /// Tokens of the longest prompt.
+    pub prompt_tokens: u32,
+    /// Tokens of the longest output.
+    pub output_tokens: u32,
+    /// The most the client pays for a reference GPU-hour.
+    pub price_max: PricePerHour,
+    /// The most the client pays in all.
+    pub total_max: Credits,
+    /// Time to the first token, from the client's side.
+    pub ttft: Option<LatencyLimit>,
+    /// Time to the last token, from the client's side.
+    pub total_time: Option<LatencyLimit>,
+    /// Regions that are allowed; empty means any.
+    pub regions: Vec<String>,
+    /// Jurisdictions that are allowed; empty means any.
+    pub jurisdictions: Vec<String>,
+    /// Hash of the client's budget tag. The tag itself never travels.
+    pub tag: Option<[u8; 32]>,
+}
+
+/// A limit on a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LatencyLimit {
+    /// The time.
+    pub limit: Millis,
+    /// What happens beyond it.
+    pub kind: LimitKind,
+}
+
+/// What happens beyond a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LimitKind {
+    /// An offer expected to be slower is refused.
+    Hard,
+    /// Every millisecond beyond it counts as this much money when offers are compared. Nobody pays it.
+    Soft {
+        /// Micro-credits per millisecond.
+        per_ms: Credits,
+    },
+}
+
+impl Signed<Order> {
+    /// The identity of this signed order.
+    #[must_use]
+    pub fn id(&self) -> OrderId {
+        OrderId(self.digest())
+    }
+}
+
+impl Signable for Order {
+    fn layout(&self) -> Layout {
+        let mut out = Layout::new("gridhour/order/v1");
+        out.u16(self.version).fixed(&self.network.0).fixed(&self.client.0).u64(self.nonce);
+        out.u64(self.issued_at.0).u64(self.expires_at.0);
+        out.fixed(&self.model.0).u32(self.prompt_tokens).u32(self.output_tokens);
+        out.u64(self.price_max.0).u64(self.total_max.0);
+        for limit in [&self.ttft, &self.total_time] {
+            lay_out_limit(&mut out, limit.as_ref());
+        }
+        for places in [&self.regions, &self.jurisdictions] {
+            out.count(places.len());
+            for place in places {
+                out.bytes(place.as_bytes());
+            }
+        }
+        match &self.tag {
+            None => out.u8(0),
+            Some(tag) => out.u8(1).fixed(tag),
+        };
+        out
+    }
+
+    fn signer(&self) -> PublicKey {
+        self.client
+    }
+}
+
+fn lay_out_limit(out: &mut Layout, limit: Option<&LatencyLimit>) {
+    let Some(LatencyLimit { limit, kind }) = limit else {
+        out.u8(0);
+        return;
+    };
+    match kind {
+        LimitKind::Hard => out.u8(1).u64(limit.0),
+        LimitKind::Soft { per_ms } => out.u8(2).u64(limit.0).u64(per_ms.0),
+    };
+}
+
+impl Wire for Order {
+    const BYTES_MAX: usize = GOSSIP_BYTES_MAX - 64;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        if self.version != PROTOCOL_VERSION {
+            return Err(format!("protocol version {} is not {PROTOCOL_VERSION}", self.version));
+        }
+        for (name, places) in [("regions", &self.regions), ("jurisdictions", &self.jurisdictions)] {
+            at_most(name, places.len(), REGIONS_MAX)?;
+            for place in places {
+                at_most(name, place.len(), REGION_BYTES_MAX)?;
+            }
+        }
+        at_most("prompt tokens", self.prompt_tokens as usize, PROMPT_TOKENS_MAX)?;
+        at_most("output tokens", self.output_tokens as usize, OUTPUT_TOKENS_MAX)?;
+        self.check_numbers()
+    }
+}
+
+impl Order {
+    fn check_numbers(&self) -> Result<(), String> {
+        if self.prompt_tokens == 0 || self.output_tokens == 0 {
+            return Err("an order needs at least one prompt token and one output token".into());
+        }
+        if self.price_max.0 > PRICE_MAX {
+            return Err(format!("price limit {} is over the limit of {PRICE_MAX}", self.price_max.0));
+        }
+        let life = self.expires_at.since(self.issued_at).0;
+        if life == 0 || life > ORDER_TTL_MS_MAX {
+            return Err(format!("a life of {life} ms is not between 1 and {ORDER_TTL_MS_MAX}"));
+        }
+        Ok(())
+    }
+}

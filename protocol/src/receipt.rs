@@ -1,0 +1,136 @@
+//! Receipts: what a provider answers for, about one job. At most [`RECEIPT_BYTES_MAX`] bytes, whatever the job's length.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{ModelId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest, SessionId},
+    layout::Layout,
+    limits::RECEIPT_BYTES_MAX,
+    market::advert::DeviceClass,
+    signed::{PublicKey, Signable, Signed},
+    units::{GpuNs, Timestamp, Work},
+    wire::Wire,
+};
+
+/// Why a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Cause {
+    /// All that was asked for, or a stop token.
+    Delivered,
+    /// The client left or stopped paying; what was released is delivered.
+    ClientFault,
+    /// The provider could not go on. Bills nothing.
+    ProviderFault,
+    /// The connection broke.
+    Network,
+}
+
+impl Cause {
+    /// Its stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::ClientFault => "client-fault",
+            Self::ProviderFault => "provider-fault",
+            Self::Network => "network",
+        }
+    }
+}
+
+/// What measured [`Receipt::measured`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ClockSource {
+    /// The host's monotonic clock around the computation.
+    HostClock,
+}
+
+/// A provider's statement about one job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Digest of the arithmetic's page.
+    pub numerics: [u8; 32],
+    /// The session.
+    pub session: SessionId,
+    /// Who answers for it.
+    pub provider: PublicKey,
+    /// Lane of the session.
+    pub lane: u16,
+    /// Number of the job in its lane, from 0.
+    pub index: u32,
+    /// The model.
+    pub model: ModelId,
+    /// What was asked.
+    pub request: RequestDigest,
+    /// What was answered.
+    pub output: OutputDigest,
+    /// How it was computed (docs/NUMERICS.md, section 7).
+    pub scores: ScoreDigest,
+    /// Tokens read.
+    pub prompt_tokens: u32,
+    /// Tokens written.
+    pub output_tokens: u32,
+    /// Work of reading.
+    pub prefill_work: Work,
+    /// Work of writing.
+    pub decode_work: Work,
+    /// Reference time of this job by the terms' rates: what is billed.
+    pub reference: GpuNs,
+    /// Time that the provider measured. Its word; recorded, not billed.
+    pub measured: GpuNs,
+    /// By which clock.
+    pub measured_by: ClockSource,
+    /// Start, by the provider's clock.
+    pub started_at: Timestamp,
+    /// End, by the provider's clock.
+    pub ended_at: Timestamp,
+    /// What it ran on.
+    pub device: DeviceClass,
+    /// Why it ended.
+    pub cause: Cause,
+    /// The lane's receipt before this one; zeros for the first.
+    pub previous: ReceiptId,
+}
+
+impl Signed<Receipt> {
+    /// The identity of this signed receipt.
+    #[must_use]
+    pub fn id(&self) -> ReceiptId {
+        ReceiptId(self.digest())
+    }
+}
+
+impl Signable for Receipt {
+    fn layout(&self) -> Layout {
+        let mut out = Layout::new("gridhour/receipt/v1");
+        out.fixed(&self.numerics).fixed(&self.session.0).fixed(&self.provider.0);
+        out.u16(self.lane).u32(self.index).fixed(&self.model.0);
+        out.fixed(&self.request.0).fixed(&self.output.0).fixed(&self.scores.0);
+        out.u32(self.prompt_tokens).u32(self.output_tokens);
+        out.u64(self.prefill_work.0).u64(self.decode_work.0).u64(self.reference.0).u64(self.measured.0);
+        out.u8(match self.measured_by {
+            ClockSource::HostClock => 0,
+        });
+        out.u64(self.started_at.0).u64(self.ended_at.0);
+        out.u8(match self.device {
+            DeviceClass::Cpu => 0,
+            DeviceClass::Gpu => 1,
+        });
+        out.u8(match self.cause {
+            Cause::Delivered => 0,
+            Cause::ClientFault => 1,
+            Cause::ProviderFault => 2,
+            Cause::Network => 3,
+        });
+        out.fixed(&self.previous.0);
+        out
+    }
+
+    fn signer(&self) -> PublicKey {
+        self.provider
+    }
+}
+
+impl Wire for Receipt {
+    const BYTES_MAX: usize = RECEIPT_BYTES_MAX;
+}

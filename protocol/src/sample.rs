@@ -1,0 +1,155 @@
+//! One valid object of each kind, with fixed numbers: the ground that unit tests vary.
+
+use crate::{
+    arbitrary::key,
+    id::{AdvertId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest},
+    job::request::{Request, Sampling},
+    limits::PROTOCOL_VERSION,
+    market::{
+        advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        order::{LatencyLimit, LimitKind, Order},
+    },
+    receipt::{Cause, ClockSource, Receipt},
+    session::{terms::Terms, voucher::Voucher},
+    units::{Credits, GpuNs, Millis, PricePerHour, Timestamp, Work, WorkRate},
+    work::{Rates, WorkModel},
+};
+
+/// Version of the arithmetic in all samples.
+pub(crate) const NUMERICS: u16 = 1;
+/// The time at which all samples are alive.
+pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
+/// SmolLM2's work formula.
+pub(crate) const WORK: WorkModel = WorkModel { layers: 106_168_320, head: 28_311_552, attention: 34_560 };
+/// A small processor's rates.
+pub(crate) const RATES: Rates = Rates { prefill: WorkRate(20_000_000_000), decode: WorkRate(5_000_000_000) };
+
+/// Key of the sample client.
+pub(crate) const CLIENT: u8 = 1;
+/// Key of the sample provider.
+pub(crate) const PROVIDER: u8 = 2;
+
+/// An advert that meets [`order`].
+pub(crate) fn advert() -> Advert {
+    Advert {
+        version: PROTOCOL_VERSION,
+        network: NetworkId([9; 32]),
+        provider: key(PROVIDER).public(),
+        addresses: vec!["/ip4/127.0.0.1/tcp/4001".into()],
+        sequence: 7,
+        issued_at: Timestamp(NOW.0 - 1_000),
+        expires_at: Timestamp(NOW.0 + 60_000),
+        device: Device {
+            class: DeviceClass::Cpu,
+            name: "processor".into(),
+            backend: "cpu/avx2".into(),
+            memory_bytes: 8 << 30,
+            threads: 4,
+            numerics: NUMERICS,
+            rates: RATES,
+            rate_source: RateSource::SelfMeasured,
+        },
+        models: vec![ModelOffer { model: ModelId([3; 32]), work: WORK, context: 2048 }],
+        ask: PricePerHour(1_000_000),
+        slots_free: 2,
+        queued: 0,
+        region: Some("eu-de".into()),
+        jurisdiction: Some("DE".into()),
+    }
+}
+
+/// An order for 40 tokens of prompt and 100 of output.
+pub(crate) fn order() -> Order {
+    Order {
+        version: PROTOCOL_VERSION,
+        network: NetworkId([9; 32]),
+        client: key(CLIENT).public(),
+        nonce: 5,
+        issued_at: Timestamp(NOW.0 - 10),
+        expires_at: Timestamp(NOW.0 + 60_000),
+        model: ModelId([3; 32]),
+        prompt_tokens: 40,
+        output_tokens: 100,
+        price_max: PricePerHour(2_000_000),
+        total_max: Credits(1_000_000),
+        ttft: Some(LatencyLimit { limit: Millis(2_000), kind: LimitKind::Hard }),
+        total_time: Some(LatencyLimit { limit: Millis(1_000), kind: LimitKind::Soft { per_ms: Credits(2) } }),
+        regions: vec!["eu-de".into(), "eu-fi".into()],
+        jurisdictions: vec![],
+        tag: Some([6; 32]),
+    }
+}
+
+/// Terms between the sample client and the sample provider, chunks of 4 tokens.
+pub(crate) fn terms() -> Terms {
+    Terms {
+        network: NetworkId([9; 32]),
+        client: key(CLIENT).public(),
+        provider: key(PROVIDER).public(),
+        order: OrderId([4; 32]),
+        advert: AdvertId([5; 32]),
+        model: ModelId([3; 32]),
+        work: WORK,
+        rates: RATES,
+        numerics: NUMERICS,
+        price: PricePerHour(3_600_000_000),
+        chunk_tokens: 4,
+        use_until: Timestamp(NOW.0 + 3_600_000),
+        collect_until: Timestamp(NOW.0 + 7_200_000),
+        nonce: 11,
+    }
+}
+
+/// Voucher 0 of the first lane.
+pub(crate) fn voucher() -> Voucher {
+    Voucher {
+        session: terms().id(),
+        client: key(CLIENT).public(),
+        lane: 0,
+        sequence: 0,
+        amount: Credits(123_456),
+        receipts: 0,
+        receipts_root: [8; 32],
+    }
+}
+
+/// A receipt with every field set.
+pub(crate) fn receipt() -> Receipt {
+    Receipt {
+        numerics: [1; 32],
+        session: terms().id(),
+        provider: key(PROVIDER).public(),
+        lane: 0,
+        index: 3,
+        model: ModelId([3; 32]),
+        request: RequestDigest([10; 32]),
+        output: OutputDigest([11; 32]),
+        scores: ScoreDigest([12; 32]),
+        prompt_tokens: 5,
+        output_tokens: 10,
+        prefill_work: Work(100),
+        decode_work: Work(200),
+        reference: GpuNs(300),
+        measured: GpuNs(310),
+        measured_by: ClockSource::HostClock,
+        started_at: NOW,
+        ended_at: Timestamp(NOW.0 + 5),
+        device: DeviceClass::Cpu,
+        cause: Cause::Delivered,
+        previous: ReceiptId([13; 32]),
+    }
+}
+
+/// A request of five tokens for ten; token 0 stops it.
+pub(crate) fn request() -> Request {
+    Request {
+        session: terms().id(),
+        lane: 0,
+        index: 0,
+        prompt: vec![1, 2, 3, 4, 5],
+        sampling: Sampling::GREEDY,
+        max_tokens: 10,
+        stop: vec![0],
+        salt: [14; 32],
+    }
+}
