@@ -1,0 +1,125 @@
+//! Blocks: what was applied, in order, under one signature of the operator.
+
+use gridhour_protocol::{
+    id::{BlockHash, NetworkId},
+    layout::Layout,
+    merkle::{self, Hash, TreeHead},
+    signed::{PublicKey, Signable, Signed},
+    units::{Height, Timestamp},
+    wire::{Wire, at_most},
+};
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    batch::Batch,
+    propose::{Answer, Proposal, propose},
+    verify::{CheckedBlock, Signatures, check_clock, verify, verify_and_apply},
+};
+use crate::{
+    limits::{BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
+    state::{StateRoot, Totals},
+    tx::Tx,
+};
+
+mod batch;
+mod propose;
+mod verify;
+
+/// What the operator answers for: the transactions, and everything that follows from them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The network.
+    pub network: NetworkId,
+    /// Who orders its transactions.
+    pub operator: PublicKey,
+    /// One more than that of the block before.
+    pub height: Height,
+    /// Hash of the header before; the network's id at height 1.
+    pub previous: BlockHash,
+    /// The ledger's time; never before that of the block before.
+    pub time: Timestamp,
+    /// RFC 6962 root over the transactions, signatures included.
+    pub tx_root: Hash,
+    /// The log of all entries up to and with this block.
+    pub log: TreeHead,
+    /// The last finished checkpoint of the state, taken before this block.
+    pub checkpoint: StateRoot,
+    /// Sums after this block.
+    pub totals: Totals,
+}
+
+/// A header and its transactions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// What the operator signed.
+    pub header: Signed<Header>,
+    /// The transactions, all of which were applied.
+    pub txs: Vec<Signed<Tx>>,
+}
+
+impl Header {
+    /// The header's hash: the identity of the block.
+    #[must_use]
+    pub fn hash(&self) -> BlockHash {
+        BlockHash(self.layout().hash())
+    }
+}
+
+impl Signable for Header {
+    fn layout(&self) -> Layout {
+        let mut out = Layout::new("gridhour/header/v1");
+        out.fixed(&self.network.0).fixed(&self.operator.0).u64(self.height.0);
+        out.fixed(&self.previous.0).u64(self.time.0).fixed(&self.tx_root);
+        out.u64(self.log.size).fixed(&self.log.root);
+        out.u64(self.checkpoint.height.0).fixed(&self.checkpoint.root);
+        let Totals { issued, balances, holds, receipts } = self.totals;
+        out.u64(issued.0).u64(balances.0).u64(holds.0).u64(receipts);
+        out
+    }
+
+    fn signer(&self) -> PublicKey {
+        self.operator
+    }
+}
+
+impl Wire for Header {
+    const BYTES_MAX: usize = HEADER_BYTES_MAX - 128;
+}
+
+impl Block {
+    /// The block's height.
+    #[must_use]
+    pub fn height(&self) -> Height {
+        self.header.body.height
+    }
+
+    /// The block's identity.
+    #[must_use]
+    pub fn hash(&self) -> BlockHash {
+        self.header.body.hash()
+    }
+}
+
+impl Wire for Block {
+    const BYTES_MAX: usize = FRAME_BYTES_MAX;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        at_most("transactions", self.txs.len(), BLOCK_TXS_MAX)?;
+        self.txs.iter().try_for_each(Wire::check_bounds)
+    }
+}
+
+/// RFC 6962 root over transactions: each leaf is the signed bytes and the signature.
+#[must_use]
+pub fn tx_root(txs: &[Signed<Tx>]) -> Hash {
+    let leaves: Vec<Hash> = txs.iter().map(tx_leaf).collect();
+    merkle::root(&leaves)
+}
+
+/// The leaf of one transaction under [`Header::tx_root`].
+#[must_use]
+pub fn tx_leaf(tx: &Signed<Tx>) -> Hash {
+    let mut bytes = tx.body.layout();
+    bytes.fixed(&tx.signature.to_bytes());
+    merkle::leaf_hash(bytes.as_bytes())
+}

@@ -1,0 +1,101 @@
+//! One block at work: the only path from transactions to state, whoever walks it.
+
+use gridhour_protocol::{
+    id::BlockHash,
+    merkle::{Frontier, TreeHead},
+    units::{Height, Timestamp},
+};
+
+use crate::{
+    block::Header,
+    ledger::{self, Env, admit::Admitted, entry::Entry, reject::Reject},
+    limits::CHECKPOINT_BLOCKS,
+    state::{Changes, State, StateRoot, Tip, Totals, changes::Overlay},
+};
+
+/// Transactions being applied on top of a state that stays as it is.
+pub(super) struct Work<'s> {
+    overlay: Overlay<'s>,
+    env: Env,
+    log: Frontier,
+    entries: Vec<Entry>,
+}
+
+impl<'s> Work<'s> {
+    pub(super) fn start(state: &'s State, time: Timestamp) -> Self {
+        let tip = state.tip();
+        let height = next_height(tip);
+        let overlay = Overlay::start(state, height, time);
+        Self { overlay, env: Env { height, time }, log: tip.log.clone(), entries: Vec::new() }
+    }
+
+    pub(super) fn apply(&mut self, tx: &Admitted) -> Result<&Entry, Reject> {
+        let entry = ledger::apply(&mut self.overlay, &self.env, &mut self.log, tx)?;
+        self.entries.push(entry);
+        Ok(self.entries.last().expect("just pushed"))
+    }
+
+    pub(super) fn log_head(&self) -> TreeHead {
+        TreeHead { size: self.log.size(), root: self.log.root() }
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.overlay.totals()
+    }
+
+    /// What the block with this header does to the state below.
+    pub(super) fn finish(self, header: &Header) -> Batch {
+        let tip = Tip {
+            height: header.height,
+            hash: header.hash(),
+            time: header.time,
+            log: self.log,
+            totals: self.overlay.totals(),
+            checkpoint: header.checkpoint,
+        };
+        Batch { previous: header.previous, changes: self.overlay.into_changes(), tip, entries: self.entries }
+    }
+}
+
+pub(super) fn next_height(tip: &Tip) -> Height {
+    Height(tip.height.0.checked_add(1).expect("no ledger reaches 2^64 blocks"))
+}
+
+/// What one good block does to the state that it was made for. Make the block durable, then commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    previous: BlockHash,
+    changes: Changes,
+    tip: Tip,
+    entries: Vec<Entry>,
+}
+
+impl Batch {
+    /// What changes; [`Changes::records`] are for a store.
+    #[must_use]
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The block's leaves of the log, in order.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+impl State {
+    /// Takes a block in, and takes a checkpoint after every [`CHECKPOINT_BLOCKS`]th. Afterwards
+    /// [`State::cursor_record`] names the block.
+    ///
+    /// # Panics
+    /// If the batch was made for another state: the caller mixed two ledgers or skipped a block.
+    pub fn commit(&mut self, batch: &Batch) {
+        assert_eq!(self.tip().hash, batch.previous, "a batch is committed to the state it was made for");
+        self.absorb(&batch.changes, &batch.tip);
+        let height = self.tip().height;
+        if height.0.is_multiple_of(CHECKPOINT_BLOCKS) {
+            self.set_checkpoint(StateRoot { height, root: self.root() });
+        }
+    }
+}

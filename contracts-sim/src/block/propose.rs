@@ -1,0 +1,89 @@
+//! The sequencer's side: transactions in the order of arrival become a block.
+
+use gridhour_protocol::{
+    signed::{SecretKey, Signed},
+    units::Timestamp,
+    wire,
+};
+
+use crate::{
+    block::{
+        Batch, Block, Header,
+        batch::{Work, next_height},
+        tx_root,
+    },
+    ledger::{admit::Admitted, entry::Entry, reject::Reject},
+    limits::{BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
+    state::State,
+    tx::Tx,
+};
+
+/// What the ledger says to one transaction: its leaf of the log, or why it is not applied.
+pub type Answer = Result<Entry, Reject>;
+
+/// A block that is ready to be made durable, and what it does.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The block, signed.
+    pub block: Block,
+    /// What it does to the state.
+    pub batch: Batch,
+    /// The answer to each transaction, in the order given. Refused ones are not in the block.
+    pub answers: Vec<Answer>,
+}
+
+/// Builds the next block from `txs`. Its time is `now`, or that of the last block if the clock went backwards.
+///
+/// # Panics
+/// If `operator` is not the genesis's operator: nobody would accept the block.
+#[must_use]
+pub fn propose(state: &State, operator: &SecretKey, now: Timestamp, txs: Vec<Admitted>) -> Proposal {
+    let tip = state.tip();
+    assert_eq!(operator.public(), state.genesis().operator, "only the operator proposes blocks");
+    let time = now.max(tip.time);
+    let mut work = Work::start(state, time);
+    let mut room = Room::default();
+    let mut accepted = Vec::new();
+    let mut answers = Vec::with_capacity(txs.len());
+    for tx in txs {
+        let answer = room.check(&tx).and_then(|len| Ok((work.apply(&tx)?.clone(), len)));
+        answers.push(answer.map(|(entry, len)| {
+            room.take(len);
+            accepted.push(tx.into_signed());
+            entry
+        }));
+    }
+    let header = Header {
+        network: state.network(),
+        operator: operator.public(),
+        height: next_height(tip),
+        previous: tip.hash,
+        time,
+        tx_root: tx_root(&accepted),
+        log: work.log_head(),
+        checkpoint: tip.checkpoint,
+        totals: work.totals(),
+    };
+    let batch = work.finish(&header);
+    Proposal { block: Block { header: operator.sign(header), txs: accepted }, batch, answers }
+}
+
+/// What a block may still take.
+#[derive(Default)]
+struct Room {
+    txs: usize,
+    bytes: usize,
+}
+
+impl Room {
+    fn check(&self, tx: &Admitted) -> Result<usize, Reject> {
+        let len = wire::encode::<Signed<Tx>>(tx.signed()).len();
+        let fits = self.txs < BLOCK_TXS_MAX && self.bytes + len <= FRAME_BYTES_MAX - HEADER_BYTES_MAX;
+        if fits { Ok(len) } else { Err(Reject::BlockFull) }
+    }
+
+    fn take(&mut self, len: usize) {
+        self.txs += 1;
+        self.bytes += len;
+    }
+}

@@ -1,0 +1,143 @@
+//! Everyone else's side: a block is believed only after its signatures, and everything its header says, were checked.
+//! Restart, audit and replicas walk this one path.
+
+use gridhour_protocol::{
+    id::to_hex,
+    merkle::Hash,
+    signed::PublicKey,
+    units::{Millis, Timestamp},
+};
+use rayon::prelude::*;
+
+use crate::{
+    block::{
+        Batch, Block, Header,
+        batch::{Work, next_height},
+        tx_root,
+    },
+    finding::{Finding, Rule},
+    genesis::Genesis,
+    ledger::{admit::Admitted, reject::Reject},
+    state::State,
+};
+
+/// Whether signatures are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signatures {
+    /// All of them.
+    Check,
+    /// None: for blocks that this node itself checked, and read back from its own journal.
+    CheckedBefore,
+}
+
+/// A block whose signatures are good. What it says about the state is still to be checked.
+#[derive(Clone, Debug)]
+pub struct CheckedBlock {
+    header: Header,
+    txs: Vec<Admitted>,
+    tx_root: Hash,
+}
+
+impl CheckedBlock {
+    /// Checks the operator's signature and everything in the transactions that needs no state, on all cores.
+    ///
+    /// # Errors
+    /// With the first rule that is broken.
+    pub fn check(block: Block, operator: &PublicKey, signatures: Signatures) -> Result<Self, Finding> {
+        let Block { header, txs } = block;
+        let tx_root = tx_root(&txs);
+        if signatures == Signatures::CheckedBefore {
+            let txs = txs.into_iter().map(Admitted::checked_before).collect();
+            return Ok(Self { header: header.body, txs, tx_root });
+        }
+        let height = header.body.height;
+        Finding::unless_equal(height, Rule::Operator, *operator, header.body.operator)?;
+        let header = header.verify().map_err(|error| {
+            Finding::new(height, Rule::Signature, "the operator's signature of the header", error)
+        })?;
+        let checked: Vec<_> = txs.into_par_iter().map(Admitted::check).collect();
+        let txs = checked
+            .into_iter()
+            .enumerate()
+            .map(|(index, tx)| tx.map_err(|reject| refused(&header, index, reject)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { header: header.into_signed().body, txs, tx_root })
+    }
+}
+
+fn refused(header: &Header, index: usize, reject: Reject) -> Finding {
+    let found = format!("transaction {index} is refused: {} ({reject})", reject.name());
+    Finding::new(header.height, Rule::Transaction, "transactions that the rules accept", found)
+}
+
+/// Checks a block against the state that it builds on, and says what it does.
+///
+/// # Errors
+/// With the first rule that is broken; the state is as it was in any case.
+pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
+    let header = &block.header;
+    check_place(state, header)?;
+    let differs = |rule, expected: &Hash, found: &Hash| {
+        Finding::unless_equal(header.height, rule, to_hex(expected), to_hex(found))
+    };
+    differs(Rule::TxRoot, &block.tx_root, &header.tx_root)?;
+    differs(Rule::StateRoot, &state.tip().checkpoint.root, &header.checkpoint.root)?;
+    let mut work = Work::start(state, header.time);
+    for (index, tx) in block.txs.iter().enumerate() {
+        work.apply(tx).map_err(|reject| refused(header, index, reject))?;
+    }
+    let log = work.log_head();
+    Finding::unless_equal(header.height, Rule::LogRoot, log.size, header.log.size)?;
+    differs(Rule::LogRoot, &log.root, &header.log.root)?;
+    let totals = work.totals();
+    if !totals.are_conserved() {
+        let found = format!("balances {} and holds {}", totals.balances, totals.holds);
+        return Err(Finding::new(header.height, Rule::Conservation, totals.issued, found));
+    }
+    if totals != header.totals {
+        let [expected, found] = [totals, header.totals].map(|totals| format!("{totals:?}"));
+        return Err(Finding::new(header.height, Rule::Totals, expected, found));
+    }
+    Ok(work.finish(header))
+}
+
+/// Whether the header follows the last block.
+fn check_place(state: &State, header: &Header) -> Result<(), Finding> {
+    let tip = state.tip();
+    let expected = next_height(tip);
+    Finding::unless_equal(expected, Rule::Height, expected.0, header.height.0)?;
+    Finding::unless_equal(expected, Rule::Network, state.network(), header.network)?;
+    Finding::unless_equal(expected, Rule::Operator, state.genesis().operator, header.operator)?;
+    Finding::unless_equal(expected, Rule::Previous, tip.hash, header.previous)?;
+    if header.time < tip.time {
+        let earliest = format!("at least {} ms", tip.time.0);
+        return Err(Finding::new(expected, Rule::Time, earliest, header.time.0));
+    }
+    let [due, found] = [tip.checkpoint, header.checkpoint].map(|checkpoint| checkpoint.height.0);
+    Finding::unless_equal(expected, Rule::StateRoot, due, found)
+}
+
+/// [`CheckedBlock::check`], [`verify`] and [`State::commit`].
+///
+/// # Errors
+/// With the first rule that is broken; the state is then as it was.
+pub fn verify_and_apply(state: &mut State, block: Block, signatures: Signatures) -> Result<Batch, Finding> {
+    let operator = state.genesis().operator;
+    let batch = verify(state, &CheckedBlock::check(block, &operator, signatures)?)?;
+    state.commit(&batch);
+    Ok(batch)
+}
+
+/// Whether the time of a block that was just made fits the clock of whoever receives it. Who replays old blocks can
+/// only ask that none is from the future.
+///
+/// # Errors
+/// If the time is further from `now` than the genesis allows.
+pub fn check_clock(genesis: &Genesis, header: &Header, now: Timestamp) -> Result<(), Finding> {
+    let Millis(skew) = genesis.clock_skew;
+    if header.time.0.abs_diff(now.0) <= skew {
+        return Ok(());
+    }
+    let expected = format!("within {skew} ms of {} ms", now.0);
+    Err(Finding::new(header.height, Rule::Time, expected, header.time.0))
+}

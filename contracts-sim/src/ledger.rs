@@ -1,0 +1,154 @@
+//! The rules: what the ledger says to a transaction, and what changes if it says yes.
+//!
+//! ```text
+//!  Signed<Tx> ── admit (no state: limits, signatures) ──> Admitted ── judge (state, read only) ──> Effects ── write
+//!                          └─────────────── Reject ───────────────────────┘
+//! ```
+//!
+//! Judging only reads, and writing cannot fail: so a refused transaction changes nothing.
+
+use gridhour_protocol::{
+    id::{OrderId, SessionId},
+    merkle::Frontier,
+    units::{Credits, Height, Timestamp},
+};
+
+use crate::{
+    ledger::{
+        admit::{Admitted, ensure},
+        entry::{Book, Entry, Event, Posting},
+        reject::Reject,
+    },
+    limits::VALID_BLOCKS_MAX,
+    state::{Applied, OrderBudget, Session, State, TxKey, changes::Overlay},
+    tx::{Call, Tx},
+};
+
+pub mod admit;
+pub mod entry;
+mod open;
+mod postings;
+pub mod reject;
+mod session;
+
+/// The block that a transaction is applied in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Env {
+    /// Its height.
+    pub height: Height,
+    /// Its time: the only one that rules know.
+    pub time: Timestamp,
+}
+
+/// What a transaction does.
+#[derive(Debug)]
+pub(crate) struct Effects {
+    /// Where money moves.
+    pub(crate) postings: Vec<Posting>,
+    /// The session as it is afterwards; `None` inside once it ended.
+    pub(crate) session: Option<(SessionId, Option<Session>)>,
+    /// The order's use as it is afterwards.
+    pub(crate) order: Option<(OrderId, OrderBudget)>,
+    /// Receipts that were not counted before.
+    pub(crate) receipts: u64,
+    /// What the log says.
+    pub(crate) event: Event,
+}
+
+impl Effects {
+    /// Money moves between accounts, and nothing else happens.
+    fn of_money(posting: Posting, event: Event) -> Self {
+        Self { postings: vec![posting], session: None, order: None, receipts: 0, event }
+    }
+}
+
+/// What the ledger would answer to `tx` in its next block, if that has this time and nothing comes in between.
+///
+/// # Errors
+/// With the first rule that says no.
+pub fn preview(state: &State, time: Timestamp, tx: &Admitted) -> Result<Entry, Reject> {
+    let tip = state.tip();
+    let height = Height(tip.height.0.saturating_add(1));
+    let mut overlay = Overlay::start(state, height, time);
+    apply(&mut overlay, &Env { height, time }, &mut tip.log.clone(), tx)
+}
+
+/// Applies `tx`, or refuses it and changes nothing.
+pub(crate) fn apply(
+    overlay: &mut Overlay<'_>,
+    env: &Env,
+    log: &mut Frontier,
+    tx: &Admitted,
+) -> Result<Entry, Reject> {
+    check_identity(overlay, env, tx)?;
+    let effects = judge(overlay, env, tx.tx())?;
+    let issued = postings::issued_after(overlay.totals().issued, &effects.postings)?;
+    let balances = postings::balances_after(overlay, &effects.postings)?;
+
+    for (account, balance) in balances {
+        overlay.set_balance(account, balance);
+    }
+    overlay.set_issued(issued);
+    if let Some((id, session)) = effects.session {
+        overlay.set_session(id, session);
+    }
+    if let Some((id, order)) = effects.order {
+        overlay.set_order(id, order);
+    }
+    overlay.add_receipts(effects.receipts);
+    let valid_until = tx.tx().valid_until;
+    let applied = Applied { id: tx.id(), height: env.height, leaf: log.size(), valid_until };
+    overlay.set_applied(key_of(tx.tx()), applied);
+    let entry = Entry { height: env.height, tx: tx.id(), postings: effects.postings, event: effects.event };
+    log.push(entry.leaf_hash());
+    Ok(entry)
+}
+
+fn key_of(tx: &Tx) -> TxKey {
+    TxKey { sender: tx.sender, nonce: tx.nonce }
+}
+
+/// Whether the transaction is for this ledger, now, once.
+fn check_identity(overlay: &Overlay<'_>, env: &Env, tx: &Admitted) -> Result<(), Reject> {
+    let Tx { network, valid_until, .. } = tx.tx();
+    ensure(*network == overlay.base().network(), Reject::WrongNetwork)?;
+    if let Some(applied) = overlay.applied(&key_of(tx.tx())) {
+        return Err(if applied.id == tx.id() { Reject::Duplicate } else { Reject::NonceReused });
+    }
+    ensure(env.height <= *valid_until, Reject::ValidityOver)?;
+    ensure(valid_until.0 - env.height.0 <= VALID_BLOCKS_MAX, Reject::ValidityTooLong)
+}
+
+fn judge(overlay: &Overlay<'_>, env: &Env, tx: &Tx) -> Result<Effects, Reject> {
+    let sender = Book::Account(tx.sender);
+    match &tx.call {
+        Call::Mint { to, amount } => {
+            check_issuer(overlay, tx, *amount)?;
+            let posting = Posting { debit: Book::Issuance, credit: Book::Account(*to), amount: *amount };
+            Ok(Effects::of_money(posting, Event::Minted))
+        }
+        Call::Burn { amount } => {
+            check_issuer(overlay, tx, *amount)?;
+            let posting = Posting { debit: sender, credit: Book::Issuance, amount: *amount };
+            Ok(Effects::of_money(posting, Event::Burned))
+        }
+        Call::Transfer { to, amount } => {
+            ensure(*amount != Credits::ZERO, Reject::ZeroAmount)?;
+            ensure(*to != tx.sender, Reject::SameAccount)?;
+            let posting = Posting { debit: sender, credit: Book::Account(*to), amount: *amount };
+            Ok(Effects::of_money(posting, Event::Transferred))
+        }
+        Call::Open(open) => open::open(overlay, env, tx, open),
+        Call::TopUp { session, amount } => session::top_up(overlay, env, tx, session, *amount),
+        Call::Collect { session, vouchers } => session::collect(overlay, env, tx, session, vouchers),
+        Call::Close { session, vouchers, release } => {
+            session::close(overlay, env, tx, session, vouchers, release.as_ref())
+        }
+        Call::Expire { session } => session::expire(overlay, env, session),
+    }
+}
+
+fn check_issuer(overlay: &Overlay<'_>, tx: &Tx, amount: Credits) -> Result<(), Reject> {
+    ensure(amount != Credits::ZERO, Reject::ZeroAmount)?;
+    ensure(tx.sender == overlay.base().genesis().issuer, Reject::NotIssuer)
+}

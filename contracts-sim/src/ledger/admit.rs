@@ -1,0 +1,97 @@
+//! The part of the rules that needs no state: limits and signatures. Many transactions pass it at once, on all cores.
+
+use gridhour_protocol::{
+    id::TxId,
+    session::voucher::Voucher,
+    signed::{Signable, Signed},
+    wire::Wire,
+};
+
+use crate::{
+    ledger::reject::Reject,
+    tx::{Call, Open, Tx},
+};
+
+/// A transaction within its limits, with every signature in it checked: its own, and those of the order, advert,
+/// vouchers and release that it carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    signed: Signed<Tx>,
+    id: TxId,
+}
+
+impl Admitted {
+    /// Checks limits and signatures.
+    ///
+    /// # Errors
+    /// With the first rule that is broken.
+    pub fn check(signed: Signed<Tx>) -> Result<Self, Reject> {
+        signed.body.check_bounds().map_err(|_| Reject::Malformed)?;
+        let layout = signed.body.layout();
+        if !signed.body.sender.verifies(layout.as_bytes(), &signed.signature) {
+            return Err(Reject::BadSignature);
+        }
+        check_enclosed(&signed.body.call)?;
+        Ok(Self { id: TxId(layout.hash()), signed })
+    }
+
+    /// Takes a transaction whose signatures this node has checked before, such as one from its own journal.
+    #[must_use]
+    pub fn checked_before(signed: Signed<Tx>) -> Self {
+        Self { id: signed.body.id(), signed }
+    }
+
+    /// The transaction.
+    #[must_use]
+    pub fn tx(&self) -> &Tx {
+        &self.signed.body
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> TxId {
+        self.id
+    }
+
+    /// The transaction with its signature.
+    #[must_use]
+    pub fn signed(&self) -> &Signed<Tx> {
+        &self.signed
+    }
+
+    /// The transaction with its signature.
+    #[must_use]
+    pub fn into_signed(self) -> Signed<Tx> {
+        self.signed
+    }
+}
+
+fn check_enclosed(call: &Call) -> Result<(), Reject> {
+    match call {
+        Call::Mint { .. } | Call::Burn { .. } | Call::Transfer { .. } => Ok(()),
+        Call::TopUp { .. } | Call::Expire { .. } => Ok(()),
+        Call::Open(open) => {
+            let Open { order, advert, .. } = open.as_ref();
+            ensure(is_valid(order), Reject::BadOrderSignature)?;
+            ensure(is_valid(advert), Reject::BadAdvertSignature)
+        }
+        Call::Collect { vouchers, .. } => check_vouchers(vouchers),
+        Call::Close { vouchers, release, .. } => {
+            check_vouchers(vouchers)?;
+            ensure(release.as_ref().is_none_or(is_valid), Reject::BadReleaseSignature)
+        }
+    }
+}
+
+fn check_vouchers(vouchers: &[Signed<Voucher>]) -> Result<(), Reject> {
+    ensure(vouchers.iter().all(is_valid), Reject::BadVoucherSignature)
+}
+
+fn is_valid<T: Signable>(signed: &Signed<T>) -> bool {
+    signed.body.signer().verifies(signed.body.layout().as_bytes(), &signed.signature)
+}
+
+/// `Ok` if the rule holds, and its refusal otherwise.
+pub(crate) fn ensure(holds: bool, otherwise: Reject) -> Result<(), Reject> {
+    if holds { Ok(()) } else { Err(otherwise) }
+}

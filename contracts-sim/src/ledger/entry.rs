@@ -1,0 +1,221 @@
+//! What an applied transaction leaves in the log: where money moved, and what happened to a session.
+
+use gridhour_protocol::{
+    id::{AdvertId, OrderId, SessionId, TxId},
+    layout::Layout,
+    limits::LANES_MAX,
+    merkle::{self, Hash},
+    session::voucher::Voucher,
+    signed::PublicKey,
+    units::{Credits, Height, Timestamp},
+    wire::{Wire, at_most},
+};
+use serde::{Deserialize, Serialize};
+
+/// A side of a posting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Book {
+    /// Where issued credits come from and burned ones go.
+    Issuance,
+    /// Someone's balance.
+    Account(PublicKey),
+    /// What a session holds: a transfer that is pending until it is collected or refunded.
+    Hold(SessionId),
+}
+
+impl Book {
+    fn lay_out(&self, out: &mut Layout) {
+        match self {
+            Self::Issuance => out.u8(0),
+            Self::Account(key) => out.u8(1).fixed(&key.0),
+            Self::Hold(session) => out.u8(2).fixed(&session.0),
+        };
+    }
+}
+
+/// One movement of money: as much leaves one side as reaches the other, so the postings of an entry sum to zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Posting {
+    /// What gives.
+    pub debit: Book,
+    /// What receives.
+    pub credit: Book,
+    /// How much.
+    pub amount: Credits,
+}
+
+/// The newest voucher collected on a lane, without its signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lane {
+    /// The lane.
+    pub lane: u16,
+    /// Sequence of the voucher.
+    pub sequence: u32,
+    /// Collected on this lane in all.
+    pub amount: Credits,
+    /// Receipts that the client has accepted on this lane.
+    pub receipts: u32,
+    /// RFC 6962 root over them.
+    pub receipts_root: Hash,
+}
+
+impl Lane {
+    /// What `voucher` says.
+    #[must_use]
+    pub fn of(voucher: &Voucher) -> Self {
+        let Voucher { lane, sequence, amount, receipts, receipts_root, .. } = *voucher;
+        Self { lane, sequence, amount, receipts, receipts_root }
+    }
+
+    pub(crate) fn lay_out(&self, out: &mut Layout) {
+        out.u16(self.lane).u32(self.sequence).u64(self.amount.0);
+        out.u32(self.receipts).fixed(&self.receipts_root);
+    }
+}
+
+pub(crate) fn lay_out_lanes(out: &mut Layout, lanes: &[Lane]) {
+    out.count(lanes.len());
+    lanes.iter().for_each(|lane| lane.lay_out(out));
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Credits came into being.
+    Minted,
+    /// Credits went out of being.
+    Burned,
+    /// Credits moved between accounts.
+    Transferred,
+    /// A session opened.
+    Opened {
+        /// The session.
+        session: SessionId,
+        /// The order that allows it.
+        order: OrderId,
+        /// The advert that it accepts.
+        advert: AdvertId,
+    },
+    /// A session holds more.
+    ToppedUp {
+        /// The session.
+        session: SessionId,
+    },
+    /// A provider collected.
+    Collected {
+        /// The session.
+        session: SessionId,
+        /// The lanes that it collected on, as they are now.
+        lanes: Vec<Lane>,
+    },
+    /// The client asked to end the session; the provider may collect until then.
+    Closing {
+        /// The session.
+        session: SessionId,
+        /// The new deadline.
+        collect_until: Timestamp,
+    },
+    /// The session ended, everything in it is paid or refunded.
+    Closed {
+        /// The session.
+        session: SessionId,
+        /// All its lanes, as they were at the end.
+        lanes: Vec<Lane>,
+    },
+    /// The session's deadline passed, what it still held is refunded.
+    Expired {
+        /// The session.
+        session: SessionId,
+        /// All its lanes, as they were at the end.
+        lanes: Vec<Lane>,
+    },
+}
+
+impl Event {
+    /// The session that it is about.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Minted | Self::Burned | Self::Transferred => None,
+            Self::Opened { session, .. }
+            | Self::ToppedUp { session }
+            | Self::Collected { session, .. }
+            | Self::Closing { session, .. }
+            | Self::Closed { session, .. }
+            | Self::Expired { session, .. } => Some(*session),
+        }
+    }
+
+    /// The lanes that it states.
+    #[must_use]
+    pub fn lanes(&self) -> &[Lane] {
+        match self {
+            Self::Collected { lanes, .. } | Self::Closed { lanes, .. } | Self::Expired { lanes, .. } => lanes,
+            _ => &[],
+        }
+    }
+
+    fn lay_out(&self, out: &mut Layout) {
+        match self {
+            Self::Minted => out.u8(0),
+            Self::Burned => out.u8(1),
+            Self::Transferred => out.u8(2),
+            Self::Opened { session, order, advert } => {
+                out.u8(3).fixed(&session.0).fixed(&order.0).fixed(&advert.0)
+            }
+            Self::ToppedUp { session } => out.u8(4).fixed(&session.0),
+            Self::Collected { session, .. } => out.u8(5).fixed(&session.0),
+            Self::Closing { session, collect_until } => out.u8(6).fixed(&session.0).u64(collect_until.0),
+            Self::Closed { session, .. } => out.u8(7).fixed(&session.0),
+            Self::Expired { session, .. } => out.u8(8).fixed(&session.0),
+        };
+        lay_out_lanes(out, self.lanes());
+    }
+}
+
+/// One leaf of the log: the answer to one applied transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The block.
+    pub height: Height,
+    /// The transaction.
+    pub tx: TxId,
+    /// Where money moved; at most two postings.
+    pub postings: Vec<Posting>,
+    /// What happened.
+    pub event: Event,
+}
+
+impl Entry {
+    /// The bytes of the leaf.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        let mut out = Layout::new("gridhour/entry/v1");
+        out.u64(self.height.0).fixed(&self.tx.0).count(self.postings.len());
+        for posting in &self.postings {
+            posting.debit.lay_out(&mut out);
+            posting.credit.lay_out(&mut out);
+            out.u64(posting.amount.0);
+        }
+        self.event.lay_out(&mut out);
+        out
+    }
+
+    /// The leaf's hash in the log.
+    #[must_use]
+    pub fn leaf_hash(&self) -> Hash {
+        merkle::leaf_hash(self.layout().as_bytes())
+    }
+}
+
+impl Wire for Entry {
+    const BYTES_MAX: usize = 2 * 1024;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        at_most("postings", self.postings.len(), POSTINGS_MAX)?;
+        at_most("lanes", self.event.lanes().len(), LANES_MAX)
+    }
+}
+
+/// Postings of one entry: a payment and a refund.
+pub const POSTINGS_MAX: usize = 2;

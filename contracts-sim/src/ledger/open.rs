@@ -1,0 +1,133 @@
+//! Opening a session: the ledger checks the order again, against the advert and the terms, before it holds a credit.
+
+use gridhour_protocol::{
+    id::{NetworkId, SessionId},
+    limits::{CLOCK_SKEW_MS_MAX, SESSION_MS_MAX},
+    market::{advert::Advert, order::Order},
+    session::terms::Terms,
+    signed::{PublicKey, Signed},
+    units::{Credits, Millis, Timestamp},
+};
+
+use crate::{
+    ledger::{
+        Effects, Env,
+        admit::ensure,
+        entry::{Book, Event, Posting},
+        reject::Reject,
+    },
+    limits::ORDER_SESSIONS_MAX,
+    state::{OrderBudget, Session, changes::Overlay},
+    tx::{Open, Tx},
+};
+
+/// Holds the client's credits for a session.
+pub(crate) fn open(overlay: &Overlay<'_>, env: &Env, tx: &Tx, open: &Open) -> Result<Effects, Reject> {
+    let genesis = overlay.base().genesis();
+    let Open { order: Signed { body: order, .. }, advert: Signed { body: advert, .. }, terms, hold } = open;
+    ensure(*hold != Credits::ZERO, Reject::ZeroAmount)?;
+    ensure(order.client != advert.provider, Reject::SameAccount)?;
+    check_parties(open, &tx.sender, overlay.base().network())?;
+    check_live(order, advert, env.time)?;
+    check_goods(order, advert, terms)?;
+    check_price(order, advert, terms)?;
+    check_places(order, advert)?;
+    check_windows(terms, env.time, genesis.grace_min)?;
+
+    let session = terms.id();
+    let budget = reserve(overlay, open, session)?;
+    Ok(Effects {
+        postings: vec![Posting {
+            debit: Book::Account(terms.client),
+            credit: Book::Hold(session),
+            amount: *hold,
+        }],
+        session: Some((session, Some(fresh(terms, *hold)))),
+        order: Some((terms.order, budget)),
+        receipts: 0,
+        event: Event::Opened { session, order: terms.order, advert: terms.advert },
+    })
+}
+
+fn fresh(terms: &Terms, hold: Credits) -> Session {
+    Session {
+        terms: terms.clone(),
+        held: hold,
+        collected: Credits::ZERO,
+        collect_until: terms.collect_until,
+        closing: false,
+        lanes: Vec::new(),
+    }
+}
+
+fn check_parties(open: &Open, sender: &PublicKey, network: NetworkId) -> Result<(), Reject> {
+    let Open { order, advert, terms, .. } = open;
+    ensure(order.body.client == *sender, Reject::NotTheClient)?;
+    let networks = [order.body.network, advert.body.network, terms.network];
+    ensure(networks == [network; 3], Reject::TermsNetwork)?;
+    let under_order = terms.client == order.body.client && terms.order == order.id();
+    ensure(under_order, Reject::TermsOrder)?;
+    let from_advert = terms.provider == advert.body.provider && terms.advert == advert.id();
+    ensure(from_advert, Reject::TermsAdvert)
+}
+
+fn check_live(order: &Order, advert: &Advert, now: Timestamp) -> Result<(), Reject> {
+    let is_past = |issued: Timestamp| now.after(Millis(CLOCK_SKEW_MS_MAX)).is_none_or(|soon| issued <= soon);
+    ensure(is_past(order.issued_at) && now < order.expires_at, Reject::OrderNotLive)?;
+    ensure(is_past(advert.issued_at) && advert.is_live(now), Reject::AdvertNotLive)
+}
+
+fn check_goods(order: &Order, advert: &Advert, terms: &Terms) -> Result<(), Reject> {
+    let offer = advert.offer_of(&terms.model).filter(|_| terms.model == order.model);
+    let offer = offer.ok_or(Reject::ModelMismatch)?;
+    ensure(terms.work == offer.work, Reject::WorkMismatch)?;
+    ensure(terms.rates == advert.device.rates, Reject::RatesMismatch)?;
+    ensure(terms.numerics == advert.device.numerics, Reject::NumericsMismatch)
+}
+
+fn check_price(order: &Order, advert: &Advert, terms: &Terms) -> Result<(), Reject> {
+    ensure(terms.price == advert.ask, Reject::PriceNotAsk)?;
+    ensure(terms.price <= order.price_max, Reject::PriceOverLimit)
+}
+
+/// An attribute that is absent matches no order that asks for one.
+fn check_places(order: &Order, advert: &Advert) -> Result<(), Reject> {
+    let allows = |allowed: &[String], place: &Option<String>| {
+        allowed.is_empty() || place.as_ref().is_some_and(|place| allowed.contains(place))
+    };
+    ensure(allows(&order.regions, &advert.region), Reject::RegionNotAllowed)?;
+    ensure(allows(&order.jurisdictions, &advert.jurisdiction), Reject::JurisdictionNotAllowed)
+}
+
+fn check_windows(terms: &Terms, now: Timestamp, grace_min: Millis) -> Result<(), Reject> {
+    let use_left = terms.use_until.since(now);
+    ensure((1..=SESSION_MS_MAX).contains(&use_left.0), Reject::UseWindow)?;
+    ensure(terms.collect_until.since(terms.use_until) >= grace_min, Reject::CollectWindow)
+}
+
+/// The order's use with this session in it: its sessions together never exceed its limit, and none opens twice.
+fn reserve(overlay: &Overlay<'_>, open: &Open, session: SessionId) -> Result<OrderBudget, Reject> {
+    let known = overlay.order(&open.terms.order);
+    let mut budget = known.cloned().unwrap_or_else(|| unused(&open.order.body));
+    ensure(!budget.sessions.contains(&session), Reject::SessionExists)?;
+    ensure(budget.sessions.len() < ORDER_SESSIONS_MAX, Reject::OrderSessionsFull)?;
+    budget.held = budget.held.checked_add(open.hold).ok_or(Reject::OverOrder)?;
+    budget.open += 1;
+    budget.sessions.push(session);
+    ensure(budget.is_within(), Reject::OverOrder)?;
+    Ok(budget)
+}
+
+fn unused(order: &Order) -> OrderBudget {
+    OrderBudget {
+        client: order.client,
+        model: order.model,
+        price_max: order.price_max,
+        total_max: order.total_max,
+        expires_at: order.expires_at,
+        held: Credits::ZERO,
+        spent: Credits::ZERO,
+        open: 0,
+        sessions: Vec::new(),
+    }
+}

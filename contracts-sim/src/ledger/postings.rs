@@ -1,0 +1,55 @@
+//! Money moves by postings alone: balances and what is issued follow from them.
+
+use gridhour_protocol::{signed::PublicKey, units::Credits};
+
+use crate::{
+    ledger::{
+        admit::ensure,
+        entry::{Book, Posting},
+        reject::Reject,
+    },
+    state::changes::Overlay,
+};
+
+/// The balances that the postings change, as they are afterwards. A key that has no balance yet must be usable, since
+/// nobody could ever spend from a weak one, or everybody could.
+pub(crate) fn balances_after(
+    overlay: &Overlay<'_>,
+    postings: &[Posting],
+) -> Result<Vec<(PublicKey, Credits)>, Reject> {
+    let mut touched = Vec::new();
+    for posting in postings {
+        if let Book::Account(key) = posting.debit {
+            let balance = entry_of(overlay, &mut touched, key);
+            *balance = balance.checked_sub(posting.amount).ok_or(Reject::InsufficientBalance)?;
+        }
+        if let Book::Account(key) = posting.credit {
+            let balance = entry_of(overlay, &mut touched, key);
+            ensure(*balance != Credits::ZERO || key.is_usable(), Reject::WeakKey)?;
+            *balance = balance.checked_add(posting.amount).ok_or(Reject::SupplyOverflow)?;
+        }
+    }
+    Ok(touched)
+}
+
+fn entry_of<'t>(
+    overlay: &Overlay<'_>,
+    touched: &'t mut Vec<(PublicKey, Credits)>,
+    key: PublicKey,
+) -> &'t mut Credits {
+    let at = touched.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+        touched.push((key, overlay.balance(&key)));
+        touched.len() - 1
+    });
+    &mut touched[at].1
+}
+
+/// What is issued after the postings.
+pub(crate) fn issued_after(issued: Credits, postings: &[Posting]) -> Result<Credits, Reject> {
+    postings.iter().try_fold(issued, |issued, posting| match (posting.debit, posting.credit) {
+        (Book::Issuance, _) => issued.checked_add(posting.amount).ok_or(Reject::SupplyOverflow),
+        // Nobody has more than was issued.
+        (_, Book::Issuance) => issued.checked_sub(posting.amount).ok_or(Reject::InsufficientBalance),
+        _ => Ok(issued),
+    })
+}

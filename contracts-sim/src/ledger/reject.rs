@@ -1,0 +1,176 @@
+//! Why a transaction is refused: one code, the first that applies, so that every replica gives the same answer.
+
+macro_rules! rejects {
+    ($($(#[$doc:meta])* $code:literal $variant:ident $name:literal $text:literal;)+) => {
+        /// A refusal. Rules are tried in the order of the codes and the first that says no gives the answer; a list of
+        /// vouchers is gone through voucher by voucher. Codes and names never change their meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
+        pub enum Reject {
+            $(
+                $(#[$doc])*
+                #[error($text)]
+                $variant = $code,
+            )+
+        }
+
+        impl Reject {
+            /// Every refusal, in the order of the rules.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The stable number.
+            #[must_use]
+            pub const fn code(self) -> u16 {
+                match self {
+                    $(Self::$variant => $code,)+
+                }
+            }
+
+            /// The stable name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+rejects! {
+    // What the transaction says on its own.
+    /// A field is over its limit.
+    1 Malformed "malformed" "a field of the transaction is over its limit: correct it and sign again";
+    /// The sender's signature does not verify.
+    2 BadSignature "bad-signature" "the sender's signature does not verify: sign again with the sender's key";
+    /// The order's signature does not verify.
+    3 BadOrderSignature "bad-order-signature" "the client's signature of the order does not verify";
+    /// The advert's signature does not verify.
+    4 BadAdvertSignature "bad-advert-signature" "the provider's signature of the advert does not verify";
+    /// A voucher's signature does not verify.
+    5 BadVoucherSignature "bad-voucher-signature" "a voucher's signature does not verify";
+    /// The release's signature does not verify.
+    6 BadReleaseSignature "bad-release-signature" "the provider's signature of the release does not verify";
+
+    // Whether it is for this ledger, now, once.
+    /// It names another network.
+    10 WrongNetwork "wrong-network" "the transaction is for another network";
+    /// It was applied before.
+    11 Duplicate "duplicate" "the transaction was applied before: nothing is left to do";
+    /// Another one with its sender and nonce was applied before.
+    12 NonceReused "nonce-reused" "another transaction of this sender used the nonce: choose another";
+    /// Its last block has passed.
+    13 ValidityOver "validity-over" "the transaction was valid for earlier blocks only: sign a new one";
+    /// Its last block is too far ahead.
+    14 ValidityTooLong "validity-too-long" "the transaction is valid for too long: choose a nearer last block";
+
+    // Its plain arguments.
+    /// It moves nothing.
+    20 ZeroAmount "zero-amount" "an amount of nothing cannot be moved or held";
+    /// Only the issuer mints and burns.
+    21 NotIssuer "not-issuer" "only the network's issuer mints and burns";
+    /// Both sides are one account.
+    22 SameAccount "same-account" "sender and receiver, or client and provider, are one account";
+
+    // Opening a session: who.
+    /// The sender is not the order's client.
+    30 NotTheClient "not-the-client" "only the order's client opens a session under it";
+    /// Order, advert or terms name another network.
+    31 TermsNetwork "terms-network" "order, advert or terms are for another network";
+    /// The terms do not name the order and its client.
+    32 TermsOrder "terms-order" "the terms do not name this order and its client";
+    /// The terms do not name the advert and its provider.
+    33 TermsAdvert "terms-advert" "the terms do not name this advert and its provider";
+    // Opening a session: when.
+    /// The order is expired, or from the future.
+    35 OrderNotLive "order-not-live" "the order has expired or is from the future: sign a new one";
+    /// The advert is expired, or from the future.
+    36 AdvertNotLive "advert-not-live" "the advert has expired or is from the future: take the provider's newest";
+    // Opening a session: what.
+    /// The models of order, advert and terms are not one.
+    37 ModelMismatch "model-mismatch" "order, advert and terms are not about one model";
+    /// The work formula is not the advert's.
+    38 WorkMismatch "work-mismatch" "the terms' work formula is not the one advertised";
+    /// The rates are not the advert's.
+    39 RatesMismatch "rates-mismatch" "the terms' rates are not the ones advertised";
+    /// The arithmetic is not the advert's.
+    40 NumericsMismatch "numerics-mismatch" "the terms' numerics version is not the one advertised";
+    /// The price is not the ask.
+    41 PriceNotAsk "price-not-ask" "the terms' price is not the advert's ask";
+    /// The price is over the order's limit.
+    42 PriceOverLimit "price-over-limit" "the terms' price is over the order's limit";
+    /// The advert's region is not among the order's.
+    43 RegionNotAllowed "region-not-allowed" "the order does not allow the advert's region";
+    /// The advert's jurisdiction is not among the order's.
+    44 JurisdictionNotAllowed "jurisdiction-not-allowed" "the order does not allow the advert's jurisdiction";
+    // Opening a session: how long and how much.
+    /// The end of use has passed or is too far ahead.
+    45 UseWindow "use-window" "the end of use has passed or is too far ahead";
+    /// The time to collect is shorter than the network allows.
+    46 CollectWindow "collect-window" "the provider's time to collect is shorter than the network allows";
+    /// A session with these terms was opened before.
+    47 SessionExists "session-exists" "a session with these very terms was opened before: choose another nonce";
+    /// The order has opened as many sessions as an order may.
+    48 OrderSessionsFull "order-sessions-full" "the order has opened as many sessions as an order may: sign another";
+
+    // A session's life.
+    /// There is no such session, or it ended.
+    60 UnknownSession "unknown-session" "there is no such session, or it has ended";
+    /// The sender has no part in this call.
+    61 NotParty "not-party" "this call is not the sender's to make in this session";
+    /// The deadline has passed.
+    62 SessionOver "session-over" "the session's deadline has passed: all that is left is to expire it";
+    /// Its use is over.
+    63 UseOver "use-over" "the session's use is over: open another";
+    /// The client already asked to close.
+    64 SessionClosing "session-closing" "the session is already closing";
+    /// A collect without a voucher.
+    65 NoVouchers "no-vouchers" "there is no voucher to collect";
+    /// A voucher is for another session or by another client.
+    66 VoucherSession "voucher-session" "a voucher is for another session or by another client";
+    /// Lanes are not rising.
+    67 VoucherLanes "voucher-lanes" "vouchers must name rising lanes, one each";
+    /// The lane has collected a voucher at least as new.
+    68 VoucherStale "voucher-stale" "a voucher at least as new was collected on this lane";
+    /// The voucher grants less than the lane has collected.
+    69 VoucherLower "voucher-lower" "the voucher grants less than was collected on this lane";
+    /// The voucher counts fewer receipts than the lane has.
+    70 ReceiptsShrink "receipts-shrink" "the voucher counts fewer receipts than were accepted on this lane";
+    /// The vouchers grant more than is held.
+    71 OverHold "over-hold" "the vouchers grant more than the session holds: ask the client for a top-up";
+    /// The release is missing where vouchers need it, not needed, or for something else.
+    72 BadRelease "bad-release" "the provider's release is missing, not needed, or not for this outcome";
+    /// The deadline has not passed.
+    73 NotYetExpired "not-yet-expired" "the session's deadline has not passed";
+    /// The order's limits do not cover it.
+    75 OverOrder "over-order" "the order's limits do not cover this";
+
+    // Money.
+    /// More credits would exist than can be counted.
+    79 SupplyOverflow "supply-overflow" "more credits would exist than can be counted";
+    /// The account has less than that.
+    80 InsufficientBalance "insufficient-balance" "the account has less than that: fund it first";
+    /// The receiving key is weak.
+    81 WeakKey "weak-key" "the receiving key is not a usable ed25519 key";
+
+    // The block.
+    /// The block has no room left.
+    90 BlockFull "block-full" "the block has no room left: it goes into a later one";
+}
+
+impl Reject {
+    /// Whether the very same transaction may be applied later, when the ledger has moved on.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        matches!(
+            self,
+            Self::ValidityTooLong
+                | Self::UnknownSession
+                | Self::OverHold
+                | Self::NotYetExpired
+                | Self::OverOrder
+                | Self::SupplyOverflow
+                | Self::InsufficientBalance
+                | Self::BlockFull
+        )
+    }
+}

@@ -1,0 +1,293 @@
+//! The state of the ledger: a fold of its blocks, and nothing else.
+//!
+//! Everything is in ordered maps, so that two replicas walk it in the same order. What grows with use is bounded by
+//! money and time: accounts without a balance, sessions that ended, orders that expired and ids that can no longer
+//! repeat are dropped, and live on in the log alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridhour_protocol::{
+    id::{BlockHash, ModelId, NetworkId, OrderId, SessionId, TxId},
+    merkle::{Frontier, Hash},
+    session::terms::Terms,
+    signed::PublicKey,
+    units::{Credits, Height, PricePerHour, Timestamp},
+    wire::Wire,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{genesis::Genesis, ledger::entry::Lane};
+
+pub mod changes;
+pub mod invariants;
+mod records;
+mod root;
+
+pub use changes::Changes;
+pub use invariants::{Violation, check_invariants};
+pub use records::{CURSOR_KEY, LoadError, Record};
+
+/// Accounts, sessions, orders, recent ids, and the last block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    genesis: Genesis,
+    network: NetworkId,
+    accounts: BTreeMap<PublicKey, Credits>,
+    sessions: BTreeMap<SessionId, Session>,
+    orders: BTreeMap<OrderId, OrderBudget>,
+    applied: BTreeMap<TxKey, Applied>,
+    tip: Tip,
+    // Derived: what to drop when its time comes.
+    expiring_ids: BTreeSet<(Height, TxKey)>,
+    idle_orders: BTreeSet<(Timestamp, OrderId)>,
+}
+
+/// A session that is open or closing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// What both sides signed.
+    pub terms: Terms,
+    /// Still held: neither paid nor refunded.
+    pub held: Credits,
+    /// Paid so far: the sum over the lanes.
+    pub collected: Credits,
+    /// Deadline of the hold: the provider collects until then, and anyone may refund afterwards.
+    pub collect_until: Timestamp,
+    /// Whether the client asked to end it.
+    pub closing: bool,
+    /// Lanes that were collected on, rising.
+    pub lanes: Vec<Lane>,
+}
+
+impl Session {
+    /// The lane's last collected voucher, if there was one.
+    #[must_use]
+    pub fn lane(&self, lane: u16) -> Option<&Lane> {
+        self.lanes.iter().find(|known| known.lane == lane)
+    }
+}
+
+impl Wire for Session {
+    const BYTES_MAX: usize = 2 * 1024;
+}
+
+/// What one order has used of its limits. Kept until the order has expired and its sessions have ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderBudget {
+    /// Who pays.
+    pub client: PublicKey,
+    /// The model that it is for.
+    pub model: ModelId,
+    /// The most that its sessions may pay for a GPU-hour.
+    pub price_max: PricePerHour,
+    /// The most that its sessions may cost together.
+    pub total_max: Credits,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// Held by its open sessions.
+    pub held: Credits,
+    /// Paid by all its sessions.
+    pub spent: Credits,
+    /// Sessions that are open or closing.
+    pub open: u16,
+    /// Every session that ever opened under it, in the order of opening: none of them opens again.
+    pub sessions: Vec<SessionId>,
+}
+
+impl OrderBudget {
+    /// Whether the order's limit covers what is held and spent.
+    #[must_use]
+    pub fn is_within(&self) -> bool {
+        self.held.checked_add(self.spent).is_some_and(|used| used <= self.total_max)
+    }
+}
+
+impl OrderBudget {
+    /// Whether these terms stay within what the order allows.
+    #[must_use]
+    pub fn allows(&self, terms: &Terms) -> bool {
+        terms.client == self.client && terms.model == self.model && terms.price <= self.price_max
+    }
+}
+
+impl Wire for OrderBudget {
+    const BYTES_MAX: usize = 4 * 1024;
+}
+
+/// How a sender names a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxKey {
+    /// Who sent it.
+    pub sender: PublicKey,
+    /// The number that the sender chose.
+    pub nonce: u64,
+}
+
+/// Where an applied transaction went. Kept until it could not be applied again anyway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Its id.
+    pub id: TxId,
+    /// Its block.
+    pub height: Height,
+    /// Its leaf in the log.
+    pub leaf: u64,
+    /// The last block in which it was valid.
+    pub valid_until: Height,
+}
+
+impl Wire for Applied {
+    const BYTES_MAX: usize = 64;
+}
+
+/// Sums over the whole ledger. At every height, balances and holds together are what was issued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Minted and allocated, less what was burned.
+    pub issued: Credits,
+    /// Sum of all balances.
+    pub balances: Credits,
+    /// Sum of all holds.
+    pub holds: Credits,
+    /// Receipts that clients accepted, over all lanes ever collected on.
+    pub receipts: u64,
+}
+
+impl Totals {
+    /// Whether balances and holds are exactly what was issued.
+    #[must_use]
+    pub fn are_conserved(&self) -> bool {
+        self.balances.checked_add(self.holds) == Some(self.issued)
+    }
+}
+
+/// The state's root at the last checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateRoot {
+    /// The block after which it was taken.
+    pub height: Height,
+    /// The root.
+    pub root: Hash,
+}
+
+/// What the next block builds on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// Height of the last block.
+    pub height: Height,
+    /// Hash of its header; of the genesis at height 0.
+    pub hash: BlockHash,
+    /// Its time.
+    pub time: Timestamp,
+    /// The log of entries.
+    pub log: Frontier,
+    /// Sums.
+    pub totals: Totals,
+    /// The last checkpoint.
+    pub checkpoint: StateRoot,
+}
+
+impl Wire for Tip {
+    const BYTES_MAX: usize = 4 * 1024;
+}
+
+impl State {
+    /// The state at height 0.
+    ///
+    /// # Errors
+    /// With a sentence, if the genesis breaks its own rules.
+    pub fn new(genesis: Genesis) -> Result<Self, String> {
+        genesis.check_bounds()?;
+        let issued = genesis.issued().ok_or("the allocations overflow 64 bits")?;
+        let network = genesis.id();
+        let checkpoint = StateRoot { height: Height(0), root: [0; 32] };
+        let tip = Tip {
+            height: Height(0),
+            hash: BlockHash(network.0),
+            time: genesis.created_at,
+            log: Frontier::new(),
+            totals: Totals { issued, balances: issued, ..Totals::default() },
+            checkpoint,
+        };
+        let accounts = genesis.allocations.iter().map(|item| (item.account, item.amount)).collect();
+        let mut state = Self::with_tip(genesis, network, tip);
+        state.accounts = accounts;
+        state.tip.checkpoint.root = state.root();
+        Ok(state)
+    }
+
+    fn with_tip(genesis: Genesis, network: NetworkId, tip: Tip) -> Self {
+        Self {
+            genesis,
+            network,
+            accounts: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            tip,
+            expiring_ids: BTreeSet::new(),
+            idle_orders: BTreeSet::new(),
+        }
+    }
+
+    /// The network's beginning.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// The network's id.
+    #[must_use]
+    pub fn network(&self) -> NetworkId {
+        self.network
+    }
+
+    /// The last block, the log and the sums.
+    #[must_use]
+    pub fn tip(&self) -> &Tip {
+        &self.tip
+    }
+
+    pub(crate) fn set_checkpoint(&mut self, checkpoint: StateRoot) {
+        self.tip.checkpoint = checkpoint;
+    }
+
+    /// What `account` can spend.
+    #[must_use]
+    pub fn balance(&self, account: &PublicKey) -> Credits {
+        self.accounts.get(account).copied().unwrap_or(Credits::ZERO)
+    }
+
+    /// All accounts with a balance.
+    pub fn accounts(&self) -> impl Iterator<Item = (&PublicKey, &Credits)> {
+        self.accounts.iter()
+    }
+
+    /// A session that is open or closing.
+    #[must_use]
+    pub fn session(&self, session: &SessionId) -> Option<&Session> {
+        self.sessions.get(session)
+    }
+
+    /// All sessions that are open or closing.
+    pub fn sessions(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
+        self.sessions.iter()
+    }
+
+    /// What an order has used, while the ledger remembers it.
+    #[must_use]
+    pub fn order(&self, order: &OrderId) -> Option<&OrderBudget> {
+        self.orders.get(order)
+    }
+
+    /// All orders that the ledger remembers.
+    pub fn orders(&self) -> impl Iterator<Item = (&OrderId, &OrderBudget)> {
+        self.orders.iter()
+    }
+
+    /// Where a transaction went, while the ledger remembers it.
+    #[must_use]
+    pub fn applied(&self, key: &TxKey) -> Option<&Applied> {
+        self.applied.get(key)
+    }
+}

@@ -1,0 +1,175 @@
+//! What a block changes, kept beside the state until the block is known to be good.
+
+use std::collections::BTreeMap;
+
+use gridhour_protocol::{
+    id::{OrderId, SessionId},
+    signed::PublicKey,
+    units::{Credits, Height, Timestamp},
+};
+
+use super::{Applied, OrderBudget, Session, State, Tip, Totals, TxKey};
+
+/// New values by key; `None` where a value is dropped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub(super) accounts: BTreeMap<PublicKey, Option<Credits>>,
+    pub(super) sessions: BTreeMap<SessionId, Option<Session>>,
+    pub(super) orders: BTreeMap<OrderId, Option<OrderBudget>>,
+    pub(super) applied: BTreeMap<TxKey, Option<Applied>>,
+}
+
+/// A state as it would be after some changes. The state below stays as it is, so a block that turns out bad leaves
+/// nothing behind.
+#[derive(Debug)]
+pub(crate) struct Overlay<'s> {
+    base: &'s State,
+    changes: Changes,
+    totals: Totals,
+    time: Timestamp,
+}
+
+impl<'s> Overlay<'s> {
+    /// Starts the block at `height` and `time`: drops ids that can no longer repeat and orders that have expired.
+    pub(crate) fn start(base: &'s State, height: Height, time: Timestamp) -> Self {
+        let mut overlay = Self { base, changes: Changes::default(), totals: base.tip.totals, time };
+        for (valid_until, key) in &base.expiring_ids {
+            if *valid_until >= height {
+                break;
+            }
+            overlay.changes.applied.insert(*key, None);
+        }
+        for (expires_at, order) in &base.idle_orders {
+            if *expires_at > time {
+                break;
+            }
+            overlay.changes.orders.insert(*order, None);
+        }
+        overlay
+    }
+
+    pub(crate) fn base(&self) -> &'s State {
+        self.base
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub(crate) fn into_changes(self) -> Changes {
+        self.changes
+    }
+
+    pub(crate) fn balance(&self, account: &PublicKey) -> Credits {
+        match self.changes.accounts.get(account) {
+            Some(changed) => changed.unwrap_or(Credits::ZERO),
+            None => self.base.balance(account),
+        }
+    }
+
+    pub(crate) fn session(&self, session: &SessionId) -> Option<&Session> {
+        match self.changes.sessions.get(session) {
+            Some(changed) => changed.as_ref(),
+            None => self.base.session(session),
+        }
+    }
+
+    pub(crate) fn order(&self, order: &OrderId) -> Option<&OrderBudget> {
+        match self.changes.orders.get(order) {
+            Some(changed) => changed.as_ref(),
+            None => self.base.order(order),
+        }
+    }
+
+    pub(crate) fn applied(&self, key: &TxKey) -> Option<&Applied> {
+        match self.changes.applied.get(key) {
+            Some(changed) => changed.as_ref(),
+            None => self.base.applied(key),
+        }
+    }
+
+    /// Sets a balance. The sums follow from what actually changed, never from what a rule meant to change, so that
+    /// comparing them with what was issued says something.
+    pub(crate) fn set_balance(&mut self, account: PublicKey, balance: Credits) {
+        let before = self.balance(&account);
+        replace(&mut self.totals.balances, before, balance);
+        self.changes.accounts.insert(account, (balance != Credits::ZERO).then_some(balance));
+    }
+
+    pub(crate) fn set_session(&mut self, id: SessionId, session: Option<Session>) {
+        let held = |session: Option<&Session>| session.map_or(Credits::ZERO, |session| session.held);
+        let (before, after) = (held(self.session(&id)), held(session.as_ref()));
+        replace(&mut self.totals.holds, before, after);
+        self.changes.sessions.insert(id, session);
+    }
+
+    /// Sets an order's use; forgets it where it has expired and nothing is open under it.
+    pub(crate) fn set_order(&mut self, id: OrderId, order: OrderBudget) {
+        let is_over = order.open == 0 && order.expires_at <= self.time;
+        self.changes.orders.insert(id, (!is_over).then_some(order));
+    }
+
+    pub(crate) fn set_applied(&mut self, key: TxKey, applied: Applied) {
+        self.changes.applied.insert(key, Some(applied));
+    }
+
+    pub(crate) fn set_issued(&mut self, issued: Credits) {
+        self.totals.issued = issued;
+    }
+
+    pub(crate) fn add_receipts(&mut self, receipts: u64) {
+        self.totals.receipts = self.totals.receipts.saturating_add(receipts);
+    }
+}
+
+// Each part of a sum is at most the sum, and no sum exceeds what was issued unless a rule is broken; then the wrapped
+// sum differs from what was issued, which is what the caller checks.
+fn replace(sum: &mut Credits, before: Credits, after: Credits) {
+    sum.0 = sum.0.wrapping_sub(before.0).wrapping_add(after.0);
+}
+
+impl State {
+    /// Makes a block's changes part of the state.
+    pub(crate) fn absorb(&mut self, changes: &Changes, tip: &Tip) {
+        merge(&mut self.accounts, &changes.accounts);
+        merge(&mut self.sessions, &changes.sessions);
+        for (id, order) in &changes.orders {
+            self.put_order(*id, order.clone());
+        }
+        for (key, applied) in &changes.applied {
+            self.put_applied(*key, *applied);
+        }
+        self.tip = tip.clone();
+    }
+
+    pub(super) fn put_order(&mut self, id: OrderId, order: Option<OrderBudget>) {
+        if let Some(before) = self.orders.remove(&id) {
+            self.idle_orders.remove(&(before.expires_at, id));
+        }
+        if let Some(order) = order {
+            if order.open == 0 {
+                self.idle_orders.insert((order.expires_at, id));
+            }
+            self.orders.insert(id, order);
+        }
+    }
+
+    pub(super) fn put_applied(&mut self, key: TxKey, applied: Option<Applied>) {
+        if let Some(before) = self.applied.remove(&key) {
+            self.expiring_ids.remove(&(before.valid_until, key));
+        }
+        if let Some(applied) = applied {
+            self.expiring_ids.insert((applied.valid_until, key));
+            self.applied.insert(key, applied);
+        }
+    }
+}
+
+fn merge<K: Ord + Copy, V: Clone>(table: &mut BTreeMap<K, V>, changes: &BTreeMap<K, Option<V>>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => table.insert(*key, value.clone()),
+            None => table.remove(key),
+        };
+    }
+}

@@ -1,0 +1,167 @@
+//! The state as records of a key-value store: what changes with a block goes out, and everything comes in again.
+//!
+//! | key | value |
+//! |---|---|
+//! | `a`, account | balance, 8 bytes little-endian |
+//! | `o`, order id | [`OrderBudget`], wire |
+//! | `s`, session id | [`Session`], wire |
+//! | `t`, sender, nonce little-endian | [`Applied`], wire |
+//! | `c` | [`Tip`], wire: the cursor |
+
+use gridhour_protocol::{
+    id::{OrderId, SessionId},
+    signed::PublicKey,
+    units::Credits,
+    wire::{self, WireError},
+};
+
+use super::{Changes, State, Tip, TxKey, check_invariants, invariants::Violation};
+use crate::{genesis::Genesis, limits::COUNT_MAX};
+
+/// Key of the record that holds the [`Tip`].
+pub const CURSOR_KEY: &[u8] = b"c";
+
+/// A key and its new value; `None` where it is to be removed.
+pub type Record = (Vec<u8>, Option<Vec<u8>>);
+
+/// Why records are not a state. The store is damaged or another network's: move it aside and replay the blocks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The genesis breaks its own rules.
+    #[error("the genesis is unusable: {0}")]
+    Genesis(String),
+    /// A key of no kind.
+    #[error("a record has an unknown key of {0} bytes")]
+    UnknownKey(usize),
+    /// A value that cannot be read.
+    #[error("a record's value cannot be read: {0}")]
+    Value(#[from] WireError),
+    /// The cursor is missing.
+    #[error("the records have no cursor")]
+    NoCursor,
+    /// The records contradict each other.
+    #[error("the records contradict each other: {0}")]
+    Broken(#[from] Violation),
+    /// The state is not the one that the cursor's checkpoint names.
+    #[error("the records are not the state of the checkpoint at height {0}")]
+    WrongRoot(u64),
+    /// A counter that no ledger reaches.
+    #[error("the cursor counts {0} blocks or entries, which no ledger reaches")]
+    Absurd(u64),
+}
+
+impl Changes {
+    /// The records that change. The cursor is not among them: see [`State::cursor_record`].
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let accounts =
+            self.accounts.iter().map(|(key, value)| (key_of(b'a', &key.0), value.map(balance_bytes)));
+        let orders =
+            self.orders.iter().map(|(id, value)| (key_of(b'o', &id.0), value.as_ref().map(wire::encode)));
+        let sessions =
+            self.sessions.iter().map(|(id, value)| (key_of(b's', &id.0), value.as_ref().map(wire::encode)));
+        let applied = self.applied.iter().map(|(key, value)| (tx_key(key), value.as_ref().map(wire::encode)));
+        accounts.chain(orders).chain(sessions).chain(applied).collect()
+    }
+}
+
+impl State {
+    /// The record of the last block: written in one batch with the changes of that block, it says up to where a store
+    /// has got.
+    #[must_use]
+    pub fn cursor_record(&self) -> Record {
+        (CURSOR_KEY.to_vec(), Some(wire::encode(&self.tip)))
+    }
+
+    /// Every record of the state, the cursor included.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let all = Changes {
+            accounts: self.accounts.iter().map(|(key, value)| (*key, Some(*value))).collect(),
+            sessions: self.sessions.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
+            orders: self.orders.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
+            applied: self.applied.iter().map(|(key, value)| (*key, Some(*value))).collect(),
+        };
+        let mut records = all.records();
+        records.push(self.cursor_record());
+        records
+    }
+
+    /// The state that a store holds.
+    ///
+    /// # Errors
+    /// If the records cannot be read, contradict each other, or are not the state that the cursor's checkpoint names.
+    pub fn from_records<K, V>(
+        genesis: Genesis,
+        records: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, LoadError>
+    where
+        K: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+    {
+        let mut state = Self::new(genesis).map_err(LoadError::Genesis)?;
+        state.accounts.clear();
+        let mut cursor = None;
+        for (key, value) in records {
+            state.load(key.as_ref(), value.as_ref(), &mut cursor)?;
+        }
+        state.tip = cursor.ok_or(LoadError::NoCursor)?;
+        if let Some(count) =
+            [state.tip.height.0, state.tip.log.size()].into_iter().find(|count| *count > COUNT_MAX)
+        {
+            return Err(LoadError::Absurd(count));
+        }
+        check_invariants(&state)?;
+        let checkpoint = state.tip.checkpoint;
+        if checkpoint.height == state.tip.height && checkpoint.root != state.root() {
+            return Err(LoadError::WrongRoot(checkpoint.height.0));
+        }
+        Ok(state)
+    }
+
+    fn load(&mut self, key: &[u8], value: &[u8], cursor: &mut Option<Tip>) -> Result<(), LoadError> {
+        let unknown = || LoadError::UnknownKey(key.len());
+        let (kind, rest) = key.split_first().ok_or_else(unknown)?;
+        if key == CURSOR_KEY {
+            *cursor = Some(wire::decode(value)?);
+            return Ok(());
+        }
+        let (id, nonce) = rest.split_first_chunk::<32>().ok_or_else(unknown)?;
+        match (kind, nonce) {
+            (b'a', []) => {
+                self.accounts.insert(PublicKey(*id), balance_of(value)?);
+            }
+            (b'o', []) => self.put_order(OrderId(*id), Some(wire::decode(value)?)),
+            (b's', []) => {
+                self.sessions.insert(SessionId(*id), wire::decode(value)?);
+            }
+            (b't', nonce) => {
+                let nonce = u64::from_le_bytes(nonce.try_into().map_err(|_| unknown())?);
+                self.put_applied(TxKey { sender: PublicKey(*id), nonce }, Some(wire::decode(value)?));
+            }
+            _ => return Err(unknown()),
+        }
+        Ok(())
+    }
+}
+
+fn key_of(kind: u8, id: &[u8; 32]) -> Vec<u8> {
+    let mut key = vec![kind];
+    key.extend_from_slice(id);
+    key
+}
+
+fn tx_key(key: &TxKey) -> Vec<u8> {
+    let mut bytes = key_of(b't', &key.sender.0);
+    bytes.extend_from_slice(&key.nonce.to_le_bytes());
+    bytes
+}
+
+fn balance_bytes(balance: Credits) -> Vec<u8> {
+    balance.0.to_le_bytes().to_vec()
+}
+
+fn balance_of(value: &[u8]) -> Result<Credits, LoadError> {
+    let malformed = |_| WireError::Malformed(format!("a balance of {} bytes", value.len()));
+    Ok(Credits(u64::from_le_bytes(value.try_into().map_err(malformed)?)))
+}

@@ -1,0 +1,62 @@
+//! The root of the state: one hash over every account, order and session, for the checkpoints in block headers.
+//!
+//! A Merkle tree of the shape of RFC 6962 over BLAKE3, leaves sorted by key. Ids of recent transactions are left out:
+//! they follow from the transaction roots of the last blocks.
+
+use gridhour_protocol::{layout::Layout, merkle::Hash};
+
+use super::{OrderBudget, Session, State};
+use crate::ledger::entry::lay_out_lanes;
+
+impl State {
+    /// The root of the state as it is now.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        let mut leaves = Vec::with_capacity(self.accounts.len() + self.orders.len() + self.sessions.len());
+        for (key, balance) in &self.accounts {
+            leaves.push(leaf(|out| {
+                out.u8(b'a').fixed(&key.0).u64(balance.0);
+            }));
+        }
+        for (id, order) in &self.orders {
+            leaves.push(leaf(|out| lay_out_order(out.u8(b'o').fixed(&id.0), order)));
+        }
+        for (id, session) in &self.sessions {
+            leaves.push(leaf(|out| lay_out_session(out.u8(b's').fixed(&id.0), session)));
+        }
+        fold(&leaves)
+    }
+}
+
+fn leaf(lay_out: impl FnOnce(&mut Layout)) -> Hash {
+    let mut out = Layout::new("gridhour/state-leaf/v1");
+    lay_out(&mut out);
+    out.hash()
+}
+
+fn fold(leaves: &[Hash]) -> Hash {
+    let (left, right) = match leaves {
+        [] => return Layout::new("gridhour/state-empty/v1").hash(),
+        [leaf] => return *leaf,
+        _ => leaves.split_at(leaves.len().next_power_of_two() / 2),
+    };
+    let mut out = Layout::new("gridhour/state-node/v1");
+    out.fixed(&fold(left)).fixed(&fold(right));
+    out.hash()
+}
+
+fn lay_out_order(out: &mut Layout, order: &OrderBudget) {
+    out.fixed(&order.client.0).fixed(&order.model.0).u64(order.price_max.0).u64(order.total_max.0);
+    out.u64(order.expires_at.0).u64(order.held.0).u64(order.spent.0).u16(order.open);
+    out.count(order.sessions.len());
+    for session in &order.sessions {
+        out.fixed(&session.0);
+    }
+}
+
+// The key is the hash of the terms, so it stands for them.
+fn lay_out_session(out: &mut Layout, session: &Session) {
+    out.u64(session.held.0).u64(session.collected.0).u64(session.collect_until.0);
+    out.u8(u8::from(session.closing));
+    lay_out_lanes(out, &session.lanes);
+}

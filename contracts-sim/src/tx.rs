@@ -1,0 +1,223 @@
+//! Transactions: everything that anyone can ask of the ledger.
+
+use gridhour_protocol::{
+    id::{NetworkId, SessionId, TxId},
+    layout::Layout,
+    limits::{LANES_MAX, TX_BYTES_MAX},
+    market::{advert::Advert, order::Order},
+    session::{terms::Terms, voucher::Voucher},
+    signed::{PublicKey, Signable, Signed},
+    units::{Credits, Height},
+    wire::{Wire, at_most},
+};
+use serde::{Deserialize, Serialize};
+
+/// A request to the ledger. Sender and nonce identify it until `valid_until`, so sending it twice is harmless.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tx {
+    /// The network it is for.
+    pub network: NetworkId,
+    /// Who asks, and signs.
+    pub sender: PublicKey,
+    /// Chosen by the sender: two transactions of one sender that live at the same time have different ones.
+    pub nonce: u64,
+    /// The last block that may hold it; at most [`crate::limits::VALID_BLOCKS_MAX`] ahead.
+    pub valid_until: Height,
+    /// What is asked.
+    pub call: Call,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// Issuer: brings new credits into an account.
+    Mint {
+        /// Who receives them.
+        to: PublicKey,
+        /// How much.
+        amount: Credits,
+    },
+    /// Issuer: takes credits of its own account out of existence.
+    Burn {
+        /// How much.
+        amount: Credits,
+    },
+    /// Moves credits of the sender.
+    Transfer {
+        /// Who receives them.
+        to: PublicKey,
+        /// How much.
+        amount: Credits,
+    },
+    /// Client: opens a session and holds credits for it.
+    Open(Box<Open>),
+    /// Client: adds to a session's hold, up to its order's limit.
+    TopUp {
+        /// The session.
+        session: SessionId,
+        /// How much more to hold.
+        amount: Credits,
+    },
+    /// Provider: takes what the client's newest vouchers grant.
+    Collect {
+        /// The session.
+        session: SessionId,
+        /// At most one a lane, lanes rising.
+        vouchers: Vec<Signed<Voucher>>,
+    },
+    /// Ends a session. The provider, or the client with the provider's release: pays the vouchers and refunds the rest
+    /// at once. The client alone: starts the time in which the provider may still collect.
+    Close {
+        /// The session.
+        session: SessionId,
+        /// At most one a lane, lanes rising. None when the client closes alone.
+        vouchers: Vec<Signed<Voucher>>,
+        /// The provider's agreement, when the client closes at once.
+        release: Option<Signed<Release>>,
+    },
+    /// Anyone, after the session's deadline: refunds what is still held.
+    Expire {
+        /// The session.
+        session: SessionId,
+    },
+}
+
+/// What opens a session. Order and advert carry the signatures of both sides; the terms bind them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// What the client insists on.
+    pub order: Signed<Order>,
+    /// What the provider offers.
+    pub advert: Signed<Advert>,
+    /// What both agree on.
+    pub terms: Terms,
+    /// What is held at first.
+    pub hold: Credits,
+}
+
+/// A provider's agreement that a session ends at once, for no more than `collected` in all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The session.
+    pub session: SessionId,
+    /// Who agrees: the session's provider.
+    pub provider: PublicKey,
+    /// What it will have been paid over the whole session.
+    pub collected: Credits,
+}
+
+impl Tx {
+    /// The transaction's id: BLAKE3 of what was signed. A second signature of the same body changes nothing.
+    #[must_use]
+    pub fn id(&self) -> TxId {
+        TxId(self.layout().hash())
+    }
+}
+
+impl Call {
+    /// Its stable name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Mint { .. } => "mint",
+            Self::Burn { .. } => "burn",
+            Self::Transfer { .. } => "transfer",
+            Self::Open(_) => "open",
+            Self::TopUp { .. } => "top-up",
+            Self::Collect { .. } => "collect",
+            Self::Close { .. } => "close",
+            Self::Expire { .. } => "expire",
+        }
+    }
+
+    fn lay_out(&self, out: &mut Layout) {
+        match self {
+            Self::Mint { to, amount } => out.u8(0).fixed(&to.0).u64(amount.0),
+            Self::Burn { amount } => out.u8(1).u64(amount.0),
+            Self::Transfer { to, amount } => out.u8(2).fixed(&to.0).u64(amount.0),
+            Self::Open(open) => {
+                lay_out_signed(out.u8(3), &open.order);
+                lay_out_signed(out, &open.advert);
+                // The id is the hash of all terms, so it stands for them.
+                out.fixed(&open.terms.id().0).u64(open.hold.0)
+            }
+            Self::TopUp { session, amount } => out.u8(4).fixed(&session.0).u64(amount.0),
+            Self::Collect { session, vouchers } => {
+                lay_out_vouchers(out.u8(5).fixed(&session.0), vouchers);
+                out
+            }
+            Self::Close { session, vouchers, release } => {
+                lay_out_vouchers(out.u8(6).fixed(&session.0), vouchers);
+                match release {
+                    None => out.u8(0),
+                    Some(release) => lay_out_signed(out.u8(1), release),
+                }
+            }
+            Self::Expire { session } => out.u8(7).fixed(&session.0),
+        };
+    }
+
+    fn vouchers(&self) -> &[Signed<Voucher>] {
+        match self {
+            Self::Collect { vouchers, .. } | Self::Close { vouchers, .. } => vouchers,
+            _ => &[],
+        }
+    }
+}
+
+/// Appends a signed object inside another: its signed bytes behind their length, then the signature.
+pub(crate) fn lay_out_signed<'a, T: Signable>(out: &'a mut Layout, signed: &Signed<T>) -> &'a mut Layout {
+    out.bytes(signed.body.layout().as_bytes()).fixed(&signed.signature.to_bytes())
+}
+
+fn lay_out_vouchers(out: &mut Layout, vouchers: &[Signed<Voucher>]) {
+    out.count(vouchers.len());
+    for voucher in vouchers {
+        lay_out_signed(out, voucher);
+    }
+}
+
+impl Signable for Tx {
+    fn layout(&self) -> Layout {
+        let mut out = Layout::new("gridhour/tx/v1");
+        out.fixed(&self.network.0).fixed(&self.sender.0).u64(self.nonce).u64(self.valid_until.0);
+        self.call.lay_out(&mut out);
+        out
+    }
+
+    fn signer(&self) -> PublicKey {
+        self.sender
+    }
+}
+
+impl Wire for Tx {
+    const BYTES_MAX: usize = TX_BYTES_MAX - 64;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        let vouchers = self.call.vouchers();
+        at_most("vouchers", vouchers.len(), LANES_MAX)?;
+        vouchers.iter().try_for_each(Wire::check_bounds)?;
+        let Call::Open(open) = &self.call else {
+            return Ok(());
+        };
+        open.order.check_bounds()?;
+        open.advert.check_bounds()?;
+        open.terms.check_bounds()
+    }
+}
+
+impl Signable for Release {
+    fn layout(&self) -> Layout {
+        let mut out = Layout::new("gridhour/release/v1");
+        out.fixed(&self.session.0).fixed(&self.provider.0).u64(self.collected.0);
+        out
+    }
+
+    fn signer(&self) -> PublicKey {
+        self.provider
+    }
+}
+
+impl Wire for Release {
+    const BYTES_MAX: usize = 128;
+}

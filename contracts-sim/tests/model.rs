@@ -1,0 +1,323 @@
+//! Random histories against a small second ledger that shares no code with the first.
+
+use std::collections::BTreeMap;
+
+use gridhour_contracts_sim::{
+    block::{Signatures, verify_and_apply},
+    harness::{Chain, Deal, key},
+    state::State,
+    tx::Call,
+};
+use gridhour_protocol::{
+    signed::SecretKey,
+    units::{Credits, Millis},
+};
+use proptest::prelude::*;
+
+const PEOPLE: u8 = 3;
+/// The issuer also has a balance.
+const ISSUER: u8 = 255;
+const ORDER_LIMIT: u64 = 1_000;
+const MINUTE_MS: u64 = 60_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Mint { to: u8, amount: u64 },
+    Burn { amount: u64 },
+    Transfer { from: u8, to: u8, amount: u64 },
+    Open { client: u8, provider: u8, hold: u64, same_order: bool },
+    TopUp { which: usize, by: u8, amount: u64 },
+    Collect { which: usize, by: u8, lane: u16, sequence: u32, amount: u64 },
+    Close { which: usize, by: u8, released: bool },
+    Expire { which: usize },
+    Wait { minutes: u64 },
+    Retry,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 1..=PEOPLE;
+    let which = 0usize..4;
+    prop_oneof![
+        2 => (who.clone(), 0..800u64).prop_map(|(to, amount)| Step::Mint { to, amount }),
+        1 => (0..300u64).prop_map(|amount| Step::Burn { amount }),
+        2 => (who.clone(), prop_oneof![who.clone(), Just(ISSUER)], 0..500u64)
+            .prop_map(|(from, to, amount)| Step::Transfer { from, to, amount }),
+        4 => (who.clone(), who.clone(), 0..700u64, any::<bool>())
+            .prop_map(|(client, provider, hold, same_order)| Step::Open { client, provider, hold, same_order }),
+        2 => (which.clone(), who.clone(), 0..400u64).prop_map(|(which, by, amount)| Step::TopUp { which, by, amount }),
+        5 => (which.clone(), who.clone(), 0..3u16, 0..6u32, 0..400u64)
+            .prop_map(|(which, by, lane, sequence, amount)| Step::Collect { which, by, lane, sequence, amount }),
+        2 => (which.clone(), who, any::<bool>()).prop_map(|(which, by, released)| Step::Close { which, by, released }),
+        2 => which.prop_map(|which| Step::Expire { which }),
+        2 => (1..5u64).prop_map(|minutes| Step::Wait { minutes }),
+        1 => Just(Step::Retry),
+    ]
+}
+
+/// One session of the second ledger: plain numbers.
+#[derive(Clone, Debug)]
+struct Held {
+    deal: Deal,
+    client: u8,
+    provider: u8,
+    order: usize,
+    held: u64,
+    use_until: u64,
+    deadline: u64,
+    closing: bool,
+    over: bool,
+    lanes: BTreeMap<u16, (u32, u64)>,
+}
+
+/// The second ledger.
+#[derive(Default)]
+struct Reference {
+    balances: BTreeMap<u8, u64>,
+    sessions: Vec<Held>,
+    /// Held and spent by each order.
+    orders: Vec<(u64, u64)>,
+    issued: u64,
+}
+
+impl Reference {
+    fn balance(&self, who: u8) -> u64 {
+        self.balances.get(&who).copied().unwrap_or(0)
+    }
+
+    fn transfer(&mut self, from: u8, to: u8, amount: u64) -> bool {
+        let fits = amount > 0 && from != to && self.balance(from) >= amount;
+        if fits {
+            *self.balances.entry(from).or_default() -= amount;
+            *self.balances.entry(to).or_default() += amount;
+        }
+        fits
+    }
+
+    fn hold(&mut self, which: usize, amount: u64) -> bool {
+        let Held { client, order, .. } = self.sessions[which];
+        let (held, spent) = self.orders[order];
+        if amount == 0 || held + spent + amount > ORDER_LIMIT || self.balance(client) < amount {
+            return false;
+        }
+        *self.balances.entry(client).or_default() -= amount;
+        self.orders[order].0 += amount;
+        self.sessions[which].held += amount;
+        true
+    }
+
+    fn collect(&mut self, which: usize, by: u8, now: u64, lane: u16, new: (u32, u64)) -> bool {
+        let session = &mut self.sessions[which];
+        let (sequence, amount) = session.lanes.get(&lane).copied().unwrap_or((0, 0));
+        let is_new = !session.lanes.contains_key(&lane) || new.0 > sequence;
+        let allowed = !session.over && by == session.provider && now <= session.deadline;
+        if !allowed || !is_new || new.1 < amount || new.1 - amount > session.held {
+            return false;
+        }
+        let paid = new.1 - amount;
+        session.lanes.insert(lane, new);
+        session.held -= paid;
+        let (provider, order) = (session.provider, session.order);
+        self.orders[order].0 -= paid;
+        self.orders[order].1 += paid;
+        *self.balances.entry(provider).or_default() += paid;
+        true
+    }
+
+    fn close(&mut self, which: usize, by: u8, now: u64, released: bool) -> bool {
+        let session = &mut self.sessions[which];
+        if session.over || now > session.deadline {
+            return false;
+        }
+        if by == session.client && !released {
+            let first = !session.closing;
+            session.closing = true;
+            session.deadline = session.deadline.min(now + 2 * MINUTE_MS);
+            return first;
+        }
+        let allowed = (by == session.client && released) || (by == session.provider && !released);
+        if allowed {
+            self.refund(which);
+        }
+        allowed
+    }
+
+    fn expire(&mut self, which: usize, now: u64) -> bool {
+        let due = !self.sessions[which].over && now > self.sessions[which].deadline;
+        if due {
+            self.refund(which);
+        }
+        due
+    }
+
+    fn refund(&mut self, which: usize) {
+        let session = &mut self.sessions[which];
+        session.over = true;
+        let (client, order, held) = (session.client, session.order, std::mem::take(&mut session.held));
+        self.orders[order].0 -= held;
+        *self.balances.entry(client).or_default() += held;
+    }
+}
+
+/// Both ledgers side by side.
+#[derive(Default)]
+struct Pair {
+    chain: Chain,
+    reference: Reference,
+}
+
+impl Pair {
+    fn who(&self, n: u8) -> SecretKey {
+        if n == ISSUER { self.chain.issuer().clone() } else { key(n) }
+    }
+
+    fn call(&mut self, by: u8, call: Call) -> bool {
+        let who = self.who(by);
+        self.chain.acting(&who).call(call).is_ok()
+    }
+
+    /// Makes one step on both, and returns what each of them said.
+    fn step(&mut self, step: &Step) -> (bool, bool) {
+        let now = self.chain.now().0;
+        match *step {
+            Step::Mint { to, amount } => {
+                *self.reference.balances.entry(to).or_default() += amount;
+                self.reference.issued += amount;
+                (self.call(ISSUER, Call::Mint { to: key(to).public(), amount: Credits(amount) }), amount > 0)
+            }
+            Step::Burn { amount } => {
+                let fits = amount > 0 && self.reference.balance(ISSUER) >= amount;
+                if fits {
+                    *self.reference.balances.entry(ISSUER).or_default() -= amount;
+                    self.reference.issued -= amount;
+                }
+                (self.call(ISSUER, Call::Burn { amount: Credits(amount) }), fits)
+            }
+            Step::Transfer { from, to, amount } => {
+                let call = Call::Transfer { to: self.who(to).public(), amount: Credits(amount) };
+                (self.call(from, call), self.reference.transfer(from, to, amount))
+            }
+            Step::Open { client, provider, hold, same_order } => {
+                self.open(client, provider, hold, same_order)
+            }
+            Step::Wait { minutes } => {
+                self.chain.advance(Millis(minutes * MINUTE_MS));
+                (true, true)
+            }
+            Step::Retry => {
+                let last = self.chain.blocks().last().map(|block| block.txs[0].clone());
+                let applied = last.is_some_and(|tx| self.chain.send(tx).is_ok());
+                (applied, false)
+            }
+            Step::TopUp { which, .. }
+            | Step::Collect { which, .. }
+            | Step::Close { which, .. }
+            | Step::Expire { which } => {
+                if self.reference.sessions.is_empty() {
+                    return (false, false);
+                }
+                self.step_in_session(step, which % self.reference.sessions.len(), now)
+            }
+        }
+    }
+
+    fn open(&mut self, client: u8, provider: u8, hold: u64, same_order: bool) -> (bool, bool) {
+        let mut deal = Deal::new(&self.chain, &key(client), &key(provider));
+        deal.hold = Credits(hold);
+        let number = self.reference.sessions.len();
+        deal.terms.nonce = number as u64;
+        let last = self.reference.sessions.last().filter(|last| same_order && last.client == client);
+        let order = match last {
+            Some(last) => {
+                deal.order = last.deal.order.clone();
+                last.order
+            }
+            None => {
+                deal.order.nonce = number as u64;
+                self.reference.orders.push((0, 0));
+                self.reference.orders.len() - 1
+            }
+        };
+        let live = self.chain.now() < deal.order.expires_at;
+        let (use_until, deadline) = (deal.terms.use_until.0, deal.terms.collect_until.0);
+        self.reference.sessions.push(Held {
+            deal: deal.clone(),
+            client,
+            provider,
+            order,
+            held: 0,
+            use_until,
+            deadline,
+            closing: false,
+            over: false,
+            lanes: BTreeMap::new(),
+        });
+        let expected = client != provider && live && self.reference.hold(number, hold);
+        if !expected {
+            self.reference.sessions.pop();
+        }
+        (self.call(client, deal.open()), expected)
+    }
+
+    fn step_in_session(&mut self, step: &Step, which: usize, now: u64) -> (bool, bool) {
+        let Held { deal, use_until, deadline, closing, over, client, lanes, .. } =
+            self.reference.sessions[which].clone();
+        let session = deal.session();
+        match *step {
+            Step::TopUp { by, amount, .. } => {
+                let open = !over && !closing && by == client && now <= use_until.min(deadline);
+                let expected = open && self.reference.hold(which, amount);
+                (self.call(by, Call::TopUp { session, amount: Credits(amount) }), expected)
+            }
+            Step::Collect { by, lane, sequence, amount, .. } => {
+                let vouchers = vec![deal.voucher(lane, sequence, Credits(amount))];
+                let expected = self.reference.collect(which, by, now, lane, (sequence, amount));
+                (self.call(by, Call::Collect { session, vouchers }), expected)
+            }
+            Step::Close { by, released, .. } => {
+                let collected = lanes.values().map(|(_, amount)| amount).sum();
+                let release = released.then(|| deal.release(Credits(collected)));
+                let expected = self.reference.close(which, by, now, released);
+                (self.call(by, Call::Close { session, vouchers: vec![], release }), expected)
+            }
+            _ => (self.call(1, Call::Expire { session }), self.reference.expire(which, now)),
+        }
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        let state = self.chain.state();
+        for who in (1..=PEOPLE).chain([ISSUER]) {
+            prop_assert_eq!(state.balance(&self.who(who).public()).0, self.reference.balance(who), "{}", who);
+        }
+        for held in &self.reference.sessions {
+            let session = state.session(&held.deal.session());
+            prop_assert_eq!(session.is_none(), held.over);
+            prop_assert_eq!(session.map_or(0, |session| session.held.0), held.held);
+        }
+        prop_assert_eq!(state.tip().totals.issued.0, self.reference.issued);
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Every answer and every balance agree, every invariant holds after every block (the harness checks), and
+    /// replaying the blocks gives the same state.
+    #[test]
+    fn two_ledgers_agree(steps in prop::collection::vec(step(), 1..60)) {
+        let mut pair = Pair::default();
+        for (number, step) in steps.iter().enumerate() {
+            let (applied, expected) = pair.step(step);
+            prop_assert_eq!(applied, expected, "step {}: {:?}", number, step);
+            pair.check()?;
+        }
+        for signatures in [Signatures::Check, Signatures::CheckedBefore] {
+            let mut replay = State::new(pair.chain.state().genesis().clone()).unwrap();
+            for block in pair.chain.blocks() {
+                verify_and_apply(&mut replay, block.clone(), signatures).unwrap();
+            }
+            prop_assert_eq!(&replay, pair.chain.state());
+            prop_assert_eq!(replay.root(), pair.chain.state().root());
+        }
+    }
+}
