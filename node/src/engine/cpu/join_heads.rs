@@ -1,0 +1,67 @@
+//! The heads of one token brought to one scale, as the input of the output product.
+
+use super::{
+    super::{
+        fixed::{Scale, narrow_shift, round_shift},
+        isa::Kernels,
+    },
+    a15::quantize,
+};
+
+/// Right shifts beyond this one leave nothing.
+const SHIFT_MAX: i32 = 62;
+
+/// Codes all heads of one token: `heads` holds them one after another, `scales` has one entry a head.
+pub fn join_heads(
+    kernels: Kernels,
+    heads: &[i64],
+    scales: &[Scale],
+    scratch: &mut Vec<i32>,
+    codes: &mut [i16],
+) -> Scale {
+    let width = heads.len() / scales.len();
+    let narrowed = heads.chunks_exact(width).zip(scales).map(|(head, scale)| {
+        let shift = narrow_shift(head.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
+        (head, shift, scale.exp2(shift as i32))
+    });
+    let Some(top) = narrowed.clone().filter(|(_, _, s)| !s.is_zero()).map(|(_, _, s)| s.e).max() else {
+        codes.fill(0);
+        return Scale::ZERO;
+    };
+    scratch.clear();
+    for (head, shift, scale) in narrowed {
+        let down = 31 + top - scale.e;
+        let seen = !scale.is_zero() && down <= SHIFT_MAX;
+        let brought = |o: &i64| match seen {
+            true => round_shift(round_shift(*o, shift).wrapping_mul(i64::from(scale.m)), down as u32) as i32,
+            false => 0,
+        };
+        scratch.extend(head.iter().map(brought));
+    }
+    quantize(kernels, scratch, codes).exp2(31 + top)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(heads: &[i64], scales: &[Scale]) -> (Vec<i16>, Scale) {
+        let mut codes = vec![9; heads.len()];
+        let scale = join_heads(Kernels::PORTABLE, heads, scales, &mut Vec::new(), &mut codes);
+        (codes, scale)
+    }
+
+    #[test]
+    fn a_head_of_half_the_scale_gets_half_the_codes() {
+        let (codes, scale) = joined(&[1 << 40, -(1 << 40)], &[Scale::from(1, -40), Scale::from(1, -41)]);
+        assert_eq!(codes, [16_256, -8_128]);
+        assert_eq!(scale.apply(16_256, 16), 1 << 16);
+    }
+
+    #[test]
+    fn heads_that_are_zero_or_far_too_small_leave_zeros() {
+        assert_eq!(joined(&[5, 5], &[Scale::ZERO, Scale::ZERO]), (vec![0, 0], Scale::ZERO));
+        assert_eq!(joined(&[5, 5], &[Scale::from(1, 0), Scale::from(1, -90)]).0, [16_256, 0]);
+        assert_eq!(joined(&[5, 5], &[Scale::from(1, -90), Scale::ZERO]).0, [16_256, 0]);
+    }
+}

@@ -1,0 +1,226 @@
+//! Matrix products of A15 vectors: one vector when decoding, a chunk of them in prefill, by the same code.
+//!
+//! Work is cut into runs of panels. A panel visits its blocks in order, and each block is unpacked once for
+//! all the vectors, so prefill reads the weights once a chunk.
+
+use rayon::prelude::*;
+
+use super::{
+    super::{
+        coding::BLOCK,
+        fixed::round_shift,
+        isa::Kernels,
+        matrix::{Matrix, PANEL, PANEL_BLOCK, Panel, PanelCodes},
+    },
+    a15::A15Rows,
+};
+
+/// Products of a code and an activation that one task of the pool should at least hold; some tens of
+/// microseconds.
+const TASK_PRODUCTS: usize = 1 << 18;
+
+/// Sums of one panel for each vector.
+pub(crate) type PanelSums = [[i32; PANEL]];
+
+/// The result of a product, panel by panel: for each panel, each vector's eight sums.
+#[derive(Clone, Debug, Default)]
+pub struct Product {
+    vectors: usize,
+    rows: usize,
+    sums: Vec<[i32; PANEL]>,
+}
+
+impl Product {
+    fn reset(&mut self, matrix: &Matrix, vectors: usize) {
+        (self.vectors, self.rows) = (vectors, matrix.rows());
+        self.sums.resize(matrix.panels() * vectors, [0; PANEL]);
+    }
+
+    /// The result for vector `vector`, as long as the matrix has rows, copied to `out`.
+    pub fn copy_to(&self, vector: usize, out: &mut Vec<i32>) {
+        out.clear();
+        self.sums[vector..].iter().step_by(self.vectors).for_each(|eight| out.extend_from_slice(eight));
+        out.truncate(self.rows);
+    }
+}
+
+/// The vectors of a product, block by block: for each block, each vector's codes and their sum.
+pub(crate) struct Columns {
+    vectors: usize,
+    codes: Vec<[i16; BLOCK]>,
+    sums: Vec<i32>,
+}
+
+impl Columns {
+    fn of(input: &A15Rows) -> Self {
+        let places = || (0..input.blocks()).flat_map(|block| (0..input.rows()).map(move |row| (row, block)));
+        Self {
+            vectors: input.rows(),
+            codes: places().map(|(row, block)| input.codes(row)[block]).collect(),
+            sums: places().map(|(row, block)| input.sums(row)[block]).collect(),
+        }
+    }
+
+    /// Codes of every vector in one block.
+    #[inline(always)]
+    pub(crate) fn codes(&self, block: usize) -> &[[i16; BLOCK]] {
+        &self.codes[block * self.vectors..(block + 1) * self.vectors]
+    }
+
+    /// Sums of the codes of every vector in one block.
+    #[inline(always)]
+    pub(crate) fn sums(&self, block: usize) -> &[i32] {
+        &self.sums[block * self.vectors..(block + 1) * self.vectors]
+    }
+}
+
+/// A run of panels of one matrix, with the place of their sums.
+struct Task<'a> {
+    matrix: &'a Matrix,
+    first: usize,
+    sums: &'a mut PanelSums,
+}
+
+/// Multiplies every vector of `input` by each matrix; the matrices share one pass over the pool.
+///
+/// The scale of a result is that of its vector times two to the matrix's [`exponent`](Matrix::exponent).
+///
+/// # Panics
+/// If a matrix has another number of columns than the vectors.
+pub fn matmul(kernels: Kernels, input: &A15Rows, products: &mut [(&Matrix, &mut Product)]) {
+    let vectors = input.rows();
+    if vectors == 0 {
+        return;
+    }
+    let columns = Columns::of(input);
+    let mut tasks = Vec::new();
+    for (matrix, product) in products.iter_mut() {
+        assert_eq!(matrix.cols(), input.blocks() * BLOCK, "vectors are as long as the rows of the matrix");
+        product.reset(matrix, vectors);
+        let panels = (TASK_PRODUCTS / (matrix.cols() * PANEL * vectors)).max(1);
+        let runs = product.sums.chunks_mut(panels * vectors).enumerate();
+        tasks.extend(runs.map(|(run, sums)| Task { matrix, first: run * panels, sums }));
+    }
+    tasks.into_par_iter().for_each_init(Vec::new, |minima, task| task.run(kernels, &columns, minima));
+}
+
+impl Task<'_> {
+    fn run(self, kernels: Kernels, input: &Columns, minima: &mut Vec<[i32; PANEL]>) {
+        for (at, sums) in self.sums.chunks_mut(input.vectors).enumerate() {
+            let panel = self.matrix.panel(self.first + at);
+            minima.clear();
+            minima.resize(input.vectors, [0; PANEL]);
+            panel_product(kernels, &panel, input, sums, minima);
+        }
+    }
+}
+
+/// The product of one panel with every vector; `minima` is scratch of zeros.
+fn panel_product(
+    kernels: Kernels,
+    panel: &Panel<'_>,
+    input: &Columns,
+    sums: &mut PanelSums,
+    minima: &mut PanelSums,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(proof) = kernels.avx2()
+        && super::avx2::matmul::panel_product(proof, panel, input, sums, minima)
+    {
+        return;
+    }
+    let _ = kernels;
+    panel_product_plain(panel, input, sums, minima);
+}
+
+fn panel_product_plain(panel: &Panel<'_>, input: &Columns, sums: &mut PanelSums, minima: &mut PanelSums) {
+    sums.fill([0; PANEL]);
+    let mut weights = [0; PANEL_BLOCK];
+    for (block, scales) in panel.scales.iter().enumerate() {
+        panel.codes.unpack(block, &mut weights);
+        for (sums, codes) in sums.iter_mut().zip(input.codes(block)) {
+            match panel.codes {
+                PanelCodes::Words(_) => {
+                    add_scaled(sums, scales, wide_dots(&weights, codes), panel.block_shift)
+                }
+                _ => add_scaled(sums, scales, dots(&weights, codes).map(i64::from), panel.block_shift),
+            }
+        }
+        if let Some(scales) = panel.minima.get(block) {
+            for (minima, sum) in minima.iter_mut().zip(input.sums(block)) {
+                add_scaled(minima, scales, [i64::from(*sum); PANEL], panel.minimum_shift);
+            }
+        }
+    }
+    for (sums, minima) in sums.iter_mut().zip(minima) {
+        finish(panel, sums, minima);
+    }
+}
+
+/// Adds the rounded products of scales and block sums; any partial sum stays below `2^31`.
+#[inline(always)]
+fn add_scaled(sums: &mut [i32; PANEL], scales: &[i16; PANEL], dots: [i64; PANEL], shift: u32) {
+    for ((sum, scale), dot) in sums.iter_mut().zip(scales).zip(dots) {
+        *sum = sum.wrapping_add(round_shift(i64::from(*scale).wrapping_mul(dot), shift) as i32);
+    }
+}
+
+/// Brings both parts of eight rows to the matrix's exponent and adds them up, in place.
+#[inline(always)]
+fn finish(panel: &Panel<'_>, sums: &mut [i32; PANEL], minima: &[i32; PANEL]) {
+    for row in 0..PANEL {
+        let data = round_shift(i64::from(sums[row]), panel.shifts.data[row] as u32);
+        let minimum = round_shift(i64::from(minima[row]), panel.shifts.minima[row] as u32);
+        sums[row] = (data + minimum) as i32;
+    }
+}
+
+/// Eight dot products of one block with codes of at most eight bits.
+#[inline(always)]
+fn dots(weights: &[i16; PANEL_BLOCK], codes: &[i16; BLOCK]) -> [i32; PANEL] {
+    let mut dots = [0i32; PANEL];
+    for (pairs, codes) in weights.as_chunks::<{ 2 * PANEL }>().0.iter().zip(codes.as_chunks::<2>().0) {
+        for (row, dot) in dots.iter_mut().enumerate() {
+            *dot = dot.wrapping_add(pair_product(pairs, codes, row));
+        }
+    }
+    dots
+}
+
+/// Eight dot products of one block with codes of up to 15 bits.
+#[inline(always)]
+fn wide_dots(weights: &[i16; PANEL_BLOCK], codes: &[i16; BLOCK]) -> [i64; PANEL] {
+    let mut dots = [0i64; PANEL];
+    for (pairs, codes) in weights.as_chunks::<{ 2 * PANEL }>().0.iter().zip(codes.as_chunks::<2>().0) {
+        for (row, dot) in dots.iter_mut().enumerate() {
+            *dot = dot.wrapping_add(i64::from(pair_product(pairs, codes, row)));
+        }
+    }
+    dots
+}
+
+/// The two products of a row's codes in one pair of columns, added up.
+#[inline(always)]
+fn pair_product(pairs: &[i16; 2 * PANEL], codes: &[i16; 2], row: usize) -> i32 {
+    let product = |at: usize| i32::from(pairs[2 * row + at]).wrapping_mul(i32::from(codes[at]));
+    product(0).wrapping_add(product(1))
+}
+
+impl PanelCodes<'_> {
+    /// Writes the codes of one block as 16-bit words, pair of columns by pair of columns.
+    #[inline(always)]
+    fn unpack(&self, block: usize, out: &mut [i16; PANEL_BLOCK]) {
+        match self {
+            Self::Nibbles(blocks) => {
+                let vectors = blocks[block].as_chunks::<{ 2 * PANEL }>().0.iter();
+                for (words, out) in vectors.zip(out.as_chunks_mut::<{ 8 * PANEL }>().0) {
+                    for (nibble, out) in out.as_chunks_mut::<{ 2 * PANEL }>().0.iter_mut().enumerate() {
+                        out.iter_mut().zip(words).for_each(|(o, w)| *o = (w >> (4 * nibble) & 15) as i16);
+                    }
+                }
+            }
+            Self::Bytes(blocks) => out.iter_mut().zip(&blocks[block]).for_each(|(o, b)| *o = i16::from(*b)),
+            Self::Words(blocks) => *out = blocks[block],
+        }
+    }
+}

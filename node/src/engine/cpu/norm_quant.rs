@@ -1,0 +1,48 @@
+//! RMS norm, straight to A15: the largest code cancels the root mean square, which only the scale needs.
+
+use super::{
+    super::{
+        fixed::{Scale, bit_len, max_magnitude, narrow_shift, round_shift},
+        isa::Kernels,
+        norm_weights::NormWeights,
+    },
+    a15::quantize,
+};
+
+/// Fractional bits that a squared residual (two times 14) has.
+const SQUARE_BITS: i32 = 28;
+
+/// Codes the norm of `stream`, times the weights; `scratch` gets lost and is as long.
+pub fn norm_quant(
+    kernels: Kernels,
+    stream: &[i32],
+    weights: &NormWeights,
+    scratch: &mut Vec<i32>,
+    codes: &mut [i16],
+) -> Scale {
+    let Some(inverse) = inverse_rms(stream, weights.epsilon) else {
+        codes.fill(0);
+        return Scale::ZERO;
+    };
+    let product = |(x, w): (&i32, &i32)| i64::from(*x).wrapping_mul(i64::from(*w));
+    let pairs = || stream.iter().zip(&weights.values).map(product);
+    let shift = narrow_shift(pairs().map(i64::unsigned_abs).max().unwrap_or(0));
+    scratch.clear();
+    scratch.extend(pairs().map(|y| round_shift(y, shift) as i32));
+    let relative = quantize(kernels, scratch, codes);
+    relative.mul(inverse).exp2(shift as i32 - 14 - weights.exponent)
+}
+
+/// One over the root mean square, of the stream's integers as Q14 numbers; none where that would be zero.
+fn inverse_rms(stream: &[i32], epsilon: i64) -> Option<Scale> {
+    // Sixteen bits of each value, so that the sum of squares fits 64 whatever the width.
+    let shift = bit_len(u64::from(max_magnitude(stream))).saturating_sub(15);
+    let square = |x: &i32| round_shift(i64::from(*x), shift).wrapping_pow(2);
+    let squares = stream.iter().map(square).fold(0, i64::wrapping_add);
+    let total = squares + round_shift(epsilon, 2 * shift);
+    if total == 0 {
+        return None;
+    }
+    let root = Scale::sqrt(total as u64, 2 * shift as i32 - SQUARE_BITS);
+    Some(Scale::sqrt(stream.len() as u64, 0).mul(root.recip()))
+}

@@ -1,0 +1,164 @@
+//! Words of the arithmetic: the rounding rule, saturation, and scales `m * 2^e`. See `docs/NUMERICS.md`,
+//! section 1.
+//!
+//! Every sum and product of the operators is proven to fit (section 8 of that page). Their loops wrap, here
+//! and in `cpu/`, since a check at each step would keep the compiler from using wide registers.
+
+/// Largest magnitude of an A15 code: two signed 8-bit limbs, `127 * 128`.
+pub const A15_MAX: i64 = 16_256;
+
+/// `floor((a + 2^(n-1)) / 2^n)`, and `a` for `n = 0`: the one rounding rule.
+///
+/// `n` is at most 62, and `a` at most `2^62` in magnitude where `n` is that large.
+#[inline(always)]
+pub const fn round_shift(a: i64, n: u32) -> i64 {
+    if n == 0 { a } else { a.wrapping_add(1 << (n - 1)) >> n }
+}
+
+/// `a` clamped to the symmetric range of an `i32`.
+#[inline(always)]
+pub fn sat32(a: i64) -> i32 {
+    a.clamp(-(i32::MAX as i64), i32::MAX as i64) as i32
+}
+
+/// Bits of the magnitude `a`: 0 for 0, 31 for `2^31 - 1`.
+#[inline(always)]
+pub const fn bit_len(a: u64) -> u32 {
+    u64::BITS - a.leading_zeros()
+}
+
+/// The real number `m * 2^e`: `m` is 0 (then `e` is 0), or has exactly 31 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Scale {
+    /// Mantissa.
+    pub m: u32,
+    /// Exponent of two.
+    pub e: i32,
+}
+
+/// The base-2 logarithm of e.
+pub const LOG2E: Scale = Scale { m: 1_549_082_005, e: -30 };
+
+impl Scale {
+    /// The number zero.
+    pub const ZERO: Self = Self { m: 0, e: 0 };
+
+    /// `v * 2^e` cut to 31 bits.
+    #[inline]
+    pub const fn from(v: u64, e: i32) -> Self {
+        if v == 0 {
+            return Self::ZERO;
+        }
+        let bits = bit_len(v) as i32;
+        let m = if bits > 31 { v >> (bits - 31) } else { v << (31 - bits) };
+        Self { m: m as u32, e: e + bits - 31 }
+    }
+
+    /// Whether this is zero.
+    #[inline]
+    pub const fn is_zero(self) -> bool {
+        self.m == 0
+    }
+
+    /// The product, cut to 31 bits.
+    #[inline]
+    pub const fn mul(self, other: Self) -> Self {
+        Self::from(self.m as u64 * other.m as u64, self.e + other.e)
+    }
+
+    /// `self * 2^k`.
+    #[inline]
+    pub const fn exp2(self, k: i32) -> Self {
+        if self.is_zero() { self } else { Self { m: self.m, e: self.e + k } }
+    }
+
+    /// The reciprocal.
+    ///
+    /// # Panics
+    /// If `self` is zero.
+    #[inline]
+    pub const fn recip(self) -> Self {
+        Self::from((1 << 61) / self.m as u64, -61 - self.e)
+    }
+
+    /// The root of `v * 2^e`, for `v > 0`.
+    pub fn sqrt(v: u64, e: i32) -> Self {
+        // The mantissa below the root is brought to 63 or 64 bits, whichever leaves an even exponent.
+        let k = v.leading_zeros() as i32;
+        let (v, e) = match (k, (e - k) & 1) {
+            (_, 0) => (v << k, e - k),
+            (0, _) => (v >> 1, e + 1),
+            (_, _) => (v << (k - 1), e - k + 1),
+        };
+        Self::from(v.isqrt(), e / 2)
+    }
+
+    /// The integer nearest to `y * self * 2^f`: `y` (at most `2^31 - 1` in magnitude) as a fixed-point number
+    /// of `f` fractional bits, saturated.
+    #[inline(always)]
+    pub fn apply(self, y: i32, f: i32) -> i32 {
+        let p = (y as i64).wrapping_mul(self.m as i64);
+        let n = -(self.e + f);
+        match n {
+            0..=62 => sat32(round_shift(p, n as u32)),
+            63.. => 0,
+            _ => saturating_shift_left(p, n.unsigned_abs()),
+        }
+    }
+}
+
+/// `p * 2^n` clamped to 32 bits; any product that `apply` forms overflows once `n` reaches 31.
+fn saturating_shift_left(p: i64, n: u32) -> i32 {
+    sat32((p as i128 * (1i128 << n.min(62))).clamp(i64::MIN as i128, i64::MAX as i128) as i64)
+}
+
+/// The largest magnitude in `values`.
+#[inline(always)]
+pub fn max_magnitude(values: &[i32]) -> u32 {
+    values.iter().fold(0, |max, v| max.max(v.unsigned_abs()))
+}
+
+/// Shift that brings the largest magnitude `max` to 30 bits: `k` of the word `narrow`.
+#[inline]
+pub fn narrow_shift(max: u64) -> u32 {
+    bit_len(max).saturating_sub(30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_is_floor_of_x_plus_half() {
+        assert_eq!([5, 6, 7, -5, -6, -7].map(|a| round_shift(a, 2)), [1, 2, 2, -1, -1, -2]);
+        assert_eq!(round_shift(-3, 0), -3);
+    }
+
+    #[test]
+    fn scales_keep_thirty_one_bits() {
+        assert_eq!(Scale::from(1, 0), Scale { m: 1 << 30, e: -30 });
+        assert_eq!(Scale::from(u64::MAX, 0), Scale { m: i32::MAX as u32, e: 33 });
+        assert_eq!(Scale::from(3, 0).mul(Scale::from(5, -1)), Scale::from(15, -1));
+        assert_eq!(Scale::from(8, 2).recip(), Scale::from(1, -5));
+    }
+
+    #[test]
+    fn roots_of_squares_are_exact_at_every_size() {
+        for k in 0..32 {
+            assert_eq!(Scale::sqrt(1 << (2 * k), 0), Scale::from(1 << k, 0));
+            assert_eq!(Scale::sqrt(9 << (2 * k.min(30)), -4), Scale::from(3 << k.min(30), -2));
+        }
+        assert_eq!(Scale::sqrt(1 << 63, 1), Scale::from(1 << 32, 0));
+        assert_eq!(Scale::sqrt(2, -1), Scale::from(1, 0));
+    }
+
+    #[test]
+    fn apply_rounds_saturates_and_vanishes() {
+        assert_eq!(Scale::from(1, -1).apply(5, 0), 3);
+        assert_eq!(Scale::from(1, 40).apply(-1, 0), -i32::MAX);
+        assert_eq!(Scale::from(1, -80).apply(i32::MAX, 0), 0);
+        assert_eq!(Scale::from(1, 30).apply(1, 0), 1 << 30);
+        assert_eq!(Scale::ZERO.apply(i32::MAX, 16), 0);
+        assert_eq!(Scale::from(1, 0).apply(-7, 16), -7 << 16);
+    }
+}

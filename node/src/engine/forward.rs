@@ -1,0 +1,272 @@
+//! The forward pass of a chunk of tokens, of architecture `llama`: `docs/NUMERICS.md`, section 4.
+//!
+//! A token's result depends on the tokens before it alone, so a chunk is computed layer by layer for all its
+//! tokens at once, and the bits are those of one token at a time.
+
+use gridhour_protocol::exact::llama::LlamaConfig;
+use rayon::prelude::*;
+
+use super::{
+    cpu::{
+        a15::A15Rows,
+        attend::{AttendScratch, HeadLaw, attend},
+        embed::embed,
+        head_quant::head_quant,
+        join_heads::join_heads,
+        logits::logits,
+        matmul::{Product, matmul},
+        norm_quant::norm_quant,
+        residual::{add, checksum},
+        rope::{SCALE_SHIFT, rotate},
+        silu_mul::{SiluScratch, silu_mul_quant},
+    },
+    fixed::Scale,
+    isa::Kernels,
+    kv_cache::{KvCache, KvEntry},
+    matrix::Matrix,
+    norm_weights::NormWeights,
+    rope_table::RopeTable,
+    weights::{Layer, Weights},
+};
+
+/// Multiplications of an attention below which one thread does it alone; about the cost of waking another.
+const SERIAL_ATTENTION: usize = 1 << 14;
+
+/// What a forward pass reads: the model, and how to compute.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) config: LlamaConfig,
+    pub(crate) weights: Weights,
+    pub(crate) rope: RopeTable,
+    pub(crate) law: HeadLaw,
+    pub(crate) kernels: Kernels,
+}
+
+/// Buffers of a forward pass, kept from chunk to chunk.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    stream: Vec<i32>,
+    /// By layer, then by token: the checksums of the tokens asked for.
+    checksums: Vec<u32>,
+    hidden: A15Rows,
+    heads_in: A15Rows,
+    gated: A15Rows,
+    first: Product,
+    second: Product,
+    third: Product,
+    queries: HeadCodes,
+    keys: HeadCodes,
+    values: HeadCodes,
+    attended: Vec<i64>,
+    attended_scales: Vec<Scale>,
+    logits: Vec<i32>,
+}
+
+/// Heads of every token of a chunk, in A15.
+#[derive(Debug, Default)]
+struct HeadCodes {
+    codes: Vec<i16>,
+    scales: Vec<Scale>,
+}
+
+impl HeadCodes {
+    /// Codes the heads of each token's product, rotated where `rope` says so.
+    fn fill(&mut self, plan: &Plan, product: &Product, scales: &[Scale], heads: usize, rope: Option<usize>) {
+        let head_dim = plan.config.head_dim as usize;
+        self.codes.resize(scales.len() * heads * head_dim, 0);
+        self.scales.resize(scales.len() * heads, Scale::ZERO);
+        let codes = self.codes.par_chunks_mut(heads * head_dim);
+        let tokens = codes.zip(self.scales.par_chunks_mut(heads)).zip(scales).enumerate();
+        tokens.for_each_init(Vec::new, |row, (token, ((codes, out), scale))| {
+            product.copy_to(token, row);
+            let mut scale = *scale;
+            if let Some(first) = rope {
+                rotate(row, plan.rope.row(first + token));
+                scale = scale.exp2(SCALE_SHIFT);
+            }
+            head_quant(plan.kernels, row, scale, codes, out);
+        });
+    }
+
+    /// One head of all: the index counts heads, token after token.
+    fn head(&self, index: usize, head_dim: usize) -> (&[i16], Scale) {
+        (&self.codes[index * head_dim..(index + 1) * head_dim], self.scales[index])
+    }
+}
+
+impl Workspace {
+    pub(crate) fn new(config: &LlamaConfig) -> Self {
+        Self {
+            stream: Vec::new(),
+            checksums: Vec::new(),
+            hidden: A15Rows::new(config.width as usize),
+            heads_in: A15Rows::new(config.query_width()),
+            gated: A15Rows::new(config.ffn as usize),
+            first: Product::default(),
+            second: Product::default(),
+            third: Product::default(),
+            queries: HeadCodes::default(),
+            keys: HeadCodes::default(),
+            values: HeadCodes::default(),
+            attended: Vec::new(),
+            attended_scales: Vec::new(),
+            logits: Vec::new(),
+        }
+    }
+
+    /// Runs all layers over `tokens`, the first of which stands at `position`, and appends them to `cache`.
+    /// The tokens from `wanted` on can then be asked for checksums and logits.
+    pub(crate) fn run(
+        &mut self,
+        plan: &Plan,
+        cache: &mut KvCache,
+        tokens: &[u32],
+        position: usize,
+        wanted: usize,
+    ) {
+        let width = plan.config.width as usize;
+        self.stream.resize(tokens.len() * width, 0);
+        self.stream.par_chunks_mut(width).zip(tokens).for_each(|(stream, token)| {
+            embed(&plan.weights.embedding, *token as usize, stream);
+        });
+        self.checksums.clear();
+        for (index, layer) in plan.weights.layers.iter().enumerate() {
+            self.attention(plan, layer, cache, (index, position));
+            self.feed_forward(plan, layer);
+            self.checksums.par_extend(self.stream[wanted * width..].par_chunks(width).map(checksum));
+        }
+    }
+
+    fn attention(&mut self, plan: &Plan, layer: &Layer, cache: &mut KvCache, place: (usize, usize)) {
+        let kv_heads = plan.config.kv_heads as usize;
+        self.norm(plan, &layer.attn_norm);
+        let products = [
+            (&layer.attn_q, &mut self.first),
+            (&layer.attn_k, &mut self.second),
+            (&layer.attn_v, &mut self.third),
+        ];
+        matmul(plan.kernels, &self.hidden, &mut { products });
+        let (rope, heads) = (Some(place.1), plan.config.heads as usize);
+        self.queries.fill(plan, &self.first, &self.hidden.scales_of(&layer.attn_q), heads, rope);
+        self.keys.fill(plan, &self.second, &self.hidden.scales_of(&layer.attn_k), kv_heads, rope);
+        self.values.fill(plan, &self.third, &self.hidden.scales_of(&layer.attn_v), kv_heads, None);
+        self.append(cache, place.0, kv_heads, plan.config.head_dim as usize);
+        self.attend(plan, cache, place);
+        self.join(plan);
+        matmul(plan.kernels, &self.heads_in, &mut [(&layer.attn_output, &mut self.first)]);
+        add_product(&mut self.stream, &self.first, &self.heads_in.scales_of(&layer.attn_output));
+    }
+
+    fn append(&self, cache: &mut KvCache, layer: usize, kv_heads: usize, head_dim: usize) {
+        for index in 0..self.keys.scales.len() {
+            let entry =
+                KvEntry { key: self.keys.head(index, head_dim), value: self.values.head(index, head_dim) };
+            cache.push(layer, index % kv_heads, entry);
+        }
+    }
+
+    /// Every query head over the positions up to its own.
+    fn attend(&mut self, plan: &Plan, cache: &KvCache, (layer, position): (usize, usize)) {
+        let (heads, head_dim) = (plan.config.heads as usize, plan.config.head_dim as usize);
+        let group = heads / plan.config.kv_heads as usize;
+        let queries = &self.queries;
+        self.attended.resize(queries.codes.len(), 0);
+        self.attended_scales.resize(queries.scales.len(), Scale::ZERO);
+        let one = |scratch: &mut AttendScratch, index: usize, out: &mut [i64], scale: &mut Scale| {
+            let view = cache.view(layer, index % heads / group, position + index / heads + 1);
+            *scale = attend(plan.kernels, &plan.law, queries.head(index, head_dim), view, scratch, out);
+        };
+        let work = queries.codes.len() * (position + queries.scales.len() / heads);
+        let (outs, scales) = (&mut self.attended, &mut self.attended_scales);
+        if work < SERIAL_ATTENTION {
+            let mut scratch = AttendScratch::default();
+            let each = outs.chunks_mut(head_dim).zip(scales).enumerate();
+            each.for_each(|(index, (out, scale))| one(&mut scratch, index, out, scale));
+        } else {
+            let each = outs.par_chunks_mut(head_dim).zip(scales).enumerate();
+            each.for_each_init(AttendScratch::default, |scratch, (index, (out, scale))| {
+                one(scratch, index, out, scale);
+            });
+        }
+    }
+
+    fn join(&mut self, plan: &Plan) {
+        let heads = plan.config.heads as usize;
+        self.heads_in.resize(self.attended_scales.len() / heads);
+        let values = self.attended.par_chunks(plan.config.query_width());
+        let tokens = self.heads_in.par_rows_mut().zip(values).zip(self.attended_scales.par_chunks(heads));
+        tokens.for_each_init(Vec::new, |scratch, ((row, values), scales)| {
+            row.fill_with(|codes| join_heads(plan.kernels, values, scales, scratch, codes));
+        });
+    }
+
+    fn feed_forward(&mut self, plan: &Plan, layer: &Layer) {
+        self.norm(plan, &layer.ffn_norm);
+        let products = [(&layer.ffn_gate, &mut self.first), (&layer.ffn_up, &mut self.second)];
+        matmul(plan.kernels, &self.hidden, &mut { products });
+        let gate_scales = self.hidden.scales_of(&layer.ffn_gate);
+        let up_scales = self.hidden.scales_of(&layer.ffn_up);
+        self.gated.resize(gate_scales.len());
+        let tokens = self.gated.par_rows_mut().enumerate();
+        let scratch = || (Vec::new(), Vec::new(), SiluScratch::default());
+        tokens.for_each_init(scratch, |(gate, up, scratch), (token, row)| {
+            self.first.copy_to(token, gate);
+            self.second.copy_to(token, up);
+            let (gate, up) = ((&gate[..], gate_scales[token]), (&up[..], up_scales[token]));
+            row.fill_with(|codes| silu_mul_quant(plan.kernels, gate, up, scratch, codes));
+        });
+        matmul(plan.kernels, &self.gated, &mut [(&layer.ffn_down, &mut self.first)]);
+        add_product(&mut self.stream, &self.first, &self.gated.scales_of(&layer.ffn_down));
+    }
+
+    /// Norms every token of the stream.
+    fn norm(&mut self, plan: &Plan, weights: &NormWeights) {
+        norm_rows(plan, weights, &self.stream, &mut self.hidden);
+    }
+
+    /// The checksums of token `token` of the chunk, counted from the first wanted; one a layer.
+    pub(crate) fn checksums(&self, token: usize, layers: usize) -> Vec<u32> {
+        let wanted = self.checksums.len() / layers;
+        self.checksums[token..].iter().step_by(wanted).copied().collect()
+    }
+
+    /// Computes the output products of the tokens from `wanted` on; [`Workspace::logits`] then reads them.
+    pub(crate) fn output(&mut self, plan: &Plan, wanted: usize) {
+        let width = plan.config.width as usize;
+        norm_rows(plan, &plan.weights.output_norm, &self.stream[wanted * width..], &mut self.hidden);
+        matmul(plan.kernels, &self.hidden, &mut [(plan.weights.output(), &mut self.first)]);
+    }
+
+    /// The logits of token `token`, counted from the first wanted.
+    pub(crate) fn logits(&mut self, plan: &Plan, token: usize) -> &mut [i32] {
+        self.first.copy_to(token, &mut self.logits);
+        let scale = self.hidden.scale(token).exp2(plan.weights.output().exponent());
+        logits(&mut self.logits, scale);
+        &mut self.logits
+    }
+}
+
+fn norm_rows(plan: &Plan, weights: &NormWeights, stream: &[i32], out: &mut A15Rows) {
+    let width = plan.config.width as usize;
+    out.resize(stream.len() / width);
+    let tokens = out.par_rows_mut().zip(stream.par_chunks(width));
+    tokens.for_each_init(Vec::new, |scratch, (row, stream)| {
+        row.fill_with(|codes| norm_quant(plan.kernels, stream, weights, scratch, codes));
+    });
+}
+
+fn add_product(stream: &mut [i32], product: &Product, scales: &[Scale]) {
+    let width = stream.len() / scales.len();
+    let tokens = stream.par_chunks_mut(width).zip(scales).enumerate();
+    tokens.for_each_init(Vec::new, |row, (token, (stream, scale))| {
+        product.copy_to(token, row);
+        add(stream, row, *scale);
+    });
+}
+
+impl A15Rows {
+    /// The scales of these vectors' products with a matrix.
+    fn scales_of(&self, matrix: &Matrix) -> Vec<Scale> {
+        (0..self.rows()).map(|row| self.scale(row).exp2(matrix.exponent())).collect()
+    }
+}

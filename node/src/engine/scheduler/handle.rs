@@ -1,0 +1,131 @@
+//! The outside of a job: its events, and what may be done to it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    mpsc::{Receiver, SyncSender, TrySendError},
+};
+
+use super::{super::sequence::SequenceError, Command, EVENTS_A_TURN, EVENTS_MAX};
+
+/// What a job reports, in this order: `Started`, any number of `Token`s, then one `Done` or `Fault`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JobEvent {
+    /// The engine has taken the job up.
+    Started {
+        /// Tokens of the prompt.
+        prompt_tokens: u32,
+    },
+    /// An output token was chosen.
+    Token {
+        /// Index in the output, from 0.
+        index: u32,
+        /// The token.
+        id: u32,
+        /// Score chain over the output so far.
+        score_chain: [u8; 32],
+        /// Nanoseconds spent computing this job so far, by the host's monotonic clock.
+        compute_ns: u64,
+    },
+    /// The job has ended.
+    Done(JobEnd),
+    /// The engine failed; whoever runs it is at fault.
+    Fault(SequenceError),
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JobEnd {
+    /// Why.
+    pub reason: Reason,
+    /// Output tokens chosen.
+    pub output_tokens: u32,
+    /// Score chain over the output.
+    pub score_chain: [u8; 32],
+    /// Nanoseconds spent computing this job, by the host's monotonic clock.
+    pub compute_ns: u64,
+}
+
+/// Why a job ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// The model chose a stop token.
+    Stop,
+    /// The limit of output tokens was reached.
+    Length,
+    /// The job was cancelled, its handle dropped, or the scheduler.
+    Cancelled,
+}
+
+/// What both sides of a job share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) granted: AtomicU32,
+    pub(super) cancelled: AtomicBool,
+    pub(super) unread: AtomicUsize,
+}
+
+/// Grants tokens to a job, or cancels it, from any thread.
+#[derive(Clone, Debug)]
+pub struct JobControl {
+    pub(super) shared: Arc<Shared>,
+    pub(super) commands: SyncSender<Command>,
+}
+
+/// The reader of a job's events. Dropping it cancels the job.
+#[derive(Debug)]
+pub struct JobHandle {
+    pub(super) control: JobControl,
+    pub(super) events: Receiver<JobEvent>,
+}
+
+impl JobControl {
+    /// Lets the job choose `tokens` more tokens than were granted before.
+    pub fn grant(&self, tokens: u32) {
+        let add = |granted: u32| Some(granted.saturating_add(tokens));
+        // The update always applies, as `add` never declines.
+        let _ = self.shared.granted.fetch_update(Ordering::AcqRel, Ordering::Acquire, add);
+        self.wake();
+    }
+
+    /// Ends the job after the piece that is being computed.
+    pub fn cancel(&self) {
+        self.shared.cancelled.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        match self.commands.try_send(Command::Wake) {
+            // A full inbox wakes the engine just as well, and a stopped engine has nothing to wake for.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+impl JobHandle {
+    /// The next event, once there is one; nothing when the job has ended, or the engine is gone.
+    pub fn next_event(&self) -> Option<JobEvent> {
+        let event = self.events.recv().ok()?;
+        let unread = self.control.shared.unread.fetch_sub(1, Ordering::AcqRel);
+        if unread + EVENTS_A_TURN > EVENTS_MAX {
+            self.control.wake();
+        }
+        Some(event)
+    }
+
+    /// A control of this job for another thread.
+    pub fn control(&self) -> JobControl {
+        self.control.clone()
+    }
+
+    /// See [`JobControl::grant`].
+    pub fn grant(&self, tokens: u32) {
+        self.control.grant(tokens);
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        self.control.cancel();
+    }
+}

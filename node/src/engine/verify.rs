@@ -1,0 +1,87 @@
+//! Re-running a result: prompt and claimed output in one prefill, every token chosen anew.
+
+use std::sync::Arc;
+
+use super::{
+    Engine,
+    sampler::Sampling,
+    score_chain::{ScoreChain, Scores},
+    sequence::{CHUNK, Sequence, SequenceError},
+};
+
+/// A result as it was claimed.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// Prompt tokens.
+    pub prompt: &'a [u32],
+    /// Output tokens.
+    pub output: &'a [u32],
+    /// How they were chosen.
+    pub sampling: Sampling,
+    /// Digest of the request, with which the score chain begins.
+    pub request_digest: [u8; 32],
+}
+
+/// What the same model gives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rerun {
+    /// The first output token that the model would not have chosen.
+    pub difference: Option<Difference>,
+    /// The score chain over the tokens that the model chooses, up to the first difference and with it.
+    pub score_chain: [u8; 32],
+}
+
+/// Where a claimed output leaves the model's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// Index in the output.
+    pub index: usize,
+    /// The token claimed.
+    pub claimed: u32,
+    /// The token that the model chooses there.
+    pub chosen: u32,
+}
+
+/// Computes what the model makes of the claim's prompt, following its output until that differs.
+///
+/// # Errors
+/// [`SequenceError`] if the claim does not fit the model or the engine. A claim without output is no error.
+pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, SequenceError> {
+    let start = claim.prompt.len();
+    let mut check =
+        Check { claim, chain: ScoreChain::new(&claim.request_digest, start as u32), difference: None };
+    // The last output token chose nothing, so it is not computed.
+    let text = [claim.prompt, claim.output].concat();
+    let text = &text[..text.len() - usize::from(!claim.output.is_empty())];
+    let mut sequence = Sequence::new(engine, text.len())?;
+    for (index, chunk) in text.chunks(CHUNK).enumerate() {
+        let first = index * CHUNK;
+        let wanted = start.saturating_sub(first + 1).min(chunk.len());
+        let wanted = if claim.output.is_empty() { chunk.len() } else { wanted };
+        sequence.prefill_from(chunk, wanted, |at, scores| check.see(first + at, scores))?;
+        if check.difference.is_some() {
+            break;
+        }
+    }
+    Ok(Rerun { difference: check.difference, score_chain: check.chain.digest() })
+}
+
+struct Check<'a> {
+    claim: &'a Claim<'a>,
+    chain: ScoreChain,
+    difference: Option<Difference>,
+}
+
+impl Check<'_> {
+    /// Takes the scores behind one position, unless the claim has already failed.
+    fn see(&mut self, position: usize, scores: Scores<'_>) {
+        if self.difference.is_some() {
+            return;
+        }
+        let index = position + 1 - self.claim.prompt.len();
+        let (claimed, chosen) =
+            (self.claim.output[index], self.claim.sampling.choose(scores.logits, position as u32 + 1));
+        self.chain.push(chosen, scores);
+        self.difference = (chosen != claimed).then_some(Difference { index, claimed, chosen });
+    }
+}

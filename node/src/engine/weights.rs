@@ -1,0 +1,188 @@
+//! All weights of a model, coded and laid out at load, with the entries of the model's manifest.
+
+use gridhour_protocol::{
+    exact::llama::LlamaConfig,
+    model::{Digest, RowCodes, RowType, TensorEntry, TreeBuilder, WeightRow},
+};
+use thiserror::Error;
+
+use super::{
+    coding::{CodedRow, Kind},
+    matrix::{Matrix, MatrixError},
+    norm_weights::NormWeights,
+};
+use crate::model::{
+    config::is_tied,
+    gguf::{Gguf, GgufError, Tensor, TensorType},
+};
+
+/// Why a tensor was refused; the file is at fault.
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    /// The file has no such tensor.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// A tensor cannot be computed with.
+    #[error("tensor {name:?}: {reason}; the file is damaged or not for this program")]
+    Tensor {
+        /// Its name in the file.
+        name: String,
+        /// What is wrong.
+        reason: MatrixError,
+    },
+}
+
+/// Matrices and norms of one layer, named as in the file.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the names are those of the file format")]
+pub struct Layer {
+    pub attn_norm: NormWeights,
+    pub attn_q: Matrix,
+    pub attn_k: Matrix,
+    pub attn_v: Matrix,
+    pub attn_output: Matrix,
+    pub ffn_norm: NormWeights,
+    pub ffn_gate: Matrix,
+    pub ffn_up: Matrix,
+    pub ffn_down: Matrix,
+}
+
+/// The weights of a model.
+#[derive(Debug)]
+pub struct Weights {
+    /// One row a token.
+    pub embedding: Matrix,
+    /// The layers, in order.
+    pub layers: Vec<Layer>,
+    /// The norm before the output.
+    pub output_norm: NormWeights,
+    output: Option<Matrix>,
+}
+
+impl Weights {
+    /// Codes the tensors of a file whose shapes were checked against `config`; also gives the tensors'
+    /// manifest entries.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub fn load(file: &Gguf, config: &LlamaConfig) -> Result<(Self, Vec<TensorEntry>), WeightsError> {
+        let mut loader = Loader { file, eps: f32::from_bits(config.epsilon), entries: Vec::new() };
+        let weights = Self {
+            embedding: loader.matrix("token_embd.weight")?,
+            layers: (0..config.layers).map(|layer| loader.layer(layer)).collect::<Result<_, _>>()?,
+            output_norm: loader.norm("output_norm.weight")?,
+            output: match is_tied(file) {
+                true => None,
+                false => Some(loader.matrix("output.weight")?),
+            },
+        };
+        Ok((weights, loader.entries))
+    }
+
+    /// The matrix that gives logits: the embedding's, where the file has no other.
+    pub fn output(&self) -> &Matrix {
+        self.output.as_ref().unwrap_or(&self.embedding)
+    }
+
+    /// Bytes held in memory by the matrices.
+    pub fn bytes(&self) -> usize {
+        let layer = |l: &Layer| {
+            [&l.attn_q, &l.attn_k, &l.attn_v, &l.attn_output, &l.ffn_gate, &l.ffn_up, &l.ffn_down]
+                .map(Matrix::bytes)
+                .iter()
+                .sum::<usize>()
+        };
+        let output = self.output.as_ref().map_or(0, Matrix::bytes);
+        self.embedding.bytes() + output + self.layers.iter().map(layer).sum::<usize>()
+    }
+}
+
+struct Loader<'a> {
+    file: &'a Gguf,
+    eps: f32,
+    entries: Vec<TensorEntry>,
+}
+
+impl Loader<'_> {
+    fn layer(&mut self, layer: u32) -> Result<Layer, WeightsError> {
+        let name = |part: &str| format!("blk.{layer}.{part}.weight");
+        Ok(Layer {
+            attn_norm: self.norm(&name("attn_norm"))?,
+            attn_q: self.matrix(&name("attn_q"))?,
+            attn_k: self.matrix(&name("attn_k"))?,
+            attn_v: self.matrix(&name("attn_v"))?,
+            attn_output: self.matrix(&name("attn_output"))?,
+            ffn_norm: self.norm(&name("ffn_norm"))?,
+            ffn_gate: self.matrix(&name("ffn_gate"))?,
+            ffn_up: self.matrix(&name("ffn_up"))?,
+            ffn_down: self.matrix(&name("ffn_down"))?,
+        })
+    }
+
+    fn matrix(&mut self, name: &str) -> Result<Matrix, WeightsError> {
+        let tensor = self.file.tensor(name)?;
+        let kind = kind(tensor.ty);
+        let built = Matrix::build(kind, tensor.rows, tensor.cols, tensor.bytes, |row| leaf(kind, row));
+        let (matrix, leaves) = built.map_err(|reason| refused(&tensor, reason))?;
+        self.enter(&tensor, matrix.exponent(), leaves);
+        Ok(matrix)
+    }
+
+    fn norm(&mut self, name: &str) -> Result<NormWeights, WeightsError> {
+        let tensor = self.file.tensor(name)?;
+        let built = NormWeights::build(tensor.cols, tensor.bytes, self.eps, |row| leaf(Kind::F32, row));
+        let (norm, leaf) = built.map_err(|reason| refused(&tensor, reason))?;
+        self.enter(&tensor, norm.matrix_exponent, vec![leaf]);
+        Ok(norm)
+    }
+
+    fn enter(&mut self, tensor: &Tensor<'_>, exponent: i32, leaves: Vec<Digest>) {
+        let mut tree = TreeBuilder::new();
+        tree.extend(leaves);
+        self.entries.push(TensorEntry {
+            name: tensor.name.to_owned(),
+            ty: row_type(kind(tensor.ty)),
+            // The reader bounds both by 2^24; exponents of finite floats are below 2^9.
+            rows: tensor.rows as u32,
+            cols: tensor.cols as u32,
+            exponent: exponent as i16,
+            root: tree.root().unwrap_or_default(),
+        });
+    }
+}
+
+fn refused(tensor: &Tensor<'_>, reason: MatrixError) -> WeightsError {
+    WeightsError::Tensor { name: tensor.name.to_owned(), reason }
+}
+
+fn kind(ty: TensorType) -> Kind {
+    match ty {
+        TensorType::F32 => Kind::F32,
+        TensorType::Q4_1 => Kind::Q4_1,
+        TensorType::Q8_0 => Kind::Q8_0,
+    }
+}
+
+fn row_type(kind: Kind) -> RowType {
+    match kind {
+        Kind::F32 => RowType::F32,
+        Kind::Q4_1 => RowType::Q4_1,
+        Kind::Q8_0 => RowType::Q8_0,
+    }
+}
+
+/// The leaf of one row in its tensor's tree.
+fn leaf(kind: Kind, row: &CodedRow) -> Digest {
+    let with = |codes: RowCodes<'_>| {
+        let (kd, km) = (row.scale_exponent as i16, row.minimum_exponent as i16);
+        WeightRow { kd, km, scales: &row.scales, mins: &row.minima, codes }.leaf()
+    };
+    match kind {
+        Kind::F32 => with(RowCodes::F32(&row.codes)),
+        Kind::Q8_0 => with(RowCodes::Q8_0(&row.codes.iter().map(|c| *c as i8).collect::<Vec<_>>())),
+        Kind::Q4_1 => {
+            let pairs = row.codes.as_chunks::<2>().0.iter();
+            with(RowCodes::Q4_1(&pairs.map(|[low, high]| (low | high << 4) as u8).collect::<Vec<_>>()))
+        }
+    }
+}
