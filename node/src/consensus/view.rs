@@ -1,0 +1,62 @@
+//! Reading the ledger while it goes on.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use gridhour_contracts_sim::{block::Batch, state::State};
+use gridhour_protocol::units::Height;
+use tokio::sync::watch;
+
+use crate::store::{journal::JournalReader, log_error::LogError};
+
+/// The ledger after its last durable block. Cheap to clone.
+#[derive(Clone)]
+pub struct LedgerView {
+    state: Arc<RwLock<State>>,
+    journal: JournalReader,
+    tip: watch::Receiver<Height>,
+}
+
+impl LedgerView {
+    pub(super) fn new(state: State, journal: JournalReader) -> (Self, watch::Sender<Height>) {
+        let (sender, tip) = watch::channel(state.tip().height);
+        (Self { state: Arc::new(RwLock::new(state)), journal, tip }, sender)
+    }
+
+    /// Looks at one consistent state. Keep it short: the next block waits.
+    pub fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn commit(&self, batch: &Batch) {
+        self.state.write().unwrap_or_else(PoisonError::into_inner).commit(batch);
+    }
+
+    /// Tells when the height changes.
+    #[must_use]
+    pub fn tip(&self) -> watch::Receiver<Height> {
+        self.tip.clone()
+    }
+
+    /// The blocks, for streaming.
+    #[must_use]
+    pub fn journal(&self) -> &JournalReader {
+        &self.journal
+    }
+
+    /// Encoded blocks from `from` on: at most `count`, and as many as fit `bytes`. None beyond the tip. Blocks on the
+    /// disk.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn blocks(&self, from: Height, count: usize, bytes: usize) -> Result<Vec<Vec<u8>>, LogError> {
+        let mut found = Vec::new();
+        let mut room = bytes;
+        for block in self.journal.blocks(from.0).take(count) {
+            let (_, block) = block?;
+            let Some(left) = room.checked_sub(block.len()) else { break };
+            room = left;
+            found.push(block);
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,27 @@
+//! What survives a kill and a power cut.
+//!
+//! | room | holds | promise |
+//! |---|---|---|
+//! | [`journal`] | every block | the truth: durable before anyone is told |
+//! | [`state_store`], [`sled_store`] | accounts, sessions, a cursor | an index, rebuilt from the journal when in doubt |
+//! | [`state_writer`], [`restore`] | | how the index follows the journal, and how a start trusts the two |
+//! | [`ledger_dir`], [`export`] | | a whole ledger opened, and written out for auditors |
+//! | [`records`] | a node's own vouchers, receipts and lanes | durable before anything that rests on them is sent |
+//! | [`lock`] | who may write here | one process for a directory |
+//!
+//! Logs are written over [`disk`], which tests replace by one that forgets what was not synced. The only room that uses
+//! sled is [`sled_store`].
+
+pub mod disk;
+pub mod export;
+mod frame;
+pub mod journal;
+pub mod ledger_dir;
+pub mod lock;
+pub mod log_error;
+pub mod records;
+pub mod restore;
+mod segment;
+pub mod sled_store;
+pub mod state_store;
+pub mod state_writer;

@@ -1,0 +1,91 @@
+//! One process for a data directory: two writers of one log would destroy it.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+/// Name of the lock file in the directory.
+const LOCK_FILE: &str = "lock";
+/// Digits of a process id, at most.
+const PID_BYTES_MAX: u64 = 20;
+
+/// Why a directory could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{path} is in use by process {pid}: stop that process, or give this one another data directory")]
+    Held {
+        /// The directory.
+        path: PathBuf,
+        /// The process, or `unknown` if it has not written its id yet.
+        pid: String,
+    },
+    /// The system could not open or lock the file.
+    #[error("cannot lock {path}: {source}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A directory that is this process's alone until the value is dropped, or the process ends in any way.
+#[derive(Debug)]
+pub struct DirLock {
+    /// The operating system's lock lives as long as the open file.
+    _file: File,
+}
+
+impl DirLock {
+    /// Takes `path`, which is created if it is missing.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] at once if another process has it.
+    pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        let io_error = |source| LockError::Io { path: path.to_owned(), source };
+        fs::create_dir_all(path).map_err(io_error)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join(LOCK_FILE))
+            .map_err(io_error)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held { path: path.to_owned(), pid: holder(&mut file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(io_error(source)),
+        }
+        file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(io_error)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.take(PID_BYTES_MAX).read_to_string(&mut text);
+    if read.is_ok() && !text.is_empty() { text } else { "unknown".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_holder_and_names_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("ledger");
+        let held = DirLock::acquire(&path).expect("free");
+        let refused = DirLock::acquire(&path).expect_err("held");
+        let pid = std::process::id().to_string();
+        assert!(matches!(&refused, LockError::Held { pid: named, .. } if *named == pid), "{refused}");
+        assert!(refused.to_string().contains(&format!("in use by process {pid}")), "{refused}");
+        drop(held);
+        DirLock::acquire(&path).expect("free again");
+    }
+}

@@ -1,0 +1,98 @@
+//! Brings the state store along behind the ledger, on a thread of its own.
+//!
+//! Blocks that wait are written as one batch with the newest cursor, so a store that is slower than the ledger still
+//! keeps up. It may lag: whatever it has not seen is replayed from the journal at the next start.
+
+use std::{
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use gridhour_contracts_sim::state::Record;
+
+use super::{
+    restore::News,
+    state_store::{StateStore, StoreError},
+};
+
+/// Blocks that may wait for the store; a ledger that is further ahead waits for it.
+const QUEUE_MAX: usize = 64;
+/// Records that are gathered into one batch, one block more or less.
+const BATCH_RECORDS_MAX: usize = 16_384;
+/// Time between two checkpoints.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
+
+/// The thread, and the way to it.
+pub struct StateWriter {
+    queue: Option<SyncSender<Vec<Record>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StateWriter {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// If the system has no thread to give.
+    pub fn start(store: Box<dyn StateStore>) -> std::io::Result<Self> {
+        let (queue, waiting) = sync_channel(QUEUE_MAX);
+        let thread =
+            thread::Builder::new().name("state-writer".into()).spawn(move || run(store, &waiting))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Hands over one block's changes, its cursor among them. Once the store has failed this does nothing: the journal
+    /// goes on, and the next start brings the store up.
+    pub fn write(&mut self, changes: Vec<Record>) {
+        if self.queue.as_ref().is_some_and(|queue| queue.send(changes).is_err()) {
+            self.queue = None;
+        }
+    }
+}
+
+impl Drop for StateWriter {
+    /// Waits until everything handed over is in the store and durable.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the state store panicked; it is checked at the next start");
+        }
+    }
+}
+
+fn run(mut store: Box<dyn StateStore>, waiting: &Receiver<Vec<Record>>) {
+    if let Err(error) = follow(&mut *store, waiting) {
+        tracing::error!(%error, "the state store stopped; the next start brings it up from the journal");
+    }
+}
+
+fn follow(store: &mut dyn StateStore, waiting: &Receiver<Vec<Record>>) -> Result<(), StoreError> {
+    let mut checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
+    let mut news = News::default();
+    loop {
+        match waiting.recv_timeout(checkpoint_at.saturating_duration_since(Instant::now())) {
+            Ok(changes) => {
+                news.add(changes);
+                gather(&mut news, waiting);
+                store.apply(news.take())?;
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return store.checkpoint(),
+        }
+        if Instant::now() >= checkpoint_at {
+            store.checkpoint()?;
+            checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
+        }
+    }
+}
+
+fn gather(news: &mut News, waiting: &Receiver<Vec<Record>>) {
+    while news.len() < BATCH_RECORDS_MAX {
+        match waiting.try_recv() {
+            Ok(changes) => news.add(changes),
+            Err(_) => return,
+        }
+    }
+}
