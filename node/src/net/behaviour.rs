@@ -1,0 +1,203 @@
+//! The protocols of a node, put together with their limits.
+
+use std::{collections::HashSet, time::Duration};
+
+use blake3::Hash;
+use libp2p::{
+    PeerId,
+    allow_block_list::{self, BlockedPeers},
+    connection_limits::{self, ConnectionLimits},
+    gossipsub::{
+        self, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds,
+        TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
+    },
+    identify,
+    identity::Keypair,
+    ping,
+    request_response::{self, ProtocolSupport},
+    swarm::NetworkBehaviour,
+};
+
+use crate::net::{
+    codec::{Bounded, EchoCodec},
+    config::NetConfig,
+    error::NetError,
+    job_protocol::JobBehaviour,
+    limits::{
+        CONNECTIONS_IN_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_IN_MAX, CONNECTIONS_PENDING_OUT_MAX,
+        CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_QUEUE_MAX, GOSSIP_RPC_BYTES_MAX,
+        GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, REQUESTS_IN_MAX, REQUESTS_OUT_MAX,
+    },
+    protocols::Protocols,
+    service::Service,
+};
+
+/// Gossip restricted to the topics of this network.
+pub(crate) type Gossip = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
+
+/// Time between two gossip heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long copies of a message are recognised without a check.
+const DUPLICATE_CACHE: Duration = Duration::from_secs(60);
+/// Time between two pings on a connection.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// A peer that does not answer a ping for this long is gone. Long, as a busy processor is no reason to drop a
+/// job.
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Gossip score at which a peer is shut out: a dozen envelopes with forged signatures, each costing its
+/// square.
+pub(crate) const GOSSIP_SCORE_MIN: f64 = -144.0;
+
+/// Denials come first, so that nothing is allocated for a connection that is refused.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    pub(crate) banned: allow_block_list::Behaviour<BlockedPeers>,
+    identify: identify::Behaviour,
+    ping: ping::Behaviour,
+    pub(crate) gossip: Gossip,
+    pub(crate) echo: request_response::Behaviour<EchoCodec>,
+    pub(crate) adverts: request_response::Behaviour<Bounded>,
+    pub(crate) ledger: request_response::Behaviour<Bounded>,
+    pub(crate) asset: request_response::Behaviour<Bounded>,
+    pub(crate) jobs: JobBehaviour,
+}
+
+impl Behaviour {
+    /// # Errors
+    /// If libp2p refuses the settings.
+    pub(crate) fn new(config: &NetConfig, keypair: &Keypair, names: &Protocols) -> Result<Self, NetError> {
+        let ping = ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_TIMEOUT);
+        let identify = identify::Config::new(names.identity(), keypair.public())
+            .with_agent_version(concat!("gridhour/", env!("CARGO_PKG_VERSION")).into());
+        Ok(Self {
+            limits: connection_limits::Behaviour::new(connection_limits()),
+            banned: allow_block_list::Behaviour::default(),
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::new(ping),
+            gossip: gossip(keypair, names).map_err(NetError::Setup)?,
+            echo: echo(config.delay_bounded(), names),
+            adverts: pushes(config.request_timeout, names),
+            ledger: service(Service::Ledger, config.request_timeout, names),
+            asset: service(Service::Asset, config.request_timeout, names),
+            jobs: JobBehaviour::new(names.stream("job")),
+        })
+    }
+
+    pub(crate) fn service(&mut self, service: Service) -> &mut request_response::Behaviour<Bounded> {
+        match service {
+            Service::Ledger => &mut self.ledger,
+            Service::Asset => &mut self.asset,
+        }
+    }
+
+    /// Whether gossip itself found the peer beyond bearing: envelopes that do not verify never reach our own
+    /// check.
+    pub(crate) fn is_gossip_vandal(&self, peer: &PeerId) -> bool {
+        self.gossip.peer_score(peer).is_some_and(|score| score <= GOSSIP_SCORE_MIN)
+    }
+}
+
+fn connection_limits() -> ConnectionLimits {
+    ConnectionLimits::default()
+        .with_max_established(Some(CONNECTIONS_MAX))
+        .with_max_established_incoming(Some(CONNECTIONS_IN_MAX))
+        .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
+        .with_max_pending_incoming(Some(CONNECTIONS_PENDING_IN_MAX))
+        .with_max_pending_outgoing(Some(CONNECTIONS_PENDING_OUT_MAX))
+}
+
+fn echo(delay: Duration, names: &Protocols) -> request_response::Behaviour<EchoCodec> {
+    let config = request_response::Config::default()
+        .with_request_timeout(ECHO_TIMEOUT)
+        .with_max_concurrent_streams(ECHO_STREAMS_MAX);
+    let protocol = [(names.stream("echo"), ProtocolSupport::Full)];
+    request_response::Behaviour::with_codec(EchoCodec::new(delay), protocol, config)
+}
+
+fn pushes(timeout: Duration, names: &Protocols) -> request_response::Behaviour<Bounded> {
+    // One push each way, and its answer, which is empty.
+    let config =
+        request_response::Config::default().with_request_timeout(timeout).with_max_concurrent_streams(2);
+    let codec = Bounded { request_max: PUSH_BYTES_MAX, response_max: 0 };
+    request_response::Behaviour::with_codec(codec, [(names.stream("adverts"), ProtocolSupport::Full)], config)
+}
+
+fn service(service: Service, timeout: Duration, names: &Protocols) -> request_response::Behaviour<Bounded> {
+    let config = request_response::Config::default()
+        .with_request_timeout(timeout)
+        .with_max_concurrent_streams(REQUESTS_IN_MAX + REQUESTS_OUT_MAX);
+    let codec =
+        Bounded { request_max: service.request_bytes_max(), response_max: service.response_bytes_max() };
+    let protocol = [(names.stream(service.name()), ProtocolSupport::Full)];
+    request_response::Behaviour::with_codec(codec, protocol, config)
+}
+
+/// Settings of gossip for one network. The protocol's name carries it, so that peers of another network
+/// cannot even open a gossip stream.
+///
+/// # Errors
+/// If libp2p finds them inconsistent.
+pub(crate) fn gossip_config(names: &Protocols) -> Result<gossipsub::Config, String> {
+    gossipsub::ConfigBuilder::default()
+        .protocol_id_prefix(names.gossip())
+        .heartbeat_interval(HEARTBEAT)
+        .heartbeat_initial_delay(HEARTBEAT / 10)
+        .validation_mode(ValidationMode::Strict)
+        .validate_messages()
+        .duplicate_cache_time(DUPLICATE_CACHE)
+        // Named by content: who sent it under which number does not matter, so nobody can hide another's
+        // message behind a copy of its name, and a copy in a new envelope is still a copy.
+        .message_id_fn(|message| message_id(&message.data))
+        .max_transmit_size(GOSSIP_RPC_BYTES_MAX)
+        .max_publish_messages(GOSSIP_RPC_MESSAGES_MAX)
+        .connection_handler_queue_len(GOSSIP_QUEUE_MAX)
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+fn message_id(data: &[u8]) -> MessageId {
+    let hash: Hash = blake3::hash(data);
+    MessageId::from(hash.as_bytes().to_vec())
+}
+
+fn gossip(keypair: &Keypair, names: &Protocols) -> Result<Gossip, String> {
+    let topic = names.adverts_topic();
+    let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
+    let authenticity = MessageAuthenticity::Signed(keypair.clone());
+    let mut gossip = Gossip::new_with_subscription_filter(authenticity, gossip_config(names)?, filter)?;
+    gossip.with_peer_score(score_params(names), score_thresholds())?;
+    gossip.subscribe(&topic).map_err(|error| error.to_string())?;
+    Ok(gossip)
+}
+
+/// Only invalid messages count: how much a peer delivers says nothing about it in a network of few adverts,
+/// and many honest nodes may share one address.
+fn score_params(names: &Protocols) -> PeerScoreParams {
+    let adverts = TopicScoreParams {
+        topic_weight: 1.0,
+        time_in_mesh_weight: 0.0,
+        first_message_deliveries_weight: 0.0,
+        mesh_message_deliveries_weight: 0.0,
+        mesh_failure_penalty_weight: 0.0,
+        invalid_message_deliveries_weight: -1.0,
+        invalid_message_deliveries_decay: 0.99,
+        ..TopicScoreParams::default()
+    };
+    PeerScoreParams {
+        topics: [(names.adverts_topic_hash(), adverts)].into(),
+        ip_colocation_factor_weight: 0.0,
+        behaviour_penalty_weight: -1.0,
+        behaviour_penalty_threshold: 6.0,
+        ..PeerScoreParams::default()
+    }
+}
+
+fn score_thresholds() -> PeerScoreThresholds {
+    PeerScoreThresholds {
+        gossip_threshold: GOSSIP_SCORE_MIN / 4.0,
+        publish_threshold: GOSSIP_SCORE_MIN / 2.0,
+        graylist_threshold: GOSSIP_SCORE_MIN,
+        ..PeerScoreThresholds::default()
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings of the network room.
+
+use std::time::Duration;
+
+use gridhour_protocol::{
+    id::NetworkId,
+    signed::{PublicKey, SecretKey},
+};
+
+use crate::net::{identity::Address, limits::DELAY_MAX};
+
+/// What a node must know to join a network.
+#[derive(Clone, Debug)]
+pub struct NetConfig {
+    /// The network. Peers of another one are disconnected, and no protocol of theirs is spoken.
+    pub network: NetworkId,
+    /// The node's key: its account, and its name among peers.
+    pub key: SecretKey,
+    /// Where to listen: TCP (`/ip4/0.0.0.0/tcp/4001`), QUIC (`/ip4/0.0.0.0/udp/4001/quic-v1`), or within the
+    /// process (`/memory/1`). Port 0 lets the system choose. Empty for a node that only dials.
+    pub listen: Vec<Address>,
+    /// Peers to stay connected to, each ending in `/p2p/<peer id>`. Dialled again for as long as the node
+    /// runs, ever more slowly.
+    pub bootstrap: Vec<Address>,
+    /// Added to every echo answer and to every job frame that this node sends, at most two seconds: the
+    /// `--delay-ms` with which the demo's providers truly differ. Zero in earnest.
+    pub delay: Duration,
+    /// How often the round trip to each connected peer is measured.
+    pub measure_every: Duration,
+    /// How long a peer may take to answer a request to the ledger or for an asset.
+    pub request_timeout: Duration,
+    /// Where the network's time comes from: milliseconds since the Unix epoch. Tests of expiry turn it.
+    pub clock: fn() -> gridhour_protocol::units::Timestamp,
+}
+
+impl NetConfig {
+    /// Settings for a node that listens nowhere and knows nobody yet.
+    #[must_use]
+    pub fn new(network: NetworkId, key: SecretKey) -> Self {
+        Self {
+            network,
+            key,
+            listen: Vec::new(),
+            bootstrap: Vec::new(),
+            delay: Duration::ZERO,
+            measure_every: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(20),
+            clock: system_clock,
+        }
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// The delay, within what echoes allow.
+    pub(crate) fn delay_bounded(&self) -> Duration {
+        self.delay.min(DELAY_MAX)
+    }
+}
+
+fn system_clock() -> gridhour_protocol::units::Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    gridhour_protocol::units::Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}

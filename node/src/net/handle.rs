@@ -1,0 +1,201 @@
+//! The node's side of the network: a handle that any number of tasks may clone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use gridhour_protocol::{
+    market::{advert::Advert, estimate::Latency},
+    signed::{PublicKey, Signed},
+};
+use libp2p::{Stream, request_response::ResponseChannel};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::net::{
+    codec::Answer,
+    error::{Closed, DialError, PublishError, RequestError},
+    identity::Address,
+    job_stream::{JobStream, Place},
+    limits::MEASURE_MAX,
+    metrics::NetMetrics,
+    service::Service,
+};
+
+/// What the handle asks the network task to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Dial {
+        address: Address,
+        reply: oneshot::Sender<Result<PublicKey, DialError>>,
+    },
+    Publish {
+        advert: Box<Signed<Advert>>,
+        reply: oneshot::Sender<Result<(), PublishError>>,
+    },
+    Echo {
+        peer: PublicKey,
+        reply: oneshot::Sender<Result<Duration, RequestError>>,
+    },
+    Request {
+        peer: PublicKey,
+        service: Service,
+        bytes: Vec<u8>,
+        reply: oneshot::Sender<Result<Vec<u8>, RequestError>>,
+    },
+    Respond {
+        service: Service,
+        channel: ResponseChannel<Answer>,
+        answer: Answer,
+    },
+    OpenJob {
+        peer: PublicKey,
+        reply: oneshot::Sender<Result<Stream, RequestError>>,
+    },
+    Shutdown,
+}
+
+/// What the network task shows to everyone.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) peers: watch::Sender<BTreeSet<PublicKey>>,
+    pub(crate) listening: watch::Sender<Vec<Address>>,
+    pub(crate) metrics: watch::Sender<NetMetrics>,
+    pub(crate) latencies: watch::Sender<BTreeMap<PublicKey, Latency>>,
+}
+
+/// A handle of a running network. It ends with [`NetHandle::shutdown`], or when every handle is dropped.
+#[derive(Clone, Debug)]
+pub struct NetHandle {
+    pub(crate) key: PublicKey,
+    pub(crate) delay: Duration,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) peers: watch::Receiver<BTreeSet<PublicKey>>,
+    pub(crate) listening: watch::Receiver<Vec<Address>>,
+    pub(crate) metrics: watch::Receiver<NetMetrics>,
+    pub(crate) latencies: watch::Receiver<BTreeMap<PublicKey, Latency>>,
+    pub(crate) ended: watch::Receiver<bool>,
+}
+
+impl NetHandle {
+    /// The node's own key.
+    #[must_use]
+    pub fn key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// Peers that are connected and named the same network and version.
+    #[must_use]
+    pub fn peers(&self) -> BTreeSet<PublicKey> {
+        self.peers.borrow().clone()
+    }
+
+    /// The same, to wait for a change.
+    #[must_use]
+    pub fn watch_peers(&self) -> watch::Receiver<BTreeSet<PublicKey>> {
+        self.peers.clone()
+    }
+
+    /// Where the node can be reached, each ending in its own `/p2p/<peer id>`: fit for an advert, or as
+    /// another node's bootstrap address.
+    #[must_use]
+    pub fn listen_addrs(&self) -> Vec<Address> {
+        self.listening.borrow().clone()
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub fn metrics(&self) -> NetMetrics {
+        self.metrics.borrow().clone()
+    }
+
+    /// The same, to wait for a change.
+    #[must_use]
+    pub fn watch_metrics(&self) -> watch::Receiver<NetMetrics> {
+        self.metrics.clone()
+    }
+
+    /// Round trips to a peer, if any was measured.
+    #[must_use]
+    pub fn latency(&self, peer: &PublicKey) -> Option<Latency> {
+        self.latencies.borrow().get(peer).copied()
+    }
+
+    /// Connects to a peer, and waits until it has named its network.
+    ///
+    /// # Errors
+    /// If it is not reached, is another peer than the address names, or belongs to another network.
+    pub async fn dial(&self, address: Address) -> Result<PublicKey, DialError> {
+        self.ask(|reply| Command::Dial { address, reply }).await?
+    }
+
+    /// Gossips an advert and keeps it for peers that connect later. Without peers it is kept only, and that
+    /// is no error.
+    ///
+    /// # Errors
+    /// If it would be refused by others, or no connected peer takes it now.
+    pub async fn publish_advert(&self, advert: Signed<Advert>) -> Result<(), PublishError> {
+        self.ask(|reply| Command::Publish { advert: Box::new(advert), reply }).await?
+    }
+
+    /// Measures `n` round trips, one after the other, at most [`MEASURE_MAX`], and answers what is known
+    /// then.
+    ///
+    /// # Errors
+    /// If one of them is not answered.
+    pub async fn measure(&self, peer: PublicKey, n: usize) -> Result<Latency, RequestError> {
+        for _ in 0..n.clamp(1, MEASURE_MAX) {
+            self.ask(|reply| Command::Echo { peer, reply }).await??;
+        }
+        self.latency(&peer).ok_or(RequestError::Closed(Closed))
+    }
+
+    /// Asks a peer, dialling it first if its advert says where it is.
+    ///
+    /// # Errors
+    /// If it is too long, not answered in time, refused, or the peer is not there.
+    pub async fn request(
+        &self,
+        peer: PublicKey,
+        service: Service,
+        bytes: Vec<u8>,
+    ) -> Result<Vec<u8>, RequestError> {
+        let (len, max) = (bytes.len(), service.request_bytes_max());
+        if len > max {
+            return Err(RequestError::TooLong { len, max });
+        }
+        self.ask(|reply| Command::Request { peer, service, bytes, reply }).await?
+    }
+
+    /// Opens the stream of a job, dialling the peer first if its advert says where it is. A peer that has no
+    /// room for it ends it at once.
+    ///
+    /// # Errors
+    /// If the peer is not there or does not take jobs.
+    pub async fn open_job(&self, peer: PublicKey) -> Result<JobStream, RequestError> {
+        let opened = self.ask(|reply| Command::OpenJob { peer, reply }).await;
+        let stream = match opened {
+            Err(Closed) if !self.commands.is_closed() => {
+                return Err(RequestError::Unreachable(
+                    "the connection closed while the stream opened".into(),
+                ));
+            }
+            opened => opened??,
+        };
+        Ok(JobStream::new(peer, stream, self.delay, Place::default()))
+    }
+
+    /// Closes every connection and waits until every task of the network has ended. Calls of other handles
+    /// that are waiting get [`Closed`].
+    pub async fn shutdown(&self) {
+        // Both fail only if the task has ended already.
+        let _ = self.commands.send(Command::Shutdown).await;
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Closed> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Closed)?;
+        answer.await.map_err(|_| Closed)
+    }
+}

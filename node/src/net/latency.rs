@@ -1,0 +1,75 @@
+//! Round trips to a peer, summed up. Pure.
+
+use std::{collections::VecDeque, time::Duration};
+
+use gridhour_protocol::market::estimate::Latency;
+
+use crate::net::limits::LATENCY_WINDOW;
+
+/// The last round trips to one peer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LatencyWindow {
+    recent_us: VecDeque<u64>,
+    ewma_us: Option<u64>,
+}
+
+impl LatencyWindow {
+    pub(crate) fn record(&mut self, round_trip: Duration) {
+        let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        if self.recent_us.len() == LATENCY_WINDOW {
+            self.recent_us.pop_front();
+        }
+        self.recent_us.push_back(us);
+        self.ewma_us = Some(match self.ewma_us {
+            None => us,
+            Some(mean) => mean - mean / 8 + us / 8,
+        });
+    }
+
+    pub(crate) fn latency(&self) -> Option<Latency> {
+        let mut sorted: Vec<u64> = self.recent_us.iter().copied().collect();
+        sorted.sort_unstable();
+        let rank = (sorted.len() * 95).div_ceil(100).checked_sub(1)?;
+        let samples = u32::try_from(sorted.len()).ok()?;
+        Some(Latency { ewma_us: self.ewma_us?, p95_us: *sorted.get(rank)?, samples })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(samples_us: impl IntoIterator<Item = u64>) -> LatencyWindow {
+        let mut window = LatencyWindow::default();
+        samples_us.into_iter().for_each(|us| window.record(Duration::from_micros(us)));
+        window
+    }
+
+    #[test]
+    fn nothing_measured_is_not_zero() {
+        assert_eq!(LatencyWindow::default().latency(), None);
+    }
+
+    #[test]
+    fn the_percentile_is_the_nearest_rank() {
+        let sixty = window(1..=60).latency().expect("measured");
+        assert_eq!((sixty.p95_us, sixty.samples), (57, 60));
+        assert_eq!(window([9]).latency(), Some(Latency { ewma_us: 9, p95_us: 9, samples: 1 }));
+    }
+
+    #[test]
+    fn the_window_forgets_and_the_mean_follows() {
+        let mut slow = window([8000; LATENCY_WINDOW]);
+        (0..LATENCY_WINDOW).for_each(|_| slow.record(Duration::from_micros(800)));
+        let now = slow.latency().expect("measured");
+        assert_eq!((now.p95_us, now.samples), (800, 64));
+        assert!(now.ewma_us < 820, "{now:?}");
+    }
+
+    #[test]
+    fn absurd_round_trips_do_not_overflow() {
+        let mut window = window([u64::MAX, u64::MAX]);
+        window.record(Duration::MAX);
+        assert!(window.latency().is_some());
+    }
+}

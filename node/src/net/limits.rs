@@ -1,0 +1,119 @@
+//! What peers can make this node hold or do at most. docs/NETWORK.md adds these up.
+
+use std::time::Duration;
+
+use gridhour_protocol::limits::{GOSSIP_BYTES_MAX, TX_BYTES_MAX};
+
+/// Open connections, both directions.
+pub const CONNECTIONS_MAX: u32 = 128;
+/// Open connections that others dialled; the rest is kept for those that we dial, so that strangers cannot
+/// surround us.
+pub const CONNECTIONS_IN_MAX: u32 = 96;
+/// Open connections to one peer: one for each side that dialled at the same moment, and one that is being
+/// replaced.
+pub const CONNECTIONS_PER_PEER_MAX: u32 = 3;
+/// Handshakes that others began and have not finished.
+pub const CONNECTIONS_PENDING_IN_MAX: u32 = 32;
+/// Dials that are under way.
+pub const CONNECTIONS_PENDING_OUT_MAX: u32 = 32;
+/// Streams of one connection.
+pub const STREAMS_PER_CONNECTION_MAX: usize = 64;
+/// Streams of one connection on which no protocol is agreed yet.
+pub const STREAMS_NEGOTIATING_MAX: usize = 16;
+/// A handshake that takes longer is dropped.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection without streams is closed after this time.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of one gossip RPC, envelopes and control messages included. A longer one ends the stream unparsed.
+pub const GOSSIP_RPC_BYTES_MAX: usize = 4 * GOSSIP_BYTES_MAX;
+/// Messages in one gossip RPC.
+pub const GOSSIP_RPC_MESSAGES_MAX: usize = 64;
+/// RPCs that wait for a slow peer before further ones are dropped.
+pub const GOSSIP_QUEUE_MAX: usize = 256;
+/// Adverts that one peer may bring in a burst before each further one costs it points.
+pub const GOSSIP_BURST_MAX: u32 = 400;
+/// Adverts a second that one peer may bring in the long run.
+pub const GOSSIP_PER_SECOND_MAX: u32 = 200;
+
+/// Providers whose newest advert is kept. Further ones are ignored until one dies.
+pub const ADVERTS_MAX: usize = 4096;
+/// Adverts in one push to a peer that just subscribed.
+pub const PUSH_ADVERTS_MAX: usize = 512;
+/// Bytes of one push.
+pub const PUSH_BYTES_MAX: usize = 512 * 1024;
+/// Pushes that one peer may send, or provoke, in a burst.
+pub const PUSH_BURST_MAX: u32 = 4;
+/// Seconds until a peer may send or provoke one push more.
+pub const PUSH_SECONDS_MIN: u32 = 5;
+/// Pushed adverts that wait for their check, all peers together.
+pub const BACKLOG_MAX: usize = 2048;
+/// Pushed adverts that are checked before other work gets its turn.
+pub const BACKLOG_PER_TURN: usize = 16;
+
+/// Adverts learned from a push that wait to be gossiped on; further ones wait for their provider to
+/// republish.
+pub const FORWARDS_MAX: usize = 2048;
+/// Such adverts that are gossiped on in a second: well under the rate at which peers charge us.
+pub const FORWARDS_PER_SECOND: usize = 50;
+
+/// Echoes that one peer may ask for in a burst.
+pub const ECHO_BURST_MAX: u32 = 64;
+/// Echoes a second that one peer may ask for in the long run.
+pub const ECHO_PER_SECOND_MAX: u32 = 32;
+/// Echoes on one connection that are unanswered, both directions.
+pub const ECHO_STREAMS_MAX: usize = 32;
+/// An echo that takes longer has failed.
+pub const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Round trips that one call of `measure` may ask for.
+pub const MEASURE_MAX: usize = 32;
+/// Round trips that latency is computed from.
+pub const LATENCY_WINDOW: usize = 64;
+/// The longest delay that a provider may add to its answers, so that echoes still come in time.
+pub const DELAY_MAX: Duration = Duration::from_secs(2);
+
+/// Bytes of a request to the ledger: a transaction and what says that it is one.
+pub const LEDGER_REQUEST_BYTES_MAX: usize = TX_BYTES_MAX + 4096;
+/// Bytes of an answer of the ledger.
+pub const LEDGER_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a request for a part of a model.
+pub const ASSET_REQUEST_BYTES_MAX: usize = 1024;
+/// Bytes of a part of a model: a tokenizer, a template.
+pub const ASSET_RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of the sentence with which a request is refused.
+pub const REFUSAL_BYTES_MAX: usize = 512;
+/// Requests of one peer to one service that are unanswered.
+pub const REQUESTS_IN_MAX: usize = 4;
+/// Our unanswered requests to one service of one peer.
+pub const REQUESTS_OUT_MAX: usize = 8;
+
+/// Job streams that one peer may hold open with us.
+pub const JOBS_PER_PEER_MAX: usize = 16;
+/// Job streams that all peers together may hold open with us.
+pub const JOBS_MAX: usize = 256;
+/// Job streams that wait for a connection, or for their turn on it.
+pub const JOBS_PENDING_MAX: usize = 64;
+
+/// Commands that wait for the network task; callers wait beyond it.
+pub const COMMANDS_MAX: usize = 256;
+/// Jobs and requests that wait for this node's drivers; further ones are refused.
+pub const EVENTS_MAX: usize = 256;
+/// Peers of which scores, counters and latencies are kept; the one unheard of for longest goes first.
+pub const PEERS_TRACKED_MAX: usize = 1024;
+/// Peers that are shut out at once; the oldest ban goes first.
+pub const BANS_MAX: usize = 1024;
+/// How long a peer is shut out.
+pub const BAN: Duration = Duration::from_secs(300);
+/// Listen addresses, and bootstrap peers.
+pub const ADDRESSES_CONFIGURED_MAX: usize = 64;
+
+const _: () = assert!(CONNECTIONS_IN_MAX < CONNECTIONS_MAX, "some connections are ours to choose");
+const _: () = assert!(GOSSIP_BYTES_MAX < GOSSIP_RPC_BYTES_MAX, "a message and its envelope fit an RPC");
+const _: () =
+    assert!(FORWARDS_PER_SECOND * 2 < GOSSIP_PER_SECOND_MAX as usize, "forwarding is within our rate");
+const _: () = assert!(PUSH_ADVERTS_MAX <= BACKLOG_MAX, "one push fits the backlog");
+const _: () = assert!(
+    JOBS_PER_PEER_MAX + 2 * (REQUESTS_IN_MAX + REQUESTS_OUT_MAX) < STREAMS_PER_CONNECTION_MAX,
+    "a busy peer's streams fit one connection"
+);
+const _: () = assert!(DELAY_MAX.as_millis() * 2 < ECHO_TIMEOUT.as_millis(), "a delayed echo is in time");

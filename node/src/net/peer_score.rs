@@ -1,0 +1,213 @@
+//! What each peer has cost us lately. Pure: time is an input.
+//!
+//! Points are charged for what no honest peer does and fade with time; a peer over its budget is shut out,
+//! and only that peer. A rate limit never drops an advert because of who carried it, as the same advert from
+//! an honest peer would then be lost too: it charges the carrier.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use gridhour_protocol::signed::PublicKey;
+
+use crate::net::{
+    gossip::Refusal,
+    limits::{
+        ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, PEERS_TRACKED_MAX,
+        PUSH_BURST_MAX, PUSH_SECONDS_MIN,
+    },
+};
+
+/// Points at which a peer is shut out.
+pub(crate) const BUDGET: u32 = 100;
+/// Points that fade in a second.
+const FADE_PER_SECOND: u32 = 1;
+
+/// What a peer is charged for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offence {
+    /// Brought an advert that every honest node refuses.
+    Advert(Refusal),
+    /// Sent a push that is not a list of adverts.
+    Push,
+    /// Sent a request that is over the limit.
+    OversizedRequest,
+    /// Asked for more than its rate.
+    OverRate,
+}
+
+impl Offence {
+    /// Points: five forged adverts, or fifty messages over the rate, use up the budget.
+    #[must_use]
+    pub(crate) fn points(self) -> u32 {
+        match self {
+            Self::Advert(refusal) if refusal.is_misbehavior() => 20,
+            Self::Advert(_) => 0,
+            Self::Push | Self::OversizedRequest => 20,
+            Self::OverRate => 2,
+        }
+    }
+}
+
+/// What a peer may do only so often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rate {
+    /// Bring an advert.
+    Gossip,
+    /// Send a push.
+    PushIn,
+    /// Be sent a push.
+    PushOut,
+    /// Ask for an echo.
+    Echo,
+}
+
+impl Rate {
+    const ALL: [Self; 4] = [Self::Gossip, Self::PushIn, Self::PushOut, Self::Echo];
+
+    /// Tokens that a full bucket holds, and the time in which one comes back.
+    fn bucket(self) -> (u32, Duration) {
+        match self {
+            Self::Gossip => (GOSSIP_BURST_MAX, Duration::from_secs(1) / GOSSIP_PER_SECOND_MAX),
+            Self::PushIn | Self::PushOut => {
+                (PUSH_BURST_MAX, Duration::from_secs(u64::from(PUSH_SECONDS_MIN)))
+            }
+            Self::Echo => (ECHO_BURST_MAX, Duration::from_secs(1) / ECHO_PER_SECOND_MAX),
+        }
+    }
+}
+
+/// A token bucket, as the time at which it will be full again.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    full_at: Instant,
+}
+
+impl Bucket {
+    fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let (tokens, each) = rate.bucket();
+        let full_at = self.full_at.max(now) + each;
+        let fits = full_at.duration_since(now) <= each * tokens;
+        if fits {
+            self.full_at = full_at;
+        }
+        fits
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    points: u32,
+    charged_at: Instant,
+    heard_at: Instant,
+    buckets: [Bucket; Rate::ALL.len()],
+}
+
+impl Entry {
+    fn new(now: Instant) -> Self {
+        let buckets = [Bucket { full_at: now }; Rate::ALL.len()];
+        Self { points: 0, charged_at: now, heard_at: now, buckets }
+    }
+
+    fn points_at(&self, now: Instant) -> u32 {
+        let seconds = now.duration_since(self.charged_at).as_secs();
+        let faded = u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(FADE_PER_SECOND);
+        self.points.saturating_sub(faded)
+    }
+}
+
+/// Scores of at most [`PEERS_TRACKED_MAX`] peers.
+#[derive(Debug, Default)]
+pub(crate) struct PeerScores {
+    entries: BTreeMap<PublicKey, Entry>,
+}
+
+impl PeerScores {
+    /// Charges a peer; `true` once it is over its budget.
+    pub(crate) fn charge(&mut self, peer: PublicKey, offence: Offence, now: Instant) -> bool {
+        if offence.points() == 0 {
+            return false;
+        }
+        let entry = self.entry(peer, now);
+        entry.points = entry.points_at(now).saturating_add(offence.points());
+        entry.charged_at = now;
+        entry.points >= BUDGET
+    }
+
+    /// Takes one token of the peer's; `false` if it is over its rate.
+    pub(crate) fn admit(&mut self, peer: PublicKey, rate: Rate, now: Instant) -> bool {
+        let at = Rate::ALL.iter().position(|&other| other == rate).unwrap_or_default();
+        self.entry(peer, now).buckets[at].take(rate, now)
+    }
+
+    fn entry(&mut self, peer: PublicKey, now: Instant) -> &mut Entry {
+        if self.entries.len() >= PEERS_TRACKED_MAX && !self.entries.contains_key(&peer) {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.heard_at).map(|(key, _)| *key);
+            oldest.map(|key| self.entries.remove(&key));
+        }
+        let entry = self.entries.entry(peer).or_insert_with(|| Entry::new(now));
+        entry.heard_at = now;
+        entry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FORGED: Offence = Offence::Advert(Refusal::BadSignature);
+
+    fn peer(n: u64) -> PublicKey {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&n.to_le_bytes());
+        PublicKey(key)
+    }
+
+    #[test]
+    fn five_forgeries_use_up_one_budget_and_no_other() {
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        for n in 1..=5 {
+            assert_eq!(scores.charge(peer(1), FORGED, now), n == 5);
+        }
+        assert!(!scores.charge(peer(2), FORGED, now));
+    }
+
+    #[test]
+    fn points_fade() {
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        for n in 0..40 {
+            assert!(!scores.charge(peer(1), FORGED, now + Duration::from_secs(30 * n)));
+        }
+    }
+
+    #[test]
+    fn timing_is_no_offence() {
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        for refusal in [Refusal::Stale, Refusal::Duplicate, Refusal::FromFuture, Refusal::TableFull] {
+            for _ in 0..1000 {
+                assert!(!scores.charge(peer(1), Offence::Advert(refusal), now));
+            }
+        }
+    }
+
+    #[test]
+    fn a_rate_allows_its_burst_and_then_its_pace() {
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        let admitted = (0..1000).filter(|_| scores.admit(peer(1), Rate::Echo, now)).count();
+        assert_eq!(admitted, ECHO_BURST_MAX as usize);
+        let later = now + Duration::from_secs(1);
+        let admitted = (0..1000).filter(|_| scores.admit(peer(1), Rate::Echo, later)).count();
+        assert_eq!(admitted, ECHO_PER_SECOND_MAX as usize);
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_forgets_the_oldest() {
+        let (mut scores, start) = (PeerScores::default(), Instant::now());
+        for n in 0..2 * PEERS_TRACKED_MAX as u64 {
+            scores.admit(peer(n), Rate::Gossip, start + Duration::from_millis(n));
+        }
+        assert_eq!(scores.entries.len(), PEERS_TRACKED_MAX);
+        assert!(!scores.entries.contains_key(&peer(0)));
+    }
+}

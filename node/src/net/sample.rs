@@ -1,0 +1,59 @@
+//! Adverts for this room's tests.
+
+use gridhour_protocol::{
+    id::{ModelId, NetworkId},
+    limits::PROTOCOL_VERSION,
+    market::advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+    signed::{SecretKey, Signed},
+    units::{PricePerHour, Timestamp, WorkRate},
+    wire,
+    work::{Rates, WorkModel},
+};
+
+pub(crate) const NETWORK: NetworkId = NetworkId([0x11; 32]);
+pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+pub(crate) fn clock() -> Timestamp {
+    NOW
+}
+
+pub(crate) fn secret(seed: u8) -> SecretKey {
+    SecretKey::from_seed([seed; 32])
+}
+
+pub(crate) fn bytes_of(signed: &Signed<Advert>) -> Vec<u8> {
+    wire::encode(signed)
+}
+
+pub(crate) fn advert(seed: u8, sequence: u64) -> Advert {
+    let rate = WorkRate(1_000_000_000);
+    Advert {
+        version: PROTOCOL_VERSION,
+        network: NETWORK,
+        provider: secret(seed).public(),
+        addresses: Vec::new(),
+        sequence,
+        issued_at: NOW,
+        expires_at: Timestamp(NOW.0 + 60_000),
+        device: Device {
+            class: DeviceClass::Cpu,
+            name: "test".into(),
+            backend: "cpu/portable".into(),
+            memory_bytes: 1 << 30,
+            threads: 1,
+            numerics: 1,
+            rates: Rates { prefill: rate, decode: rate },
+            rate_source: RateSource::SelfMeasured,
+        },
+        models: vec![ModelOffer {
+            model: ModelId([3; 32]),
+            work: WorkModel { layers: 1000, head: 100, attention: 10 },
+            context: 2048,
+        }],
+        ask: PricePerHour(2_000_000),
+        slots_free: 2,
+        queued: 0,
+        region: Some("eu-de".into()),
+        jurisdiction: Some("DE".into()),
+    }
+}

@@ -1,0 +1,272 @@
+//! The one task that owns the swarm. Everything that a peer can cause comes through here, one event at a
+//! time.
+
+mod adverts;
+mod connections;
+mod echoes;
+mod requests;
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use gridhour_protocol::{id::NetworkId, signed::PublicKey, units::Timestamp};
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    core::transport::ListenerId,
+    request_response::OutboundRequestId,
+    swarm::{ConnectionId, SwarmEvent},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
+
+use crate::net::{
+    advert_table::AdvertTable,
+    behaviour::{Behaviour, BehaviourEvent},
+    bootstrap::Bootstrap,
+    codec::Nonce,
+    config::NetConfig,
+    error::{DialError, RequestError},
+    event::NetEvent,
+    handle::{Command, Shown},
+    identity::{Address, peer_of},
+    job_protocol::{InboundJob, OpenReply},
+    job_stream::JobStream,
+    latency::LatencyWindow,
+    limits::{BACKLOG_PER_TURN, FORWARDS_PER_SECOND},
+    peer_score::{Offence, PeerScores},
+    peers::Peers,
+    protocols::Protocols,
+    service::Service,
+};
+
+/// How often timers are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Adverts gossiped on at each of them.
+const FORWARDS_PER_TICK: usize = FORWARDS_PER_SECOND * TICK.as_millis() as usize / 1000;
+
+/// A dial whose caller waits for the peer to name its network.
+struct Dialing {
+    address: Address,
+    reply: oneshot::Sender<Result<PublicKey, DialError>>,
+}
+
+/// A request whose caller waits for the answer.
+struct Asking {
+    peer: PeerId,
+    reply: oneshot::Sender<Result<Vec<u8>, RequestError>>,
+}
+
+/// An echo that is on its way, and who waits for it, if anyone does.
+struct Echoing {
+    peer: PublicKey,
+    nonce: Nonce,
+    reply: Option<oneshot::Sender<Result<Duration, RequestError>>>,
+}
+
+/// The state of the network task.
+pub(crate) struct Task {
+    swarm: Swarm<Behaviour>,
+    listeners: Vec<ListenerId>,
+    commands: mpsc::Receiver<Command>,
+    /// For responders, which answer through the same queue; weak, so that the last handle's end is noticed.
+    commands_sender: mpsc::WeakSender<Command>,
+    events: mpsc::Sender<NetEvent>,
+    shown: Shown,
+    network: NetworkId,
+    names: Protocols,
+    clock: fn() -> Timestamp,
+    delay: Duration,
+    bootstrap: Bootstrap,
+    measure_every: Duration,
+    state: State,
+}
+
+/// What the task keeps; all of it bounded.
+#[derive(Default)]
+struct State {
+    peers: Peers,
+    scores: PeerScores,
+    /// Until when peers are shut out.
+    bans: BTreeMap<PeerId, Instant>,
+    adverts: AdvertTable,
+    /// Pushed adverts to be judged, with who brought them.
+    backlog: VecDeque<(PublicKey, Vec<u8>)>,
+    /// Good ones among them, to be gossiped on.
+    forwards: VecDeque<Vec<u8>>,
+    latencies: BTreeMap<PublicKey, LatencyWindow>,
+    next_measure: Option<Instant>,
+    dialing: HashMap<ConnectionId, Dialing>,
+    asking: HashMap<(Service, OutboundRequestId), Asking>,
+    echoing: HashMap<OutboundRequestId, Echoing>,
+    nonce: u128,
+}
+
+/// What [`Task::new`] needs beside the swarm.
+pub(crate) struct Parts {
+    pub(crate) listeners: Vec<ListenerId>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) commands_sender: mpsc::WeakSender<Command>,
+    pub(crate) events: mpsc::Sender<NetEvent>,
+    pub(crate) shown: Shown,
+    pub(crate) bootstrap: Bootstrap,
+}
+
+impl Task {
+    pub(crate) fn new(swarm: Swarm<Behaviour>, config: &NetConfig, parts: Parts) -> Self {
+        let Parts { listeners, commands, commands_sender, events, shown, bootstrap } = parts;
+        Self {
+            swarm,
+            listeners,
+            commands,
+            commands_sender,
+            events,
+            shown,
+            network: config.network,
+            names: Protocols::new(&config.network),
+            clock: config.clock,
+            delay: config.delay_bounded(),
+            bootstrap,
+            measure_every: config.measure_every,
+            state: State::default(),
+        }
+    }
+
+    /// Runs until it is told to stop, or nobody is left who could.
+    pub(crate) async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let news = self.state.adverts.has_undelivered() && !self.events.is_closed();
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                command = self.commands.recv() => match command {
+                    None | Some(Command::Shutdown) => break,
+                    Some(command) => self.on_command(command),
+                },
+                _ = tick.tick() => self.on_tick(Instant::now()),
+                true = has_room(&self.events), if news => self.deliver_advert(),
+                () = std::future::ready(()), if !self.state.backlog.is_empty() => {
+                    self.judge_pushed(BACKLOG_PER_TURN);
+                }
+            }
+        }
+        for listener in std::mem::take(&mut self.listeners) {
+            self.swarm.remove_listener(listener);
+        }
+    }
+
+    fn deliver_advert(&mut self) {
+        if let Ok(room) = self.events.try_reserve()
+            && let Some(advert) = self.state.adverts.next_undelivered()
+        {
+            room.send(NetEvent::Advert(advert));
+        }
+    }
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+                self.on_connected(peer_id, connection_id);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.on_disconnected(&peer_id, connection_id, num_established);
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.on_dial_failure(connection_id, error);
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => self.on_incoming_failure(&error),
+            SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.on_not_listening(address),
+            _ => {}
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Identify(event) => self.on_identify(event),
+            BehaviourEvent::Ping(event) => self.on_ping(event),
+            BehaviourEvent::Gossip(event) => self.on_gossip(event),
+            BehaviourEvent::Echo(event) => self.on_echo(event),
+            BehaviourEvent::Adverts(event) => self.on_push(event),
+            BehaviourEvent::Ledger(event) => self.on_service(Service::Ledger, event),
+            BehaviourEvent::Asset(event) => self.on_service(Service::Asset, event),
+            BehaviourEvent::Jobs(job) => self.on_job(job),
+            BehaviourEvent::Limits(never) | BehaviourEvent::Banned(never) => match never {},
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Dial { address, reply } => self.dial(address, reply),
+            Command::Publish { advert, reply } => {
+                // A caller that no longer waits needs no answer, here and below.
+                let _ = reply.send(self.publish(&advert));
+            }
+            Command::Echo { peer, reply } => self.echo(peer, Some(reply)),
+            Command::Request { peer, service, bytes, reply } => self.request(peer, service, bytes, reply),
+            Command::Respond { service, channel, answer } => {
+                let _ = self.swarm.behaviour_mut().service(service).send_response(channel, answer);
+            }
+            Command::OpenJob { peer, reply } => self.open_job(&peer, reply),
+            Command::Shutdown => {}
+        }
+    }
+
+    fn on_tick(&mut self, now: Instant) {
+        self.redial(now);
+        self.forward_pushed(FORWARDS_PER_TICK);
+        self.lift_bans(now);
+        self.ban_gossip_vandals(now);
+        self.measure_all(now);
+        self.state.adverts.forget((self.clock)());
+    }
+
+    fn open_job(&mut self, peer: &PublicKey, reply: OpenReply) {
+        let Some(id) = peer_of(peer) else {
+            let _ = reply.send(Err(RequestError::NotAPeer(*peer)));
+            return;
+        };
+        let addresses = self.addresses_of(peer);
+        self.swarm.behaviour_mut().jobs.open(id, addresses, reply);
+    }
+
+    fn on_job(&mut self, InboundJob { peer, stream }: InboundJob) {
+        let taken = self.state.peers.take_job(&peer).is_some_and(|(key, place)| {
+            let job = JobStream::new(key, stream, self.delay, place);
+            self.events.try_send(NetEvent::Job(job)).is_ok()
+        });
+        if !taken {
+            self.shown.metrics.send_modify(|metrics| metrics.jobs_refused_total += 1);
+        }
+    }
+
+    /// Where a peer's advert says that it listens.
+    fn addresses_of(&self, peer: &PublicKey) -> Vec<Multiaddr> {
+        advertised(self.state.adverts.addresses(peer))
+    }
+
+    /// Charges a peer, and shuts it out once it is over its budget.
+    fn charge(&mut self, peer: PublicKey, offence: Offence) {
+        let now = Instant::now();
+        if self.state.scores.charge(peer, offence, now) {
+            self.ban(peer, now);
+        }
+    }
+}
+
+/// Waits until the node takes events again; `false` if it never will.
+async fn has_room(events: &mpsc::Sender<NetEvent>) -> bool {
+    events.reserve().await.is_ok()
+}
+
+/// The addresses that are well-formed; an advert may hold any text.
+fn advertised(texts: &[String]) -> Vec<Multiaddr> {
+    texts.iter().filter_map(|text| text.parse::<Address>().ok()).map(|address| address.0).collect()
+}

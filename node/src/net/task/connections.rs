@@ -1,0 +1,200 @@
+//! Connections: dialled, identified, watched, shut out.
+
+use std::time::Instant;
+
+use gridhour_protocol::signed::PublicKey;
+use libp2p::{
+    Multiaddr, PeerId, identify, ping,
+    swarm::{ConnectionId, DialError as SwarmDialError, ListenError, dial_opts::DialOpts},
+};
+use tokio::sync::oneshot;
+
+use super::{Dialing, Task};
+use crate::net::{
+    bootstrap::Link,
+    error::DialError,
+    identity::{Address, key_of, peer_of},
+    limits::{BAN, BANS_MAX},
+};
+
+impl Task {
+    pub(super) fn dial(&mut self, address: Address, reply: oneshot::Sender<Result<PublicKey, DialError>>) {
+        let known = address
+            .peer()
+            .filter(|key| peer_of(key).is_some_and(|peer| self.state.peers.is_identified(&peer)));
+        if let Some(key) = known {
+            let _ = reply.send(Ok(key));
+            return;
+        }
+        let opts = DialOpts::from(address.0.clone());
+        let connection = opts.connection_id();
+        match self.swarm.dial(opts) {
+            Ok(()) => {
+                self.state.dialing.insert(connection, Dialing { address, reply });
+            }
+            Err(error) => {
+                let _ = reply.send(Err(explain(address, error)));
+            }
+        }
+    }
+
+    /// Dials the bootstrap peers that are due.
+    pub(super) fn redial(&mut self, now: Instant) {
+        let peers = &self.state.peers;
+        let due = self.bootstrap.due(now, |key| match peer_of(key) {
+            Some(peer) if peers.is_identified(&peer) => Link::Ready,
+            Some(peer) if peers.is_connected(&peer) => Link::Connected,
+            _ => Link::Away,
+        });
+        for address in due {
+            if let Err(error) = self.swarm.dial(address.0.clone()) {
+                tracing::debug!(%address, %error, "bootstrap peer not dialled");
+            }
+        }
+    }
+
+    pub(super) fn on_connected(&mut self, peer: PeerId, connection: ConnectionId) {
+        match key_of(&peer) {
+            Some(key) => self.state.peers.connected(peer, key),
+            // Only ed25519 keys are compiled in, and they are always inline.
+            None => {
+                self.swarm.close_connection(connection);
+            }
+        }
+    }
+
+    pub(super) fn on_disconnected(&mut self, peer: &PeerId, connection: ConnectionId, left: u32) {
+        self.fail_dial(connection, "the connection closed before the peer named its network".into());
+        if left == 0 {
+            self.state.peers.disconnected(peer);
+            self.show_peers();
+        }
+    }
+
+    fn fail_dial(&mut self, connection: ConnectionId, why: String) {
+        if let Some(Dialing { address, reply }) = self.state.dialing.remove(&connection) {
+            let _ = reply.send(Err(DialError::Unreachable { address, why }));
+        }
+    }
+
+    pub(super) fn on_dial_failure(&mut self, connection: ConnectionId, error: SwarmDialError) {
+        if matches!(error, SwarmDialError::Denied { .. }) {
+            self.shown.metrics.send_modify(|metrics| metrics.connections_denied_total += 1);
+        }
+        if let Some(Dialing { address, reply }) = self.state.dialing.remove(&connection) {
+            let _ = reply.send(Err(explain(address, error)));
+        }
+    }
+
+    pub(super) fn on_incoming_failure(&mut self, error: &ListenError) {
+        if matches!(error, ListenError::Denied { .. }) {
+            self.shown.metrics.send_modify(|metrics| metrics.connections_denied_total += 1);
+        }
+    }
+
+    pub(super) fn on_listening(&mut self, address: Multiaddr) {
+        let address = Address::of_peer(address, *self.swarm.local_peer_id());
+        self.shown.listening.send_modify(|listening| {
+            if !listening.contains(&address) {
+                listening.push(address);
+            }
+        });
+    }
+
+    pub(super) fn on_not_listening(&mut self, address: Multiaddr) {
+        let address = Address::of_peer(address, *self.swarm.local_peer_id());
+        self.shown.listening.send_modify(|listening| listening.retain(|other| *other != address));
+    }
+
+    pub(super) fn on_identify(&mut self, event: identify::Event) {
+        let (connection_id, peer_id, info) = match event {
+            identify::Event::Received { connection_id, peer_id, info } => (connection_id, peer_id, info),
+            identify::Event::Error { connection_id, error, .. } => {
+                self.fail_dial(connection_id, format!("the peer does not name its network: {error}"));
+                return;
+            }
+            _ => return,
+        };
+        let ours = self.names.identity();
+        let Some(key) = self.state.peers.key(&peer_id) else { return };
+        let verdict = if info.protocol_version == ours {
+            if self.state.peers.identified(&peer_id) {
+                self.show_peers();
+            }
+            Ok(key)
+        } else {
+            self.shown.metrics.send_modify(|metrics| metrics.other_network_total += 1);
+            self.swarm.close_connection(connection_id);
+            Err(DialError::OtherNetwork { ours, theirs: info.protocol_version.chars().take(80).collect() })
+        };
+        if let Some(dialing) = self.state.dialing.remove(&connection_id) {
+            let _ = dialing.reply.send(verdict);
+        }
+    }
+
+    pub(super) fn on_ping(&mut self, event: ping::Event) {
+        if matches!(event.result, Err(ping::Failure::Timeout)) {
+            self.shown.metrics.send_modify(|metrics| metrics.ping_timeouts_total += 1);
+            self.swarm.close_connection(event.connection);
+        }
+    }
+
+    /// Shuts a peer out for a while. Its connections close; nobody else notices.
+    pub(super) fn ban(&mut self, key: PublicKey, now: Instant) {
+        let Some(peer) = peer_of(&key) else { return };
+        if self.state.bans.len() >= BANS_MAX && !self.state.bans.contains_key(&peer) {
+            let oldest = self.state.bans.iter().min_by_key(|(_, until)| **until).map(|(peer, _)| *peer);
+            oldest.into_iter().for_each(|peer| self.unban(&peer));
+        }
+        if self.state.bans.insert(peer, now + BAN).is_none() {
+            tracing::info!(peer = %key, "peer used up its budget and is shut out");
+            self.shown.metrics.send_modify(|metrics| metrics.bans_total += 1);
+            self.swarm.behaviour_mut().banned.block_peer(peer);
+        }
+    }
+
+    pub(super) fn is_banned(&self, key: &PublicKey) -> bool {
+        peer_of(key).is_some_and(|peer| self.state.bans.contains_key(&peer))
+    }
+
+    fn unban(&mut self, peer: &PeerId) {
+        self.state.bans.remove(peer);
+        self.swarm.behaviour_mut().banned.unblock_peer(*peer);
+    }
+
+    pub(super) fn lift_bans(&mut self, now: Instant) {
+        let over: Vec<PeerId> =
+            self.state.bans.iter().filter(|(_, until)| **until <= now).map(|(peer, _)| *peer).collect();
+        over.iter().for_each(|peer| self.unban(peer));
+    }
+
+    /// Shuts out peers whose gossip envelopes keep failing, which no advert of theirs would show.
+    pub(super) fn ban_gossip_vandals(&mut self, now: Instant) {
+        for peer in self.state.peers.ids() {
+            if self.swarm.behaviour().is_gossip_vandal(&peer)
+                && let Some(key) = self.state.peers.key(&peer)
+            {
+                self.ban(key, now);
+            }
+        }
+    }
+
+    fn show_peers(&self) {
+        let keys = self.state.peers.keys();
+        self.shown.peers.send_if_modified(|shown| {
+            let changed = *shown != keys;
+            *shown = keys;
+            changed
+        });
+    }
+}
+
+fn explain(address: Address, error: SwarmDialError) -> DialError {
+    match error {
+        SwarmDialError::WrongPeerId { obtained, .. } => {
+            DialError::WrongPeer { address, found: obtained.to_string() }
+        }
+        SwarmDialError::Denied { cause } => DialError::Denied(cause.to_string()),
+        other => DialError::Unreachable { address, why: other.to_string() },
+    }
+}

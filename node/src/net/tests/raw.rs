@@ -1,0 +1,126 @@
+//! Peers that use libp2p directly and keep none of our rules.
+
+use std::collections::HashSet;
+
+use futures::StreamExt;
+use gridhour_protocol::signed::{PublicKey, SecretKey};
+use libp2p::{
+    Swarm,
+    gossipsub::{
+        self, ConfigBuilder, IdentityTransform, MessageAuthenticity, ValidationMode,
+        WhitelistSubscriptionFilter,
+    },
+    swarm::{NetworkBehaviour, SwarmEvent},
+};
+use tokio::sync::{mpsc, watch};
+
+use super::within;
+use crate::net::{
+    Address,
+    behaviour::{Gossip, gossip_config},
+    identity::keypair_of,
+    protocols::Protocols,
+    sample::{NETWORK, secret},
+    transport,
+};
+
+/// A swarm with any behaviour.
+pub(super) fn swarm<B: NetworkBehaviour>(secret: &SecretKey, behaviour: B) -> Swarm<B> {
+    let keypair = keypair_of(secret);
+    let transport = transport::build(&keypair).expect("a transport");
+    let config = libp2p::swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(std::time::Duration::from_secs(600));
+    Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config)
+}
+
+pub(super) fn names() -> Protocols {
+    Protocols::new(&NETWORK)
+}
+
+/// Whether a raw peer signs its envelopes.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Envelopes {
+    Signed,
+    Unsigned,
+}
+
+/// A peer that gossips any bytes it is told to.
+pub(super) struct RawGossiper {
+    pub(super) key: PublicKey,
+    messages: mpsc::Sender<Vec<u8>>,
+    connected: watch::Receiver<bool>,
+}
+
+impl RawGossiper {
+    pub(super) async fn connect(seed: u8, to: Address, envelopes: Envelopes) -> Self {
+        let secret = secret(seed);
+        let mut swarm = swarm(&secret, gossip(&secret, envelopes));
+        swarm.dial(to.0).expect("dials");
+        let (messages, queue) = mpsc::channel(4096);
+        let (shown, mut connected) = watch::channel(false);
+        tokio::spawn(gossip_on(swarm, queue, shown));
+        within("raw peer", connected.wait_for(|connected| *connected)).await.expect("runs");
+        Self { key: secret.public(), messages, connected }
+    }
+
+    pub(super) fn send(&self, bytes: Vec<u8>) {
+        self.messages.try_send(bytes).expect("the raw peer runs, and its queue is long");
+    }
+
+    pub(super) async fn wait_until_thrown_out(&mut self) {
+        within("ban", self.connected.wait_for(|connected| !connected)).await.expect("the raw peer runs");
+    }
+}
+
+fn gossip(secret: &SecretKey, envelopes: Envelopes) -> Gossip {
+    let keypair = keypair_of(secret);
+    let mut config = ConfigBuilder::from(gossip_config(&names()).expect("consistent"));
+    config.connection_handler_queue_len(100_000).max_publish_messages(100_000);
+    let authenticity = match envelopes {
+        Envelopes::Signed => MessageAuthenticity::Signed(keypair),
+        Envelopes::Unsigned => {
+            config.validation_mode(ValidationMode::None);
+            MessageAuthenticity::Author(keypair.public().to_peer_id())
+        }
+    };
+    let topic = names().adverts_topic();
+    let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
+    let config = config.build().expect("consistent");
+    let mut gossip = gossipsub::Behaviour::<IdentityTransform, _>::new_with_subscription_filter(
+        authenticity,
+        config,
+        filter,
+    )
+    .expect("consistent");
+    gossip.subscribe(&topic).expect("allowed");
+    gossip
+}
+
+/// Publishes what comes through the queue, once the other side listens.
+async fn gossip_on(
+    mut swarm: Swarm<Gossip>,
+    mut queue: mpsc::Receiver<Vec<u8>>,
+    connected: watch::Sender<bool>,
+) {
+    let topic = names().adverts_topic_hash();
+    let mut heard = false;
+    loop {
+        tokio::select! {
+            event = swarm.select_next_some() => match event {
+                SwarmEvent::Behaviour(gossipsub::Event::Subscribed { .. }) => {
+                    heard = true;
+                    connected.send_replace(true);
+                }
+                SwarmEvent::ConnectionClosed { num_established: 0, .. } => {
+                    connected.send_replace(false);
+                }
+                _ => {}
+            },
+            message = queue.recv(), if heard => match message {
+                // Fails once we are thrown out, which is what the tests wait for.
+                Some(bytes) => drop(swarm.behaviour_mut().publish(topic.clone(), bytes)),
+                None => return,
+            },
+        }
+    }
+}
