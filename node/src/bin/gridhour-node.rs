@@ -1,0 +1,77 @@
+//! The program `gridhour-node`: providers and validators.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::Parser;
+use gridhour_node::{
+    command::{NodeCommand, NodeEvent, Surroundings, run},
+    data_dir::DataDir,
+    model::catalogue::{MODEL_CACHE_VARIABLE, ModelCache},
+    settings::Settings,
+};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  gridhour-node provider --ask 1.5 --region eu-de
+  gridhour-node validator --data-dir /var/lib/gridhour
+
+Exit codes: 0 ended as asked, 1 could not start or go on, 2 bad usage.";
+
+/// Provide inference to a Gridhour network, or keep its ledger
+#[derive(Debug, Parser)]
+#[command(name = "gridhour-node", version, after_help = EXAMPLES)]
+struct Cli {
+    /// Keep all state but models in DIR [default: the user's data directory]
+    #[arg(long, value_name = "DIR", env = "GRIDHOUR_DATA_DIR", global = true)]
+    data_dir: Option<PathBuf>,
+
+    /// Keep model files in DIR [default: the user's cache directory]
+    #[arg(long, value_name = "DIR", env = MODEL_CACHE_VARIABLE, global = true)]
+    model_cache: Option<PathBuf>,
+
+    /// Print one line of JSON an event
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: NodeCommand,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { data_dir, model_cache, json, command } = Cli::parse();
+    let filter = EnvFilter::try_from_env("GRIDHOUR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match start(data_dir, model_cache, json, command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(
+    data_dir: Option<PathBuf>,
+    model_cache: Option<PathBuf>,
+    json: bool,
+    command: NodeCommand,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let data_dir = data_dir.map_or_else(DataDir::default_for_user, DataDir::new);
+    let settings = Settings::load(&data_dir.config())?;
+    let models = ModelCache::locate(model_cache)?;
+    let (told, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            told.send_replace(true);
+        }
+    });
+    let print = move |event: NodeEvent| match (json, event.to_text()) {
+        (true, _) => println!("{}", event.to_json()),
+        (false, Some(text)) => println!("{text}"),
+        (false, None) => {}
+    };
+    Ok(run(command, Surroundings { data_dir, settings, models }, stop, Arc::new(print)).await?)
+}

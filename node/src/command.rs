@@ -1,0 +1,251 @@
+//! `gridhour-node`, and `gridhour node`, which is the same program: arguments, start, and what is reported.
+
+use clap::{Args, Subcommand};
+use gridhour_protocol::signed::PublicKey;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::{
+    data_dir::DataDir, drivers::provider::ProviderEvent, model::catalogue::ModelCache, settings::Settings,
+};
+
+mod error;
+mod provider;
+mod validator;
+
+pub use error::NodeError;
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Sell inference: load a model, measure this machine, advertise, serve, collect
+    Provider(ProviderArgs),
+    /// Keep the ledger of a network whose operator's key is in the data directory
+    Validator(ValidatorArgs),
+}
+
+/// What every node takes.
+#[derive(Debug, Args)]
+pub struct CommonArgs {
+    /// Listen at this multiaddress; may be repeated [default: all interfaces, TCP and QUIC, ports 4801 and 4802]
+    #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<String>,
+
+    /// End when standard input closes, so that a node never outlives the program that started it
+    #[arg(long)]
+    pub until_stdin_closes: bool,
+}
+
+/// What a provider takes.
+#[derive(Debug, Args)]
+pub struct ProviderArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+
+    /// Serve this model: a catalogue name, an id or a path [default: the catalogue's first]
+    #[arg(long, env = "GRIDHOUR_MODEL")]
+    pub model: Option<String>,
+
+    /// Ask this many credits for a reference GPU-hour [default: 1]
+    #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_ASK")]
+    pub ask: Option<String>,
+
+    /// Declare this region, such as eu-de; orders that name regions match no provider without one
+    #[arg(long, env = "GRIDHOUR_REGION")]
+    pub region: Option<String>,
+
+    /// Declare this jurisdiction, such as DE
+    #[arg(long, env = "GRIDHOUR_JURISDICTION")]
+    pub jurisdiction: Option<String>,
+
+    /// Compute with this many threads [default: all processors]
+    #[arg(long, env = "GRIDHOUR_THREADS")]
+    pub threads: Option<u16>,
+
+    /// Serve this many jobs at once [default: 2]
+    #[arg(long, env = "GRIDHOUR_SLOTS")]
+    pub slots: Option<u16>,
+
+    /// Add this delay to every ping and answer, in milliseconds: for demonstrations on one machine
+    #[arg(long, value_name = "MS", env = "GRIDHOUR_DELAY_MS")]
+    pub delay_ms: Option<u64>,
+}
+
+/// What a validator takes.
+#[derive(Debug, Args)]
+pub struct ValidatorArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+}
+
+/// Where a node finds its surroundings.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Its state.
+    pub data_dir: DataDir,
+    /// Its settings file, read.
+    pub settings: Settings,
+    /// Model files.
+    pub models: ModelCache,
+}
+
+/// What a node reports.
+#[derive(Clone, Debug)]
+pub enum NodeEvent {
+    /// A model file is on its way.
+    Pulling {
+        /// Its name.
+        model: String,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The ledger was opened.
+    Ledger {
+        /// Its height.
+        height: u64,
+        /// What had to be mended, in sentences.
+        mended: Vec<String>,
+    },
+    /// The engine is loaded and measured.
+    Measured {
+        /// The model.
+        model: String,
+        /// What computes.
+        backend: String,
+        /// Threads.
+        threads: u16,
+        /// MACs a second, reading.
+        prefill: u64,
+        /// MACs a second, writing.
+        decode: u64,
+    },
+    /// Peers can reach it now.
+    Ready {
+        /// Its account.
+        id: PublicKey,
+        /// Where it listens.
+        addresses: Vec<String>,
+    },
+    /// A provider's doings.
+    Provider(ProviderEvent),
+}
+
+impl NodeEvent {
+    /// One line of JSON for programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Pulling { model, done, total } => {
+                json!({ "event": "pulling", "model": model, "done": done, "total": total })
+            }
+            Self::Ledger { height, mended } => {
+                json!({ "event": "ledger", "height": height, "mended": mended })
+            }
+            Self::Measured { model, backend, threads, prefill, decode } => json!({
+                "event": "measured", "model_id": model, "backend": backend, "threads": threads,
+                "prefill_macs_per_s": prefill, "decode_macs_per_s": decode,
+            }),
+            Self::Ready { id, addresses } => {
+                json!({ "event": "ready", "id": id.to_string(), "addresses": addresses })
+            }
+            Self::Provider(event) => provider_json(event),
+        }
+    }
+
+    /// One line for people; `None` for what would only scroll by.
+    #[must_use]
+    pub fn to_text(&self) -> Option<String> {
+        Some(match self {
+            Self::Pulling { done, total, model } if done == total => format!("model {model} is here"),
+            Self::Pulling { .. } => return None,
+            Self::Ledger { height, mended } if mended.is_empty() => format!("ledger at height {height}"),
+            Self::Ledger { height, mended } => format!("ledger at height {height}; {}", mended.join("; ")),
+            Self::Measured { backend, threads, prefill, decode, .. } => format!(
+                "{backend}, {threads} threads: {} million MACs/s reading, {} writing (measured here)",
+                prefill / 1_000_000,
+                decode / 1_000_000
+            ),
+            Self::Ready { id, addresses } => format!("ready: {id} at {}", addresses.join(", ")),
+            Self::Provider(event) => return provider_text(event),
+        })
+    }
+}
+
+fn provider_json(event: &ProviderEvent) -> Value {
+    match event {
+        ProviderEvent::Advertised { sequence, slots_free } => {
+            json!({ "event": "advertised", "sequence": sequence, "slots_free": slots_free })
+        }
+        ProviderEvent::Job { session, end, output_tokens } => json!({
+            "event": "job", "session": session.to_string(), "end": end, "output_tokens": output_tokens,
+        }),
+        ProviderEvent::Closed { session } => json!({ "event": "closed", "session": session.to_string() }),
+        ProviderEvent::Misdeed { client, what, count } => {
+            json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
+        }
+        ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
+    }
+}
+
+fn provider_text(event: &ProviderEvent) -> Option<String> {
+    match event {
+        ProviderEvent::Advertised { .. } => None,
+        ProviderEvent::Job { session, end, output_tokens } => {
+            Some(format!("job of session {}: {output_tokens} tokens, {end}", session.short()))
+        }
+        ProviderEvent::Closed { session } => {
+            Some(format!("session {} closed and collected", session.short()))
+        }
+        ProviderEvent::Misdeed { client, what, count } => {
+            Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
+        }
+        ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
+    }
+}
+
+/// Told about events, from any thread; it must not wait.
+pub type OnNodeEvent = std::sync::Arc<dyn Fn(NodeEvent) + Send + Sync>;
+
+/// Runs a node until `stop` turns true, or until standard input closes if it was asked to.
+///
+/// # Errors
+/// [`NodeError`] if it cannot start, or cannot go on.
+pub async fn run(
+    command: NodeCommand,
+    surroundings: Surroundings,
+    stop: watch::Receiver<bool>,
+    on_event: OnNodeEvent,
+) -> Result<(), NodeError> {
+    let common = match &command {
+        NodeCommand::Provider(args) => &args.common,
+        NodeCommand::Validator(args) => &args.common,
+    };
+    let stop = if common.until_stdin_closes { or_stdin_closes(stop)? } else { stop };
+    match command {
+        NodeCommand::Provider(args) => provider::run(args, surroundings, stop, on_event).await,
+        NodeCommand::Validator(args) => validator::run(args, surroundings, stop, on_event).await,
+    }
+}
+
+/// Turns true when `stop` does, or when standard input closes.
+fn or_stdin_closes(mut stop: watch::Receiver<bool>) -> Result<watch::Receiver<bool>, NodeError> {
+    let (told, either) = watch::channel(false);
+    let on_stdin = told.clone();
+    // A thread of its own: reading standard input cannot be given up, and must not hold up the runtime's end.
+    let wait = move || {
+        let mut buffer = [0; 64];
+        while matches!(std::io::Read::read(&mut std::io::stdin(), &mut buffer), Ok(1..)) {}
+        on_stdin.send_replace(true);
+    };
+    std::thread::Builder::new().name("stdin".into()).spawn(wait).map_err(NodeError::Thread)?;
+    tokio::spawn(async move {
+        if stop.wait_for(|stop| *stop).await.is_ok() {
+            told.send_replace(true);
+        }
+    });
+    Ok(either)
+}

@@ -1,0 +1,197 @@
+//! A provider, started.
+
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::available_parallelism,
+    time::Duration,
+};
+
+use gridhour_contracts_sim::network_file::NetworkFile;
+use gridhour_protocol::{
+    limits::REGION_BYTES_MAX,
+    market::advert::ModelOffer,
+    signed::{SecretKey, Verified},
+    units::PricePerHour,
+};
+use tokio::sync::{mpsc, watch};
+
+use super::{NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, validator::listen};
+use crate::{
+    drivers::{
+        ledger_client::LedgerClient,
+        memory::Memory,
+        provider::{Parts, Provider, ProviderConfig, Served, measure_device},
+    },
+    engine::{Engine, EngineConfig, scheduler::Scheduler},
+    keys,
+    model::{
+        assets::{AssetBytes, work_of},
+        catalogue::{CATALOGUE, ModelCache, Resolved},
+        gguf::Gguf,
+        pull::pull,
+    },
+    net::{Address, Net, NetConfig},
+    network_json,
+    settings::Settings,
+    store::lock::DirLock,
+};
+
+/// Where a provider listens if nobody says otherwise.
+const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/4802", "/ip4/0.0.0.0/udp/4802/quic-v1"];
+/// Provider events that wait to be reported.
+const EVENTS_MAX: usize = 256;
+/// Memory for the contexts of all jobs, in bytes.
+const KV_BYTES: usize = 2 * 1024 * 1024 * 1024;
+
+pub(super) async fn run(
+    args: ProviderArgs,
+    surroundings: Surroundings,
+    stop: watch::Receiver<bool>,
+    on_event: OnNodeEvent,
+) -> Result<(), NodeError> {
+    let Surroundings { data_dir, settings, models } = surroundings;
+    let plan = Plan::of(&args, &settings)?;
+    let _lock = DirLock::acquire(data_dir.root())?;
+    let key = keys::load_or_create(&data_dir.key())?;
+    let network = network_json::load(&data_dir.network())?;
+    let path = model_file(plan.model.as_deref(), &models, &on_event)?;
+    let reported = on_event.clone();
+    let threads = plan.threads;
+    let loaded = tokio::task::spawn_blocking(move || serve_model(&path, threads, &models, &reported));
+    let served = loaded.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
+    let (memory, _) = Memory::open(&data_dir.records(), key.public())?;
+    let (net, inbox) = Net::start(net_config(&plan, &key, &network)?).await?;
+    let ledger = LedgerClient::new(net.clone(), network.id(), network.genesis.operator);
+    let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
+    let id = key.public();
+    let (events, heard) = mpsc::channel(EVENTS_MAX);
+    let (net_handle, config) = (net.clone(), plan.config);
+    let parts = Parts { key, network: network.id(), net: net_handle, ledger, memory, served, config, events };
+    let provider = Provider::new(parts)?;
+    on_event(NodeEvent::Ready { id, addresses });
+    let reports = tokio::spawn(report(heard, on_event));
+    provider.run(inbox, stop).await;
+    net.shutdown().await;
+    reports.await.map_err(|error| NodeError::Stopped(error.to_string()))
+}
+
+async fn report(mut heard: mpsc::Receiver<crate::drivers::provider::ProviderEvent>, on_event: OnNodeEvent) {
+    while let Some(event) = heard.recv().await {
+        on_event(NodeEvent::Provider(event));
+    }
+}
+
+/// Flags over settings over defaults, checked.
+struct Plan {
+    model: Option<String>,
+    threads: NonZeroUsize,
+    delay: Duration,
+    listen: Vec<Address>,
+    config: ProviderConfig,
+}
+
+impl Plan {
+    fn of(args: &ProviderArgs, settings: &Settings) -> Result<Self, NodeError> {
+        let ask = args.ask.as_deref().or(settings.ask.as_deref()).unwrap_or("1");
+        let ask: PricePerHour = ask.parse().map_err(|error| argument("ask", error))?;
+        let threads = match args.threads.or(settings.threads) {
+            Some(threads) => {
+                NonZeroUsize::new(threads.into()).ok_or_else(|| argument("threads", "at least 1"))?
+            }
+            None => available_parallelism().map_err(NodeError::Thread)?,
+        };
+        let slots = args.slots.or(settings.slots).unwrap_or(2);
+        if slots == 0 || usize::from(slots) > crate::engine::scheduler::JOBS_MAX {
+            return Err(argument("slots", format!("from 1 to {}", crate::engine::scheduler::JOBS_MAX)));
+        }
+        let region = place("region", args.region.clone().or_else(|| settings.region.clone()))?;
+        let jurisdiction =
+            place("jurisdiction", args.jurisdiction.clone().or_else(|| settings.jurisdiction.clone()))?;
+        Ok(Self {
+            model: args.model.clone().or_else(|| settings.model.clone()),
+            threads,
+            delay: Duration::from_millis(args.delay_ms.or(settings.delay_ms).unwrap_or(0)),
+            listen: listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?,
+            config: ProviderConfig { ask, region, jurisdiction, slots },
+        })
+    }
+}
+
+fn argument(what: &'static str, why: impl ToString) -> NodeError {
+    NodeError::Argument { what, why: why.to_string() }
+}
+
+fn place(what: &'static str, value: Option<String>) -> Result<Option<String>, NodeError> {
+    match value {
+        Some(text) if text.is_empty() || text.len() > REGION_BYTES_MAX => {
+            Err(argument(what, format!("{text:?} is not 1 to {REGION_BYTES_MAX} bytes long")))
+        }
+        other => Ok(other),
+    }
+}
+
+fn net_config(plan: &Plan, key: &SecretKey, network: &Verified<NetworkFile>) -> Result<NetConfig, NodeError> {
+    let parse = |text: &String| {
+        text.parse().map_err(|error| argument("bootstrap address", format!("{text:?}: {error}")))
+    };
+    let bootstrap = network.bootstrap.iter().map(parse).collect::<Result<_, _>>()?;
+    let listen = plan.listen.clone();
+    Ok(NetConfig { listen, bootstrap, delay: plan.delay, ..NetConfig::new(network.id(), key.clone()) })
+}
+
+/// The file of the model, pulled if it is not here.
+fn model_file(
+    asked: Option<&str>,
+    models: &ModelCache,
+    on_event: &OnNodeEvent,
+) -> Result<PathBuf, NodeError> {
+    let resolved = match asked {
+        Some(text) => models.resolve(text)?,
+        None => Resolved::Catalogue(&CATALOGUE[0]),
+    };
+    let entry = match resolved {
+        Resolved::File(path) => return Ok(path),
+        Resolved::Catalogue(entry) => entry,
+    };
+    if let Some(path) = models.cached(entry) {
+        return Ok(path);
+    }
+    let (tell, model) = (on_event.clone(), entry.name.to_owned());
+    let progress = move |done, total| tell(NodeEvent::Pulling { model: model.clone(), done, total });
+    Ok(pull(entry, models, Arc::new(progress))?)
+}
+
+/// Loads a model and measures this machine with it.
+fn serve_model(
+    path: &Path,
+    threads: NonZeroUsize,
+    models: &ModelCache,
+    on_event: &OnNodeEvent,
+) -> Result<Served, NodeError> {
+    let file = Gguf::open(path)?;
+    let config = EngineConfig { threads, kv_bytes_max: KV_BYTES, ..EngineConfig::default() };
+    let engine = Arc::new(Engine::from_gguf(&file, config)?);
+    let model = engine.model_id();
+    if let Err(error) = models.remember(model, path) {
+        tracing::warn!(%error, "the model's id will not be known by itself");
+    }
+    let work = work_of(engine.manifest()).ok_or(NodeError::Work)?;
+    let device = measure_device(&engine, &work)?;
+    on_event(NodeEvent::Measured {
+        model: model.to_string(),
+        backend: device.backend.clone(),
+        threads: device.threads,
+        prefill: device.rates.prefill.0,
+        decode: device.rates.decode.0,
+    });
+    let context = u32::try_from(engine.context()).unwrap_or(u32::MAX);
+    Ok(Served {
+        assets: AssetBytes::from_file(&file, engine.manifest())?,
+        vocabulary: engine.config().vocab,
+        scheduler: Scheduler::start(engine).map_err(NodeError::Thread)?,
+        offer: ModelOffer { model, work, context },
+        device,
+    })
+}

@@ -1,0 +1,103 @@
+//! Where things lie in a data directory. All state of a client or a node is under one, models apart: those are cached
+//! once per user.
+//!
+//! ```text
+//! DIR/config.toml     settings (optional)
+//! DIR/key             the secret key, mode 0600
+//! DIR/issuer.key      the issuer's key, only where `network init` ran
+//! DIR/network.json    the network: genesis, keys, bootstrap peers, signed
+//! DIR/ledger/         a validator's journal and derived state
+//! DIR/ledger.export   the last ledger that was exported
+//! DIR/records/        vouchers, receipts and sessions that must survive a kill
+//! DIR/results/        results of jobs, a JSON file each
+//! DIR/assets/         tokenizers fetched by hash
+//! DIR/nodes/NAME/     data directories of the processes that `demo` started
+//! ```
+
+use std::path::{Path, PathBuf};
+
+/// A data directory. Nothing is created until it is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataDir(PathBuf);
+
+impl DataDir {
+    /// The directory at `path`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where this user's data goes if nothing else is said.
+    #[must_use]
+    pub fn default_for_user() -> Self {
+        let folder = directories::ProjectDirs::from("", "", "gridhour")
+            .map_or_else(|| PathBuf::from(".gridhour"), |dirs| dirs.data_dir().to_owned());
+        Self(folder)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// Settings.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+
+    /// The secret key.
+    #[must_use]
+    pub fn key(&self) -> PathBuf {
+        self.0.join("key")
+    }
+
+    /// The issuer's secret key.
+    #[must_use]
+    pub fn issuer_key(&self) -> PathBuf {
+        self.0.join("issuer.key")
+    }
+
+    /// The network file.
+    #[must_use]
+    pub fn network(&self) -> PathBuf {
+        self.0.join("network.json")
+    }
+
+    /// A validator's ledger.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.0.join("ledger")
+    }
+
+    /// The last exported ledger.
+    #[must_use]
+    pub fn ledger_export(&self) -> PathBuf {
+        self.0.join("ledger.export")
+    }
+
+    /// Vouchers, receipts and sessions.
+    #[must_use]
+    pub fn records(&self) -> PathBuf {
+        self.0.join("records")
+    }
+
+    /// Results of jobs.
+    #[must_use]
+    pub fn results(&self) -> PathBuf {
+        self.0.join("results")
+    }
+
+    /// Tokenizers and templates fetched by hash.
+    #[must_use]
+    pub fn assets(&self) -> PathBuf {
+        self.0.join("assets")
+    }
+
+    /// The data directory of a process that `demo` started.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Self {
+        Self(self.0.join("nodes").join(name))
+    }
+}

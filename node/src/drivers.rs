@@ -1,0 +1,14 @@
+//! Drivers: they do what the state machines ask for, and decide nothing.
+//!
+//! | driver | runs |
+//! |---|---|
+//! | [`validator`] | a ledger: orders transactions, answers questions, releases expired holds |
+//! | [`provider`] | an engine: advertises, serves jobs, collects |
+//! | [`client`] | a buyer: sees offers, matches, opens sessions, runs jobs, settles |
+
+pub mod client;
+pub mod ledger_client;
+pub mod memory;
+pub mod provider;
+pub mod results;
+pub mod validator;

@@ -1,0 +1,165 @@
+//! One job's stream at its buyer: the driver of [`gridhour_protocol::job::buyer`].
+
+use std::time::Duration;
+
+use gridhour_protocol::{
+    job::{
+        buyer::{Buyer, BuyerEffect, BuyerInput, BuyerOutcome, BuyerSetup},
+        effect::Effects,
+        message::ClientMessage,
+    },
+    units::Timestamp,
+    wire,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+use super::RunError;
+use crate::{
+    clock,
+    drivers::memory::Memory,
+    net::{JobReceiver, JobSender, JobStream},
+};
+
+/// How long a frame may take to leave.
+const SEND_TIME: Duration = Duration::from_secs(30);
+
+/// A job that runs, from the buyer's side.
+pub(super) struct Job<'a> {
+    memory: &'a Memory,
+    machine: Buyer,
+    sender: JobSender,
+    receiver: Option<JobReceiver>,
+    cancel: Option<watch::Receiver<bool>>,
+    wake: Option<Timestamp>,
+    broken: bool,
+    started: Instant,
+    first_token: Option<Instant>,
+    /// Told about tokens as they come.
+    deliver: &'a mut (dyn FnMut(&[u32]) + Send),
+}
+
+/// How a job went, with times by this side's clock.
+pub(super) struct Ran {
+    pub(super) outcome: BuyerOutcome,
+    pub(super) machine: Buyer,
+    pub(super) ttft: Duration,
+    pub(super) total: Duration,
+}
+
+impl<'a> Job<'a> {
+    /// Runs a job on `stream` to its end.
+    pub(super) async fn run(
+        memory: &'a Memory,
+        stream: JobStream,
+        setup: BuyerSetup,
+        cancel: watch::Receiver<bool>,
+        deliver: &'a mut (dyn FnMut(&[u32]) + Send),
+    ) -> Result<Ran, RunError> {
+        let mut effects = Effects::default();
+        let machine = Buyer::start(clock::now(), setup, &mut effects)?;
+        let (sender, receiver) = stream.split();
+        let mut job = Job {
+            memory,
+            machine,
+            sender,
+            receiver: Some(receiver),
+            cancel: Some(cancel),
+            wake: None,
+            broken: false,
+            started: Instant::now(),
+            first_token: None,
+            deliver,
+        };
+        let outcome = job.drive(effects).await?;
+        let ended = Instant::now();
+        let ttft = job.first_token.unwrap_or(ended) - job.started;
+        Ok(Ran { outcome, ttft, total: ended - job.started, machine: job.machine })
+    }
+
+    async fn drive(&mut self, mut effects: Effects<BuyerEffect>) -> Result<BuyerOutcome, RunError> {
+        loop {
+            for effect in effects.take() {
+                if let Some(outcome) = self.apply(effect).await? {
+                    return Ok(outcome);
+                }
+            }
+            let input = if self.broken { BuyerInput::Disconnected } else { self.next_input().await };
+            if let Err(misdeed) = self.machine.step(clock::now(), input, &mut effects) {
+                tracing::warn!(%misdeed, "the provider broke the rules");
+            }
+        }
+    }
+
+    async fn apply(&mut self, effect: BuyerEffect) -> Result<Option<BuyerOutcome>, RunError> {
+        match effect {
+            BuyerEffect::Persist { lane, receipt } => {
+                tokio::task::block_in_place(|| self.memory.keep_lane(&lane, receipt.as_deref()))?;
+            }
+            BuyerEffect::Send(message) => self.send(&message).await,
+            BuyerEffect::WakeAt(at) => self.wake = Some(at),
+            BuyerEffect::Deliver { tokens } => {
+                self.first_token.get_or_insert_with(Instant::now);
+                (self.deliver)(&tokens);
+            }
+            BuyerEffect::Finish(outcome) => {
+                // The last voucher must have left before the stream is dropped; if it cannot, the provider has the one
+                // before it.
+                let closed = timeout(SEND_TIME, self.sender.close()).await;
+                tracing::debug!(?closed, "job stream closed");
+                return Ok(Some(*outcome));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn send(&mut self, message: &ClientMessage) {
+        let sent = timeout(SEND_TIME, self.sender.send(&wire::encode(message))).await;
+        self.broken |= !matches!(sent, Ok(Ok(())));
+    }
+
+    async fn next_input(&mut self) -> BuyerInput {
+        tokio::select! {
+            input = receive(&mut self.receiver) => input,
+            () = until(self.wake) => {
+                self.wake = None;
+                BuyerInput::Wake
+            }
+            () = cancelled(&mut self.cancel) => BuyerInput::Cancel,
+        }
+    }
+}
+
+async fn receive(receiver: &mut Option<JobReceiver>) -> BuyerInput {
+    let Some(open) = receiver else { return std::future::pending().await };
+    let message = match open.recv().await {
+        Ok(Some(frame)) => wire::decode(&frame).ok(),
+        Ok(None) | Err(_) => None,
+    };
+    match message {
+        Some(message) => BuyerInput::Message(message),
+        None => {
+            *receiver = None;
+            BuyerInput::Disconnected
+        }
+    }
+}
+
+async fn until(at: Option<Timestamp>) {
+    match at {
+        None => std::future::pending().await,
+        Some(at) => sleep(Duration::from_millis(at.since(clock::now()).0)).await,
+    }
+}
+
+async fn cancelled(cancel: &mut Option<watch::Receiver<bool>>) {
+    let Some(told) = cancel else { return std::future::pending().await };
+    if told.wait_for(|cancel| *cancel).await.is_err() {
+        // Nobody is left who could cancel.
+        *cancel = None;
+        std::future::pending::<()>().await;
+    }
+    *cancel = None;
+}

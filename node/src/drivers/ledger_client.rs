@@ -1,0 +1,189 @@
+//! Talks to a ledger node over the network.
+
+use gridhour_contracts_sim::{
+    block::Block,
+    network_file::NetworkFile,
+    state::Session,
+    tx::{Call, Tx},
+};
+use gridhour_protocol::{
+    id::{NetworkId, SessionId},
+    signed::{PublicKey, SecretKey, Signed},
+    units::Height,
+    wire::{self, WireError},
+};
+
+use crate::{
+    keys::{KeyError, random_u64},
+    net::{NetHandle, RequestError, Service},
+    rpc::{Account, Applied, LedgerAnswer, LedgerRequest, LedgerStatus},
+};
+
+/// Blocks for which a transaction stays valid: a retry within them is harmless.
+const VALID_FOR_BLOCKS: u64 = 1_000;
+
+/// Why the ledger did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The ledger node did not answer.
+    #[error("the ledger node {node} does not answer: {source}", node = .node.short())]
+    Unreachable {
+        /// Which node.
+        node: PublicKey,
+        /// What the network said.
+        source: RequestError,
+    },
+    /// It answered something else. Its fault.
+    #[error("the ledger node {node} answered nonsense: {why}", node = .node.short())]
+    Nonsense {
+        /// Which node.
+        node: PublicKey,
+        /// What is wrong with the answer.
+        why: String,
+    },
+    /// A rule of the ledger said no.
+    #[error("the ledger refused ({name}): {detail}")]
+    Rejected {
+        /// The rule's stable name.
+        name: String,
+        /// The numbers.
+        detail: String,
+        /// Whether the same transaction may be accepted later.
+        transient: bool,
+    },
+    /// The ledger node failed.
+    #[error("the ledger node failed: {0}")]
+    Fault(String),
+    /// No randomness for a nonce.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// A way to one ledger node.
+#[derive(Clone, Debug)]
+pub struct LedgerClient {
+    net: NetHandle,
+    network: NetworkId,
+    node: PublicKey,
+}
+
+impl LedgerClient {
+    /// Talks to the ledger node whose key is `node`.
+    #[must_use]
+    pub fn new(net: NetHandle, network: NetworkId, node: PublicKey) -> Self {
+        Self { net, network, node }
+    }
+
+    async fn ask(&self, request: &LedgerRequest) -> Result<LedgerAnswer, LedgerError> {
+        let answer = self.net.request(self.node, Service::Ledger, wire::encode(request)).await;
+        let bytes = answer.map_err(|source| LedgerError::Unreachable { node: self.node, source })?;
+        match wire::decode(&bytes) {
+            Ok(LedgerAnswer::Fault(detail)) => Err(LedgerError::Fault(detail)),
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.malformed(&error)),
+        }
+    }
+
+    fn malformed(&self, error: &WireError) -> LedgerError {
+        LedgerError::Nonsense { node: self.node, why: error.to_string() }
+    }
+
+    fn other(&self) -> LedgerError {
+        LedgerError::Nonsense { node: self.node, why: "the answer is to another question".into() }
+    }
+
+    /// Where the ledger stands.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn status(&self) -> Result<LedgerStatus, LedgerError> {
+        match self.ask(&LedgerRequest::Status).await? {
+            LedgerAnswer::Status(status) => Ok(status),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// The network file that the node holds. The caller checks it.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn network_file(&self) -> Result<Signed<NetworkFile>, LedgerError> {
+        match self.ask(&LedgerRequest::Network).await? {
+            LedgerAnswer::Network(file) => Ok(*file),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// Balance and holds.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn account(&self, account: PublicKey) -> Result<Account, LedgerError> {
+        match self.ask(&LedgerRequest::Account(account)).await? {
+            LedgerAnswer::Account(account) => Ok(account),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// A session, if it is open or closing.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn session(&self, session: SessionId) -> Result<Option<Session>, LedgerError> {
+        match self.ask(&LedgerRequest::Session(session)).await? {
+            LedgerAnswer::Session(session) => Ok(session.map(|session| *session)),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// Encoded blocks from `from` on, as many as fit one answer.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn blocks(&self, from: Height) -> Result<Vec<Vec<u8>>, LedgerError> {
+        match self.ask(&LedgerRequest::Blocks { from }).await? {
+            LedgerAnswer::Blocks(blocks) => Ok(blocks),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// All blocks up to the tip at the time of asking, in order; `seen` is told how many there are so far and will be.
+    ///
+    /// # Errors
+    /// If the node does not answer, or answers what is no block.
+    pub async fn all_blocks(&self, mut seen: impl FnMut(u64, u64)) -> Result<Vec<Block>, LedgerError> {
+        let tip = self.status().await?.height;
+        let mut blocks: Vec<Block> = Vec::new();
+        while (blocks.len() as u64) < tip.0 {
+            let from = Height(blocks.len() as u64 + 1);
+            let batch = self.blocks(from).await?;
+            if batch.is_empty() {
+                return Err(LedgerError::Nonsense {
+                    node: self.node,
+                    why: format!("no block at {}", from.0),
+                });
+            }
+            for bytes in batch {
+                blocks.push(wire::decode(&bytes).map_err(|error| self.malformed(&error))?);
+            }
+            seen(blocks.len() as u64, tip.0);
+        }
+        Ok(blocks)
+    }
+
+    /// Signs `call` and has it ordered. On return it is applied and durable.
+    ///
+    /// # Errors
+    /// If a rule says no, or the node does not answer.
+    pub async fn submit(&self, key: &SecretKey, call: Call) -> Result<Applied, LedgerError> {
+        let valid_until = Height(self.status().await?.height.0.saturating_add(VALID_FOR_BLOCKS));
+        let tx = Tx { network: self.network, sender: key.public(), nonce: random_u64()?, valid_until, call };
+        match self.ask(&LedgerRequest::Submit(Box::new(key.sign(tx)))).await? {
+            LedgerAnswer::Applied(applied) => Ok(applied),
+            LedgerAnswer::Rejected { name, detail, transient, .. } => {
+                Err(LedgerError::Rejected { name, detail, transient })
+            }
+            _ => Err(self.other()),
+        }
+    }
+}

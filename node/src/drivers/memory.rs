@@ -1,0 +1,135 @@
+//! What a client or a provider must remember through a kill: lanes, sessions and receipts, in the node's records.
+//! Every write is durable before it returns.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use gridhour_protocol::{
+    id::SessionId,
+    receipt::Receipt,
+    session::{lane::LaneLedger, terms::Terms},
+    signed::{PublicKey, Signed},
+    wire::{self, Wire},
+};
+
+use crate::store::{
+    disk::DirDisk,
+    log_error::{LogError, Torn},
+    records::{Change, Kind, Records},
+};
+
+const LANE: Kind = Kind(1);
+const SESSION: Kind = Kind(2);
+const RECEIPT: Kind = Kind(3);
+
+/// Records of a node with meaning.
+#[derive(Clone)]
+pub struct Memory(Arc<Records>);
+
+/// A record could not be read or written. Ours.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The log of records.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The folder of the records.
+    #[error("{path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A record that another version wrote, or that was changed.
+    #[error("a stored {kind} cannot be read: {why}")]
+    Unreadable {
+        /// What it should be.
+        kind: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Memory {
+    /// Opens the records under `folder`, or begins them. What an interrupted write left is removed, and reported.
+    ///
+    /// # Errors
+    /// If the disk fails, or a record that was durable has changed.
+    pub fn open(folder: &Path, owner: PublicKey) -> Result<(Self, Option<Torn>), MemoryError> {
+        let disk = DirDisk::create(folder)
+            .map_err(|source| MemoryError::Folder { path: folder.to_owned(), source })?;
+        let (records, torn) = Records::open(Arc::new(disk), owner.0)?;
+        Ok((Self(Arc::new(records)), torn))
+    }
+
+    /// Writes a lane, and a receipt if there is one, together.
+    ///
+    /// # Errors
+    /// If the disk fails: then nothing may be sent that rests on them.
+    pub fn keep_lane(&self, lane: &LaneLedger, receipt: Option<&Signed<Receipt>>) -> Result<(), MemoryError> {
+        let (lane_key, lane_bytes) = (lane_key(lane.session, lane.lane), wire::encode(lane));
+        let receipt = receipt.map(|receipt| (receipt.id(), wire::encode(receipt)));
+        let mut changes = vec![Change::Put { kind: LANE, key: &lane_key, value: &lane_bytes }];
+        if let Some((id, bytes)) = &receipt {
+            changes.push(Change::Put { kind: RECEIPT, key: &id.0, value: bytes });
+        }
+        Ok(self.0.commit(&changes)?)
+    }
+
+    /// The lane as last written; a new one if it never was.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn lane(&self, session: SessionId, lane: u16) -> Result<LaneLedger, MemoryError> {
+        match self.0.get(LANE, &lane_key(session, lane)) {
+            None => Ok(LaneLedger::new(session, lane)),
+            Some(bytes) => read("lane", &bytes),
+        }
+    }
+
+    /// All lanes of a session that were ever written.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn lanes(&self, session: SessionId) -> Result<Vec<LaneLedger>, MemoryError> {
+        self.0.list(LANE, &session.0).iter().map(|(_, bytes)| read("lane", bytes)).collect()
+    }
+
+    /// Remembers a session that is open.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn keep_session(&self, terms: &Terms) -> Result<(), MemoryError> {
+        Ok(self.0.put(SESSION, &terms.id().0, &wire::encode(terms))?)
+    }
+
+    /// All sessions that are remembered.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn sessions(&self) -> Result<Vec<Terms>, MemoryError> {
+        self.0.list(SESSION, &[]).iter().map(|(_, bytes)| read("session", bytes)).collect()
+    }
+
+    /// Forgets a session that ended, and its lanes.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn forget_session(&self, session: SessionId) -> Result<(), MemoryError> {
+        let lanes = self.0.list(LANE, &session.0);
+        let mut changes = vec![Change::Delete { kind: SESSION, key: &session.0 }];
+        changes.extend(lanes.iter().map(|(key, _)| Change::Delete { kind: LANE, key }));
+        Ok(self.0.commit(&changes)?)
+    }
+}
+
+fn lane_key(session: SessionId, lane: u16) -> Vec<u8> {
+    [&session.0[..], &lane.to_be_bytes()].concat()
+}
+
+fn read<T: Wire>(kind: &'static str, bytes: &[u8]) -> Result<T, MemoryError> {
+    wire::decode(bytes).map_err(|error| MemoryError::Unreadable { kind, why: error.to_string() })
+}

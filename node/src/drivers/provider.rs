@@ -1,0 +1,308 @@
+//! A provider: loads a model, measures itself, advertises, serves jobs, and collects what it earned.
+//!
+//! ```text
+//!  start:  engine loaded, rates measured, records opened, network joined
+//!  always: advert signed and gossiped again before it dies, and whenever a slot is taken or freed
+//!          job stream -> job task (one a stream, obeying `protocol::job::provider`)
+//!          question   -> part of a model, or settle a session
+//!          sweep      -> sessions whose time is over are closed with their newest vouchers
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use gridhour_protocol::{
+    exact::NUMERICS_VERSION,
+    id::{NetworkId, SessionId},
+    limits::PROTOCOL_VERSION,
+    market::advert::{Advert, Device, ModelOffer},
+    session::terms::Terms,
+    signed::{PublicKey, SecretKey, Signed},
+    units::{Millis, PricePerHour, Timestamp},
+};
+use tokio::{
+    sync::{Mutex, Notify, mpsc, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    clock,
+    drivers::{
+        ledger_client::LedgerClient,
+        memory::{Memory, MemoryError},
+    },
+    engine::scheduler::Scheduler,
+    model::assets::AssetBytes,
+    net::{NetEvent, NetHandle},
+};
+
+mod job;
+mod measure;
+mod requests;
+mod settle;
+
+pub use measure::{MeasureError, measure_device};
+
+/// How long an advert lives.
+const ADVERT_LIFE: Millis = Millis(60_000);
+/// How often it is signed again, at least.
+const ADVERT_EVERY: Duration = Duration::from_secs(15);
+/// How often sessions are looked through for what can be collected.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// Sessions that a provider remembers at once.
+pub const SESSIONS_MAX: usize = 4096;
+/// Job streams served or being refused at once.
+pub const STREAMS_MAX: usize = 64;
+
+/// What a provider sells, and how.
+#[derive(Clone, Debug)]
+pub struct ProviderConfig {
+    /// Price of a reference GPU-hour.
+    pub ask: PricePerHour,
+    /// Declared region.
+    pub region: Option<String>,
+    /// Declared jurisdiction.
+    pub jurisdiction: Option<String>,
+    /// Jobs served at once.
+    pub slots: u16,
+}
+
+/// What happens at a provider, for whoever runs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderEvent {
+    /// An advert went out.
+    Advertised {
+        /// Its sequence number.
+        sequence: u64,
+        /// Slots that it says are free.
+        slots_free: u16,
+    },
+    /// A job ended.
+    Job {
+        /// Its session.
+        session: SessionId,
+        /// How.
+        end: String,
+        /// Tokens sent.
+        output_tokens: u32,
+    },
+    /// A session was closed on the ledger.
+    Closed {
+        /// The session.
+        session: SessionId,
+    },
+    /// A client broke the rules; its job ended, or never started.
+    Misdeed {
+        /// Who.
+        client: PublicKey,
+        /// What it did, in a sentence.
+        what: String,
+        /// Misdeeds of all clients since the start.
+        count: u64,
+    },
+    /// Something that should be looked at.
+    Trouble {
+        /// In a sentence.
+        what: String,
+    },
+}
+
+/// A loaded model with what clients may ask of it.
+pub struct Served {
+    /// Jobs run here.
+    pub scheduler: Scheduler,
+    /// For clients without the weights.
+    pub assets: AssetBytes,
+    /// The model in adverts.
+    pub offer: ModelOffer,
+    /// Tokens in the vocabulary.
+    pub vocabulary: u32,
+    /// The device in adverts.
+    pub device: Device,
+}
+
+/// Everything that the provider's tasks share.
+pub(crate) struct Shared {
+    pub(crate) key: SecretKey,
+    pub(crate) network: NetworkId,
+    pub(crate) net: NetHandle,
+    pub(crate) ledger: LedgerClient,
+    pub(crate) memory: Memory,
+    pub(crate) served: Served,
+    pub(crate) config: ProviderConfig,
+    /// Held by a lane's job, so that a lane has one at a time; and by whoever closes the session.
+    pub(crate) busy: Mutex<BTreeMap<SessionId, settle::Use>>,
+    pub(crate) slots: Arc<tokio::sync::Semaphore>,
+    pub(crate) changed: Notify,
+    /// Sessions that their clients close while a job runs: the job ends.
+    pub(crate) ending: watch::Sender<BTreeSet<SessionId>>,
+    /// A lane was given back.
+    pub(crate) freed: Notify,
+    pub(crate) misdeeds: AtomicU64,
+    pub(crate) events: mpsc::Sender<ProviderEvent>,
+}
+
+impl Shared {
+    /// Tells whoever listens. A full channel drops the event rather than hold up a job.
+    pub(crate) fn tell(&self, event: ProviderEvent) {
+        if let Err(error) = self.events.try_send(event) {
+            tracing::debug!(%error, "event not heard");
+        }
+    }
+
+    /// Counts what a client did wrong, and says so. Nobody else notices.
+    pub(crate) fn blame(&self, client: &PublicKey, what: impl std::fmt::Display) {
+        let count = self.misdeeds.fetch_add(1, Ordering::Relaxed) + 1;
+        tracing::info!(client = %client.short(), %what, "a client broke the rules");
+        self.tell(ProviderEvent::Misdeed { client: *client, what: what.to_string(), count });
+    }
+
+    pub(crate) fn trouble(&self, what: impl std::fmt::Display) {
+        tracing::warn!(%what, "provider");
+        self.tell(ProviderEvent::Trouble { what: what.to_string() });
+    }
+}
+
+/// What a provider is made of.
+pub struct Parts {
+    /// Its key: account, and name among peers.
+    pub key: SecretKey,
+    /// The network.
+    pub network: NetworkId,
+    /// The network room, started.
+    pub net: NetHandle,
+    /// The ledger of the network.
+    pub ledger: LedgerClient,
+    /// What it remembers.
+    pub memory: Memory,
+    /// The model that it serves.
+    pub served: Served,
+    /// What it sells, and how.
+    pub config: ProviderConfig,
+    /// Who hears of its doings.
+    pub events: mpsc::Sender<ProviderEvent>,
+}
+
+/// A provider that is about to run.
+pub struct Provider {
+    shared: Arc<Shared>,
+}
+
+impl Provider {
+    /// Puts the parts together. Sessions from before a restart are taken up again.
+    ///
+    /// # Errors
+    /// If the records cannot be read.
+    pub fn new(parts: Parts) -> Result<Self, MemoryError> {
+        let Parts { key, network, net, ledger, memory, served, config, events } = parts;
+        let known = memory.sessions()?;
+        let slots = Arc::new(tokio::sync::Semaphore::new(config.slots.into()));
+        let busy = known.into_iter().map(|terms| (terms.id(), settle::Use::of(terms))).collect();
+        let shared = Shared {
+            key,
+            network,
+            net,
+            ledger,
+            memory,
+            served,
+            config,
+            busy: Mutex::new(busy),
+            slots,
+            changed: Notify::new(),
+            freed: Notify::new(),
+            ending: watch::Sender::new(BTreeSet::new()),
+            misdeeds: AtomicU64::new(0),
+            events,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Serves until `stop` turns true or the network room ends, then lets running jobs end: they fail by this provider's
+    /// fault, and bill nothing beyond what was acknowledged.
+    pub async fn run(self, mut inbox: mpsc::Receiver<NetEvent>, mut stop: watch::Receiver<bool>) {
+        let shared = self.shared;
+        let mut tasks = JoinSet::new();
+        let mut adverts = interval(ADVERT_EVERY);
+        let mut sweep = interval(SWEEP_EVERY);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stopping = stop.clone();
+        let mut sequence = clock::now().0;
+        loop {
+            tokio::select! {
+                () = told(&mut stop) => break,
+                _ = adverts.tick() => advertise(&shared, &mut sequence).await,
+                () = shared.changed.notified() => advertise(&shared, &mut sequence).await,
+                _ = sweep.tick() => { tasks.spawn(settle::sweep(shared.clone())); }
+                Some(_) = tasks.join_next() => {}
+                event = inbox.recv() => match event {
+                    None => break,
+                    Some(event) => take(&shared, &mut tasks, event, &stopping),
+                },
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Waits until `stop` turns true, or nobody is left to say so.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn take(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, event: NetEvent, stop: &watch::Receiver<bool>) {
+    match event {
+        NetEvent::Advert(_) => {}
+        NetEvent::Job(stream) if tasks.len() < STREAMS_MAX => {
+            tasks.spawn(job::serve(shared.clone(), stream, stop.clone()));
+        }
+        // Dropping the stream ends it: the client takes its order elsewhere.
+        NetEvent::Job(_) => shared.trouble("refused a job stream: too many are open"),
+        NetEvent::Request(request) => {
+            tasks.spawn(requests::answer(shared.clone(), request));
+        }
+    }
+}
+
+async fn advertise(shared: &Shared, sequence: &mut u64) {
+    *sequence += 1;
+    let advert = sign_advert(shared, *sequence, clock::now());
+    let slots_free = advert.body.slots_free;
+    match shared.net.publish_advert(advert).await {
+        Ok(()) => shared.tell(ProviderEvent::Advertised { sequence: *sequence, slots_free }),
+        Err(error) => shared.trouble(format!("advert not published: {error}")),
+    }
+}
+
+fn sign_advert(shared: &Shared, sequence: u64, now: Timestamp) -> Signed<Advert> {
+    let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
+    let listening = shared.net.listen_addrs();
+    let addresses = listening.iter().map(ToString::to_string);
+    shared.key.sign(Advert {
+        version: PROTOCOL_VERSION,
+        network: shared.network,
+        provider: shared.key.public(),
+        addresses: addresses.take(gridhour_protocol::limits::ADDRESSES_MAX).collect(),
+        sequence,
+        issued_at: now,
+        expires_at: now.after(ADVERT_LIFE).unwrap_or(now),
+        device: Device { numerics: NUMERICS_VERSION, ..shared.served.device.clone() },
+        models: vec![shared.served.offer],
+        ask: shared.config.ask,
+        slots_free: free,
+        queued: 0,
+        region: shared.config.region.clone(),
+        jurisdiction: shared.config.jurisdiction.clone(),
+    })
+}
+
+/// Whether a session's use is over at `now`: then it is time to collect.
+pub(crate) fn is_over(terms: &Terms, now: Timestamp) -> bool {
+    now >= terms.use_until
+}

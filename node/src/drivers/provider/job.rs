@@ -1,0 +1,409 @@
+//! One job's stream at its provider: the driver of [`gridhour_protocol::job::provider`].
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use gridhour_contracts_sim::state::Session;
+use gridhour_protocol::{
+    exact::{NUMERICS_VERSION, numerics_digest},
+    id::{ScoreDigest, SessionId},
+    job::{
+        effect::Effects,
+        message::{ClientMessage, Open, ProviderMessage, RefusalCode, detail},
+        provider::{
+            Generated, Provider, ProviderEffect, ProviderEnd, ProviderInput, ProviderOutcome,
+            ProviderPatience, ProviderSetup,
+        },
+        request::Request,
+    },
+    signed::PublicKey,
+    units::{Credits, GpuNs, Millis, Timestamp},
+    wire,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+
+use super::{ProviderEvent, Shared, settle};
+use crate::{
+    clock,
+    drivers::{ledger_client::LedgerError, memory::MemoryError},
+    engine::{
+        sampler::{Sampling, SamplingKey},
+        scheduler::{JobControl, JobEvent, JobHandle, JobRequest, SubmitError},
+    },
+    net::{FrameError, JobReceiver, JobSender, JobStream},
+};
+
+/// How long a client may take to say what it wants.
+const OPEN_TIME: Duration = Duration::from_secs(10);
+/// How long a frame may take to leave.
+const SEND_TIME: Duration = Duration::from_secs(30);
+/// How long a client may take to pay, and to acknowledge.
+const PATIENCE: ProviderPatience = ProviderPatience { payment: Millis(10_000), settlement: Millis(10_000) };
+/// Engine events that wait for the job's task.
+const EVENTS_MAX: usize = 64;
+
+/// Why a job's stream ended without an outcome.
+#[derive(Debug, thiserror::Error)]
+enum JobError {
+    /// The client broke the rules before the job started, or said nothing.
+    #[error("client {client}: {what}", client = .client.short())]
+    Client {
+        /// Who.
+        client: PublicKey,
+        /// What it did.
+        what: String,
+    },
+    /// Our records: nothing more may be sent.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The ledger could not be asked.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Serves one stream to its end.
+pub(crate) async fn serve(shared: Arc<Shared>, stream: JobStream, stop: watch::Receiver<bool>) {
+    match try_serve(&shared, stream, stop).await {
+        Ok(()) => {}
+        Err(JobError::Client { client, what }) => shared.blame(&client, what),
+        Err(error) => shared.trouble(error),
+    }
+    shared.changed.notify_one();
+}
+
+async fn try_serve(
+    shared: &Arc<Shared>,
+    stream: JobStream,
+    stop: watch::Receiver<bool>,
+) -> Result<(), JobError> {
+    let stopping = *stop.borrow();
+    let client = stream.peer();
+    let (mut sender, mut receiver) = stream.split();
+    let blame = |what: String| JobError::Client { client, what };
+    let open = receive_open(&mut receiver).await.map_err(blame)?;
+    if open.terms.client != client {
+        return Err(blame("the session belongs to another client".into()));
+    }
+    let Some(_slot) = shared.slots.clone().try_acquire_owned().ok() else {
+        refuse(&mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
+        return Ok(());
+    };
+    shared.changed.notify_one();
+    let session = match find_session(shared, &open, stopping).await? {
+        Ok(session) => session,
+        Err((code, why)) => {
+            refuse(&mut sender, code, why).await;
+            return Ok(());
+        }
+    };
+    let Some(lane) = settle::take_lane(shared, &open, &session).await? else {
+        refuse(&mut sender, RefusalCode::Busy, "the lane is in use, or the session is being closed".into())
+            .await;
+        return Ok(());
+    };
+    let ended = run(shared, lane.cap, open, sender, receiver, stop).await;
+    lane.free(shared).await;
+    ended
+}
+
+async fn receive_open(receiver: &mut JobReceiver) -> Result<Open, String> {
+    let frame =
+        timeout(OPEN_TIME, receiver.recv()).await.map_err(|_| "it opened a stream and said nothing")?;
+    let frame = frame.map_err(|error| error.to_string())?.ok_or("it opened a stream and closed it")?;
+    match wire::decode(&frame).map_err(|error| error.to_string())? {
+        ClientMessage::Open(open) => Ok(*open),
+        _ => Err("its first message asks for no job".into()),
+    }
+}
+
+async fn refuse(sender: &mut JobSender, code: RefusalCode, why: String) {
+    let message = ProviderMessage::Refused { code, detail: detail(why) };
+    let sent = timeout(SEND_TIME, sender.send(&wire::encode(&message))).await;
+    if !matches!(sent, Ok(Ok(()))) {
+        tracing::debug!("a refusal did not arrive");
+    }
+}
+
+/// The session on the ledger, or why there is none for this job.
+async fn find_session(
+    shared: &Shared,
+    open: &Open,
+    stopping: bool,
+) -> Result<Result<Session, (RefusalCode, String)>, LedgerError> {
+    let terms = &open.terms;
+    let refusal = if stopping {
+        Some((RefusalCode::Stopping, "the provider is shutting down".to_owned()))
+    } else if terms.numerics != NUMERICS_VERSION {
+        let why = format!("version {} asked, {NUMERICS_VERSION} served", terms.numerics);
+        Some((RefusalCode::NumericsVersion, why))
+    } else if terms.model != shared.served.offer.model {
+        Some((RefusalCode::ModelNotServed, format!("model {}", terms.model.short())))
+    } else {
+        None
+    };
+    if let Some(refusal) = refusal {
+        return Ok(Err(refusal));
+    }
+    let session = shared.ledger.session(terms.id()).await?;
+    let open = session.filter(|session| !session.closing && session.terms == *terms);
+    Ok(open.ok_or_else(|| (RefusalCode::UnknownSession, format!("session {}", terms.id().short()))))
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    lane_cap: Credits,
+    open: Open,
+    sender: JobSender,
+    receiver: JobReceiver,
+    stop: watch::Receiver<bool>,
+) -> Result<(), JobError> {
+    let client = open.terms.client;
+    let (id, lane) = (open.terms.id(), open.request.lane);
+    tokio::task::block_in_place(|| shared.memory.keep_session(&open.terms))?;
+    let setup = ProviderSetup {
+        key: shared.key.clone(),
+        numerics: numerics_digest(),
+        device: shared.served.device.class,
+        lane: shared.memory.lane(id, lane)?,
+        lane_cap,
+        context: shared.served.offer.context,
+        vocabulary: shared.served.vocabulary,
+        patience: PATIENCE,
+    };
+    let mut effects = Effects::default();
+    let machine = Provider::open(clock::now(), setup, open, &mut effects)
+        .map_err(|misdeed| JobError::Client { client, what: misdeed.to_string() })?;
+    let (tokens, engine) = mpsc::channel(EVENTS_MAX);
+    let mut job = Job {
+        shared: shared.clone(),
+        machine,
+        sender,
+        receiver: Some(receiver),
+        client,
+        session: id,
+        ending: Some(shared.ending.subscribe()),
+        stop: Some(stop),
+        tokens,
+        engine,
+        control: None,
+        granted: 0,
+        wake: None,
+        inputs: VecDeque::new(),
+    };
+    let outcome = job.drive(effects).await?;
+    report(shared, &outcome);
+    Ok(())
+}
+
+fn report(shared: &Shared, outcome: &ProviderOutcome) {
+    let end = match &outcome.end {
+        ProviderEnd::Refused(code) => format!("refused: {}", code.name()),
+        ProviderEnd::Settled(receipt) => receipt.body.cause.name().to_owned(),
+        ProviderEnd::Unsettled(receipt) => format!("{}, not acknowledged", receipt.body.cause.name()),
+        ProviderEnd::Cheated { misdeed, .. } => format!("client at fault: {misdeed}"),
+    };
+    let (session, output_tokens) = (outcome.lane.session, outcome.output_tokens);
+    shared.tell(ProviderEvent::Job { session, end, output_tokens });
+}
+
+/// A job that runs: the machine, and what its effects act on.
+struct Job {
+    shared: Arc<Shared>,
+    machine: Provider,
+    sender: JobSender,
+    /// `None` once the client's direction has ended.
+    receiver: Option<JobReceiver>,
+    client: PublicKey,
+    session: SessionId,
+    /// `None` once the client was seen to close the session.
+    ending: Option<watch::Receiver<BTreeSet<SessionId>>>,
+    /// `None` once the provider was told to stop.
+    stop: Option<watch::Receiver<bool>>,
+    tokens: mpsc::Sender<JobEvent>,
+    engine: mpsc::Receiver<JobEvent>,
+    control: Option<JobControl>,
+    granted: u32,
+    wake: Option<Timestamp>,
+    /// What effects themselves gave rise to.
+    inputs: VecDeque<ProviderInput>,
+}
+
+impl Job {
+    /// Does what the machine asks for until it is over.
+    async fn drive(&mut self, mut effects: Effects<ProviderEffect>) -> Result<ProviderOutcome, JobError> {
+        loop {
+            for effect in effects.take() {
+                if let Some(outcome) = self.apply(effect).await? {
+                    return Ok(outcome);
+                }
+            }
+            let input = match self.inputs.pop_front() {
+                Some(input) => Some(input),
+                None => self.next_input().await,
+            };
+            let Some(input) = input else { continue };
+            if let Err(misdeed) = self.machine.step(clock::now(), input, &mut effects) {
+                self.shared.blame(&self.client, misdeed);
+            }
+        }
+    }
+
+    async fn apply(&mut self, effect: ProviderEffect) -> Result<Option<ProviderOutcome>, JobError> {
+        match effect {
+            ProviderEffect::Persist { lane, receipt } => {
+                let memory = &self.shared.memory;
+                tokio::task::block_in_place(|| memory.keep_lane(&lane, receipt.as_deref()))?;
+            }
+            ProviderEffect::Send(message) => self.send(&message).await,
+            ProviderEffect::StartInference { request, grant } => self.start(*request, grant),
+            ProviderEffect::Grant { tokens } => {
+                if let Some(control) = &self.control {
+                    control.grant(tokens.saturating_sub(self.granted));
+                }
+                self.granted = tokens;
+            }
+            ProviderEffect::Halt => self.halt(),
+            ProviderEffect::WakeAt(at) => self.wake = Some(at),
+            ProviderEffect::Finish(outcome) => {
+                self.halt();
+                return Ok(Some(*outcome));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn send(&mut self, message: &ProviderMessage) {
+        let sent = timeout(SEND_TIME, self.sender.send(&wire::encode(message))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            self.inputs.push_back(ProviderInput::Disconnected);
+        }
+    }
+
+    fn start(&mut self, request: Request, grant: u32) {
+        self.granted = grant;
+        match submit(&self.shared, request, grant) {
+            Ok(handle) => {
+                self.control = Some(handle.control());
+                self.forward(handle);
+            }
+            Err(error) => {
+                self.inputs.push_back(ProviderInput::InferenceFailed { detail: error.to_string() });
+            }
+        }
+    }
+
+    /// Hands the engine's events, which block, over to this task. The thread ends with the job.
+    fn forward(&mut self, handle: JobHandle) {
+        let tokens = self.tokens.clone();
+        let forward = move || {
+            while let Some(event) = handle.next_event() {
+                if tokens.blocking_send(event).is_err() {
+                    break;
+                }
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("job-events".into()).spawn(forward) {
+            self.inputs.push_back(ProviderInput::InferenceFailed { detail: error.to_string() });
+        }
+    }
+
+    fn halt(&mut self) {
+        if let Some(control) = self.control.take() {
+            control.cancel();
+        }
+    }
+
+    /// Waits for whatever happens first.
+    async fn next_input(&mut self) -> Option<ProviderInput> {
+        tokio::select! {
+            input = receive(&mut self.receiver) => Some(input.unwrap_or_else(|malformed| {
+                self.shared.blame(&self.client, malformed);
+                ProviderInput::Disconnected
+            })),
+            Some(event) = self.engine.recv() => token_input(event),
+            () = until(self.wake) => {
+                self.wake = None;
+                Some(ProviderInput::Wake)
+            }
+            () = ended(&mut self.ending, self.session) => Some(ProviderInput::Disconnected),
+            () = stopped(&mut self.stop) => {
+                Some(ProviderInput::InferenceFailed { detail: "the provider is shutting down".into() })
+            }
+        }
+    }
+}
+
+fn submit(shared: &Shared, request: Request, granted: u32) -> Result<JobHandle, SubmitError> {
+    let request_digest = request.digest().0;
+    let key = SamplingKey::derive(request.sampling.seed, &request.core());
+    let sampling = Sampling { temperature_q16: request.sampling.temperature_q16, key };
+    shared.served.scheduler.submit(JobRequest {
+        prompt: request.prompt,
+        sampling,
+        max_tokens: request.max_tokens,
+        stop: request.stop,
+        request_digest,
+        granted,
+    })
+}
+
+fn token_input(event: JobEvent) -> Option<ProviderInput> {
+    match event {
+        JobEvent::Token { id, score_chain, compute_ns, .. } => {
+            let tokens = vec![Generated { token: id, scores: ScoreDigest(score_chain) }];
+            Some(ProviderInput::Tokens { tokens, measured: GpuNs(compute_ns) })
+        }
+        JobEvent::Fault(error) => Some(ProviderInput::InferenceFailed { detail: error.to_string() }),
+        JobEvent::Started { .. } | JobEvent::Done(_) => None,
+    }
+}
+
+/// The client's next message; never ready once its direction has ended, which is said once. A frame that is no message
+/// ends it too.
+async fn receive(receiver: &mut Option<JobReceiver>) -> Result<ProviderInput, String> {
+    let Some(open) = receiver else { return std::future::pending().await };
+    let input = match open.recv().await {
+        Ok(Some(frame)) => {
+            wire::decode(&frame).map(ProviderInput::Message).map_err(|error| error.to_string())
+        }
+        Ok(None) => Ok(ProviderInput::Disconnected),
+        Err(error @ FrameError::Oversized { .. }) => Err(error.to_string()),
+        Err(_) => Ok(ProviderInput::Disconnected),
+    };
+    if !matches!(input, Ok(ProviderInput::Message(_))) {
+        *receiver = None;
+    }
+    input
+}
+
+async fn until(at: Option<Timestamp>) {
+    match at {
+        None => std::future::pending().await,
+        Some(at) => sleep(Duration::from_millis(at.since(clock::now()).0)).await,
+    }
+}
+
+/// Ready once the client closes the session from its side: as good as gone.
+async fn ended(ending: &mut Option<watch::Receiver<BTreeSet<SessionId>>>, session: SessionId) {
+    let Some(told) = ending else { return std::future::pending().await };
+    if told.wait_for(|ending| ending.contains(&session)).await.is_err() {
+        // The provider itself is gone, and says so elsewhere.
+        *ending = None;
+        return std::future::pending().await;
+    }
+    *ending = None;
+}
+
+async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
+    let Some(told) = stop else { return std::future::pending().await };
+    // An error means that whoever could say so is gone: the same.
+    let _ = told.wait_for(|stop| *stop).await;
+    *stop = None;
+}

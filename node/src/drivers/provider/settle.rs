@@ -1,0 +1,309 @@
+//! Collecting: a session is closed with the newest voucher of each lane, at its client's wish or when its time is over.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use gridhour_contracts_sim::{state::Session, tx::Call};
+use gridhour_protocol::{
+    id::SessionId,
+    job::message::Open,
+    session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
+    signed::Signed,
+    units::{Credits, Millis, Timestamp},
+};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{ProviderEvent, SESSIONS_MAX, Shared, is_over};
+use crate::{
+    clock,
+    drivers::{ledger_client::LedgerError, memory::MemoryError},
+    rpc::Applied,
+};
+
+/// How long a wish to settle waits for the session's jobs to end.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+/// How often, within the grace that a client's own close leaves, the ledger is asked whether there was one.
+const LOOKS_A_GRACE: u64 = 4;
+
+/// What a session is busy with.
+#[derive(Clone, Debug)]
+pub(crate) struct Use {
+    pub(crate) terms: Terms,
+    /// Lanes on which a job runs, each with the most that it may come to.
+    pub(crate) lanes: BTreeMap<u16, Credits>,
+    /// Someone closes it: no job may start.
+    pub(crate) closing: bool,
+    /// When to ask the ledger next whether the client closes it. A new session, and one from before a restart, at once.
+    look_at: Timestamp,
+}
+
+impl Use {
+    pub(crate) fn of(terms: Terms) -> Self {
+        Self { terms, lanes: BTreeMap::new(), closing: false, look_at: Timestamp(0) }
+    }
+
+    /// What a session needs at `now`, if anything.
+    fn needs(&mut self, now: Timestamp) -> Option<Need> {
+        if self.closing {
+            return None;
+        }
+        if is_over(&self.terms, now) {
+            return self.lanes.is_empty().then_some(Need::Collect);
+        }
+        let grace = self.terms.collect_until.since(self.terms.use_until);
+        let next = now.after(Millis(grace.0 / LOOKS_A_GRACE)).unwrap_or(now);
+        (now >= self.look_at).then(|| {
+            self.look_at = next;
+            Need::Look
+        })
+    }
+}
+
+/// What a sweep does for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// Its time is over: collect.
+    Collect,
+    /// Its client may have closed it alone, which brings the deadline forward: ask the ledger.
+    Look,
+}
+
+/// Why a session was not settled.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettleError {
+    /// A job of it still runs, or it is being closed.
+    #[error("the session is in use: ask again when its jobs have ended")]
+    InUse,
+    /// Not one of ours.
+    #[error("no such session here")]
+    Unknown,
+    /// The records.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Takes a lane for the job that `open` asks for, and reserves what its longest output costs, so that jobs on several
+/// lanes together never exceed the hold. `None` if the lane is taken, the session is being closed, or there are too many
+/// sessions.
+///
+/// # Errors
+/// If the session's lanes cannot be read.
+pub(crate) async fn take_lane(
+    shared: &Shared,
+    open: &Open,
+    session: &Session,
+) -> Result<Option<LaneUse>, MemoryError> {
+    let mut busy = shared.busy.lock().await;
+    let (id, lane) = (open.terms.id(), open.request.lane);
+    if !busy.contains_key(&id) && busy.len() >= SESSIONS_MAX {
+        return Ok(None);
+    }
+    let entry = busy.entry(id).or_insert_with(|| Use::of(open.terms.clone()));
+    if entry.closing || entry.lanes.contains_key(&lane) {
+        return Ok(None);
+    }
+    let known = shared.memory.lanes(id)?;
+    let cap = lane_cap(session, &known, &entry.lanes, lane);
+    // What cannot be computed is refused by the state machine; it reserves all that is left.
+    let longest = longest(&shared.memory.lane(id, lane)?, open).unwrap_or(cap);
+    entry.lanes.insert(lane, longest.min(cap));
+    Ok(Some(LaneUse { session: id, lane, cap }))
+}
+
+fn longest(lane: &LaneLedger, open: &Open) -> Option<Credits> {
+    let prompt = u32::try_from(open.request.prompt.len()).ok()?;
+    lane.amount_with(&open.terms, prompt, open.request.max_tokens)
+}
+
+/// What a lane may reach: the whole hold, less what the session's other lanes are committed to or have reserved.
+fn lane_cap(session: &Session, known: &[LaneLedger], running: &BTreeMap<u16, Credits>, lane: u16) -> Credits {
+    let total = session.held.checked_add(session.collected).unwrap_or(session.held);
+    let mut others = running.clone();
+    for other in known {
+        let reserved = others.entry(other.lane).or_default();
+        *reserved = other.committed.max(*reserved);
+    }
+    others.remove(&lane);
+    total.saturating_sub(Credits::sum(others.into_values()).unwrap_or(total))
+}
+
+/// A lane that is taken; [`LaneUse::free`] gives it back.
+#[derive(Debug)]
+pub(crate) struct LaneUse {
+    session: SessionId,
+    lane: u16,
+    /// What the lane may reach within the session's hold.
+    pub(crate) cap: Credits,
+}
+
+impl LaneUse {
+    pub(crate) async fn free(self, shared: &Shared) {
+        if let Some(entry) = shared.busy.lock().await.get_mut(&self.session) {
+            entry.lanes.remove(&self.lane);
+        }
+        shared.freed.notify_waiters();
+    }
+}
+
+/// As [`settle`], but waits a moment for a job that is about to end: a client asks as soon as its last voucher has left,
+/// which may overtake the voucher.
+pub(crate) async fn settle_when_idle(shared: &Shared, session: SessionId) -> Result<Applied, SettleError> {
+    let end = Instant::now() + IDLE_TIME;
+    loop {
+        // Registered before the look, so that a job that ends in between is not missed.
+        let freed = shared.freed.notified();
+        tokio::pin!(freed);
+        freed.as_mut().enable();
+        match settle(shared, session).await {
+            Err(SettleError::InUse) if timeout_at(end, freed).await.is_ok() => {}
+            settled => return settled,
+        }
+    }
+}
+
+/// Closes `session` on the ledger: pays the newest vouchers and refunds the rest.
+pub(crate) async fn settle(shared: &Shared, session: SessionId) -> Result<Applied, SettleError> {
+    start_closing(shared, session).await?;
+    let closed = close(shared, session).await;
+    let mut busy = shared.busy.lock().await;
+    match &closed {
+        Ok(_) => {
+            busy.remove(&session);
+            shared.tell(ProviderEvent::Closed { session });
+        }
+        Err(_) => {
+            if let Some(entry) = busy.get_mut(&session) {
+                entry.closing = false;
+            }
+        }
+    }
+    closed
+}
+
+async fn start_closing(shared: &Shared, session: SessionId) -> Result<(), SettleError> {
+    let mut busy = shared.busy.lock().await;
+    let entry = busy.get_mut(&session).ok_or(SettleError::Unknown)?;
+    if entry.closing || !entry.lanes.is_empty() {
+        return Err(SettleError::InUse);
+    }
+    entry.closing = true;
+    Ok(())
+}
+
+async fn close(shared: &Shared, session: SessionId) -> Result<Applied, SettleError> {
+    let Some(on_ledger) = shared.ledger.session(session).await? else {
+        // Closed before, its answer lost; or expired. There is nothing left to collect.
+        shared.memory.forget_session(session)?;
+        return Err(SettleError::Unknown);
+    };
+    let vouchers = newest_vouchers(shared, session, &on_ledger)?;
+    let call = Call::Close { session, vouchers, release: None };
+    let applied = shared.ledger.submit(&shared.key, call).await?;
+    shared.memory.forget_session(session)?;
+    Ok(applied)
+}
+
+/// The newest voucher of each lane, lanes rising, without those that the ledger has seen.
+fn newest_vouchers(
+    shared: &Shared,
+    session: SessionId,
+    on_ledger: &Session,
+) -> Result<Vec<Signed<Voucher>>, SettleError> {
+    let mut lanes = shared.memory.lanes(session)?;
+    lanes.sort_by_key(|lane| lane.lane);
+    let newest = lanes.into_iter().filter_map(|lane| lane.newest);
+    let is_new = |voucher: &Signed<Voucher>| {
+        let seen = on_ledger.lane(voucher.body.lane);
+        seen.is_none_or(|seen| voucher.body.sequence > seen.sequence && voucher.body.amount >= seen.amount)
+    };
+    Ok(newest.filter(is_new).collect())
+}
+
+/// Closes every session whose time is over, or whose client closes it from its side: then only the grace is left to
+/// collect, so jobs that still run are ended first. What fails is tried again at a later sweep.
+pub(crate) async fn sweep(shared: Arc<Shared>) {
+    let now = clock::now();
+    let needs: Vec<(SessionId, Need)> = {
+        let mut busy = shared.busy.lock().await;
+        busy.iter_mut().filter_map(|(session, entry)| Some((*session, entry.needs(now)?))).collect()
+    };
+    for (session, need) in needs {
+        if need == Need::Collect || is_ending(&shared, session).await {
+            collect(&shared, session).await;
+        }
+    }
+}
+
+/// Whether the ledger says that the session's client closes it, or that it is gone.
+async fn is_ending(shared: &Shared, session: SessionId) -> bool {
+    match shared.ledger.session(session).await {
+        Ok(on_ledger) => on_ledger.is_none_or(|session| session.closing),
+        Err(error) => {
+            tracing::warn!(%error, session = %session.short(), "cannot see whether a session is being closed");
+            false
+        }
+    }
+}
+
+fn forget_ending(shared: &Shared, session: SessionId) {
+    shared.ending.send_if_modified(|ending| ending.remove(&session));
+}
+
+async fn collect(shared: &Shared, session: SessionId) {
+    match settle(shared, session).await {
+        Ok(_) => forget_ending(shared, session),
+        // Its jobs hear of it and end; a later sweep collects.
+        Err(SettleError::InUse) => {
+            shared.ending.send_modify(|ending| {
+                ending.insert(session);
+            });
+        }
+        Err(SettleError::Unknown) => {
+            forget_ending(shared, session);
+            shared.busy.lock().await.remove(&session);
+        }
+        Err(error) => shared.trouble(format!("session {} not collected yet: {error}", session.short())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gridhour_contracts_sim::harness::{Chain, Deal, key};
+
+    use super::*;
+
+    fn session(held: u64, collected: u64) -> Session {
+        let deal = Deal::new(&Chain::new(), &key(1), &key(2));
+        Session {
+            terms: deal.sign().terms,
+            held: Credits(held),
+            collected: Credits(collected),
+            collect_until: Timestamp(0),
+            closing: false,
+            lanes: Vec::new(),
+        }
+    }
+
+    fn known(lane: u16, committed: u64) -> LaneLedger {
+        let mut ledger = LaneLedger::new(SessionId([0; 32]), lane);
+        ledger.committed = Credits(committed);
+        ledger
+    }
+
+    #[test]
+    fn lanes_share_one_hold() {
+        let session = session(90, 10);
+        let cap = |known: &[LaneLedger], running: &[(u16, u64)], lane| {
+            let running = running.iter().map(|(lane, most)| (*lane, Credits(*most))).collect();
+            lane_cap(&session, known, &running, lane).0
+        };
+        assert_eq!(cap(&[], &[], 0), 100, "alone it may reach all that was held");
+        assert_eq!(cap(&[known(0, 40)], &[], 0), 100, "its own past is in the cumulative amount");
+        assert_eq!(cap(&[known(1, 30)], &[], 0), 70, "less what another lane was promised");
+        assert_eq!(cap(&[known(1, 30)], &[(1, 80)], 0), 20, "or may still come to while its job runs");
+        assert_eq!(cap(&[known(1, 30)], &[(2, 80)], 0), 0, "and never below nothing");
+    }
+}

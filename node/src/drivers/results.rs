@@ -1,0 +1,193 @@
+//! Results as their client keeps them: one JSON file each, readable by people, complete enough to be checked and run
+//! again. Nothing rests on these files but the client's own wish to look: what is paid is in the records.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use gridhour_protocol::{
+    id::{ReceiptId, from_hex, to_hex},
+    job::request::Request,
+    limits::{OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX},
+    market::matching::MatchRecord,
+    receipt::Receipt,
+    session::{terms::Terms, voucher::Voucher},
+    signed::Signed,
+    units::Credits,
+    wire::{self, Wire, at_most},
+};
+use serde::{Deserialize, Serialize};
+
+/// The largest result file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobResult {
+    /// The session's terms.
+    pub terms: Terms,
+    /// What was asked.
+    pub request: Request,
+    /// Token ids that were answered.
+    pub output: Vec<u32>,
+    /// What the provider answers for.
+    pub receipt: Signed<Receipt>,
+    /// The voucher that paid for it exactly and commits to the receipt.
+    pub voucher: Signed<Voucher>,
+    /// What this job alone cost.
+    pub cost: Credits,
+    /// How the provider was chosen.
+    pub matched: MatchRecord,
+    /// Milliseconds from the request to the first token, by the client's clock.
+    pub ttft_ms: u64,
+    /// Milliseconds from the request to the receipt, by the client's clock.
+    pub total_ms: u64,
+}
+
+impl Wire for JobResult {
+    const BYTES_MAX: usize = 4 * (PROMPT_TOKENS_MAX + OUTPUT_TOKENS_MAX) + 512 * 1024;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        at_most("output", self.output.len(), OUTPUT_TOKENS_MAX)?;
+        self.request.check_bounds()
+    }
+}
+
+/// The file: what people read, and everything else as one hexadecimal record.
+#[derive(Serialize, Deserialize)]
+struct ResultFile {
+    receipt_id: String,
+    model_id: String,
+    provider: String,
+    text: String,
+    token_ids: Vec<u32>,
+    /// [`JobResult`] without its output.
+    record: String,
+}
+
+/// Why a result could not be kept or shown.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultError {
+    /// There is none with this id.
+    #[error("no result {0} in this data directory")]
+    Unknown(ReceiptId),
+    /// The file is no result.
+    #[error("{path} is no result: {why}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The system could not read or write.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The results under one folder.
+#[derive(Clone, Debug)]
+pub struct Results(PathBuf);
+
+impl Results {
+    /// Those under `folder`, which need not exist.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+
+    /// Where the result of `receipt` lies.
+    #[must_use]
+    pub fn path(&self, receipt: ReceiptId) -> PathBuf {
+        self.0.join(format!("{receipt}.json"))
+    }
+
+    /// Writes `result`, whose output reads `text`.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn keep(&self, result: &JobResult, text: &str) -> Result<(), ResultError> {
+        let record = JobResult { output: Vec::new(), ..result.clone() };
+        let file = ResultFile {
+            receipt_id: result.receipt.id().to_string(),
+            model_id: result.terms.model.to_string(),
+            provider: result.terms.provider.to_string(),
+            text: text.to_owned(),
+            token_ids: result.output.clone(),
+            record: to_hex(&wire::encode(&record)),
+        };
+        let path = self.path(result.receipt.id());
+        let bytes = serde_json::to_vec_pretty(&file).expect("numbers and texts are JSON");
+        write_whole(&path, &bytes).map_err(|source| ResultError::Io { path, source })
+    }
+
+    /// The result of `receipt` and its text, as the file says. Nothing is checked but that it can be read.
+    ///
+    /// # Errors
+    /// If there is none, or the file is no result.
+    pub fn load(&self, receipt: ReceiptId) -> Result<(JobResult, String), ResultError> {
+        let path = self.path(receipt);
+        match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ResultError::Unknown(receipt)),
+            _ => read_result(path),
+        }
+    }
+
+    /// The ids of all results, oldest first.
+    ///
+    /// # Errors
+    /// If the folder or a file in it cannot be read.
+    pub fn list(&self) -> Result<Vec<(JobResult, String)>, ResultError> {
+        let fail = |source| ResultError::Io { path: self.0.clone(), source };
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(fail)?,
+        };
+        let mut results = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(fail)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                results.push(read_result(path)?);
+            }
+        }
+        results.sort_by_key(|(result, _)| (result.receipt.body.started_at, result.receipt.id()));
+        Ok(results)
+    }
+}
+
+fn read_result(path: PathBuf) -> Result<(JobResult, String), ResultError> {
+    let parsed = match fs::metadata(&path) {
+        Ok(metadata) if metadata.len() > FILE_BYTES_MAX => Ok(Err("it is too large".into())),
+        Ok(_) => fs::read(&path).map(|bytes| parse(&bytes)),
+        Err(source) => Err(source),
+    };
+    match parsed {
+        Ok(result) => result.map_err(|why| ResultError::Unreadable { path, why }),
+        Err(source) => Err(ResultError::Io { path, source }),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<(JobResult, String), String> {
+    let file: ResultFile = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let record = from_hex(&file.record).ok_or("the record is not hexadecimal")?;
+    let mut result: JobResult = wire::decode(&record).map_err(|error| error.to_string())?;
+    at_most("output", file.token_ids.len(), OUTPUT_TOKENS_MAX)?;
+    result.output = file.token_ids;
+    Ok((result, file.text))
+}
+
+/// Writes a file so that a kill leaves the old one or the new one, never a part.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(folder)?;
+    let unfinished = path.with_extension("part");
+    let mut file = fs::File::create(&unfinished)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)
+}

@@ -1,0 +1,192 @@
+//! A ledger node: orders transactions, answers questions about the ledger, and releases holds whose deadline is over.
+
+use std::{sync::Arc, time::Duration};
+
+use gridhour_contracts_sim::{network_file::NetworkFile, state::State};
+use gridhour_protocol::{
+    id::SessionId,
+    signed::{PublicKey, SecretKey, Signed},
+    units::Height,
+    wire,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    clock,
+    consensus::{
+        LedgerView, Ordering, SubmitError,
+        expiry::{expire_tx, expired},
+        solo::Solo,
+    },
+    net::{InboundRequest, NetEvent, Service},
+    rpc::{
+        Account, Applied, BLOCKS_MAX, HOLDS_MAX, Hold, LEDGER_ANSWER_BYTES_MAX, LedgerAnswer, LedgerRequest,
+        LedgerStatus, detail,
+    },
+};
+
+/// How often deadlines are looked through.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+/// Questions answered at once.
+const REQUESTS_MAX: usize = 256;
+
+/// Parts of a running ledger node.
+pub struct Validator {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    solo: Solo,
+    key: SecretKey,
+    network: Signed<NetworkFile>,
+}
+
+impl Validator {
+    /// A node that orders with `solo` and hands out `network`.
+    #[must_use]
+    pub fn new(solo: Solo, key: SecretKey, network: Signed<NetworkFile>) -> Self {
+        Self { shared: Arc::new(Shared { solo, key, network }) }
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn view(&self) -> &LedgerView {
+        self.shared.solo.view()
+    }
+
+    /// Serves until `stop` turns true.
+    ///
+    /// # Errors
+    /// If the ledger cannot go on: only a restart finds out what is durable.
+    pub async fn run(
+        self,
+        mut inbox: mpsc::Receiver<NetEvent>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), String> {
+        let shared = self.shared;
+        let mut tasks = JoinSet::new();
+        let mut deadlines = interval(EXPIRE_EVERY);
+        deadlines.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = loop {
+            tokio::select! {
+                () = told(&mut stop) => break Ok(()),
+                reason = shared.solo.failed() => break Err(reason),
+                _ = deadlines.tick() => expire(&shared).await,
+                Some(_) = tasks.join_next() => {}
+                event = inbox.recv() => match event {
+                    None => break Err("the network ended".into()),
+                    Some(NetEvent::Request(request)) if tasks.len() < REQUESTS_MAX => {
+                        tasks.spawn(answer(shared.clone(), request));
+                    }
+                    // Dropping it refuses it. Adverts pass through by gossip alone; jobs are for providers.
+                    Some(_) => {}
+                },
+            }
+        };
+        while tasks.join_next().await.is_some() {}
+        ended
+    }
+}
+
+async fn told(stop: &mut watch::Receiver<bool>) {
+    // An error means that nobody is left who could say so: the same.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Releases what is over. The ledger's own time decides, so it is moved on first if something is due by the clock.
+async fn expire(shared: &Shared) {
+    let now = clock::now();
+    let due: Vec<SessionId> = shared.solo.view().read(|state| expired(state, now));
+    if due.is_empty() {
+        return;
+    }
+    if let Err(error) = shared.solo.tick().await {
+        tracing::warn!(%error, "deadlines wait");
+        return;
+    }
+    for session in due {
+        let tx = shared.solo.view().read(|state| expire_tx(state, &shared.key, session));
+        match shared.solo.submit(tx).await {
+            Ok(_) => tracing::info!(session = %session.short(), "hold released after its deadline"),
+            Err(error) => tracing::info!(session = %session.short(), %error, "hold not released"),
+        }
+    }
+}
+
+async fn answer(shared: Arc<Shared>, request: InboundRequest) {
+    let InboundRequest { service, bytes, responder, .. } = request;
+    let sent = match (service, wire::decode::<LedgerRequest>(&bytes)) {
+        (Service::Ledger, Ok(asked)) => {
+            responder.respond(wire::encode(&answer_to(&shared, asked).await)).await
+        }
+        (Service::Ledger, Err(error)) => responder.refuse(&error.to_string()).await,
+        _ => responder.refuse("this node keeps a ledger and serves no models").await,
+    };
+    if sent.is_err() {
+        tracing::debug!("the network ended before an answer left");
+    }
+}
+
+async fn answer_to(shared: &Shared, asked: LedgerRequest) -> LedgerAnswer {
+    let view = shared.solo.view();
+    match asked {
+        LedgerRequest::Status => LedgerAnswer::Status(view.read(status_of)),
+        LedgerRequest::Network => LedgerAnswer::Network(Box::new(shared.network.clone())),
+        LedgerRequest::Account(id) => LedgerAnswer::Account(view.read(|state| account_of(state, &id))),
+        LedgerRequest::Session(id) => {
+            LedgerAnswer::Session(view.read(|state| state.session(&id).cloned().map(Box::new)))
+        }
+        LedgerRequest::Submit(tx) => match shared.solo.submit(*tx).await {
+            Ok(accepted) => LedgerAnswer::Applied(Applied { tx: accepted.tx, height: accepted.height }),
+            Err(error) => refusal(&error),
+        },
+        LedgerRequest::Blocks { from } => blocks(view.clone(), from).await,
+    }
+}
+
+fn refusal(error: &SubmitError) -> LedgerAnswer {
+    match error {
+        SubmitError::Rejected(reject) => LedgerAnswer::Rejected {
+            code: reject.code(),
+            name: reject.name().to_owned(),
+            detail: detail(reject.to_string()),
+            transient: reject.is_transient(),
+        },
+        other => LedgerAnswer::Fault(detail(other.to_string())),
+    }
+}
+
+async fn blocks(view: LedgerView, from: Height) -> LedgerAnswer {
+    // Lengths and tags take a little beside the blocks.
+    let room = LEDGER_ANSWER_BYTES_MAX - 16 * BLOCKS_MAX - 64;
+    let read = tokio::task::spawn_blocking(move || view.blocks(from, BLOCKS_MAX, room)).await;
+    match read {
+        Ok(Ok(blocks)) => LedgerAnswer::Blocks(blocks),
+        Ok(Err(error)) => LedgerAnswer::Fault(detail(error.to_string())),
+        Err(error) => LedgerAnswer::Fault(detail(error.to_string())),
+    }
+}
+
+/// Where the ledger stands.
+#[must_use]
+pub fn status_of(state: &State) -> LedgerStatus {
+    let tip = state.tip();
+    LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals }
+}
+
+/// Balance and holds of an account.
+#[must_use]
+pub fn account_of(state: &State, account: &PublicKey) -> Account {
+    let own = state.sessions().filter(|(_, session)| session.terms.client == *account);
+    let holds = own.map(|(id, session)| Hold {
+        session: *id,
+        provider: session.terms.provider,
+        amount: session.held,
+        deadline: session.collect_until,
+    });
+    Account { balance: state.balance(account), holds: holds.take(HOLDS_MAX).collect() }
+}

@@ -1,0 +1,16 @@
+//! The room with sockets, disk, clock and randomness: the engine, the network, the store and the drivers.
+
+pub mod clock;
+pub mod command;
+pub mod consensus;
+pub mod data_dir;
+pub mod drivers;
+pub mod engine;
+pub mod evaluate;
+pub mod keys;
+pub mod model;
+pub mod net;
+pub mod network_json;
+pub mod rpc;
+pub mod settings;
+pub mod store;

@@ -1,0 +1,210 @@
+//! What peers ask each other outside a job's stream: of a ledger node, of a provider's models, of a session's provider.
+//! The network moves these as bounded bytes; here they get their meaning.
+
+use gridhour_contracts_sim::{
+    network_file::NetworkFile,
+    state::{Session, Totals},
+    tx::Tx,
+};
+use gridhour_protocol::{
+    id::{BlockHash, ModelId, SessionId, TxId},
+    limits::{BLOCK_BYTES_MAX, TX_BYTES_MAX},
+    signed::{PublicKey, Signed},
+    units::{Credits, Height, Timestamp},
+    wire::{Wire, at_most},
+};
+use serde::{Deserialize, Serialize};
+
+/// Holds listed for one account; more are summed by the ledger itself, never lost.
+pub const HOLDS_MAX: usize = 1024;
+/// Blocks of one answer.
+pub const BLOCKS_MAX: usize = 1024;
+/// Bytes of a sentence that explains a refusal.
+pub const DETAIL_BYTES_MAX: usize = 512;
+
+/// `text` cut to [`DETAIL_BYTES_MAX`] bytes, at a character.
+#[must_use]
+pub fn detail(mut text: String) -> String {
+    let end = (0..=text.len().min(DETAIL_BYTES_MAX)).rev().find(|&end| text.is_char_boundary(end));
+    text.truncate(end.unwrap_or(0));
+    text
+}
+/// Bytes of the longest answer of a ledger node.
+pub const LEDGER_ANSWER_BYTES_MAX: usize = 3 * BLOCK_BYTES_MAX;
+
+/// Bytes of the longest answer of a provider: a tokenizer with a large vocabulary.
+pub const PROVIDER_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Asked of a ledger node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LedgerRequest {
+    /// Height, time and sums.
+    Status,
+    /// The network file: how a newcomer checks whom it talks to.
+    Network,
+    /// Balance and holds of an account.
+    Account(PublicKey),
+    /// A session that is open or closing.
+    Session(SessionId),
+    /// A transaction to be ordered.
+    Submit(Box<Signed<Tx>>),
+    /// Blocks from this height on, as many as fit one answer.
+    Blocks {
+        /// The first.
+        from: Height,
+    },
+}
+
+/// Answered by a ledger node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LedgerAnswer {
+    /// To [`LedgerRequest::Status`].
+    Status(LedgerStatus),
+    /// To [`LedgerRequest::Network`].
+    Network(Box<Signed<NetworkFile>>),
+    /// To [`LedgerRequest::Account`].
+    Account(Account),
+    /// To [`LedgerRequest::Session`]: `None` if there is none, or none any more.
+    Session(Option<Box<Session>>),
+    /// To [`LedgerRequest::Submit`]: applied, and durable.
+    Applied(Applied),
+    /// To [`LedgerRequest::Submit`]: a rule said no.
+    Rejected {
+        /// The rule's stable number.
+        code: u16,
+        /// Its stable name.
+        name: String,
+        /// The numbers, in a sentence.
+        detail: String,
+        /// Whether the same transaction may be accepted later.
+        transient: bool,
+    },
+    /// To [`LedgerRequest::Blocks`]: encoded blocks in order; none beyond the tip.
+    Blocks(Vec<Vec<u8>>),
+    /// The node could not answer: its fault.
+    Fault(String),
+}
+
+/// Where a ledger stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerStatus {
+    /// The last block.
+    pub height: Height,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Its time.
+    pub time: Timestamp,
+    /// Sums after it.
+    pub totals: Totals,
+}
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// What it can spend.
+    pub balance: Credits,
+    /// What is held for its sessions.
+    pub holds: Vec<Hold>,
+}
+
+/// Money that is set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The session it is for.
+    pub session: SessionId,
+    /// The session's provider.
+    pub provider: PublicKey,
+    /// How much.
+    pub amount: Credits,
+    /// After this anyone may release it.
+    pub deadline: Timestamp,
+}
+
+/// A transaction on the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The transaction.
+    pub tx: TxId,
+    /// The block that holds it.
+    pub height: Height,
+}
+
+impl Wire for LedgerRequest {
+    const BYTES_MAX: usize = TX_BYTES_MAX + 64;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        match self {
+            Self::Submit(tx) => tx.check_bounds(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Wire for LedgerAnswer {
+    const BYTES_MAX: usize = LEDGER_ANSWER_BYTES_MAX;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        match self {
+            Self::Account(account) => at_most("holds", account.holds.len(), HOLDS_MAX),
+            Self::Network(file) => file.check_bounds(),
+            Self::Blocks(blocks) => at_most("blocks", blocks.len(), BLOCKS_MAX),
+            Self::Rejected { name, detail, .. } => {
+                at_most("name", name.len(), DETAIL_BYTES_MAX)?;
+                at_most("detail", detail.len(), DETAIL_BYTES_MAX)
+            }
+            Self::Fault(detail) => at_most("detail", detail.len(), DETAIL_BYTES_MAX),
+            Self::Status(_) | Self::Session(_) | Self::Applied(_) => Ok(()),
+        }
+    }
+}
+
+/// Which part of a model is asked for. The answer is the bytes themselves; none if the peer does not serve the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AssetPart {
+    /// The manifest: what the `ModelId` is computed from.
+    Manifest,
+    /// The tokenizer, whose digest the manifest holds.
+    Tokenizer,
+    /// The chat template, whose digest the manifest holds.
+    Template,
+}
+
+/// Asked of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProviderRequest {
+    /// Part of a model that it serves.
+    Asset {
+        /// The model.
+        model: ModelId,
+        /// The part.
+        part: AssetPart,
+    },
+    /// Settle a session now: pay the newest vouchers, refund the rest. Only its client may ask.
+    Settle(SessionId),
+}
+
+/// Answered by a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProviderAnswer {
+    /// To [`ProviderRequest::Asset`].
+    Asset(Vec<u8>),
+    /// To [`ProviderRequest::Settle`]: the session is closed on the ledger.
+    Settled(Applied),
+    /// Not here, or not for you.
+    Refused(String),
+}
+
+impl Wire for ProviderRequest {
+    const BYTES_MAX: usize = 64;
+}
+
+impl Wire for ProviderAnswer {
+    const BYTES_MAX: usize = PROVIDER_ANSWER_BYTES_MAX;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        match self {
+            Self::Refused(detail) => at_most("detail", detail.len(), DETAIL_BYTES_MAX),
+            Self::Asset(_) | Self::Settled(_) => Ok(()),
+        }
+    }
+}
