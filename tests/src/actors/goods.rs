@@ -1,0 +1,25 @@
+//! What is traded in the world: one model, one arithmetic, and prices that make a token cost a visible
+//! amount.
+
+use gridhour_protocol::{
+    id::ModelId,
+    units::{Millis, WorkRate},
+    work::{Rates, WorkModel},
+};
+
+/// The model that all providers serve.
+pub const MODEL: ModelId = ModelId([77; 32]);
+/// Its work formula.
+pub const WORK: WorkModel = WorkModel { layers: 1_000, head: 500, attention: 3 };
+/// What every device computes, per second.
+pub const RATES: Rates = Rates { prefill: WorkRate(400_000), decode: WorkRate(100_000) };
+/// Version of the arithmetic.
+pub const NUMERICS: u16 = 1;
+/// Digest of its page, as far as this world knows.
+pub const NUMERICS_DIGEST: [u8; 32] = [1; 32];
+/// Longest prompt and output together.
+pub const CONTEXT: u32 = 512;
+/// How long a session may be used.
+pub const USE: Millis = Millis(60_000);
+/// How long its provider may collect afterwards.
+pub const GRACE: Millis = Millis(30_000);

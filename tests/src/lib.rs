@@ -1,0 +1,13 @@
+//! The simulated world, the misbehaving actors and the stories that use them.
+
+pub mod actors;
+pub mod agreement;
+pub mod checkers;
+pub mod data;
+pub mod definition;
+pub mod f32_eval;
+pub mod fuzz;
+pub mod gguf;
+pub mod scenario;
+pub mod seeds;
+pub mod sim;

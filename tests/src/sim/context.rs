@@ -1,0 +1,219 @@
+//! All that a node can see and do.
+
+use std::collections::BTreeMap;
+
+use gridhour_protocol::{
+    market::{advert::Advert, estimate::Latency},
+    session::lane::LaneLedger,
+    signed::{PublicKey, Signed},
+    units::Timestamp,
+    wire,
+};
+
+use super::{
+    clock::{Moment, SimClock},
+    durable::{Change, Durable, PowerCut},
+    fact::{Fact, Frame},
+    ledger_node::{Answer, Request},
+    net::{Fate, NodeId, SimNet, StreamId},
+    queue::Queue,
+    rng::Rng,
+    trace::Trace,
+};
+use crate::actors::{Alarm, Input, LANE_RECORDS};
+
+/// What is planned.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A node is told something. With a life, only if it has not crashed since.
+    Tell { to: NodeId, life: Option<u32>, input: Input },
+    /// A node loses its memory, and starts again after this many milliseconds if ever.
+    Crash { node: NodeId, back_after_ms: Option<u64> },
+    /// A node starts.
+    Start { node: NodeId },
+}
+
+/// What all nodes share.
+pub(super) struct Shared {
+    pub(super) at: Moment,
+    pub(super) queue: Queue<Event>,
+    pub(super) net: SimNet,
+    pub(super) trace: Trace,
+    pub(super) facts: Vec<Fact>,
+    pub(super) directory: BTreeMap<PublicKey, NodeId>,
+    pub(super) ledger: NodeId,
+    pub(super) nodes: u16,
+}
+
+impl Shared {
+    pub(super) fn tell(&mut self, at: Moment, to: NodeId, input: Input) {
+        self.queue.plan(at, Event::Tell { to, life: None, input });
+    }
+
+    /// Ends a stream for everyone at `at`.
+    pub(super) fn break_stream(&mut self, at: Moment, stream: StreamId) {
+        if let Some((a, b)) = self.net.ends(stream) {
+            for node in [a, b] {
+                self.tell(at, node, Input::Closed { stream });
+            }
+        }
+    }
+
+    /// Brings something to every other node, as gossip does: perhaps late, twice or never.
+    fn spread(&mut self, from: NodeId, advert: &Signed<Advert>) {
+        for to in (0..self.nodes).map(NodeId).filter(|to| *to != from) {
+            for at in self.net.post(self.at, from, to) {
+                self.tell(at, to, Input::Gossip(Box::new(advert.clone())));
+            }
+        }
+    }
+}
+
+/// What belongs to one node and survives its actor.
+pub(super) struct Body {
+    pub(super) clock: SimClock,
+    pub(super) rng: Rng,
+    pub(super) durable: Durable,
+    pub(super) life: u32,
+}
+
+/// One node's view of the world while it handles one event.
+pub struct Context<'w> {
+    pub(super) me: NodeId,
+    pub(super) body: &'w mut Body,
+    pub(super) shared: &'w mut Shared,
+}
+
+impl Context<'_> {
+    /// What the node's own clock shows.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.body.clock.read(self.shared.at)
+    }
+
+    /// The node itself.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// The node's own random numbers.
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.body.rng
+    }
+
+    /// The node that has this key.
+    #[must_use]
+    pub fn node_of(&self, key: &PublicKey) -> Option<NodeId> {
+        self.shared.directory.get(key).copied()
+    }
+
+    /// What pings to `peer` would have measured.
+    #[must_use]
+    pub fn latency(&self, peer: NodeId) -> Latency {
+        let round_trip_us = 2_000 * self.shared.net.delay_ms(self.me, peer);
+        Latency { ewma_us: round_trip_us, p95_us: round_trip_us, samples: 8 }
+    }
+
+    /// Rings once the node's clock shows `at`, unless it crashes before.
+    pub fn wake_at(&mut self, at: Timestamp, alarm: Alarm) {
+        let moment = self.body.clock.moment_of(at).max(self.shared.at);
+        let event = Event::Tell { to: self.me, life: Some(self.body.life), input: Input::Wake(alarm) };
+        self.shared.queue.plan(moment, event);
+    }
+
+    /// Rings after `ms` milliseconds.
+    pub fn wake_in(&mut self, ms: u64, alarm: Alarm) {
+        let at = Timestamp(self.now().0.saturating_add(ms));
+        self.wake_at(at, alarm);
+    }
+
+    /// Opens a stream.
+    pub fn open(&mut self, peer: NodeId) -> StreamId {
+        self.shared.net.open(self.me, peer)
+    }
+
+    /// Sends a frame; nothing happens if the stream is over.
+    ///
+    /// # Panics
+    /// If the frame cannot be decoded again: actors misbehave within the wire format.
+    pub fn send(&mut self, stream: StreamId, frame: &Frame) {
+        let at = self.shared.at;
+        let Some((client, provider)) = self.shared.net.ends(stream) else { return };
+        let Some(fate) = self.shared.net.frame(at, stream, self.me) else { return };
+        let bytes = frame.encode();
+        self.shared.trace.note(at, self.me, frame.name(), &bytes);
+        let by_client = client == self.me;
+        let frame = Frame::decode(&bytes, by_client).expect("actors say what their peers can read");
+        let to = if by_client { provider } else { client };
+        self.shared.facts.push(Fact::Said { stream, by: self.me, to, frame: frame.clone() });
+        match fate {
+            Fate::Arrives(then) => self.shared.tell(then, to, Input::Frame { stream, from: self.me, frame }),
+            Fate::Breaks(then) => self.shared.break_stream(then, stream),
+        }
+    }
+
+    /// Ends a stream. The other end learns it after what was sent before.
+    pub fn close(&mut self, stream: StreamId) {
+        if let Some((peer, at)) = self.shared.net.close(self.shared.at, stream, self.me) {
+            self.shared.tell(at, peer, Input::Closed { stream });
+        }
+    }
+
+    /// Tells an advert to everyone.
+    pub fn gossip(&mut self, advert: &Signed<Advert>) {
+        self.shared.trace.note(self.shared.at, self.me, "gossip", &wire::encode(advert));
+        self.shared.spread(self.me, advert);
+    }
+
+    /// Asks the ledger. The answer, if it comes, names `id`.
+    pub fn ask(&mut self, id: u64, request: Request) {
+        let ledger = self.shared.ledger;
+        if let Request::Submit(tx) = &request {
+            self.shared.trace.note(self.shared.at, self.me, tx.body.call.name(), &tx.body.id().0);
+        }
+        for at in self.shared.net.post(self.shared.at, self.me, ledger) {
+            let input = Input::Request { from: self.me, id, request: request.clone() };
+            self.shared.tell(at, ledger, input);
+        }
+    }
+
+    /// Answers a request.
+    pub fn answer(&mut self, to: NodeId, id: u64, answer: Answer) {
+        for at in self.shared.net.post(self.shared.at, self.me, to) {
+            self.shared.tell(at, to, Input::Answer { id, answer: answer.clone() });
+        }
+    }
+
+    /// Writes records, all or none. They are durable when this returns.
+    ///
+    /// # Errors
+    /// If the power goes.
+    pub fn save(&mut self, batch: impl IntoIterator<Item = Change>) -> Result<(), PowerCut> {
+        self.shared.trace.note(self.shared.at, self.me, "save", &self.body.durable.writes().to_le_bytes());
+        let batch: Vec<Change> = batch.into_iter().collect();
+        let lanes = batch.iter().filter(|(key, _)| key.starts_with(LANE_RECORDS));
+        let lanes: Vec<LaneLedger> =
+            lanes.filter_map(|(_, value)| wire::decode(value.as_deref()?).ok()).collect();
+        self.body.durable.write(batch)?;
+        let saved = lanes.into_iter().map(|lane| Fact::Saved { by: self.me, lane: Box::new(lane) });
+        self.shared.facts.extend(saved);
+        Ok(())
+    }
+
+    /// What was written.
+    #[must_use]
+    pub fn saved(&self) -> &Durable {
+        &self.body.durable
+    }
+
+    /// Lays a misdeed to the owner of a key.
+    pub fn accuse(&mut self, whom: PublicKey, misdeed: &'static str) {
+        self.report(Fact::Accused { by: self.me, whom, misdeed });
+    }
+
+    /// Lets the world know a fact.
+    pub fn report(&mut self, fact: Fact) {
+        self.shared.facts.push(fact);
+    }
+}

@@ -1,0 +1,60 @@
+//! Who is who in a world, and how each node is built.
+
+use gridhour_protocol::signed::PublicKey;
+
+use crate::{
+    actors::Actor,
+    sim::{
+        clock::{Moment, SimClock},
+        durable::Cut,
+    },
+};
+
+/// What a node is in the story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Orders transactions.
+    Ledger,
+    /// Sells.
+    Provider,
+    /// Buys.
+    Client,
+    /// Has no part in any session.
+    Bystander,
+}
+
+/// A node as the scenario casts it.
+#[derive(Clone, Copy, Debug)]
+pub struct Role {
+    /// What it does.
+    pub part: Part,
+    /// Its key and account.
+    pub key: PublicKey,
+    /// Whether it follows the protocol.
+    pub honest: bool,
+    /// Whether it comes back after a crash.
+    pub returns: bool,
+}
+
+/// The power of a node goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outage {
+    /// At one of its writes.
+    AtWrite(Cut),
+    /// At a moment.
+    At(Moment),
+}
+
+/// A node and how to build its actor, at the beginning and after every crash.
+pub struct NodeSpec {
+    /// What it is.
+    pub role: Role,
+    /// Its clock.
+    pub clock: SimClock,
+    /// When its power goes, if it does.
+    pub outage: Option<Outage>,
+    /// How long it is down then, in milliseconds, if it returns.
+    pub down_ms: u64,
+    /// Builds an actor without memory.
+    pub build: Box<dyn Fn() -> Box<dyn Actor>>,
+}

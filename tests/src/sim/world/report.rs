@@ -1,0 +1,100 @@
+//! What a run comes to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gridhour_contracts_sim::ledger::entry::Event as LedgerEvent;
+use gridhour_protocol::signed::PublicKey;
+
+use crate::sim::{clock::Moment, fact::Fact, net::NodeId};
+
+/// A checker said no.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("seed {seed}, {at} ms: {checker}: {what}\nlast events:\n{tail}")]
+pub struct Failure {
+    /// The seed of the run.
+    pub seed: u64,
+    /// When, in milliseconds of simulated time.
+    pub at: u64,
+    /// Which checker.
+    pub checker: &'static str,
+    /// What it found.
+    pub what: String,
+    /// The last events before.
+    pub tail: String,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Hash of everything that happened.
+    pub trace: [u8; 32],
+    /// Number of things that happened.
+    pub events: u64,
+    /// When it ended, in milliseconds of simulated time.
+    pub ended_ms: u64,
+    /// Who accused whom of what.
+    pub accusations: Vec<(NodeId, PublicKey, &'static str)>,
+    /// Whom the ledger refused what, and why.
+    pub refusals: Vec<(PublicKey, &'static str, &'static str)>,
+    /// Errands that were delivered, by client.
+    pub delivered: BTreeSet<(NodeId, usize)>,
+    /// How often each kind of frame was sent and each kind of entry was logged.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// Writes of each node: the points at which its power can go.
+    pub writes: Vec<u64>,
+    /// What each account has at the end, in micro-credits.
+    pub balances: BTreeMap<PublicKey, u64>,
+    /// What is still held at the end, in micro-credits.
+    pub held: u64,
+}
+
+/// What is counted while a world runs.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) accusations: Vec<(NodeId, PublicKey, &'static str)>,
+    pub(super) refusals: Vec<(PublicKey, &'static str, &'static str)>,
+    pub(super) delivered: BTreeSet<(NodeId, usize)>,
+    pub(super) counts: BTreeMap<&'static str, u64>,
+    pub(super) finished: BTreeSet<NodeId>,
+    /// Until then something is planned that should happen.
+    pub(super) busy_until: Moment,
+}
+
+impl Seen {
+    pub(super) fn note(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Accused { by, whom, misdeed } => self.accusations.push((*by, *whom, misdeed)),
+            Fact::Refused { sender, call, why } => self.refusals.push((*sender, call, why.name())),
+            Fact::Delivered { by, errand } => {
+                self.delivered.insert((*by, *errand));
+            }
+            Fact::Finished { by } => {
+                self.finished.insert(*by);
+            }
+            // Who crashed may find work again.
+            Fact::Crashed { node } => {
+                self.finished.remove(node);
+            }
+            Fact::Said { frame, .. } => self.count(frame.name()),
+            Fact::Heard { .. } | Fact::Saved { .. } | Fact::Root { .. } => {}
+        }
+    }
+
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+}
+
+pub(super) fn event_name(event: &LedgerEvent) -> &'static str {
+    match event {
+        LedgerEvent::Minted => "minted",
+        LedgerEvent::Burned => "burned",
+        LedgerEvent::Transferred => "transferred",
+        LedgerEvent::Opened { .. } => "opened",
+        LedgerEvent::ToppedUp { .. } => "topped-up",
+        LedgerEvent::Collected { .. } => "collected",
+        LedgerEvent::Closing { .. } => "closing",
+        LedgerEvent::Closed { .. } => "closed",
+        LedgerEvent::Expired { .. } => "expired",
+    }
+}

@@ -1,0 +1,192 @@
+//! The ledger against bytes: transactions and blocks that are damaged and signed again, exports, stored
+//! state.
+
+use std::collections::BTreeMap;
+
+use gridhour_contracts_sim::{
+    audit::{Trust, verify_export},
+    block::{Block, CheckedBlock, Proposal, Signatures, propose, tx_root, verify},
+    export::{self, Decoder, FrameKind},
+    harness::{Chain, key},
+    state::{State, check_invariants},
+    tx::{Call, Open, Tx},
+};
+use gridhour_protocol::{
+    session::{terms::Terms, voucher::Voucher},
+    signed::{PublicKey, SecretKey, Signable, Signed},
+    wire::{decode, encode},
+};
+use testkit::fuzz::Target;
+
+use crate::{
+    run,
+    samples::{busy_chain, packed, unpacked},
+};
+
+/// The key of `public`, if it is one of the story's.
+fn key_of(chain: &Chain, public: &PublicKey) -> Option<SecretKey> {
+    let keys = [key(1), key(2), chain.issuer().clone(), chain.operator().clone()];
+    keys.into_iter().find(|key| key.public() == *public)
+}
+
+/// `signed` with the signature that its signer would give.
+fn resigned<T: Signable>(chain: &Chain, signed: Signed<T>) -> Signed<T> {
+    match key_of(chain, &signed.body.signer()) {
+        Some(key) => key.sign(signed.body),
+        None => signed,
+    }
+}
+
+/// A damaged transaction as its sender could have meant it: every signature and every id that depends on one
+/// is right.
+fn resigned_tx(chain: &Chain, mut tx: Signed<Tx>) -> Signed<Tx> {
+    let sign_all = |vouchers: Vec<Signed<Voucher>>| -> Vec<Signed<Voucher>> {
+        vouchers.into_iter().map(|voucher| resigned(chain, voucher)).collect()
+    };
+    tx.body.call = match tx.body.call {
+        Call::Open(open) => {
+            let (order, advert) = (resigned(chain, open.order), resigned(chain, open.advert));
+            let terms = Terms { order: order.id(), advert: advert.id(), ..open.terms };
+            Call::Open(Box::new(Open { order, advert, terms, hold: open.hold }))
+        }
+        Call::Collect { session, vouchers } => Call::Collect { session, vouchers: sign_all(vouchers) },
+        Call::Close { session, vouchers, release } => {
+            let release = release.map(|release| resigned(chain, release));
+            Call::Close { session, vouchers: sign_all(vouchers), release }
+        }
+        other => other,
+    };
+    resigned(chain, tx)
+}
+
+/// Every transaction is applied or refused with a reason, and after every block each invariant holds: the
+/// harness checks them.
+#[test]
+fn signed_transactions() {
+    let before = Chain::new();
+    let story: Vec<Vec<u8>> =
+        busy_chain().blocks().iter().flat_map(|block| block.txs.iter().map(encode)).collect();
+    let starts = [packed(story[..4].to_vec()), packed(story)];
+    let target = Target::new("signed-transactions", starts.to_vec()).with_inputs_least(100);
+    run(&target, |bytes| {
+        let mut chain = before.clone();
+        let mut refusals = String::new();
+        for message in unpacked(bytes) {
+            let tx: Signed<Tx> = decode(message).map_err(|error| error.to_string())?;
+            let tx = resigned_tx(&chain, tx);
+            if let Err(reject) = chain.send(tx) {
+                refusals.push_str(reject.name());
+            }
+        }
+        if refusals.is_empty() { Ok(()) } else { Err(refusals) }
+    });
+}
+
+/// A block that its operator signed is refused, or leaves every invariant intact.
+#[test]
+fn signed_blocks() {
+    let chain = busy_chain();
+    let blocks = chain.blocks();
+    let (last, earlier) = blocks.split_last().expect("the story has blocks");
+    let before = replay(&chain, earlier);
+    let operator = chain.operator();
+    run(&Target::new("signed-block", vec![encode(last)]), |bytes| {
+        let mut block: Block = decode(bytes).map_err(|error| error.to_string())?;
+        block.txs = block.txs.into_iter().map(|tx| resigned_tx(&chain, tx)).collect();
+        block.header.body.operator = operator.public();
+        block.header.body.tx_root = tx_root(&block.txs);
+        block.header = operator.sign(block.header.body);
+        let batch = CheckedBlock::check(block, &operator.public(), Signatures::Check)
+            .and_then(|block| verify(&before, &block))
+            .map_err(|finding| format!("{finding:?}"))?;
+        let mut state = before.clone();
+        state.commit(&batch);
+        check_invariants(&state).expect("every invariant holds after a block that verifies");
+        Ok(())
+    });
+}
+
+fn replay(chain: &Chain, blocks: &[Block]) -> State {
+    let mut state = State::new(chain.state().genesis().clone()).expect("the genesis is sound");
+    for block in blocks {
+        let block = CheckedBlock::check(block.clone(), &chain.operator().public(), Signatures::CheckedBefore);
+        let batch = verify(&state, &block.expect("the block is whole")).expect("the story verifies");
+        state.commit(&batch);
+    }
+    state
+}
+
+fn audit(bytes: &[u8]) -> Result<(), String> {
+    let report = verify_export(bytes, Trust::SelfTrust);
+    match report.findings.as_slice() {
+        [] => Ok(()),
+        findings => Err(format!("{findings:?}")),
+    }
+}
+
+/// Any change of an exported ledger is a finding.
+#[test]
+fn exports() {
+    let chain = busy_chain();
+    let whole = chain.export();
+    let shorter = {
+        let mut bytes = export::opening(&chain.network_file());
+        bytes.extend(export::closing(gridhour_protocol::units::Height(0)));
+        bytes
+    };
+    run(&Target::new("export", vec![whole.clone(), shorter]), |bytes| {
+        audit(bytes)?;
+        let again: Vec<u8> =
+            frames(bytes).into_iter().flat_map(|(kind, body)| export::frame(kind, &body)).collect();
+        assert_eq!([export::MAGIC.as_slice(), &again].concat(), bytes, "what passes is what its frames say");
+        assert!(whole.starts_with(&bytes[..bytes.len() - 45]), "only the ledger or a beginning of it passes");
+        Ok(())
+    });
+}
+
+fn frames(bytes: &[u8]) -> Vec<(FrameKind, Vec<u8>)> {
+    let mut decoder = Decoder::default();
+    decoder.push(bytes);
+    std::iter::from_fn(|| decoder.next_frame().ok().flatten()).collect()
+}
+
+/// Frames whose hashes are right whatever they hold: the audit looks into each.
+#[test]
+fn exports_of_damaged_frames() {
+    let chain = busy_chain();
+    let of_kind = |(kind, body): (FrameKind, Vec<u8>)| [vec![kind as u8], body].concat();
+    let corpus = packed(frames(&chain.export()).into_iter().map(of_kind));
+    run(&Target::new("export-frames", vec![corpus]), |bytes| {
+        let mut file = export::MAGIC.to_vec();
+        for message in unpacked(bytes) {
+            let Some((kind, body)) = message.split_first() else { continue };
+            let kinds = [FrameKind::Network, FrameKind::Block, FrameKind::End];
+            file.extend(export::frame(kinds[usize::from(*kind) % 3], body));
+        }
+        audit(&file)
+    });
+}
+
+/// Stored records are refused, or are a state that goes on and stores the same records again.
+#[test]
+fn stored_state() {
+    let chain = busy_chain();
+    let stored = |state: &State| {
+        let records = state.records();
+        packed(records.into_iter().flat_map(|(key, value)| [key, value.unwrap_or_default()]))
+    };
+    let genesis = chain.state().genesis().clone();
+    let empty = State::new(genesis.clone()).expect("the genesis is sound");
+    run(&Target::new("stored-state", vec![stored(chain.state()), stored(&empty)]), |bytes| {
+        let messages = unpacked(bytes);
+        let pairs: BTreeMap<&[u8], &[u8]> = messages.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
+        let state = State::from_records(genesis.clone(), &pairs).map_err(|error| error.to_string())?;
+        let again: BTreeMap<Vec<u8>, Option<Vec<u8>>> = state.records().into_iter().collect();
+        assert_eq!(again.len(), pairs.len());
+        assert!(again.iter().all(|(key, value)| pairs.get(key.as_slice()).copied() == value.as_deref()));
+        let Proposal { batch, .. } = propose(&state, chain.operator(), state.tip().time, Vec::new());
+        let mut state = state;
+        state.commit(&batch);
+        Ok(())
+    });
+}

@@ -1,0 +1,73 @@
+//! Sound values to begin with, the same in every run.
+
+use gridhour_contracts_sim::{
+    harness::{Chain, Deal, key},
+    tx::Call,
+};
+use gridhour_protocol::{
+    units::Credits,
+    wire::{self, Wire},
+};
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+
+/// Values that `strategy` yields first.
+pub(crate) fn samples<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, count: usize) -> Vec<T> {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let mut draw = || strategy.new_tree(&mut runner).expect("the strategy yields values").current();
+    (0..count).map(|_| draw()).collect()
+}
+
+/// Their encodings.
+pub(crate) fn encoded<T: Wire>(values: &[T]) -> Vec<Vec<u8>> {
+    values.iter().map(wire::encode).collect()
+}
+
+/// A ledger with every kind of call on it: one session ended, one closing, one open.
+pub(crate) fn busy_chain() -> Chain {
+    let mut chain = Chain::new();
+    let (client, provider) = (key(1), key(2));
+    chain.fund(&client.public(), Credits(10_000));
+    let deals = [1, 2, 3].map(|nonce| {
+        let mut deal = Deal::new(&chain, &client, &provider);
+        (deal.order.nonce, deal.terms.nonce) = (nonce, nonce);
+        deal
+    });
+    for deal in &deals {
+        chain.acting(&client).ok(deal.open());
+    }
+    let [ended, closing, open] = &deals;
+    let vouchers = vec![ended.voucher(0, 1, Credits(150))];
+    chain.acting(&provider).ok(Call::Collect { session: ended.session(), vouchers });
+    chain.acting(&provider).ok(Call::Close { session: ended.session(), vouchers: vec![], release: None });
+    chain.acting(&client).ok(Call::Close { session: closing.session(), vouchers: vec![], release: None });
+    chain.acting(&client).ok(Call::TopUp { session: open.session(), amount: Credits(100) });
+    chain.acting(&client).ok(Call::Transfer { to: provider.public(), amount: Credits(5) });
+    let issuer = chain.issuer().clone();
+    chain.fund(&issuer.public(), Credits(50));
+    chain.acting(&issuer).ok(Call::Burn { amount: Credits(20) });
+    chain
+}
+
+/// Messages, each behind its length of 32 bits: one input made of several.
+pub(crate) fn packed(messages: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
+    let framed = |message: Vec<u8>| {
+        let len = u32::try_from(message.len()).expect("samples are small");
+        [len.to_le_bytes().as_slice(), &message].concat()
+    };
+    messages.into_iter().flat_map(framed).collect()
+}
+
+/// The messages of [`packed`]; a cut one at the end is left out.
+pub(crate) fn unpacked(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut messages = Vec::new();
+    while let Some((len, rest)) = bytes.split_first_chunk::<4>() {
+        let Some((message, rest)) = rest.split_at_checked(u32::from_le_bytes(*len) as usize) else { break };
+        messages.push(message);
+        bytes = rest;
+    }
+    messages
+}

@@ -1,0 +1,312 @@
+//! Wire types: bytes are refused, or are the one encoding of a value that everything may be asked of.
+
+use gridhour_contracts_sim::{
+    block::{Block, Header},
+    checkpoint::Checkpoint,
+    genesis::{Allocation, Genesis},
+    ledger::entry::Entry,
+    network_file::NetworkFile,
+    state::{Applied, OrderBudget, Session, State, Tip},
+    tx::{Call, Release, Tx},
+};
+use gridhour_node::{
+    drivers::results::JobResult,
+    rpc::{
+        self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
+        ProviderRequest,
+    },
+};
+use gridhour_protocol::{
+    arbitrary,
+    id::ModelId,
+    job::{
+        message::{ClientMessage, ProviderMessage},
+        request::Request,
+    },
+    market::{advert::Advert, order::Order},
+    receipt::Receipt,
+    session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
+    signed::Signed,
+    units::{Credits, GpuNs, Height, Timestamp},
+    wire::{Wire, decode, encode},
+};
+use testkit::fuzz::Target;
+
+use crate::{
+    files::job_result,
+    run,
+    samples::{busy_chain, encoded, samples},
+};
+
+/// Damages `values`; whatever is decoded is what its bytes say, and `ask` may ask it anything.
+fn canonical<T: Wire>(name: &'static str, values: &[T], ask: impl Fn(T)) {
+    run(&Target::new(name, encoded(values)), |bytes| {
+        let value: T = decode(bytes).map_err(|error| error.to_string())?;
+        assert!(bytes.len() <= T::BYTES_MAX);
+        assert_eq!(encode(&value), bytes, "one value has one encoding");
+        ask(value);
+        Ok(())
+    });
+}
+
+#[test]
+fn adverts() {
+    let values = samples(arbitrary::signed(arbitrary::adverts), 8);
+    canonical("advert", &values, |advert: Signed<Advert>| {
+        let _ =
+            (advert.id(), advert.body.is_live(Timestamp(1 << 40)), advert.body.offer_of(&ModelId([0; 32])));
+        let _ = advert.verify();
+    });
+}
+
+#[test]
+fn orders() {
+    let values = samples(arbitrary::signed(arbitrary::orders), 8);
+    canonical("order", &values, |order: Signed<Order>| {
+        let _ = (order.id(), order.verify());
+    });
+}
+
+#[test]
+fn terms() {
+    canonical("terms", &samples(arbitrary::terms(), 8), |terms: Terms| {
+        for (prompt, output) in [(1, 1), (131_072, 131_072), (u32::MAX, u32::MAX)] {
+            let _ = (terms.id(), terms.job_amount(prompt, output));
+        }
+        let _ = terms.amount(GpuNs(u64::MAX));
+    });
+}
+
+#[test]
+fn vouchers() {
+    let values = samples(arbitrary::signed(arbitrary::vouchers), 8);
+    canonical("voucher", &values, |voucher: Signed<Voucher>| {
+        let _ = (voucher.digest(), voucher.verify());
+    });
+}
+
+#[test]
+fn receipts() {
+    let values = samples(arbitrary::signed(arbitrary::receipts), 8);
+    canonical("receipt", &values, |receipt: Signed<Receipt>| {
+        let _ = (receipt.id(), receipt.verify());
+    });
+}
+
+#[test]
+fn requests() {
+    canonical("request", &samples(arbitrary::requests(), 8), |request: Request| {
+        let _ = (request.digest(), request.core(), request.job());
+    });
+}
+
+#[test]
+fn client_messages() {
+    canonical("client-message", &samples(arbitrary::client_messages(), 16), |message: ClientMessage| {
+        let _ = message.name();
+    });
+}
+
+#[test]
+fn provider_messages() {
+    canonical(
+        "provider-message",
+        &samples(arbitrary::provider_messages(), 16),
+        |message: ProviderMessage| {
+            let _ = message.name();
+        },
+    );
+}
+
+/// A lane comes back from disk and goes on.
+#[test]
+fn lanes() {
+    let terms = samples(arbitrary::terms(), 1).remove(0);
+    let voucher = samples(arbitrary::signed(arbitrary::vouchers), 1).remove(0);
+    let receipt = samples(arbitrary::signed(arbitrary::receipts), 1).remove(0);
+    canonical("lane", &samples(arbitrary::lane_ledgers(), 16), |mut lane: LaneLedger| {
+        let _ = (lane.next_index(), lane.next_sequence(), lane.amount_with(&terms, 9, 9));
+        let _ = lane.check_voucher(&terms, &voucher.clone().verify().expect("it is signed"));
+        lane.note_voucher(voucher.clone());
+        let _ = lane.with_receipt(&receipt).map(|mut lane| lane.settle(voucher.clone()));
+    });
+}
+
+#[test]
+fn transactions() {
+    let blocks = busy_chain().blocks().to_vec();
+    let txs: Vec<Signed<Tx>> = blocks.into_iter().flat_map(|block| block.txs).collect();
+    canonical("tx", &txs, |tx: Signed<Tx>| {
+        let _ = (tx.body.id(), tx.body.call.name(), tx.verify());
+    });
+}
+
+#[test]
+fn releases() {
+    let deal =
+        gridhour_contracts_sim::harness::Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
+    canonical("release", &[deal.release(Credits(5))], |release: Signed<Release>| {
+        let _ = release.verify();
+    });
+}
+
+#[test]
+fn blocks() {
+    canonical("block", busy_chain().blocks(), |block: Block| {
+        let _ = (block.hash(), gridhour_contracts_sim::block::tx_root(&block.txs));
+    });
+}
+
+#[test]
+fn headers() {
+    let headers: Vec<Signed<Header>> =
+        busy_chain().blocks().iter().map(|block| block.header.clone()).collect();
+    canonical("header", &headers, |header: Signed<Header>| {
+        let _ = (header.body.hash(), header.body.totals.are_conserved());
+    });
+}
+
+#[test]
+fn entries() {
+    let mut chain = busy_chain();
+    let issuer = chain.issuer().clone();
+    let to = arbitrary::key(9).public();
+    let mut entries = vec![chain.fund(&to, Credits(7))];
+    entries.push(chain.acting(&issuer).ok(Call::Burn { amount: Credits(1) }));
+    canonical("entry", &entries, |entry: Entry| {
+        let _ = (entry.leaf_hash(), entry.event.session(), entry.event.lanes().len());
+    });
+}
+
+#[test]
+fn network_files() {
+    let mut with_peers = busy_chain().network_file();
+    with_peers.body.bootstrap = vec!["/ip4/127.0.0.1/tcp/4001".into()];
+    canonical("network-file", &[busy_chain().network_file(), with_peers], |file: Signed<NetworkFile>| {
+        let _ = (file.body.id(), file.verify());
+    });
+}
+
+#[test]
+fn geneses() {
+    let empty = busy_chain().state().genesis().clone();
+    let allocations = (1..4).map(|n| Allocation { account: arbitrary::key(n).public(), amount: Credits(9) });
+    let full = Genesis { allocations: allocations.collect(), ..empty.clone() };
+    canonical("genesis", &[empty, full], |genesis: Genesis| {
+        State::new(genesis).expect("a genesis within its bounds begins a ledger");
+    });
+}
+
+#[test]
+fn checkpoints() {
+    let chain = busy_chain();
+    let checkpoint = chain.operator().sign(Checkpoint::of(chain.state()));
+    canonical("checkpoint", &[checkpoint], |checkpoint: Signed<Checkpoint>| {
+        let _ = checkpoint.verify();
+    });
+}
+
+#[test]
+fn sessions() {
+    let chain = busy_chain();
+    let sessions: Vec<Session> = chain.state().sessions().map(|(_, session)| session.clone()).collect();
+    canonical("session", &sessions, |session: Session| {
+        let _ = (session.lane(3), session.terms.id());
+    });
+}
+
+#[test]
+fn order_budgets() {
+    let chain = busy_chain();
+    let terms = samples(arbitrary::terms(), 1).remove(0);
+    let budgets: Vec<OrderBudget> = chain.state().orders().map(|(_, budget)| budget.clone()).collect();
+    canonical("order-budget", &budgets, |budget: OrderBudget| {
+        let _ = (budget.is_within(), budget.allows(&terms));
+    });
+}
+
+#[test]
+fn applied_ids() {
+    let tx = busy_chain().blocks()[0].txs[0].body.id();
+    let applied = Applied { id: tx, height: Height(3), leaf: 4, valid_until: Height(50) };
+    canonical("applied", &[applied], |_| {});
+}
+
+#[test]
+fn tips() {
+    canonical("tip", &[busy_chain().state().tip().clone()], |tip: Tip| {
+        let mut log = tip.log;
+        if log.is_sane() && log.size() < u64::MAX {
+            log.push([1; 32]);
+        }
+        let _ = (log.root(), tip.totals.are_conserved());
+    });
+}
+
+#[test]
+fn ledger_requests() {
+    let chain = busy_chain();
+    let (session, _) = chain.state().sessions().next().expect("one is open");
+    let values = [
+        LedgerRequest::Status,
+        LedgerRequest::Network,
+        LedgerRequest::Account(arbitrary::key(1).public()),
+        LedgerRequest::Session(*session),
+        LedgerRequest::Submit(Box::new(chain.blocks()[1].txs[0].clone())),
+        LedgerRequest::Blocks { from: Height(1) },
+    ];
+    canonical("ledger-request", &values, |_| {});
+}
+
+#[test]
+fn ledger_answers() {
+    let chain = busy_chain();
+    let tip = chain.state().tip();
+    let (id, session) = chain.state().sessions().next().expect("one is open");
+    let hold = Hold {
+        session: *id,
+        provider: session.terms.provider,
+        amount: session.held,
+        deadline: session.collect_until,
+    };
+    let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
+    let tx = chain.blocks()[0].txs[0].body.id();
+    let values = [
+        LedgerAnswer::Status(status),
+        LedgerAnswer::Network(Box::new(chain.network_file())),
+        LedgerAnswer::Account(Account { balance: Credits(5), holds: vec![hold] }),
+        LedgerAnswer::Session(Some(Box::new(session.clone()))),
+        LedgerAnswer::Applied(rpc::Applied { tx, height: Height(1) }),
+        LedgerAnswer::Rejected { code: 3, name: "a".into(), detail: "b".into(), transient: true },
+        LedgerAnswer::Blocks(chain.blocks().iter().map(encode).collect()),
+        LedgerAnswer::Fault("disk".into()),
+    ];
+    canonical("ledger-answer", &values, |_| {});
+}
+
+#[test]
+fn provider_requests() {
+    let asset = |part| ProviderRequest::Asset { model: ModelId([5; 32]), part };
+    let (session, _) = busy_chain().state().sessions().next().map(|(id, s)| (*id, s.clone())).expect("open");
+    let parts = [AssetPart::Manifest, AssetPart::Tokenizer, AssetPart::Template].map(asset);
+    let values: Vec<_> = parts.into_iter().chain([ProviderRequest::Settle(session)]).collect();
+    canonical("provider-request", &values, |_| {});
+}
+
+#[test]
+fn provider_answers() {
+    let tx = busy_chain().blocks()[0].txs[0].body.id();
+    let values = [
+        ProviderAnswer::Asset(vec![1; 100]),
+        ProviderAnswer::Settled(rpc::Applied { tx, height: Height(9) }),
+        ProviderAnswer::Refused("not here".into()),
+    ];
+    canonical("provider-answer", &values, |_| {});
+}
+
+#[test]
+fn job_results() {
+    canonical("job-result", &[job_result()], |result: JobResult| {
+        let _ = (result.receipt.id(), result.terms.id());
+    });
+}

@@ -1,0 +1,266 @@
+//! Whole models: the engine against the definition, however the work is cut.
+
+use std::{num::NonZeroUsize, sync::Arc};
+
+use gridhour_node::{
+    engine::{
+        Engine, EngineConfig, EngineError,
+        isa::Isa,
+        kv_cache::KvShape,
+        rates::measure_rates,
+        sampler::{Sampling, SamplingKey},
+        score_chain::{ScoreChain, Scores},
+        sequence::{CHUNK, Sequence, SequenceError},
+        verify::{Claim, Difference, verify},
+    },
+    model::gguf::Gguf,
+};
+use gridhour_protocol::exact::llama::{Reference, Step};
+use testkit::{definition::definition_weights, gguf::SmallModel};
+
+/// An engine of two threads over a made-up model.
+pub(crate) fn engine(model: &SmallModel, isa: Isa) -> Arc<Engine> {
+    let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
+    let threads = NonZeroUsize::new(2).expect("two");
+    let config = EngineConfig { threads, isa, ..EngineConfig::default() };
+    Arc::new(Engine::from_gguf(&file, config).expect("a sound model"))
+}
+
+/// Tokens of no meaning, the same for a seed.
+pub(crate) fn tokens(vocab: u32, count: usize, seed: u64) -> Vec<u32> {
+    let word = |at: u64| blake3::hash(&[seed.to_le_bytes(), at.to_le_bytes()].concat());
+    let id = |at| u32::from_le_bytes(*word(at).as_bytes().first_chunk().expect("a digest is longer")) % vocab;
+    (0..count as u64).map(id).collect()
+}
+
+/// The forms of the engine that this machine can run.
+fn forms() -> Vec<Isa> {
+    [Isa::Portable, Isa::Avx2].into_iter().filter(|isa| isa.resolve().is_some()).collect()
+}
+
+fn step(scores: Scores<'_>) -> Step {
+    Step { logits: scores.logits.to_vec(), checksums: scores.checksums.to_vec() }
+}
+
+/// The scores behind every token, computed in pieces of `piece` tokens.
+fn scores_in_pieces(sequence: &mut Sequence, tokens: &[u32], piece: usize) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for piece in tokens.chunks(piece) {
+        sequence.prefill_from(piece, 0, |_, scores| steps.push(step(scores))).expect("room for all");
+    }
+    steps
+}
+
+#[test]
+fn models_give_the_bits_of_the_definition() {
+    for model in
+        [SmallModel::new(1), SmallModel::mixed(2), SmallModel { kv_heads: 1, ..SmallModel::mixed(3) }]
+    {
+        let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
+        let tokens = tokens(model.vocab, 40, model.seed);
+        for isa in forms() {
+            let engine = engine(&model, isa);
+            let weights = definition_weights(&file);
+            let mut reference = Reference::new(&weights);
+            let mut sequence = Sequence::new(&engine, tokens.len()).expect("room");
+            let found = scores_in_pieces(&mut sequence, &tokens, tokens.len());
+            for (at, (token, found)) in tokens.iter().zip(found).enumerate() {
+                let expected = reference.forward(*token).expect("a token of the vocabulary");
+                assert_eq!(found.checksums, expected.checksums, "seed {} {isa:?} position {at}", model.seed);
+                assert_eq!(found.logits, expected.logits, "seed {} {isa:?} position {at}", model.seed);
+            }
+        }
+    }
+}
+
+#[test]
+fn manifests_hold_the_exponents_of_the_definition() {
+    let model = SmallModel::mixed(4);
+    let engine = engine(&model, Isa::Auto);
+    let weights = definition_weights(&Gguf::from_bytes(model.bytes()).expect("a sound file"));
+    let exponent = |name: &str| {
+        let manifest = engine.manifest();
+        i32::from(manifest.tensors()[manifest.position(name).expect("a tensor of the model")].exponent)
+    };
+    assert_eq!(exponent("token_embd.weight"), weights.embedding().x);
+    assert_eq!(exponent("output.weight"), weights.output().x);
+    for (at, layer) in weights.layers().iter().enumerate() {
+        assert_eq!(exponent(&format!("blk.{at}.attn_q.weight")), layer.attn_q.x);
+        assert_eq!(exponent(&format!("blk.{at}.ffn_gate.weight")), layer.ffn_gate.x);
+    }
+}
+
+#[test]
+fn model_ids_tell_every_weight_apart_and_nothing_else() {
+    let id = |model: &SmallModel, isa| engine(model, isa).model_id();
+    let model = SmallModel::new(5);
+    assert_eq!(id(&model, Isa::Portable), id(&model, Isa::Auto));
+    let mut changed = model.writer();
+    changed.tensor_mut("blk.1.ffn_down.weight").bytes[4] ^= 1;
+    let file = Gguf::from_bytes(changed.finish()).expect("a sound file");
+    let other = Engine::from_gguf(&file, EngineConfig::default()).expect("a sound model");
+    assert_ne!(other.model_id(), id(&model, Isa::Auto));
+}
+
+#[test]
+fn prefill_in_any_pieces_gives_the_same_bits_and_the_same_cache() {
+    let model = SmallModel::mixed(6);
+    let tokens = tokens(model.vocab, 150, 6);
+    for isa in forms() {
+        let engine = engine(&model, isa);
+        let new = || Sequence::new(&engine, tokens.len()).expect("room");
+        let mut whole = new();
+        let expected = scores_in_pieces(&mut whole, &tokens, tokens.len());
+        for piece in [1, 7, 64] {
+            let mut sequence = new();
+            assert_eq!(
+                scores_in_pieces(&mut sequence, &tokens, piece),
+                expected,
+                "{isa:?} in pieces of {piece}"
+            );
+            assert!(same_cache(&whole, &sequence, engine.kv_shape()), "{isa:?} in pieces of {piece}");
+        }
+    }
+}
+
+fn same_cache(a: &Sequence, b: &Sequence, shape: KvShape) -> bool {
+    (0..shape.layers).all(|layer| {
+        (0..shape.heads).all(|head| {
+            let view = |s: &Sequence| {
+                let view = s.cache().view(layer, head, s.position());
+                let codes = [view.keys, view.values].concat();
+                (codes, [view.key_scales, view.value_scales].concat())
+            };
+            view(a) == view(b)
+        })
+    })
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let model = SmallModel::new(7);
+    let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
+    let tokens = tokens(model.vocab, 70, 7);
+    let scores = |threads| {
+        let threads = NonZeroUsize::new(threads).expect("at least one");
+        let config = EngineConfig { threads, ..EngineConfig::default() };
+        let engine = Arc::new(Engine::from_gguf(&file, config).expect("a sound model"));
+        scores_in_pieces(&mut Sequence::new(&engine, 70).expect("room"), &tokens, 33)
+    };
+    let one = scores(1);
+    assert_eq!(one, scores(2));
+    assert_eq!(one, scores(3));
+}
+
+#[test]
+fn a_bad_weight_is_refused_by_the_name_of_its_tensor() {
+    for (name, byte) in [("blk.0.attn_v.weight", 1), ("blk.1.ffn_norm.weight", 3), ("token_embd.weight", 1)] {
+        let mut file = SmallModel::new(8).writer();
+        let bytes = &mut file.tensor_mut(name).bytes;
+        // All ones in an exponent: a NaN or an infinity, in half and in single precision.
+        bytes[byte] = 0x7f;
+        bytes[byte - 1] = 0xff;
+        let file = Gguf::from_bytes(file.finish()).expect("the shapes are sound");
+        match Engine::from_gguf(&file, EngineConfig::default()) {
+            Err(EngineError::Weights(error)) => assert!(error.to_string().contains(name), "{error}"),
+            other => panic!("{name} was taken: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn sequences_refuse_what_does_not_fit_and_stay_as_they_were() {
+    let engine = engine(&SmallModel::new(9), Isa::Auto);
+    let max = engine.context();
+    assert_eq!(Sequence::new(&engine, max + 1).err(), Some(SequenceError::Context { asked: max + 1, max }));
+    let mut sequence = Sequence::new(&engine, 3).expect("room");
+    let vocab = engine.config().vocab;
+    let refused = [
+        (vec![], SequenceError::Empty),
+        (vec![1, vocab], SequenceError::Token { token: vocab, vocab }),
+        (vec![1; 4], SequenceError::Context { asked: 4, max: 3 }),
+    ];
+    for (tokens, error) in refused {
+        assert_eq!(sequence.extend(&tokens), Err(error));
+        assert_eq!(sequence.position(), 0);
+    }
+    assert_eq!(sequence.extend(&[1, 2, 3]), Ok(()));
+    assert_eq!(sequence.extend(&[1]), Err(SequenceError::Context { asked: 4, max: 3 }));
+}
+
+#[test]
+fn keys_and_values_never_exceed_their_memory() {
+    let model = SmallModel::new(10);
+    let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
+    let mut config = EngineConfig::default();
+    let shape = engine(&model, Isa::Auto).kv_shape();
+    config.kv_bytes_max = 10 * shape.position_bytes();
+    let engine = Arc::new(Engine::from_gguf(&file, config).expect("a sound model"));
+    let first = Sequence::new(&engine, 7).expect("room for seven");
+    let full = SequenceError::KvMemory { asked: 4, limit: config.kv_bytes_max };
+    assert_eq!(Sequence::new(&engine, 4).err(), Some(full));
+    assert_eq!(engine.kv_budget().used(), first.kv_bytes());
+    drop(first);
+    assert!(Sequence::new(&engine, 10).is_ok());
+}
+
+/// Generates one token after another, as a provider would.
+fn generate(engine: &Arc<Engine>, claim: &Claim<'_>, count: usize) -> (Vec<u32>, [u8; 32]) {
+    let mut chain = ScoreChain::new(&claim.request_digest, claim.prompt.len() as u32);
+    let mut sequence = Sequence::new(engine, claim.prompt.len() + count).expect("room");
+    let mut output: Vec<u32> = Vec::new();
+    while output.len() < count {
+        let input = output.last().map_or(claim.prompt, std::slice::from_ref);
+        let position = (claim.prompt.len() + output.len()) as u32;
+        let choose = |scores: Scores<'_>| {
+            let token = claim.sampling.choose(scores.logits, position);
+            chain.push(token, scores);
+            token
+        };
+        output.push(sequence.prefill(input, choose).expect("room"));
+    }
+    (output, chain.digest())
+}
+
+#[test]
+fn a_rerun_confirms_an_honest_result_and_names_the_first_false_token() {
+    let engine = engine(&SmallModel::new(11), Isa::Auto);
+    let warm = Sampling { temperature_q16: 65_536, key: SamplingKey::derive(3, b"core") };
+    for (sampling, prompt) in [(Sampling::GREEDY, 5), (warm, CHUNK), (warm, CHUNK + 1)] {
+        let prompt = tokens(engine.config().vocab, prompt, 11);
+        let claim = Claim { prompt: &prompt, output: &[], sampling, request_digest: [7; 32] };
+        let (output, chain) = generate(&engine, &claim, CHUNK + 9);
+        let honest = Claim { output: &output, ..claim };
+        let rerun = verify(&engine, &honest).expect("the claim fits");
+        assert_eq!((rerun.difference, rerun.score_chain), (None, chain));
+        for index in [0, 30, CHUNK + 8] {
+            let mut edited = output.clone();
+            edited[index] = (edited[index] + 1) % engine.config().vocab;
+            let rerun = verify(&engine, &Claim { output: &edited, ..claim }).expect("the claim fits");
+            let expected = Difference { index, claimed: edited[index], chosen: output[index] };
+            assert_eq!(rerun.difference, Some(expected));
+        }
+        let other = Claim { request_digest: [8; 32], ..honest };
+        assert_ne!(verify(&engine, &other).expect("the claim fits").score_chain, chain);
+    }
+}
+
+#[test]
+fn a_rerun_catches_another_seed_and_another_model() {
+    let (engine, other) = (engine(&SmallModel::new(12), Isa::Auto), engine(&SmallModel::new(13), Isa::Auto));
+    let warm = |seed| Sampling { temperature_q16: 65_536, key: SamplingKey::derive(seed, b"core") };
+    let prompt = tokens(engine.config().vocab, 9, 12);
+    let claim = Claim { prompt: &prompt, output: &[], sampling: warm(1), request_digest: [0; 32] };
+    let (output, _) = generate(&engine, &claim, 40);
+    let swapped = Claim { output: &output, sampling: warm(2), ..claim };
+    assert!(verify(&engine, &swapped).expect("the claim fits").difference.is_some());
+    assert!(
+        verify(&other, &Claim { output: &output, ..claim }).expect("the claim fits").difference.is_some()
+    );
+}
+
+#[test]
+fn rates_are_measured_on_a_model_of_any_size() {
+    let rates = measure_rates(&engine(&SmallModel::new(14), Isa::Auto)).expect("the context is long enough");
+    assert!(rates.prefill_ns > 0 && rates.decode_ns > 0);
+}

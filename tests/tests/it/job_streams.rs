@@ -1,0 +1,211 @@
+//! Real drivers in one process: what a provider does with job streams that make no sense, while an honest client is served.
+
+use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+
+use gridhour_contracts_sim::{genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile, tx::Call};
+use gridhour_node::{
+    clock,
+    consensus::{ledger_time::SystemClock, solo::Solo},
+    data_dir::DataDir,
+    drivers::{
+        client::{Client, ClientConfig, RunSpec},
+        ledger_client::LedgerClient,
+        memory::Memory,
+        provider::{Parts, Provider, ProviderConfig, ProviderEvent, Served, measure_device},
+        validator::Validator,
+    },
+    engine::{Engine, EngineConfig, scheduler::Scheduler},
+    model::{
+        assets::{AssetBytes, work_of},
+        gguf::Gguf,
+        template::{Message, Role},
+    },
+    net::{Net, NetConfig, NetHandle},
+    store::ledger_dir::Ledger,
+};
+use gridhour_protocol::{
+    job::{message::ClientMessage, request::Sampling},
+    market::advert::ModelOffer,
+    receipt::Cause,
+    signed::{PublicKey, SecretKey, Verified},
+    units::{Credits, Millis, PricePerHour},
+    wire,
+};
+use testkit::gguf::SmallModel;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+/// A limit that only a failure reaches.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+/// A ledger node and a provider, running.
+struct Market {
+    network: Verified<NetworkFile>,
+    provider: PublicKey,
+    events: mpsc::Receiver<ProviderEvent>,
+    provider_net: NetHandle,
+    stop: watch::Sender<bool>,
+    offer: ModelOffer,
+}
+
+fn listening(network: &NetworkFile, n: u8) -> NetConfig {
+    let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
+    let bootstrap = network.bootstrap.iter().map(|text| text.parse().expect("an address")).collect();
+    NetConfig { listen, bootstrap, ..NetConfig::new(network.id(), key(n)) }
+}
+
+async fn ledger_node(folder: &Path, stop: watch::Receiver<bool>) -> Verified<NetworkFile> {
+    let genesis = Genesis {
+        version: LEDGER_VERSION,
+        name: "streams".into(),
+        created_at: clock::now(),
+        operator: key(1).public(),
+        issuer: key(2).public(),
+        allocations: Vec::new(),
+        grace_min: Millis(2_000),
+        clock_skew: Millis(10_000),
+    };
+    let ledger = Ledger::open(&folder.join("ledger"), &genesis).expect("a new ledger opens");
+    let solo = Solo::start(ledger, key(1), Box::new(SystemClock::default())).expect("the operator's key");
+    let mut network = NetworkFile { genesis, bootstrap: Vec::new() };
+    let (net, inbox) = Net::start(listening(&network, 1)).await.expect("loopback listens");
+    network.bootstrap = net.listen_addrs().iter().map(ToString::to_string).collect();
+    let signed = key(1).sign(network);
+    let validator = Validator::new(solo, key(1), signed.clone());
+    tokio::spawn(async move {
+        // The network lives as long as a handle of it.
+        let _net = net;
+        validator.run(inbox, stop).await
+    });
+    signed.verify().expect("just signed")
+}
+
+fn served() -> Served {
+    let file = Gguf::from_bytes(SmallModel::new(5).bytes()).expect("a sound model");
+    let config = EngineConfig { threads: NonZeroUsize::MIN, ..EngineConfig::default() };
+    let engine = Arc::new(Engine::from_gguf(&file, config).expect("the engine takes it"));
+    let work = work_of(engine.manifest()).expect("sane sizes");
+    Served {
+        assets: AssetBytes::from_file(&file, engine.manifest()).expect("it has a tokenizer"),
+        vocabulary: engine.config().vocab,
+        offer: ModelOffer { model: engine.model_id(), work, context: engine.context() as u32 },
+        device: measure_device(&engine, &work).expect("it computes"),
+        scheduler: Scheduler::start(engine).expect("a thread"),
+    }
+}
+
+async fn market(folder: &Path) -> Market {
+    let (stop, stopped) = watch::channel(false);
+    let network = ledger_node(folder, stopped.clone()).await;
+    let (net, inbox) = Net::start(listening(&network, 3)).await.expect("loopback listens");
+    let (told, events) = mpsc::channel(64);
+    let served = served();
+    let offer = served.offer;
+    let (memory, _) = Memory::open(&folder.join("records"), key(3).public()).expect("new records");
+    let config = ProviderConfig { ask: PricePerHour(1_000_000), region: None, jurisdiction: None, slots: 2 };
+    let parts = Parts {
+        key: key(3),
+        network: network.id(),
+        net: net.clone(),
+        ledger: LedgerClient::new(net.clone(), network.id(), key(1).public()),
+        memory,
+        served,
+        config,
+        events: told,
+    };
+    let provider = Provider::new(parts).expect("nothing remembered");
+    tokio::spawn(provider.run(inbox, stopped));
+    Market { network, provider: key(3).public(), events, provider_net: net, stop, offer }
+}
+
+impl Market {
+    /// What the provider says of the next misdeed, and the number of all so far.
+    async fn next_misdeed(&mut self) -> (PublicKey, String, u64) {
+        let next = async {
+            loop {
+                match self.events.recv().await.expect("the provider runs") {
+                    ProviderEvent::Misdeed { client, what, count } => return (client, what, count),
+                    _ => continue,
+                }
+            }
+        };
+        timeout(PATIENCE, next).await.expect("the misdeed is noticed")
+    }
+}
+
+fn spec(model: ModelOffer) -> RunSpec {
+    RunSpec {
+        model: model.model,
+        messages: vec![Message { role: Role::User, content: "hello".into() }],
+        max_tokens: 20,
+        sampling: Sampling::GREEDY,
+        price_max: PricePerHour(2_000_000),
+        total_max: Credits(1_000_000),
+        ttft: None,
+        total_time: None,
+        regions: Vec::new(),
+        jurisdictions: Vec::new(),
+        tag: None,
+        use_for: Millis(60_000),
+    }
+}
+
+async fn honest_job(market: &Market, folder: &Path) {
+    let config =
+        ClientConfig { data_dir: DataDir::new(folder), key: key(4), network: market.network.clone() };
+    let client = Client::connect(config).await.expect("the ledger node is there");
+    let mint = Call::Mint { to: client.id(), amount: Credits(1_000_000) };
+    client.ledger().submit(&key(2), mint).await.expect("the issuer mints");
+    let offers = client.offers(1, PATIENCE).await;
+    let (_keep, cancel) = watch::channel(false);
+    let mut settled = false;
+    let mut on_event = |event: gridhour_node::drivers::client::RunEvent<'_>| {
+        settled |= matches!(event, gridhour_node::drivers::client::RunEvent::Settled);
+    };
+    let result =
+        client.run(&spec(market.offer), &offers, cancel, &mut on_event).await.expect("it is delivered");
+    assert_eq!(result.receipt.body.cause, Cause::Delivered);
+    assert_eq!(result.output.len() as u32, result.receipt.body.output_tokens);
+    assert!(settled, "the provider settled at once");
+    let account = client.ledger().account(client.id()).await.expect("the ledger answers");
+    assert_eq!(account.balance, Credits(1_000_000 - result.cost.0));
+    assert_eq!(account.holds, []);
+    client.net().shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn senseless_job_streams_are_counted_and_dropped_and_honest_clients_served() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut market = market(folder.path()).await;
+    let mut vandal_config = listening(&market.network, 9);
+    vandal_config.bootstrap.extend(market.provider_net.listen_addrs());
+    let (vandal, _inbox) = Net::start(vandal_config).await.expect("loopback listens");
+    for address in market.provider_net.listen_addrs() {
+        vandal.dial(address).await.expect("the provider is there");
+    }
+    let cancel = wire::encode(&ClientMessage::Cancel);
+    let frames: [(&[u8], &str); 4] = [
+        (b"", "malformed"),
+        (&[0xff; 300], "malformed"),
+        (&cancel[..cancel.len() - 1], "malformed"),
+        (&cancel, "asks for no job"),
+    ];
+    for (index, (frame, why)) in frames.into_iter().enumerate() {
+        let mut stream = vandal.open_job(market.provider).await.expect("a stream opens");
+        stream.send(frame).await.expect("it is sent");
+        let (client, what, count) = market.next_misdeed().await;
+        assert_eq!((client, count), (key(9).public(), index as u64 + 1));
+        assert!(what.contains(why), "{what:?} for {why:?}");
+        let end = timeout(PATIENCE, stream.recv()).await.expect("the stream ends");
+        assert!(!matches!(end, Ok(Some(_))), "nothing is answered");
+    }
+    honest_job(&market, &folder.path().join("client")).await;
+    market.stop.send_replace(true);
+    vandal.shutdown().await;
+}

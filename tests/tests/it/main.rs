@@ -1,0 +1,10 @@
+//! Stories that cross the rooms, in one binary.
+
+mod crashes;
+mod engine_jobs;
+mod engine_model;
+mod engine_operators;
+mod honest_market;
+mod job_streams;
+mod misdeeds;
+mod threats;

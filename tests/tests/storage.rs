@@ -1,0 +1,23 @@
+//! Stories about what survives: power cuts, kills, damage, and what is built on the journal.
+
+#[path = "storage/journal.rs"]
+mod journal;
+#[path = "storage/kill.rs"]
+mod kill;
+#[path = "storage/records.rs"]
+mod records;
+#[path = "storage/solo.rs"]
+mod solo;
+#[path = "storage/start.rs"]
+mod start;
+#[path = "storage/state_store.rs"]
+mod state_store;
+#[path = "storage/still_clock.rs"]
+mod still_clock;
+#[path = "storage/world.rs"]
+mod world;
+
+/// How many times as long a run should look for trouble (`GRIDHOUR_TEST_SCALE`).
+fn scale() -> u64 {
+    std::env::var("GRIDHOUR_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
+}

@@ -1,0 +1,240 @@
+//! The sequencer: nobody hears of what is not durable, and nobody holds up the others.
+
+use std::sync::Arc;
+
+use gridhour_contracts_sim::{
+    harness::{Chain, Deal, START, key},
+    ledger::reject::Reject,
+    limits::BLOCK_TXS_MAX,
+    state::TxKey,
+    tx::Call,
+};
+use gridhour_node::{
+    consensus::{
+        Accepted, Ordering, SubmitError,
+        expiry::{expire_tx, expired},
+        ledger_time::ClockError,
+        solo::{Solo, StartError},
+    },
+    store::{ledger_dir::Ledger, state_store::MemoryStore},
+};
+use gridhour_protocol::units::{Credits, Height, Millis, Timestamp};
+use testkit::sim::disk::SimDisk;
+
+use crate::{
+    scale,
+    world::{
+        EACH, PEOPLE, account, check_ledger, clock, genesis, mints, operator, pay, sign, start, submit,
+        submit_all, wait,
+    },
+};
+
+fn open(disk: &SimDisk, store: &MemoryStore) -> Ledger {
+    Ledger::open_on(Arc::new(disk.clone()), Box::new(store.clone()), &genesis()).expect("opens")
+}
+
+/// A ledger in memory where everyone has their money.
+fn funded() -> Solo {
+    let solo = start(open(&SimDisk::new(1), &MemoryStore::default()));
+    for mint in mints() {
+        submit(&solo, mint).expect("accepted");
+    }
+    solo
+}
+
+fn check(solo: &Solo) {
+    solo.view().read(|state| check_ledger(state, solo.view().journal()));
+}
+
+#[test]
+fn a_power_cut_at_any_operation_loses_nothing_that_was_answered() {
+    for seed in 0..4 * scale() {
+        let whole = SimDisk::new(seed);
+        run(&whole, &MemoryStore::default());
+        for at in 0..whole.operations() {
+            let (disk, store) = (SimDisk::new(seed), MemoryStore::default());
+            disk.cut_power_at(at);
+            let accepted = run(&disk, &store);
+            // The index may be ahead of nothing and behind anything: the journal was durable before it heard of a block.
+            if at % 2 == 0 {
+                store.cut_power();
+            }
+            let ledger = open(&disk.after_power_cut(), &store);
+            check_ledger(&ledger.state, &ledger.journal.reader());
+            for (key, accepted) in accepted {
+                let found = ledger.state.applied(&key).copied();
+                let found =
+                    found.map(|found| Accepted { tx: found.id, height: found.height, leaf: found.leaf });
+                assert_eq!(found, Some(accepted), "seed {seed}, power cut at operation {at}");
+            }
+        }
+    }
+}
+
+/// Submits one transaction after the other until the power is cut. Returns what was answered.
+fn run(disk: &SimDisk, store: &MemoryStore) -> Vec<(TxKey, Accepted)> {
+    let mut accepted = Vec::new();
+    let Ok(ledger) = Ledger::open_on(Arc::new(disk.clone()), Box::new(store.clone()), &genesis()) else {
+        return accepted;
+    };
+    let solo = start(ledger);
+    for tx in mints().into_iter().chain((0..8).map(|nonce| pay(1, 2, 10, nonce))) {
+        let key = TxKey { sender: tx.body.sender, nonce: tx.body.nonce };
+        match submit(&solo, tx) {
+            Ok(answer) => accepted.push((key, answer)),
+            Err(SubmitError::Stopped(reason)) => {
+                assert!(reason.contains("power is cut"), "{reason}");
+                assert!(wait(solo.failed()).contains("power is cut"));
+                return accepted;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    accepted
+}
+
+#[test]
+fn many_at_once_conserve_money() {
+    let payments = (0..400u64).map(|i| {
+        let from = PEOPLE[(i % 4) as usize];
+        let to = PEOPLE[((i + 1 + i / 4 % 3) % 4) as usize];
+        pay(from, to, 1 + i * 7 % 90, i)
+    });
+    let (solo, answers) = submit_all(funded(), payments.collect());
+    let accepted: Vec<Accepted> = answers.iter().filter_map(|answer| answer.as_ref().ok().copied()).collect();
+    let broke = SubmitError::Rejected(Reject::InsufficientBalance);
+    assert!(answers.iter().all(|answer| answer.is_ok() || *answer == Err(broke.clone())), "{answers:?}");
+    assert!(accepted.len() >= 100);
+    let mut leaves: Vec<u64> = accepted.iter().map(|accepted| accepted.leaf).collect();
+    leaves.sort_unstable();
+    let first = PEOPLE.len() as u64;
+    assert!(leaves.iter().copied().eq(first..first + accepted.len() as u64), "each has a leaf of its own");
+    let total = solo.view().read(|state| Credits::sum(PEOPLE.map(|n| state.balance(&account(n)))));
+    assert_eq!(total, Some(Credits(EACH.0 * PEOPLE.len() as u64)));
+    check(&solo);
+}
+
+#[test]
+fn one_bad_transaction_holds_up_nobody() {
+    let mut forged = pay(1, 2, 1, 100);
+    forged.body.nonce = 101;
+    let mut foreign = pay(1, 2, 1, 102).body;
+    foreign.network.0[0] ^= 1;
+    let long_ago = pay(1, 2, 1, 103).body;
+    let bad = [
+        (forged, Reject::BadSignature),
+        (key(1).sign(foreign), Reject::WrongNetwork),
+        (
+            key(1).sign(gridhour_contracts_sim::tx::Tx { valid_until: Height(1), ..long_ago }),
+            Reject::ValidityOver,
+        ),
+        (pay(1, 2, 1_000_000, 104), Reject::InsufficientBalance),
+        (pay(1, 1, 1, 105), Reject::SameAccount),
+        (sign(&key(1), 106, Call::Mint { to: account(1), amount: Credits(5) }), Reject::NotIssuer),
+    ];
+    let (bad, reasons): (Vec<_>, Vec<_>) = bad.into_iter().unzip();
+    let good = (0..6).map(|nonce| pay(1, 2, 1, nonce));
+    let mixed = bad.into_iter().zip(good).flat_map(|(bad, good)| [bad, good]).collect();
+    let (solo, answers) = submit_all(funded(), mixed);
+    for (pair, reason) in answers.chunks(2).zip(reasons) {
+        assert_eq!(pair[0], Err(SubmitError::Rejected(reason)));
+        assert!(pair[1].is_ok(), "{:?} beside {reason:?}", pair[1]);
+    }
+    check(&solo);
+}
+
+#[test]
+fn handing_in_twice_moves_money_once() {
+    let (disk, store) = (SimDisk::new(1), MemoryStore::default());
+    let solo = start(open(&disk, &store));
+    let (solo, _) = submit_all(solo, mints());
+    let (solo, answers) = submit_all(solo, vec![pay(1, 2, 100, 7); 10]);
+    let first = answers[0].clone().expect("accepted");
+    assert!(answers.iter().all(|answer| *answer == Ok(first)), "{answers:?}");
+    assert_eq!(submit(&solo, pay(1, 2, 101, 7)), Err(SubmitError::Rejected(Reject::NonceReused)));
+    let height = solo.view().read(|state| state.tip().height);
+    drop(solo);
+    let solo = start(open(&disk, &store));
+    assert_eq!(submit(&solo, pay(1, 2, 100, 7)), Ok(first), "the same answer after a restart");
+    solo.view().read(|state| {
+        assert_eq!(state.balance(&account(1)), Credits(EACH.0 - 100));
+        assert_eq!(state.tip().height, height, "nothing new, so no block");
+    });
+    check(&solo);
+}
+
+#[test]
+fn more_than_a_block_holds_goes_into_the_next() {
+    let many = BLOCK_TXS_MAX as u64 + 500;
+    let solo = start(open(&SimDisk::new(1), &MemoryStore::default()));
+    let mint = |nonce| sign(&key(255), nonce, Call::Mint { to: account(1), amount: Credits(1) });
+    let (solo, answers) = submit_all(solo, (0..many).map(mint).collect());
+    assert!(answers.iter().all(Result::is_ok));
+    solo.view().read(|state| assert_eq!(state.balance(&account(1)), Credits(many)));
+    check(&solo);
+}
+
+#[test]
+fn a_clock_that_was_set_makes_no_block() {
+    let clock = clock();
+    let ledger = open(&SimDisk::new(1), &MemoryStore::default());
+    let solo = Solo::start(ledger, operator(), Box::new(clock.clone())).expect("starts");
+    let mint = mints().remove(0);
+    clock.set_wall(Timestamp(START.0 + 3_600_000));
+    let expected = ClockError::Jump { expected: START, found: Timestamp(START.0 + 3_600_000) };
+    assert_eq!(submit(&solo, mint.clone()), Err(SubmitError::Clock(expected)));
+    assert_eq!(wait(solo.tick()), Err(SubmitError::Clock(expected)));
+    clock.set_wall(START);
+    assert_eq!(submit(&solo, mint).map(|accepted| accepted.height), Ok(Height(1)));
+    clock.advance(Millis(3_600_000));
+    assert_eq!(wait(solo.tick()), Ok(Height(2)));
+    solo.view().read(|state| assert_eq!(state.tip().time, Timestamp(START.0 + 3_600_000)));
+    check(&solo);
+}
+
+#[test]
+fn after_the_deadline_nothing_is_held() {
+    let clock = clock();
+    let ledger = open(&SimDisk::new(1), &MemoryStore::default());
+    let solo = Solo::start(ledger, operator(), Box::new(clock.clone())).expect("starts");
+    mints().into_iter().for_each(|mint| assert!(submit(&solo, mint).is_ok()));
+    let deal = Deal::new(&Chain::new(), &key(1), &key(2));
+    submit(&solo, sign(&key(1), 1, deal.open())).expect("opens");
+    let held = || solo.view().read(|state| state.tip().totals.holds);
+    let due = || solo.view().read(|state| expired(state, state.tip().time));
+    assert_eq!((held(), due()), (deal.hold, vec![]));
+    clock.advance(Millis(12 * 60_000));
+    wait(solo.tick()).expect("time passes");
+    assert_eq!(due(), [], "at the deadline itself the provider may still collect");
+    clock.advance(Millis(1));
+    wait(solo.tick()).expect("time passes");
+    assert_eq!(due(), [deal.session()]);
+    let release = solo.view().read(|state| expire_tx(state, &operator(), deal.session()));
+    let first = submit(&solo, release.clone()).expect("released");
+    assert_eq!(submit(&solo, release), Ok(first), "twice is harmless");
+    assert_eq!((held(), due()), (Credits(0), vec![]));
+    solo.view().read(|state| assert_eq!(state.balance(&account(1)), EACH));
+    check(&solo);
+}
+
+#[test]
+fn only_the_operator_orders() {
+    let ledger = open(&SimDisk::new(1), &MemoryStore::default());
+    let started = Solo::start(ledger, key(1), Box::new(clock())).map(|_| ());
+    assert!(matches!(started, Err(StartError::NotOperator { .. })));
+}
+
+#[test]
+fn readers_follow_the_tip() {
+    let solo = funded();
+    let mut tip = solo.view().tip();
+    assert_eq!(*tip.borrow_and_update(), Height(4));
+    submit(&solo, pay(1, 2, 1, 0)).expect("accepted");
+    assert!(tip.has_changed().expect("the ledger runs"));
+    assert_eq!(*tip.borrow_and_update(), Height(5));
+    let all = solo.view().blocks(Height(1), 100, usize::MAX).expect("reads");
+    assert_eq!(all.len(), 5);
+    assert_eq!(solo.view().blocks(Height(2), 2, usize::MAX).expect("reads"), all[1..3]);
+    assert_eq!(solo.view().blocks(Height(1), 100, all[0].len() + all[1].len()).expect("reads"), all[..2]);
+    assert_eq!(solo.view().blocks(Height(6), 100, usize::MAX).expect("reads"), Vec::<Vec<u8>>::new());
+}
