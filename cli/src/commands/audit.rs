@@ -1,0 +1,257 @@
+//! `gridhour audit`: the whole ledger as a file, and the check of all of it.
+
+use std::{
+    fs,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::Subcommand;
+use gridhour_contracts_sim::{
+    audit::{Auditor, Report, Trust},
+    checkpoint::Checkpoint,
+    export::{block_frame, closing, opening},
+    state::State,
+};
+use gridhour_node::clock;
+use gridhour_protocol::units::Height;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    context::Context,
+    error::{CommandError, Kind, Result},
+    joined::{network, with_client},
+};
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  gridhour audit export --out ledger.export
+  gridhour audit verify ledger.export --network network.json
+  gridhour audit verify ledger.export --save-checkpoint seen.json
+  gridhour audit verify later.export --checkpoint seen.json --json | jq .ok";
+
+/// Bytes of the file that are read at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Export the ledger, and check every credit on it
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch the whole ledger from its node into a file
+    Export {
+        /// Write here [default: ledger.export in the data directory]
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Replay a ledger: signatures, hash chain, rules, conservation, roots
+    ///
+    /// Exits 1 if anything is wrong, naming height and rule. What the answer rests on is said: a network file or a
+    /// checkpoint that you had before, or only the export itself.
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct VerifyArgs {
+    /// The export [default: fetched from the ledger node; if nobody answers, the one in the data directory]
+    file: Option<PathBuf>,
+
+    /// Pin the network in this file [default: the data directory's, if it has one]
+    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
+    network: Option<PathBuf>,
+
+    /// Pin a block that was seen before
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+
+    /// When all is well, write the last block as a checkpoint for later audits
+    #[arg(long, value_name = "FILE")]
+    save_checkpoint: Option<PathBuf>,
+}
+
+pub fn run(args: Args, context: &Context) -> Result {
+    match args.command {
+        Command::Export { out } => {
+            let out = out.unwrap_or_else(|| context.data_dir.ledger_export());
+            let (height, bytes) = export(context, &out)?;
+            context.out.document(&json!({ "path": out, "height": height.0, "bytes": bytes }))?;
+            context.out.line(format!("{} blocks, {bytes} bytes: {}", height.0, out.display()))
+        }
+        Command::Verify(args) => verify(&args, context),
+    }
+}
+
+/// Fetches the ledger into `out`. Returns height and size.
+fn export(context: &Context, out: &Path) -> Result<(Height, usize)> {
+    let network = network(context, None)?;
+    let bar = context.out.item_bar("ledger", 0);
+    let blocks = with_client(context, async |client, _| {
+        let seen = |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        };
+        Ok(client.ledger().all_blocks(seen).await?)
+    })?;
+    bar.finish_and_clear();
+    let height = Height(blocks.len() as u64);
+    let mut bytes = opening(network.signed());
+    blocks.iter().for_each(|block| bytes.extend(block_frame(block)));
+    bytes.extend(closing(height));
+    let unfinished = out.with_extension("part");
+    let written = fs::write(&unfinished, &bytes).and_then(|()| fs::rename(&unfinished, out));
+    written.map_err(|error| CommandError::file(out, &error))?;
+    Ok((height, bytes.len()))
+}
+
+fn verify(args: &VerifyArgs, context: &Context) -> Result {
+    let file = match &args.file {
+        Some(file) => file.clone(),
+        None => fetched(context)?,
+    };
+    // An export that cannot be read is an audit that failed, not a wrong command.
+    let audited = audit_file(&file, trust(args, context)?);
+    let (report, state) = audited.map_err(|error| CommandError { kind: Kind::Refused, ..error })?;
+    context.out.document(&document(&report))?;
+    text(context, &report)?;
+    if !report.ok {
+        return Err(CommandError::silent(Kind::Refused, format!("{} findings", report.findings.len())));
+    }
+    match (&args.save_checkpoint, state) {
+        (Some(path), Some(state)) => save_checkpoint(path, &Checkpoint::of(&state)),
+        _ => Ok(()),
+    }
+}
+
+/// The ledger as its node has it now; if nobody answers, as it was last exported.
+fn fetched(context: &Context) -> Result<PathBuf> {
+    let path = context.data_dir.ledger_export();
+    match export(context, &path) {
+        Ok(_) => Ok(path),
+        Err(error) if error.kind == Kind::Network && path.exists() => Ok(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Audits the export at `path`, a piece at a time.
+pub fn audit_file(path: &Path, trust: Trust) -> Result<(Report, Option<State>)> {
+    let fail = |error: io::Error| CommandError::file(path, &error);
+    let mut file = fs::File::open(path).map_err(fail)?;
+    let mut auditor = Auditor::new(trust).with_clock(clock::now());
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read(&mut piece).map_err(fail)? {
+            0 => return Ok(auditor.finish()),
+            count => auditor.push(&piece[..count]),
+        }
+    }
+}
+
+/// The state of the ledger that was last exported to the data directory, checked against its network. `None` without
+/// an export.
+pub fn offline_state(context: &Context) -> Result<Option<State>> {
+    let path = context.data_dir.ledger_export();
+    if !path.exists() {
+        return Ok(None);
+    }
+    let trust = Trust::Genesis(network(context, None)?.id());
+    let (report, state) = audit_file(&path, trust)?;
+    match report.findings.first() {
+        None => Ok(state),
+        Some(finding) => Err(CommandError::refused(format!(
+            "the ledger in {} is not in order: {} at height {}",
+            path.display(),
+            finding.rule.name(),
+            finding.height.0
+        ))),
+    }
+}
+
+fn trust(args: &VerifyArgs, context: &Context) -> Result<Trust> {
+    if let Some(path) = &args.checkpoint {
+        return Ok(Trust::Checkpoint(load_checkpoint(path)?));
+    }
+    if args.network.is_none() && !context.data_dir.network().exists() {
+        return Ok(Trust::SelfTrust);
+    }
+    Ok(Trust::Genesis(network(context, args.network.as_deref())?.id()))
+}
+
+/// A checkpoint as people keep it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckpointFile {
+    network: String,
+    operator: String,
+    height: u64,
+    hash: String,
+}
+
+fn save_checkpoint(path: &Path, checkpoint: &Checkpoint) -> Result {
+    let file = CheckpointFile {
+        network: checkpoint.network.to_string(),
+        operator: checkpoint.operator.to_string(),
+        height: checkpoint.height.0,
+        hash: checkpoint.hash.to_string(),
+    };
+    let text = serde_json::to_string_pretty(&file).map_err(CommandError::internal)?;
+    fs::write(path, text + "\n").map_err(|error| CommandError::file(path, &error))
+}
+
+fn load_checkpoint(path: &Path) -> Result<Checkpoint> {
+    let text = fs::read_to_string(path).map_err(|error| CommandError::file(path, &error))?;
+    let refuse = |why: String| CommandError::usage(format!("{} is no checkpoint: {why}", path.display()));
+    let file: CheckpointFile = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+    Ok(Checkpoint {
+        network: file.network.parse().map_err(|error| refuse(format!("{error}")))?,
+        operator: file.operator.parse().map_err(|error| refuse(format!("{error}")))?,
+        height: Height(file.height),
+        hash: file.hash.parse().map_err(|error| refuse(format!("{error}")))?,
+    })
+}
+
+/// The report as scripts read it.
+pub fn document(report: &Report) -> Value {
+    let findings = report.findings.iter().map(|finding| {
+        json!({
+            "height": finding.height.0, "rule": finding.rule.name(), "expected": finding.expected,
+            "found": finding.found,
+        })
+    });
+    json!({
+        "ok": report.ok, "height": report.height.0, "root": report.root.to_string(),
+        "transactions": report.transactions, "receipts": report.receipts, "issued": report.issued.0,
+        "balances": report.balances.0, "holds": report.holds.0, "findings": findings.collect::<Vec<_>>(),
+        "trust": report.trust.name(),
+    })
+}
+
+fn text(context: &Context, report: &Report) -> Result {
+    let out = context.out;
+    out.line(format!("height        {} (block {})", report.height.0, report.root))?;
+    out.line(format!("transactions  {}, receipts {}", report.transactions, report.receipts))?;
+    let (issued, balances, holds) = (report.issued, report.balances, report.holds);
+    out.line(format!("credits       {issued} issued = {balances} in balances + {holds} held"))?;
+    out.line(format!("rests on      {}", rests_on(&report.trust)))?;
+    for finding in &report.findings {
+        let (height, rule) = (finding.height.0, finding.rule.name());
+        out.line(format!(
+            "WRONG at height {height}: {rule}: expected {}, found {}",
+            finding.expected, finding.found
+        ))?;
+    }
+    out.line(if report.ok { "all in order" } else { "NOT in order" })
+}
+
+fn rests_on(trust: &Trust) -> &'static str {
+    match trust {
+        Trust::Genesis(_) => "the network file: its operator signed every block",
+        Trust::Checkpoint(_) => "a block that you saw before",
+        Trust::SelfTrust => "nothing but the file itself; pin a network with --network FILE",
+    }
+}

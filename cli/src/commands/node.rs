@@ -1,0 +1,42 @@
+//! `gridhour node`: the same program as `gridhour-node`.
+
+use std::sync::Arc;
+
+use gridhour_node::command::{NodeCommand, NodeEvent, Surroundings, run as run_node};
+
+use crate::{
+    context::Context,
+    error::Result,
+    joined::{ctrl_c, runtime},
+};
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  gridhour node provider --ask 1.5 --region eu-de
+  gridhour node validator";
+
+/// Provide inference, or keep a ledger
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: NodeCommand,
+}
+
+pub fn run(args: Args, context: &Context) -> Result {
+    let surroundings = Surroundings {
+        data_dir: context.data_dir.clone(),
+        settings: context.settings()?,
+        models: context.model_cache()?,
+    };
+    let out = context.out;
+    let print = move |event: NodeEvent| {
+        // A closed output is no reason to stop serving.
+        let _ = out.record(&event.to_json());
+        if let Some(text) = event.to_text() {
+            let _ = out.line(text);
+        }
+    };
+    Ok(runtime()?
+        .block_on(async { run_node(args.command, surroundings, ctrl_c(), Arc::new(print)).await })?)
+}

@@ -1,0 +1,113 @@
+//! `gridhour receipt`: look at results, check what signs them, compute them again.
+
+mod check;
+pub mod rerun;
+
+use clap::Subcommand;
+use gridhour_node::drivers::results::{JobResult, Results};
+use gridhour_protocol::id::ReceiptId;
+use serde_json::{Value, json};
+
+use super::run::{json_of, summary};
+use crate::{context::Context, error::Result, output::Table};
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  gridhour receipt list
+  gridhour receipt show 7d21…a0
+  gridhour receipt verify 7d21…a0            Signatures, digests, work, ledger; no model needed
+  gridhour receipt rerun 7d21…a0             Compute it again here, and compare bit by bit";
+
+/// Look at results, check them, compute them again
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the results kept in the data directory, oldest first
+    List,
+    /// Print one result: what was asked, answered, signed and paid
+    Show {
+        /// The receipt's id
+        id: ReceiptId,
+    },
+    /// Check one result without computing it: signatures, digests, work, and whether the ledger has it
+    ///
+    /// Works offline, on the ledger that was last exported to the data directory. Exits 1 if anything does not fit.
+    Verify {
+        /// The receipt's id
+        id: ReceiptId,
+    },
+    /// Compute one result again on this machine and compare tokens, output digest and score chain
+    ///
+    /// Exits 1 if they differ.
+    Rerun(rerun::Args),
+}
+
+pub fn run(args: Args, context: &Context) -> Result {
+    let results = Results::new(context.data_dir.results());
+    match args.command {
+        Command::List => list(context, &results),
+        Command::Show { id } => show(context, &results, id),
+        Command::Verify { id } => check::run(context, &results, id),
+        Command::Rerun(args) => rerun::run(&args, context, &results),
+    }
+}
+
+fn list(context: &Context, results: &Results) -> Result {
+    let all = results.list()?;
+    let documents: Vec<Value> = all.iter().map(|(result, text)| json_of(result, text)).collect();
+    context.out.document(&json!({ "results": documents }))?;
+    let mut table = Table::new(["receipt", "provider", "tokens", "credits", "cause", "text"]);
+    for (result, text) in &all {
+        let receipt = &result.receipt.body;
+        table.row([
+            result.receipt.id().to_string(),
+            result.terms.provider.short(),
+            format!("{}+{}", receipt.prompt_tokens, receipt.output_tokens),
+            result.cost.to_string(),
+            receipt.cause.name().to_owned(),
+            first_words(text),
+        ]);
+    }
+    table.lines().iter().try_for_each(|line| context.out.line(line))
+}
+
+fn first_words(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(40).collect();
+    line.trim().to_owned()
+}
+
+fn show(context: &Context, results: &Results, id: ReceiptId) -> Result {
+    let (result, text) = results.load(id)?;
+    context.out.document(&full_json(&result, &text))?;
+    let (out, receipt) = (context.out, &result.receipt.body);
+    out.line(format!("receipt   {id}"))?;
+    out.line(format!("provider  {}", result.terms.provider))?;
+    out.line(format!("model     {}", result.terms.model))?;
+    out.line(format!("session   {}", result.terms.id()))?;
+    out.line(format!("request   {}", receipt.request))?;
+    out.line(format!("output    {}", receipt.output))?;
+    out.line(format!("scores    {}", receipt.scores))?;
+    out.line(format!("work      {} + {} MACs", receipt.prefill_work.0, receipt.decode_work.0))?;
+    out.line(format!("job       {}", summary(&result)))?;
+    out.line(format!("\n{text}"))
+}
+
+fn full_json(result: &JobResult, text: &str) -> Value {
+    let receipt = &result.receipt.body;
+    let mut document = json_of(result, text);
+    document["receipt"] = json!({
+        "request": receipt.request.to_string(), "output": receipt.output.to_string(),
+        "scores": receipt.scores.to_string(), "prefill_work": receipt.prefill_work.0,
+        "decode_work": receipt.decode_work.0, "reference_ns": receipt.reference.0,
+        "measured_ns": receipt.measured.0, "started_at": receipt.started_at.0, "ended_at": receipt.ended_at.0,
+        "lane": receipt.lane, "index": receipt.index,
+    });
+    document["prompt_token_ids"] = json!(result.request.prompt);
+    document
+}

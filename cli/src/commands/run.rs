@@ -1,0 +1,293 @@
+//! `gridhour run`: one order, streamed.
+
+use std::sync::{Arc, Mutex};
+
+use clap::ValueEnum;
+use gridhour_node::{
+    drivers::{
+        client::{Client, RunEvent, RunSpec},
+        results::JobResult,
+    },
+    keys::random_u64,
+    model::template::{Message, Role},
+};
+use gridhour_protocol::{
+    id::ModelId,
+    job::request::Sampling,
+    market::order::{LatencyLimit, LimitKind},
+    units::{Credits, Millis, PricePerHour},
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::market::{explain_text, live_offers, match_json};
+use crate::{
+    context::Context,
+    error::{CommandError, Result},
+    joined::with_client,
+    models,
+};
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  gridhour run \"Name three rivers of Europe.\"
+  gridhour run \"Write a haiku.\" --prefer fastest --explain
+  gridhour run \"Hello\" --region eu-de --max-price 2 --max-total 0.01 --json
+  gridhour run \"Tell me a story.\" --temperature 0.8 --seed 7 --max-tokens 200
+
+Providers see your prompt. Amounts are credits; --max-price is per reference GPU-hour.";
+
+/// A penalty that outweighs any difference in cost, in micro-credits per millisecond.
+const FASTEST_PER_MS: Credits = Credits(1_000_000);
+
+/// Order one inference and stream it
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// What to ask the model
+    prompt: String,
+
+    /// Put this before the conversation as the system's message
+    #[arg(long)]
+    system: Option<String>,
+
+    /// Say why the provider was chosen, and why the others were not
+    #[arg(long)]
+    explain: bool,
+
+    #[command(flatten)]
+    order: OrderOptions,
+}
+
+/// What an order insists on.
+#[derive(Debug, clap::Args)]
+pub struct OrderOptions {
+    /// Run this model: a catalogue name, an id or a path [default: the catalogue's first]
+    #[arg(long, env = "GRIDHOUR_MODEL", hide_env_values = true)]
+    pub model: Option<String>,
+
+    /// Write at most this many tokens
+    #[arg(long, default_value_t = 128)]
+    pub max_tokens: u32,
+
+    /// Pay at most this many credits for a reference GPU-hour
+    #[arg(long, default_value = "10", value_name = "CREDITS")]
+    pub max_price: PricePerHour,
+
+    /// Pay at most this many credits in all
+    #[arg(long, default_value = "1", value_name = "CREDITS")]
+    pub max_total: Credits,
+
+    /// Refuse offers whose first token is expected later than this
+    #[arg(long, value_name = "MS")]
+    pub max_ttft_ms: Option<u64>,
+
+    /// Refuse offers whose last token is expected later than this
+    #[arg(long, value_name = "MS")]
+    pub max_total_ms: Option<u64>,
+
+    /// Allow only this declared region; may be repeated
+    #[arg(long)]
+    pub region: Vec<String>,
+
+    /// Allow only this declared jurisdiction; may be repeated
+    #[arg(long)]
+    pub jurisdiction: Vec<String>,
+
+    /// Prefer the cheapest offer, or the one with the soonest first token
+    #[arg(long, value_enum, default_value_t = Prefer::Cheapest)]
+    pub prefer: Prefer,
+
+    /// Choose tokens at random with this temperature; 0 takes the likeliest, always the same
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f64,
+
+    /// Draw with this seed [default: a random one, which is reported]
+    #[arg(long)]
+    pub seed: Option<u64>,
+
+    /// Note this tag on the order; only its hash travels
+    #[arg(long)]
+    pub tag: Option<String>,
+
+    /// Let the session be used for this long
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    pub use_secs: u64,
+}
+
+/// What decides between offers that meet the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Prefer {
+    /// The lowest expected cost
+    Cheapest,
+    /// The lowest expected time to the first token
+    Fastest,
+}
+
+impl OrderOptions {
+    /// The order that these options describe, for a conversation.
+    pub fn spec(&self, context: &Context, messages: Vec<Message>) -> Result<RunSpec> {
+        let hard = |ms: u64| LatencyLimit { limit: Millis(ms), kind: LimitKind::Hard };
+        let soonest = LatencyLimit { limit: Millis(0), kind: LimitKind::Soft { per_ms: FASTEST_PER_MS } };
+        let ttft = match (self.max_ttft_ms, self.prefer) {
+            (Some(_), Prefer::Fastest) => {
+                return Err(CommandError::usage(
+                    "--max-ttft-ms and --prefer fastest both set the time to the first token",
+                )
+                .hint("use one of them; --max-total-ms can be combined with either"));
+            }
+            (Some(ms), Prefer::Cheapest) => Some(hard(ms)),
+            (None, Prefer::Fastest) => Some(soonest),
+            (None, Prefer::Cheapest) => None,
+        };
+        Ok(RunSpec {
+            model: model_id(self.model.as_deref(), context)?,
+            messages,
+            max_tokens: self.max_tokens,
+            sampling: self.sampling()?,
+            price_max: self.max_price,
+            total_max: self.max_total,
+            ttft,
+            total_time: self.max_total_ms.map(hard),
+            regions: self.region.clone(),
+            jurisdictions: self.jurisdiction.clone(),
+            tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
+            use_for: Millis(self.use_secs.saturating_mul(1_000)),
+        })
+    }
+
+    fn sampling(&self) -> Result<Sampling> {
+        let temperature = self.temperature;
+        if temperature != 0.0 && !(0.01..=100.0).contains(&temperature) {
+            return Err(CommandError::usage(format!(
+                "temperature {temperature} is neither 0 nor between 0.01 and 100"
+            )));
+        }
+        let seed = match self.seed {
+            Some(seed) => seed,
+            None => random_u64()?,
+        };
+        // The range check above keeps the product far inside 32 bits.
+        Ok(Sampling { temperature_q16: (temperature * 65_536.0).round() as u32, seed })
+    }
+}
+
+fn blake3_of(tag: &str) -> Box<[u8; 32]> {
+    let mut layout = gridhour_protocol::layout::Layout::new("gridhour/tag/v1");
+    layout.bytes(tag.as_bytes());
+    Box::new(layout.hash())
+}
+
+/// The id of the model that the user means. Only a file that was never loaded before has to be read for it.
+pub fn model_id(asked: Option<&str>, context: &Context) -> Result<ModelId> {
+    let configured = if asked.is_none() { context.settings()?.model } else { None };
+    let asked = asked.map(str::to_owned).or(configured);
+    if let Some(id) = asked.as_deref().and_then(|text| text.parse().ok()) {
+        return Ok(id);
+    }
+    models::id_of(asked.as_deref(), context)
+}
+
+pub fn run(args: &Args, context: &Context) -> Result {
+    let mut messages = Vec::new();
+    if let Some(system) = &args.system {
+        messages.push(Message { role: Role::System, content: system.clone() });
+    }
+    messages.push(Message { role: Role::User, content: args.prompt.clone() });
+    let spec = args.order.spec(context, messages)?;
+    with_client(context, async |client, cancel| {
+        let offers = live_offers(&client).await?;
+        let result = stream(context, &client, &spec, &offers, cancel, args.explain).await?;
+        context.out.document(&result_json(&client, &result).await?)?;
+        context.out.line(summary(&result))?;
+        let id = result.receipt.id();
+        context.out.line(format!("Look further: gridhour receipt show {id}; gridhour receipt rerun {id}"))
+    })
+}
+
+/// Runs an order and prints its text as it comes.
+pub async fn stream(
+    context: &Context,
+    client: &Arc<Client>,
+    spec: &RunSpec,
+    offers: &[gridhour_protocol::signed::Verified<gridhour_protocol::market::advert::Advert>],
+    cancel: watch::Receiver<bool>,
+    explain: bool,
+) -> Result<JobResult> {
+    let assets = client.assets(spec.model, offers).await?;
+    let mut text = assets.tokenizer().stream();
+    // The first failed write; the job goes on, because it is paid for.
+    let failed = Mutex::new(Ok(()));
+    let note = |written: Result| {
+        if let (Err(error), Ok(mut failed)) = (written, failed.lock()) {
+            *failed = Err(error);
+        }
+    };
+    let mut on_event = |event: RunEvent<'_>| match event {
+        RunEvent::Matched(record) if explain => note(explain_text(context, record)),
+        RunEvent::Tokens(tokens) => {
+            tokens.iter().for_each(|token| note(context.out.part(&text.push(*token))));
+        }
+        RunEvent::SettleLater { why } => {
+            note(context.out.line(format!("\nnot settled by the provider yet: {why}")))
+        }
+        RunEvent::Matched(_) | RunEvent::Opened { .. } | RunEvent::Settled => {}
+    };
+    let result = client.run(spec, offers, cancel, &mut on_event).await;
+    context.out.line("")?;
+    failed.into_inner().unwrap_or(Ok(()))?;
+    result.map_err(|error| explained(context, error))
+}
+
+/// An order that met no offer says why for each.
+fn explained(context: &Context, error: gridhour_node::drivers::client::RunError) -> CommandError {
+    let record = match &error {
+        gridhour_node::drivers::client::RunError::NoOffer(record) => Some(record.clone()),
+        _ => None,
+    };
+    let mut error = CommandError::from(error);
+    let refused = record.iter().flat_map(|record| &record.refused);
+    error.hints.extend(refused.map(|refusal| {
+        format!("{} {}: {}", refusal.provider.short(), refusal.reason.name(), refusal.detail)
+    }));
+    if let Some(record) = record.filter(|_| context.out.json) {
+        error.details = Some(Box::new(json!({ "match": match_json(&record) })));
+    }
+    error
+}
+
+/// One line that says what it was.
+pub fn summary(result: &JobResult) -> String {
+    let receipt = &result.receipt.body;
+    format!(
+        "{} + {} tokens, {} credits ({} ms of reference GPU time, {} vouchers), first token after {} ms, {} by {}",
+        receipt.prompt_tokens,
+        receipt.output_tokens,
+        result.cost,
+        receipt.reference.0 / 1_000_000,
+        u64::from(result.voucher.body.sequence) + 1,
+        result.ttft_ms,
+        receipt.cause.name(),
+        result.terms.provider.short(),
+    )
+}
+
+/// A result as scripts read it.
+pub async fn result_json(client: &Client, result: &JobResult) -> Result<Value> {
+    let (_, text) = client.results().load(result.receipt.id())?;
+    Ok(json_of(result, &text))
+}
+
+/// A result and its text as scripts read them.
+pub fn json_of(result: &JobResult, text: &str) -> Value {
+    let receipt = &result.receipt.body;
+    json!({
+        "receipt_id": result.receipt.id().to_string(), "provider": result.terms.provider.to_string(),
+        "model_id": result.terms.model.to_string(), "prompt_tokens": receipt.prompt_tokens,
+        "output_tokens": receipt.output_tokens, "token_ids": result.output, "text": text, "cost": result.cost.0,
+        "gpu_ms": receipt.reference.0 / 1_000_000, "measured_ms": receipt.measured.0 / 1_000_000,
+        "ttft_ms": result.ttft_ms, "total_ms": result.total_ms, "cause": receipt.cause.name(),
+        "verification": { "level": "none", "odds": 0 }, "seed": result.request.sampling.seed,
+        "session": result.terms.id().to_string(), "match": match_json(&result.matched),
+    })
+}

@@ -1,0 +1,63 @@
+//! Commands that need the network: a runtime, a client that has joined, and Ctrl-C as a wish to stop.
+
+use std::{path::Path, sync::Arc};
+
+use gridhour_contracts_sim::network_file::NetworkFile;
+use gridhour_node::{
+    drivers::client::{Client, ClientConfig},
+    keys, network_json,
+};
+use gridhour_protocol::signed::Verified;
+use tokio::{runtime::Runtime, sync::watch};
+
+use crate::{
+    context::Context,
+    error::{CommandError, Result},
+};
+
+/// A runtime for one command.
+pub fn runtime() -> Result<Runtime> {
+    Runtime::new().map_err(|error| CommandError::internal(format!("cannot start the runtime: {error}")))
+}
+
+/// Turns true at the first Ctrl-C; a second one ends the program at once, with the exit code that shells expect.
+pub fn ctrl_c() -> watch::Receiver<bool> {
+    let (told, cancel) = watch::channel(false);
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            told.send_replace(true);
+        }
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(CommandError::interrupted().kind.exit_code().into());
+        }
+    });
+    cancel
+}
+
+/// The network of the data directory, or the one in `file`.
+pub fn network(context: &Context, file: Option<&Path>) -> Result<Verified<NetworkFile>> {
+    let own = context.data_dir.network();
+    Ok(network_json::load(file.unwrap_or(&own))?)
+}
+
+/// Joins the network with the key of the data directory. A client's key is made on first use.
+pub async fn connect(context: &Context) -> Result<Client> {
+    let network = network(context, None)?;
+    let key = keys::load_or_create(&context.data_dir.key())?;
+    let config = ClientConfig { data_dir: context.data_dir.clone(), key, network };
+    Ok(Client::connect(config).await?)
+}
+
+/// Runs `work` with a client, then leaves the network.
+pub fn with_client<T>(
+    context: &Context,
+    work: impl AsyncFnOnce(Arc<Client>, watch::Receiver<bool>) -> Result<T>,
+) -> Result<T> {
+    runtime()?.block_on(async {
+        let cancel = ctrl_c();
+        let client = Arc::new(connect(context).await?);
+        let done = work(client.clone(), cancel).await;
+        client.net().shutdown().await;
+        done
+    })
+}

@@ -1,0 +1,16 @@
+//! What users and scripts see: every command as a process, its text, its JSON and its exit code.
+#![allow(unreachable_pub, reason = "nobody links a program: `pub` says what a module offers to the others")]
+
+mod audit;
+mod completions;
+mod demo;
+mod eval;
+mod key;
+mod kills;
+mod market;
+mod pull;
+mod receipt;
+mod sandbox;
+mod show;
+mod tokenize;
+mod usage;

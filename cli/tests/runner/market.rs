@@ -1,0 +1,195 @@
+//! A market of real processes: a ledger node and a provider on this machine, and orders to them.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    process::{Child, Command, Output, Stdio},
+    sync::mpsc::{Receiver, sync_channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use testkit::gguf::SmallModel;
+
+use crate::sandbox::{Answer, Sandbox};
+
+/// How long anything may take that should happen soon.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+/// Events of a node that nobody has asked for yet; more than any test lets happen.
+const EVENTS_MAX: usize = 4096;
+/// What the client gets to spend, as typed and as counted.
+const FUNDS: (&str, u64) = ("25", 25_000_000);
+
+/// A program that runs until it is killed, and is heard through its JSON events. It is never left behind.
+pub struct Node {
+    child: Child,
+    events: Receiver<Value>,
+}
+
+impl Node {
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the program starts");
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        let (told, events) = sync_channel(EVENTS_MAX);
+        // A thread of its own, so that the node does not wait until a test asks for an event.
+        thread::spawn(move || {
+            let lines = out.lines().map_while(Result::ok);
+            lines.filter_map(|line| serde_json::from_str(&line).ok()).try_for_each(|event| told.send(event))
+        });
+        Self { child, events }
+    }
+
+    /// The next event called `name`.
+    pub fn wait_for(&self, name: &str) -> Value {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let event =
+                self.events.recv_timeout(left).unwrap_or_else(|error| panic!("no {name:?} event: {error}"));
+            assert!(event.get("error").is_none(), "{event}");
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+
+    /// Ends it with a signal that no program hears.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        let status = self.child.wait().expect("a child can be waited for");
+        assert_eq!(status.code(), None, "it ended by itself");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Errors only if it has ended before.
+        let _ = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+/// A network of one ledger node, one slow provider and a funded client.
+pub struct Market {
+    pub sandbox: Sandbox,
+    listen: String,
+}
+
+impl Market {
+    /// The files of a network that leaves providers `grace_secs` to collect, and of everyone on it.
+    pub fn new(grace_secs: &str) -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.write("small.gguf", SmallModel { context: 4096, ..SmallModel::new(1) }.bytes());
+        let listen = format!("/ip4/127.0.0.1/tcp/{}", free_port());
+        let init = ["network", "init", "--grace-secs", grace_secs, "--bootstrap", &listen];
+        sandbox.json(&[&["--data-dir", "ledger"], &init[..]].concat());
+        for member in ["data", "seller"] {
+            sandbox.json(&["--data-dir", member, "network", "join", "ledger/network.json"]);
+        }
+        fs::rename(sandbox.path("ledger/issuer.key"), sandbox.path("data/issuer.key"))
+            .expect("a key can be moved");
+        Self { sandbox, listen }
+    }
+
+    /// Starts the ledger node; always the same one, at the same address.
+    pub fn ledger(&self) -> Node {
+        self.node("ledger", &["validator", "--listen", &self.listen])
+    }
+
+    /// Starts the provider; always the same one. It answers slowly, so that a job can be met while it runs.
+    pub fn provider(&self) -> Node {
+        let listen = "/ip4/127.0.0.1/tcp/0";
+        let slow = ["--threads", "1", "--delay-ms", "60"];
+        let offer = ["provider", "--listen", listen, "--model", "small.gguf", "--ask", "1000"];
+        self.node("seller", &[&offer[..], &slow].concat())
+    }
+
+    fn node(&self, folder: &str, arguments: &[&str]) -> Node {
+        let begin = ["--json", "--data-dir", folder, "node"];
+        Node::start(self.sandbox.command(&[&begin[..], arguments, &["--until-stdin-closes"]].concat()))
+    }
+
+    /// Mints the client's money and returns how much it is.
+    pub fn fund(&self) -> u64 {
+        self.sandbox.json(&["account", "fund", FUNDS.0]);
+        FUNDS.1
+    }
+
+    /// Starts an order of more tokens than a test waits for.
+    pub fn order(&self, use_secs: &str) -> Order {
+        let limits = ["--max-tokens", "3000", "--max-price", "2000", "--max-total", "20"];
+        let order = ["run", "Tell me everything.", "--model", "small.gguf", "--use-secs", use_secs];
+        Order::start(self.sandbox.command(&[&order[..], &limits].concat()))
+    }
+
+    /// The client's account as the ledger has it.
+    pub fn account(&self) -> Value {
+        let account = self.sandbox.json(&["account", "show"]);
+        assert_eq!(account["source"], "ledger");
+        account
+    }
+
+    /// The client's balance when nothing is held any more.
+    pub fn balance_without_holds(&self) -> u64 {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let account = self.account();
+            if account["holds"].as_array().expect("a list").is_empty() {
+                return account["balance"].as_u64().expect("an amount");
+            }
+            assert!(Instant::now() < end, "still held: {account}");
+        }
+    }
+
+    /// What the provider can spend.
+    pub fn earned(&self) -> u64 {
+        let key = self.sandbox.json(&["--data-dir", "seller", "key", "show"]);
+        let account = self.sandbox.json(&["account", "show", key["id"].as_str().expect("an id")]);
+        account["balance"].as_u64().expect("an amount")
+    }
+
+    /// Has the whole ledger audited, which must be in order and hold nothing.
+    pub fn audit(&self) -> Value {
+        let report = self.sandbox.json(&["audit", "verify"]);
+        assert_eq!((&report["ok"], &report["holds"]), (&true.into(), &0.into()), "{report}");
+        assert_eq!(report["balances"], report["issued"], "{report}");
+        report
+    }
+}
+
+/// A port that nobody listens at.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// `gridhour run`, while it runs.
+pub struct Order {
+    child: Child,
+    /// Output that was waited for.
+    seen: Vec<u8>,
+}
+
+impl Order {
+    fn start(mut command: Command) -> Self {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Self { child: child.expect("the program starts"), seen: Vec::new() }
+    }
+
+    /// Waits until this much more of the answer came.
+    pub fn wait_for_output(&mut self, bytes: usize) {
+        let seen = self.seen.len();
+        self.seen.resize(seen + bytes, 0);
+        let stdout = self.child.stdout.as_mut().expect("piped");
+        stdout.read_exact(&mut self.seen[seen..]).expect("the answer comes");
+    }
+
+    /// How it ended, and all that it said.
+    pub fn end(self, market: &Market) -> Answer {
+        let rest = self.child.wait_with_output().expect("a child can be waited for");
+        let output = Output { stdout: [self.seen, rest.stdout].concat(), ..rest };
+        Answer::new(&output, &market.sandbox.path(""))
+    }
+}
