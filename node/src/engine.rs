@@ -30,11 +30,10 @@ pub mod weights;
 use std::{num::NonZeroUsize, path::Path};
 
 use gridhour_protocol::{
-    exact::{
-        self,
-        llama::{ConfigError, LlamaConfig},
-        tables::RopeFrequencies,
-    },
+    exact::NUMERICS_VERSION,
+    exact::llama::ConfigError,
+    exact::llama::LlamaConfig,
+    exact::tables::RopeFrequencies,
     model::{Digest, Facts, Manifest, ManifestError, ModelId, chat_template_digest},
 };
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
@@ -211,7 +210,7 @@ impl Engine {
 
 fn facts(file: &Gguf, config: LlamaConfig, tables: Digest) -> Result<Facts, EngineError> {
     Ok(Facts {
-        numerics_version: exact::NUMERICS_VERSION,
+        numerics_version: NUMERICS_VERSION,
         config,
         tables,
         tokenizer: tokenizer_asset(file)?.digest(),
