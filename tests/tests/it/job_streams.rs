@@ -1,4 +1,5 @@
-//! Real drivers in one process: what a provider does with job streams that make no sense, while an honest client is served.
+//! Real drivers in one process: what a provider does with job streams that make no sense, and with a client that closes
+//! while its job runs.
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
@@ -8,7 +9,7 @@ use gridhour_node::{
     consensus::{ledger_time::SystemClock, solo::Solo},
     data_dir::DataDir,
     drivers::{
-        client::{Client, ClientConfig, RunSpec},
+        client::{Client, ClientConfig, RunEvent, RunSpec},
         ledger_client::LedgerClient,
         memory::Memory,
         provider::{Parts, Provider, ProviderConfig, ProviderEvent, Served, measure_device},
@@ -37,6 +38,12 @@ use tokio::{
     time::timeout,
 };
 
+/// High enough that the milliseconds of a small model cost something.
+const ASK: PricePerHour = PricePerHour(1_000_000_000);
+/// Time to collect: longer than a provider takes to see a close, shorter than a job of 20 tokens behind [`SLOW`].
+const GRACE: Millis = Millis(8_000);
+/// A delay of every frame that makes a job outlast [`GRACE`].
+const SLOW: Duration = Duration::from_millis(700);
 /// A limit that only a failure reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,7 +75,7 @@ async fn ledger_node(folder: &Path, stop: watch::Receiver<bool>) -> Verified<Net
         operator: key(1).public(),
         issuer: key(2).public(),
         allocations: Vec::new(),
-        grace_min: Millis(2_000),
+        grace_min: GRACE,
         clock_skew: Millis(10_000),
     };
     let ledger = Ledger::open(&folder.join("ledger"), &genesis).expect("a new ledger opens");
@@ -100,15 +107,16 @@ fn served() -> Served {
     }
 }
 
-async fn market(folder: &Path) -> Market {
+async fn market(folder: &Path, delay: Duration) -> Market {
     let (stop, stopped) = watch::channel(false);
     let network = ledger_node(folder, stopped.clone()).await;
-    let (net, inbox) = Net::start(listening(&network, 3)).await.expect("loopback listens");
+    let config = NetConfig { delay, ..listening(&network, 3) };
+    let (net, inbox) = Net::start(config).await.expect("loopback listens");
     let (told, events) = mpsc::channel(64);
     let served = served();
     let offer = served.offer;
     let (memory, _) = Memory::open(&folder.join("records"), key(3).public()).expect("new records");
-    let config = ProviderConfig { ask: PricePerHour(1_000_000), region: None, jurisdiction: None, slots: 2 };
+    let config = ProviderConfig { ask: ASK, region: None, jurisdiction: None, slots: 2 };
     let parts = Parts {
         key: key(3),
         network: network.id(),
@@ -145,7 +153,7 @@ fn spec(model: ModelOffer) -> RunSpec {
         messages: vec![Message { role: Role::User, content: "hello".into() }],
         max_tokens: 20,
         sampling: Sampling::GREEDY,
-        price_max: PricePerHour(2_000_000),
+        price_max: ASK,
         total_max: Credits(1_000_000),
         ttft: None,
         total_time: None,
@@ -156,17 +164,23 @@ fn spec(model: ModelOffer) -> RunSpec {
     }
 }
 
-async fn honest_job(market: &Market, folder: &Path) {
+/// A client with a million micro-credits.
+async fn funded_client(market: &Market, folder: &Path) -> Client {
     let config =
         ClientConfig { data_dir: DataDir::new(folder), key: key(4), network: market.network.clone() };
     let client = Client::connect(config).await.expect("the ledger node is there");
     let mint = Call::Mint { to: client.id(), amount: Credits(1_000_000) };
     client.ledger().submit(&key(2), mint).await.expect("the issuer mints");
+    client
+}
+
+async fn honest_job(market: &Market, folder: &Path) {
+    let client = funded_client(market, folder).await;
     let offers = client.offers(1, PATIENCE).await;
     let (_keep, cancel) = watch::channel(false);
     let mut settled = false;
-    let mut on_event = |event: gridhour_node::drivers::client::RunEvent<'_>| {
-        settled |= matches!(event, gridhour_node::drivers::client::RunEvent::Settled);
+    let mut on_event = |event: RunEvent<'_>| {
+        settled |= matches!(event, RunEvent::Settled);
     };
     let result =
         client.run(&spec(market.offer), &offers, cancel, &mut on_event).await.expect("it is delivered");
@@ -182,7 +196,7 @@ async fn honest_job(market: &Market, folder: &Path) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn senseless_job_streams_are_counted_and_dropped_and_honest_clients_served() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut market = market(folder.path()).await;
+    let mut market = market(folder.path(), Duration::ZERO).await;
     let mut vandal_config = listening(&market.network, 9);
     vandal_config.bootstrap.extend(market.provider_net.listen_addrs());
     let (vandal, _inbox) = Net::start(vandal_config).await.expect("loopback listens");
@@ -208,4 +222,45 @@ async fn senseless_job_streams_are_counted_and_dropped_and_honest_clients_served
     honest_job(&market, &folder.path().join("client")).await;
     market.stop.send_replace(true);
     vandal.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_client_that_closes_alone_while_its_job_runs_pays_for_what_it_released() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut market = market(folder.path(), SLOW).await;
+    let client = funded_client(&market, &folder.path().join("client")).await;
+    let offers = client.offers(1, PATIENCE).await;
+    let (_keep, cancel) = watch::channel(false);
+    let (seen, mut sessions) = mpsc::channel(32);
+    let mut opened = None;
+    let mut on_event = |event: RunEvent<'_>| match event {
+        RunEvent::Opened { session, .. } => opened = Some(session),
+        RunEvent::Tokens(_) => seen.try_send(opened).expect("room for every token"),
+        _ => {}
+    };
+    let spec = spec(market.offer);
+    let run = client.run(&spec, &offers, cancel, &mut on_event);
+    let close = async {
+        let session = sessions.recv().await.flatten().expect("a token arrives in an open session");
+        let close = Call::Close { session, vouchers: Vec::new(), release: None };
+        client.ledger().submit(&key(4), close).await.expect("a client may close alone");
+        session
+    };
+    let (ran, session) = timeout(PATIENCE, async { tokio::join!(run, close) }).await.expect("both end");
+    assert!(ran.is_err(), "the job is ended, not delivered");
+    let closed = async {
+        loop {
+            if let ProviderEvent::Closed { session } = market.events.recv().await.expect("the provider runs")
+            {
+                return session;
+            }
+        }
+    };
+    assert_eq!(timeout(PATIENCE, closed).await.expect("the provider collects in time"), session);
+    let paid = client.ledger().account(market.provider).await.expect("the ledger answers").balance;
+    let left = client.ledger().account(client.id()).await.expect("the ledger answers");
+    assert!(paid > Credits(0), "what was released is paid");
+    assert_eq!((left.balance.checked_add(paid), left.holds), (Some(Credits(1_000_000)), Vec::new()));
+    market.stop.send_replace(true);
+    client.net().shutdown().await;
 }
