@@ -14,6 +14,7 @@ pub mod coding;
 pub mod cpu;
 pub mod fixed;
 mod forward;
+pub mod gpu;
 pub mod isa;
 pub mod kv_cache;
 pub mod matrix;
