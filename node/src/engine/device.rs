@@ -5,7 +5,7 @@
 //! bit changes. Keys and values lie in *pages* of [`PAGE`] positions, which the device stores and the host
 //! deals out ([`super::pages`]); a text's page table says where its positions are.
 
-use std::fmt::Debug;
+use std::{borrow::Cow, fmt::Debug};
 
 use thiserror::Error;
 
@@ -48,7 +48,7 @@ pub struct Pass<'a> {
 /// One text that is to be continued.
 #[derive(Clone, Copy, Debug)]
 pub struct Lane<'a> {
-    /// Its pages, with room for every position that is computed: the last of `text`, and behind it one for
+    /// Its pages, with room for every position that is computed: the last of `text`, and one behind it for
     /// each step but the last.
     pub table: &'a [PageId],
     /// All its tokens so far. All but the last were computed.
@@ -57,6 +57,8 @@ pub struct Lane<'a> {
     pub sampling: &'a Sampling,
     /// Tokens behind which it ends.
     pub stop: &'a [u32],
+    /// Tokens to choose, at least one, where it does not end before.
+    pub steps: usize,
 }
 
 /// Why a device gave no result. Whoever runs the machine is at fault, never the request.
@@ -108,8 +110,7 @@ pub trait Device: Debug + Send + Sync {
     /// Rows that one pass may have, at least one.
     fn rows_max(&self) -> usize;
 
-    /// Steps that [`Device::decode`] best takes at once; more are taken only where every text may go on so
-    /// far.
+    /// Steps of a lane that [`Device::decode`] best takes in one call.
     fn steps_max(&self) -> usize {
         1
     }
@@ -124,13 +125,13 @@ pub trait Device: Debug + Send + Sync {
     /// If `pass` is not as [`Pass`] says.
     fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault>;
 
-    /// Chooses up to `steps` tokens for each lane, feeding each but the last back. A lane gets fewer only
-    /// where it ends, with one of its stop tokens.
+    /// Chooses tokens for each lane, feeding each but the last back: as many as its steps, or fewer where it
+    /// ends with one of its stop tokens. There are at most [`Device::rows_max`] lanes.
     ///
     /// # Errors
     /// As [`Device::run`]; every token of the call is then lost.
-    fn decode(&self, lanes: &[Lane<'_>], steps: usize) -> Result<Vec<Vec<Choice>>, DeviceFault> {
-        decode_by_passes(self, lanes, steps)
+    fn decode(&self, lanes: &[Lane<'_>]) -> Result<Vec<Vec<Choice>>, DeviceFault> {
+        decode_by_passes(self, lanes)
     }
 }
 
@@ -141,41 +142,46 @@ pub trait Device: Debug + Send + Sync {
 pub fn decode_by_passes<D: Device + ?Sized>(
     device: &D,
     lanes: &[Lane<'_>],
-    steps: usize,
 ) -> Result<Vec<Vec<Choice>>, DeviceFault> {
-    let mut texts: Vec<Vec<u32>> = lanes.iter().map(|lane| lane.text.to_vec()).collect();
+    let mut texts: Vec<Cow<'_, [u32]>> = lanes.iter().map(|lane| Cow::from(lane.text)).collect();
     let mut chosen = vec![Vec::new(); lanes.len()];
     let mut open: Vec<usize> = (0..lanes.len()).collect();
-    for _ in 0..steps {
-        for some in open.chunks(device.rows_max()) {
-            step(device, lanes, some, &texts, &mut chosen)?;
+    while !open.is_empty() {
+        for (lane, choice) in open.iter().zip(step(device, lanes, &open, &texts)?) {
+            chosen[*lane].push(choice);
         }
         open.retain(|lane| {
-            let token = chosen[*lane].last().map(|choice: &Choice| choice.token);
-            texts[*lane].extend(token);
-            token.is_some_and(|token| !lanes[*lane].stop.contains(&token))
+            let (Lane { stop, steps, .. }, chosen) = (lanes[*lane], &chosen[*lane]);
+            let last = chosen.last().map(|choice: &Choice| choice.token);
+            let goes_on = chosen.len() < steps && last.is_some_and(|token| !stop.contains(&token));
+            if goes_on {
+                texts[*lane].to_mut().extend(last);
+            }
+            goes_on
         });
     }
     Ok(chosen)
 }
 
-/// One token for each lane of `some`.
+/// The next token of each lane of `open`.
 fn step<D: Device + ?Sized>(
     device: &D,
     lanes: &[Lane<'_>],
-    some: &[usize],
-    texts: &[Vec<u32>],
-    chosen: &mut [Vec<Choice>],
-) -> Result<(), DeviceFault> {
+    open: &[usize],
+    texts: &[Cow<'_, [u32]>],
+) -> Result<Vec<Choice>, DeviceFault> {
     let row = |(table, lane): (usize, &usize)| {
         let (token, before) = texts[*lane].split_last().expect("a lane has a token to compute");
+        // Positions are bounded by 2^17.
         Row { token: *token, position: before.len() as u32, table }
     };
-    let rows: Vec<Row> = some.iter().enumerate().map(row).collect();
-    let tables: Vec<&[PageId]> = some.iter().map(|lane| lanes[*lane].table).collect();
+    let rows: Vec<Row> = open.iter().enumerate().map(row).collect();
+    let tables: Vec<&[PageId]> = open.iter().map(|lane| lanes[*lane].table).collect();
     let wanted: Vec<usize> = (0..rows.len()).collect();
+    let mut choices = Vec::with_capacity(rows.len());
     device.run(&Pass { rows: &rows, tables: &tables, wanted: &wanted }, &mut |row, scores| {
-        let lane = some[row];
-        chosen[lane].push(Choice::of(scores, lanes[lane].sampling, &texts[lane]));
-    })
+        let lane = open[row];
+        choices.push(Choice::of(scores, lanes[lane].sampling, &texts[lane]));
+    })?;
+    Ok(choices)
 }
