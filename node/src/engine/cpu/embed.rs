@@ -18,7 +18,10 @@ pub fn embed(matrix: &Matrix, token: usize, stream: &mut [i32]) {
     let exponents = matrix.row_exponents(token);
     let (blocks, rest) = stream.as_chunks_mut::<BLOCK>();
     let each = panel.scales_each();
-    assert!(rest.is_empty() && blocks.len() * each == panel.scales.len(), "the stream is as wide as the matrix");
+    assert!(
+        rest.is_empty() && blocks.len() * each == panel.scales.len(),
+        "the stream is as wide as the matrix"
+    );
     for (at, block) in blocks.iter_mut().enumerate() {
         let minimum = panel.minima.get(at).map_or(0, |minima| i64::from(minima[row]));
         let minimum = to_stream(minimum, exponents.minimum);
@@ -42,7 +45,7 @@ fn to_stream(v: i64, k: i32) -> i64 {
 
 impl PanelCodes<'_> {
     /// The code at a block, a row of the panel and a column of the block; a nibble as it is kept.
-    fn get(&self, block: usize, row: usize, col: usize) -> i16 {
+    pub(crate) fn get(&self, block: usize, row: usize, col: usize) -> i16 {
         match self {
             Self::Nibbles(blocks) => {
                 let (vector, within) = (col / 8, col % 8);

@@ -4,7 +4,9 @@ use std::{fmt, str::FromStr};
 
 use futures::executor::block_on;
 use thiserror::Error;
-use wgpu::{Adapter, AdapterInfo, Backend, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags};
+use wgpu::{
+    Adapter, AdapterInfo, Backend, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags,
+};
 
 /// Which adapter to take.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -134,13 +136,9 @@ mod tests {
     fn adapters_are_chosen_by_place_or_part_of_the_name() {
         let names = ["NVIDIA H100".to_owned(), "llvmpipe (LLVM 15)".to_owned()];
         let found = |text: &str| place(&text.parse().expect("never fails"), &names);
-        assert_eq!(["", "best", "1", "2", "LLVM", "amd"].map(found), [
-            Some(0),
-            Some(0),
-            Some(1),
-            None,
-            Some(1),
-            None
-        ]);
+        assert_eq!(
+            ["", "best", "1", "2", "LLVM", "amd"].map(found),
+            [Some(0), Some(0), Some(1), None, Some(1), None]
+        );
     }
 }

@@ -12,8 +12,8 @@ use futures::executor::block_on;
 use thiserror::Error;
 use wgpu::{
     Adapter, AdapterInfo, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
-    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, ErrorFilter, Features, Limits, MapMode,
-    PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
+    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, ErrorFilter, Features, Limits,
+    MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
 };
 
 use super::shader::Kernel;
@@ -138,8 +138,12 @@ impl Gpu {
             return Err(full());
         }
         let scope = self.device.push_error_scope(ErrorFilter::OutOfMemory);
-        let buffer =
-            self.device.create_buffer(&BufferDescriptor { label: Some(what), size, usage, mapped_at_creation: false });
+        let buffer = self.device.create_buffer(&BufferDescriptor {
+            label: Some(what),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
         match block_on(scope.pop()) {
             None => self.check().map(|()| buffer),
             Some(_) => Err(full()),

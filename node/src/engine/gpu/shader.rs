@@ -4,7 +4,7 @@
 //! swaps single words (how lanes meet, how four bytes are multiplied), so that every variant computes the same
 //! integers in another arrangement.
 
-use super::PAGE;
+use super::super::device::PAGE;
 
 /// How the invocations of a group share its work.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -137,9 +137,7 @@ impl Kernel {
                 text,
                 &[word!("fixed"), word!("pass"), word!("gumbel"), word!("candidate"), word!("sample")],
             ),
-            Self::Choose => {
-                join(text, &[word!("fixed"), word!("pass"), word!("candidate"), word!("choose")])
-            }
+            Self::Choose => join(text, &[word!("fixed"), word!("pass"), word!("candidate"), word!("choose")]),
         }
     }
 
@@ -289,7 +287,9 @@ mod tests {
         for lanes in lanes {
             let ropes = [Rope::Pairs, Rope::Halves].map(|rope| Kernel::HeadQuant(rope, lanes));
             all.extend(ropes);
-            all.extend([Kernel::NormQuant, Kernel::Attend, Kernel::JoinHeads, Kernel::SiluMul].map(|k| k(lanes)));
+            all.extend(
+                [Kernel::NormQuant, Kernel::Attend, Kernel::JoinHeads, Kernel::SiluMul].map(|k| k(lanes)),
+            );
         }
         all.extend([Kernel::Sample, Kernel::Choose]);
         all

@@ -10,7 +10,6 @@ const PANEL: u32 = 32u;
 const BLOCK: u32 = 32u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> pass_state: Pass;
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> block_scales: array<u32>;
 // Powers of two by which a row's scales and minima were multiplied.

@@ -6,7 +6,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> pass_state: Pass;
 // Per value its 64 bits; attention leaves the narrowed ones in the low half.
 @group(0) @binding(2) var<storage, read> attended: array<Wide>;
 @group(0) @binding(3) var<storage, read> attended_scales: array<Scale>;

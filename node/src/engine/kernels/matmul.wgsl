@@ -19,7 +19,6 @@ struct Params {
 const PANEL: u32 = 32u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> pass_state: Pass;
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
 // Per block and row: the scale in the low half, the minimum or the second scale in the high half.
 @group(0) @binding(3) var<storage, read> block_scales: array<u32>;

@@ -11,6 +11,8 @@ struct Pass {
     layers: u32,
 }
 
+@group(0) @binding(1) var<uniform> pass_state: Pass;
+
 // The batch: four words a row (its token, its position, where its page table begins in these words, and the
 // tokens chosen for it so far), then the rows whose logits are wanted, then the page tables.
 const ROW_WORDS: u32 = 4u;

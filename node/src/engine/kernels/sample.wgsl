@@ -8,7 +8,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> pass_state: Pass;
 @group(0) @binding(2) var<storage, read> batch: array<u32>;
 @group(0) @binding(3) var<storage, read> logits: array<i32>;
 // Per row: floor(2^32 / temperature) or 0 for the largest logit, and the two words of the key.

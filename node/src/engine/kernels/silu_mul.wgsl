@@ -10,7 +10,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> pass_state: Pass;
 @group(0) @binding(2) var<storage, read_write> product: array<i32>;
 @group(0) @binding(3) var<storage, read> input_scales: array<Scale>;
 @group(0) @binding(4) var<storage, read_write> codes: array<u32>;

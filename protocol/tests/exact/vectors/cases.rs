@@ -160,7 +160,9 @@ fn make_tiny(kind: BlockType, row: &mut [u8]) {
         BlockType::F32 => row.chunks_exact_mut(4).for_each(|w| w[3] -= 20),
         BlockType::Bf16 => row.chunks_exact_mut(2).for_each(|w| w[1] -= 20),
         BlockType::F16 => row.chunks_exact_mut(2).for_each(|w| w.copy_from_slice(&[1, 0])),
-        _ => row.chunks_exact_mut(kind.group_bytes()).for_each(|b| b[unit..unit + 2].copy_from_slice(&[1, 0])),
+        _ => {
+            row.chunks_exact_mut(kind.group_bytes()).for_each(|b| b[unit..unit + 2].copy_from_slice(&[1, 0]))
+        }
     }
 }
 
