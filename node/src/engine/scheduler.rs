@@ -16,13 +16,17 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use gridhour_protocol::job::{
+    ending::StopTexts,
+    sampling::{Sampling, SamplingError},
+};
 use thiserror::Error;
 
 pub use self::handle::{JobControl, JobEnd, JobEvent, JobHandle, Reason};
 use self::job::{Job, Turn};
 use super::{
     Engine,
-    sampler::Sampling,
+    sampler::SamplingKey,
     sequence::{Sequence, SequenceError},
 };
 
@@ -44,10 +48,16 @@ pub struct JobRequest {
     pub prompt: Vec<u32>,
     /// How output tokens are chosen.
     pub sampling: Sampling,
+    /// Key of the noise; without effect at temperature 0.
+    pub key: SamplingKey,
     /// Output tokens at most, at least one.
     pub max_tokens: u32,
     /// Tokens that end the output; the one chosen is its last token.
     pub stop: Vec<u32>,
+    /// Texts that end the output; the token that completes one is its last.
+    pub stop_texts: StopTexts,
+    /// Alternatives whose log probabilities go with each token; 0 for no log probabilities at all.
+    pub logprobs: u8,
     /// Digest of the request, with which the score chain begins.
     pub request_digest: [u8; 32],
     /// Output tokens granted from the start.
@@ -63,9 +73,9 @@ pub enum SubmitError {
     /// The prompt or the limit does not fit; the request is at fault, or the memory is taken.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
-    /// The temperature is out of range.
-    #[error("temperature {0}/65536 is not 0 and not between 0.01 and 100")]
-    Temperature(u32),
+    /// A rule of sampling is out of range.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// No output token was asked for.
     #[error("a job needs at least one output token")]
     NoTokens,
@@ -145,9 +155,7 @@ impl Drop for Scheduler {
 }
 
 fn check(request: &JobRequest) -> Result<(), SubmitError> {
-    if !request.sampling.is_valid() {
-        return Err(SubmitError::Temperature(request.sampling.temperature_q16));
-    }
+    request.sampling.check()?;
     if request.max_tokens == 0 {
         return Err(SubmitError::NoTokens);
     }

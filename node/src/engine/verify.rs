@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use gridhour_protocol::job::{logprobs::Logprobs, sampling::Sampling};
+
 use super::{
     Engine,
-    sampler::Sampling,
+    sampler::{Sampler, SamplingKey, logprobs},
     score_chain::{ScoreChain, Scores},
     sequence::{CHUNK, Sequence, SequenceError},
 };
@@ -18,6 +20,12 @@ pub struct Claim<'a> {
     pub output: &'a [u32],
     /// How they were chosen.
     pub sampling: Sampling,
+    /// Key of the noise; without effect at temperature 0.
+    pub key: SamplingKey,
+    /// Log probabilities that came with the output, or none.
+    pub logprobs: &'a [Logprobs],
+    /// Alternatives that each of them holds at most.
+    pub alternatives: u8,
     /// Digest of the request, with which the score chain begins.
     pub request_digest: [u8; 32],
 }
@@ -27,6 +35,8 @@ pub struct Claim<'a> {
 pub struct Rerun {
     /// The first output token that the model would not have chosen.
     pub difference: Option<Difference>,
+    /// The first output token whose log probabilities are others than the model's; not looked for behind a difference.
+    pub false_logprobs: Option<usize>,
     /// The score chain over the tokens that the model chooses, up to the first difference and with it.
     pub score_chain: [u8; 32],
 }
@@ -48,8 +58,13 @@ pub struct Difference {
 /// [`SequenceError`] if the claim does not fit the model or the engine. A claim without output is no error.
 pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, SequenceError> {
     let start = claim.prompt.len();
-    let mut check =
-        Check { claim, chain: ScoreChain::new(&claim.request_digest, start as u32), difference: None };
+    let mut check = Check {
+        claim,
+        chain: ScoreChain::new(&claim.request_digest, start as u32),
+        sampler: Sampler::new(&claim.sampling, claim.key, claim.prompt),
+        difference: None,
+        false_logprobs: None,
+    };
     // The last output token chose nothing, so it is not computed.
     let text = [claim.prompt, claim.output].concat();
     let text = &text[..text.len() - usize::from(!claim.output.is_empty())];
@@ -63,13 +78,16 @@ pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, Sequence
             break;
         }
     }
-    Ok(Rerun { difference: check.difference, score_chain: check.chain.digest() })
+    let Check { difference, false_logprobs, chain, .. } = check;
+    Ok(Rerun { difference, false_logprobs, score_chain: chain.digest() })
 }
 
 struct Check<'a> {
     claim: &'a Claim<'a>,
     chain: ScoreChain,
+    sampler: Sampler,
     difference: Option<Difference>,
+    false_logprobs: Option<usize>,
 }
 
 impl Check<'_> {
@@ -80,7 +98,13 @@ impl Check<'_> {
         }
         let index = position + 1 - self.claim.prompt.len();
         let (claimed, chosen) =
-            (self.claim.output[index], self.claim.sampling.choose(scores.logits, position as u32 + 1));
+            (self.claim.output[index], self.sampler.choose(scores.logits, position as u32 + 1));
+        if let Some(stated) = self.claim.logprobs.get(index)
+            && self.false_logprobs.is_none()
+            && *stated != logprobs(scores.logits, chosen, self.claim.alternatives)
+        {
+            self.false_logprobs = Some(index);
+        }
         self.chain.push(chosen, scores);
         self.difference = (chosen != claimed).then_some(Difference { index, claimed, chosen });
     }

@@ -20,12 +20,13 @@ use gridhour_node::{
         assets::{AssetBytes, work_of},
         gguf::Gguf,
         template::{Message, Role},
+        tokenizer::tokenizer_asset,
     },
     net::{Net, NetConfig, NetHandle},
     store::ledger_dir::Ledger,
 };
 use gridhour_protocol::{
-    job::{message::ClientMessage, request::Sampling},
+    job::{message::ClientMessage, sampling::Sampling},
     market::advert::ModelOffer,
     receipt::Cause,
     signed::{PublicKey, SecretKey, Verified},
@@ -100,6 +101,7 @@ fn served() -> Served {
     let work = work_of(engine.manifest()).expect("sane sizes");
     Served {
         assets: AssetBytes::from_file(&file, engine.manifest()).expect("it has a tokenizer"),
+        tokenizer: Arc::new(tokenizer_asset(&file).expect("it has a tokenizer")),
         vocabulary: engine.config().vocab,
         offer: ModelOffer { model: engine.model_id(), work, context: engine.context() as u32 },
         device: measure_device(&engine, &work).expect("it computes"),
@@ -153,6 +155,8 @@ fn spec(model: ModelOffer) -> RunSpec {
         messages: vec![Message { role: Role::User, content: "hello".into() }],
         max_tokens: 20,
         sampling: Sampling::GREEDY,
+        stop_texts: Vec::new(),
+        logprobs: 0,
         price_max: ASK,
         total_max: Credits(1_000_000),
         ttft: None,

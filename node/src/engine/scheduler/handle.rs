@@ -6,10 +6,12 @@ use std::sync::{
     mpsc::{Receiver, SyncSender, TrySendError},
 };
 
+use gridhour_protocol::job::logprobs::Logprobs;
+
 use super::{super::sequence::SequenceError, Command, EVENTS_A_TURN, EVENTS_MAX};
 
 /// What a job reports, in this order: `Started`, any number of `Token`s, then one `Done` or `Fault`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum JobEvent {
     /// The engine has taken the job up.
     Started {
@@ -22,6 +24,8 @@ pub enum JobEvent {
         index: u32,
         /// The token.
         id: u32,
+        /// Its log probabilities, if the request asks for them.
+        logprobs: Option<Logprobs>,
         /// Score chain over the output so far.
         score_chain: [u8; 32],
         /// Nanoseconds spent computing this job so far, by the host's monotonic clock.
@@ -49,7 +53,7 @@ pub struct JobEnd {
 /// Why a job ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// The model chose a stop token.
+    /// The model chose a stop token, or completed a stop text.
     Stop,
     /// The limit of output tokens was reached.
     Length,

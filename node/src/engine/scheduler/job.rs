@@ -9,8 +9,11 @@ use std::{
     time::Instant,
 };
 
+use gridhour_protocol::job::logprobs::Logprobs;
+
 use super::{
     super::{
+        sampler::{Sampler, logprobs},
         score_chain::ScoreChain,
         sequence::{CHUNK, Sequence, SequenceError},
     },
@@ -34,6 +37,7 @@ pub(super) struct Job {
     request: JobRequest,
     sequence: Sequence,
     chain: ScoreChain,
+    sampler: Sampler,
     /// Output tokens chosen.
     chosen: u32,
     /// The last output token, which is computed when the next is granted.
@@ -61,8 +65,20 @@ impl Job {
         let control = JobControl { shared: shared.clone(), commands };
         // The engine bounds positions by 2^17.
         let chain = ScoreChain::new(&request.request_digest, request.prompt.len() as u32);
+        let sampler = Sampler::new(&request.sampling, request.key, &request.prompt);
         let (chosen, last, compute_ns) = (0, None, 0);
-        let job = Self { request, sequence, chain, chosen, last, compute_ns, shared, events, _place: place };
+        let job = Self {
+            request,
+            sequence,
+            chain,
+            sampler,
+            chosen,
+            last,
+            compute_ns,
+            shared,
+            events,
+            _place: place,
+        };
         (job, JobHandle { control, events: inbox })
     }
 
@@ -84,7 +100,7 @@ impl Job {
         self.compute_ns = self.compute_ns.saturating_add(begin.elapsed().as_nanos() as u64);
         match result {
             Ok(None) => Turn::Advanced,
-            Ok(Some(token)) => self.take(token),
+            Ok(Some((token, logprobs))) => self.take(token, logprobs),
             Err(error) => {
                 self.report(JobEvent::Fault(error));
                 Turn::Ended
@@ -103,7 +119,7 @@ impl Job {
     }
 
     /// Computes the next piece; gives the token, if it chose one.
-    fn compute(&mut self) -> Result<Option<u32>, SequenceError> {
+    fn compute(&mut self) -> Result<Option<(u32, Option<Logprobs>)>, SequenceError> {
         let chooses = self.chooses_next();
         let position = self.sequence.position();
         let input = match self.last.as_slice() {
@@ -113,22 +129,22 @@ impl Job {
         if !chooses {
             return self.sequence.extend(input).map(|()| None);
         }
-        let (chain, sampling) = (&mut self.chain, self.request.sampling);
+        let (chain, sampler, asked) = (&mut self.chain, &mut self.sampler, self.request.logprobs);
         let place = (position + input.len()) as u32;
         let choice = self.sequence.prefill(input, |scores| {
-            let token = sampling.choose(scores.logits, place);
+            let token = sampler.choose(scores.logits, place);
             chain.push(token, scores);
-            token
+            (token, (asked > 0).then(|| logprobs(scores.logits, token, asked)))
         });
         choice.map(Some)
     }
 
-    fn take(&mut self, id: u32) -> Turn {
+    fn take(&mut self, id: u32, logprobs: Option<Logprobs>) -> Turn {
         let (score_chain, compute_ns) = (self.chain.digest(), self.compute_ns);
-        self.report(JobEvent::Token { index: self.chosen, id, score_chain, compute_ns });
+        self.report(JobEvent::Token { index: self.chosen, id, logprobs, score_chain, compute_ns });
         self.chosen += 1;
         self.last = Some(id);
-        if self.request.stop.contains(&id) {
+        if self.request.stop_texts.push(id) || self.request.stop.contains(&id) {
             self.end(Reason::Stop)
         } else if self.chosen == self.request.max_tokens {
             self.end(Reason::Length)
