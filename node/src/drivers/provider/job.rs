@@ -288,7 +288,7 @@ impl Job {
 
     fn start(&mut self, request: Request, grant: u32) {
         self.granted = grant;
-        match submit(&self.shared, request, grant) {
+        match submit(&self.shared, request, &self.client, grant) {
             Ok(handle) => {
                 self.control = Some(handle.control());
                 self.forward(handle);
@@ -340,7 +340,12 @@ impl Job {
     }
 }
 
-fn submit(shared: &Shared, request: Request, granted: u32) -> Result<JobHandle, SubmitError> {
+fn submit(
+    shared: &Shared,
+    request: Request,
+    client: &PublicKey,
+    granted: u32,
+) -> Result<JobHandle, SubmitError> {
     let request_digest = request.digest().0;
     let key = SamplingKey::derive(request.sampling.seed, &request.core());
     let sampling = Sampling { temperature_q16: request.sampling.temperature_q16, key };
@@ -351,6 +356,7 @@ fn submit(shared: &Shared, request: Request, granted: u32) -> Result<JobHandle, 
         stop: request.stop,
         request_digest,
         granted,
+        scope: Some(client.0),
     })
 }
 
