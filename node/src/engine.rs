@@ -5,19 +5,22 @@
 //!
 //! ```text
 //! file -> coding (rows as integers) -> matrix (panels) -> weights        once, at load
-//! tokens -> sequence -> forward -> cpu/* (one operator a file) -> scores
-//! scores -> sampler (the next token), score_chain (what a receipt holds)
-//! jobs -> scheduler (interleaves their tokens) -> events      claims -> verify (one prefill)
+//! rows of texts -> device -> forward -> cpu/* (one operator a file) -> scores
+//! scores -> sampler (the next token) -> choice -> score_chain (what a receipt holds)
+//! jobs -> scheduler (one pass for all that may go on) -> events      claims -> verify (one prefill)
+//! pages: which text has which keys and values, and what two texts share
 //! ```
 
+pub mod choice;
 pub mod coding;
 pub mod cpu;
+pub mod device;
 pub mod fixed;
 mod forward;
 pub mod isa;
-pub mod kv_cache;
 pub mod matrix;
 pub mod norm_weights;
+pub mod pages;
 pub mod rates;
 mod rope_table;
 pub mod sampler;
@@ -36,15 +39,17 @@ use gridhour_protocol::{
     exact::tables::RopeFrequencies,
     model::{Digest, Facts, Manifest, ManifestError, ModelId, chat_template_digest},
 };
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use thiserror::Error;
 
 use self::{
-    cpu::attend::HeadLaw,
+    cpu::{attend::HeadLaw, device::CpuDevice},
+    device::{Device, DeviceFacts},
     forward::Plan,
     isa::Isa,
-    kv_cache::{KvBudget, KvShape},
+    pages::table::Pages,
     rope_table::RopeTable,
+    sequence::CHUNK,
     weights::{Weights, WeightsError},
 };
 use crate::model::{
@@ -65,16 +70,20 @@ pub struct EngineConfig {
     pub context: usize,
     /// Bytes that keys and values of all sequences may take.
     pub kv_bytes_max: usize,
+    /// Rows of a pass at most.
+    pub rows_max: NonZeroUsize,
 }
 
 impl Default for EngineConfig {
-    /// All processors, the fastest instructions, the model's context, 1 GiB of keys and values.
+    /// All processors, the fastest instructions, the model's context, 1 GiB of keys and values,
+    /// passes of [`CHUNK`] rows.
     fn default() -> Self {
         Self {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             isa: Isa::Auto,
             context: usize::MAX,
             kv_bytes_max: 1 << 30,
+            rows_max: NonZeroUsize::new(CHUNK).unwrap_or(NonZeroUsize::MIN),
         }
     }
 }
@@ -111,10 +120,11 @@ pub enum EngineError {
 /// A loaded model, ready to compute.
 #[derive(Debug)]
 pub struct Engine {
-    plan: Plan,
-    pool: ThreadPool,
+    device: Box<dyn Device>,
+    facts: DeviceFacts,
+    config: LlamaConfig,
     context: usize,
-    kv: KvBudget,
+    pages: Pages,
     manifest: Manifest,
     model_id: ModelId,
 }
@@ -143,14 +153,25 @@ impl Engine {
         let rope = pool.install(|| RopeTable::new(&frequencies, model.head_dim as usize, model.context));
         let manifest = Manifest::new(facts(file, model, rope.digest())?, tensors)?;
         let law = HeadLaw::new(model.head_dim as usize);
+        let plan = Plan { config: model, weights, rope, law, kernels };
+        let device = CpuDevice::new(plan, pool, config.rows_max.get());
         Ok(Self {
-            plan: Plan { config: model, weights, rope, law, kernels },
-            pool,
+            facts: device.facts(),
+            pages: Pages::new(config.kv_bytes_max, device.page_bytes()),
+            device: Box::new(device),
+            config: model,
             context: config.context.min(model.context as usize),
-            kv: KvBudget::new(config.kv_bytes_max),
             model_id: manifest.model_id(),
             manifest,
         })
+    }
+
+    /// Puts the device that `wrap` makes of this engine's in its place, for whoever watches or disturbs what
+    /// is computed.
+    #[must_use]
+    pub fn with_device(mut self, wrap: impl FnOnce(Box<dyn Device>) -> Box<dyn Device>) -> Self {
+        self.device = wrap(self.device);
+        self
     }
 
     /// The model's id: the root of its manifest.
@@ -165,7 +186,7 @@ impl Engine {
 
     /// The model's hyperparameters.
     pub fn config(&self) -> &LlamaConfig {
-        &self.plan.config
+        &self.config
     }
 
     /// Positions that a sequence may have.
@@ -174,37 +195,28 @@ impl Engine {
     }
 
     /// The memory for keys and values, and how much of it is taken.
-    pub fn kv_budget(&self) -> &KvBudget {
-        &self.kv
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 
-    /// Sizes of a sequence's keys and values.
-    pub fn kv_shape(&self) -> KvShape {
-        let LlamaConfig { layers, kv_heads, head_dim, .. } = self.plan.config;
-        KvShape { layers: layers as usize, heads: kv_heads as usize, head_dim: head_dim as usize }
+    /// What computes.
+    pub fn device(&self) -> &dyn Device {
+        &*self.device
     }
 
     /// Bytes that the matrices take in memory.
     pub fn weight_bytes(&self) -> usize {
-        self.plan.weights.bytes()
+        self.facts.weight_bytes
     }
 
     /// Threads that compute.
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.facts.threads
     }
 
-    /// Name of the instructions in use, for reports.
-    pub fn isa_name(&self) -> &'static str {
-        self.plan.kernels.name()
-    }
-
-    fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
+    /// Name of the instructions or of the adapter in use, for reports.
+    pub fn isa_name(&self) -> &str {
+        &self.facts.name
     }
 }
 

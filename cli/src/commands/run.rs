@@ -139,13 +139,15 @@ impl OrderOptions {
             (None, Prefer::Fastest) => Some(soonest),
             (None, Prefer::Cheapest) => None,
         };
+        let (sampling, stop_texts) = (self.sampling.sampling()?, self.sampling.stop_texts()?);
+        let logprobs = self.sampling.alternatives()?;
         Ok(RunSpec {
             model: model_id(self.model.as_deref(), context)?,
             messages,
             max_tokens: self.max_tokens,
-            sampling: self.sampling.sampling()?,
-            stop_texts: self.sampling.stop_texts()?,
-            logprobs: self.sampling.alternatives()?,
+            sampling,
+            stop_texts,
+            logprobs,
             price_max: self.max_price,
             total_max: self.max_total,
             ttft,

@@ -6,13 +6,13 @@ mod gumbel;
 mod logprobs;
 mod penalties;
 
-use gridhour_protocol::job::sampling::Sampling;
+use gridhour_protocol::job::{logprobs::Logprobs, request::Request, sampling::Sampling as Rules};
 
 pub use self::logprobs::logprobs;
 use self::{
-    filters::Survivors,
+    filters::survivors,
     gumbel::{NOISE_MAX, Noise},
-    penalties::Penalties,
+    penalties::penalised,
 };
 use super::{fixed::round_shift, score_chain::argmax};
 
@@ -34,57 +34,78 @@ impl SamplingKey {
     }
 }
 
-/// Chooses the tokens of one output, one after the other.
-#[derive(Clone, Debug)]
-pub struct Sampler {
-    rules: Sampling,
-    key: SamplingKey,
-    /// Nothing while no rule looks at the tokens before.
-    penalties: Option<Penalties>,
-    survivors: Survivors,
+/// How the tokens of one output are chosen, and what is told of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sampling {
+    /// The rules. Their seed is not looked at: it is in the key.
+    pub rules: Rules,
+    /// Key of the noise; without effect at temperature 0.
+    pub key: SamplingKey,
+    /// Alternatives whose log probabilities go with each token; 0 for no log probabilities at all.
+    pub logprobs: u8,
+    /// Tokens before the output.
+    prompt_tokens: usize,
 }
 
-impl Sampler {
-    /// A sampler at the start of an output behind `prompt`. The seed of `rules` is not looked at: it is in the
-    /// key.
-    pub fn new(rules: &Sampling, key: SamplingKey, prompt: &[u32]) -> Self {
-        let penalties = rules.has_penalties().then(|| Penalties::new(rules, prompt));
-        Self { rules: *rules, key, penalties, survivors: Survivors::default() }
+impl Sampling {
+    /// The largest logit, always.
+    pub const GREEDY: Self =
+        Self { rules: Rules::GREEDY, key: SamplingKey([0; 2]), logprobs: 0, prompt_tokens: 0 };
+
+    /// Sampling by `rules` and nothing told, of an output that stands behind nothing.
+    pub fn new(rules: Rules, key: SamplingKey) -> Self {
+        Self { rules, key, ..Self::GREEDY }
     }
 
-    /// Whether a choice depends on nothing but logits, temperature, key and position.
+    /// Sampling as `request` wants it.
+    pub fn of(request: &Request) -> Self {
+        let key = SamplingKey::derive(request.sampling.seed, &request.core());
+        Self::new(request.sampling, key).telling(request.logprobs).behind(&request.prompt)
+    }
+
+    /// The same with the log probabilities of this many alternatives; 0 for none at all.
+    #[must_use]
+    pub fn telling(self, logprobs: u8) -> Self {
+        Self { logprobs, ..self }
+    }
+
+    /// The same for an output behind `prompt`, which frequency and presence penalties pass over.
+    #[must_use]
+    pub fn behind(self, prompt: &[u32]) -> Self {
+        Self { prompt_tokens: prompt.len(), ..self }
+    }
+
+    /// Whether a choice depends on nothing but logits, temperature, key and position, and nothing else is
+    /// told of it: then a device may choose itself.
     pub fn is_plain(&self) -> bool {
-        self.penalties.is_none() && (self.rules.temperature_q16 == 0 || !self.rules.has_filters())
+        let filters = self.rules.temperature_q16 != 0 && self.rules.has_filters();
+        !self.rules.has_penalties() && !filters && self.logprobs == 0
     }
 
-    /// Temperature in Q16, 0 for greedy.
-    pub fn temperature_q16(&self) -> u32 {
-        self.rules.temperature_q16
-    }
-
-    /// Key of the noise.
-    pub fn key(&self) -> SamplingKey {
-        self.key
-    }
-
-    /// The next token, which will stand at `position`, counted from the start of the prompt, by the logits of
-    /// the position before it. It counts as part of the output from now on.
+    /// The token behind `text`, prompt and output so far, by the logits of its last position.
     ///
     /// # Panics
-    /// If `logits` is empty.
-    pub fn choose(&mut self, logits: &[i32], position: u32) -> u32 {
-        let Some(penalties) = &mut self.penalties else {
-            return choose(logits, &self.rules, Noise::new(self.key, position), &mut self.survivors);
-        };
-        let penalised = penalties.apply(logits);
-        let token = choose(penalised, &self.rules, Noise::new(self.key, position), &mut self.survivors);
-        penalties.record(token);
-        token
+    /// If `logits` is empty, or `text` shorter than the prompt.
+    pub fn choose(&self, logits: &[i32], text: &[u32]) -> u32 {
+        // Positions are bounded by 2^17.
+        let noise = Noise::new(self.key, text.len() as u32);
+        if !self.rules.has_penalties() {
+            return choose(logits, &self.rules, noise);
+        }
+        choose(&penalised(logits, &self.rules, text, self.prompt_tokens), &self.rules, noise)
+    }
+
+    /// Log probabilities of `token`, which these logits chose, if they are wanted.
+    ///
+    /// # Panics
+    /// If `token` has no logit.
+    pub fn logprobs(&self, logits: &[i32], token: u32) -> Option<Logprobs> {
+        (self.logprobs > 0).then(|| logprobs(logits, token, self.logprobs))
     }
 }
 
 /// The choice by logits that no penalty is missing from.
-fn choose(logits: &[i32], rules: &Sampling, noise: Noise, survivors: &mut Survivors) -> u32 {
+fn choose(logits: &[i32], rules: &Rules, noise: Noise) -> u32 {
     let (best, top) = argmax(logits).expect("a vocabulary has tokens");
     if rules.temperature_q16 == 0 {
         return best;
@@ -94,7 +115,7 @@ fn choose(logits: &[i32], rules: &Sampling, noise: Noise, survivors: &mut Surviv
     let top = temper(top);
     if rules.has_filters() {
         let distances = logits.iter().map(|logit| top - temper(*logit));
-        return choose_noisy(survivors.of(distances, rules), i64::MIN, noise);
+        return choose_noisy(survivors(distances, rules).into_iter(), i64::MIN, noise);
     }
     let distances = logits.iter().map(|logit| top - temper(*logit));
     choose_noisy((0..).zip(distances), noise.at(best).value(), noise)
@@ -125,12 +146,12 @@ fn choose_noisy(tokens: impl Iterator<Item = (u32, i64)>, mark: i64, noise: Nois
 mod tests {
     use super::*;
 
-    fn warm(temperature_q16: u32) -> Sampling {
-        Sampling { temperature_q16, ..Sampling::GREEDY }
+    fn warm(temperature_q16: u32) -> Rules {
+        Rules { temperature_q16, ..Rules::GREEDY }
     }
 
-    fn sampler(rules: Sampling, seed: u64) -> Sampler {
-        Sampler::new(&rules, SamplingKey::derive(seed, b"core"), &[])
+    fn sampling(rules: Rules, seed: u64) -> Sampling {
+        Sampling::new(rules, SamplingKey::derive(seed, b"core"))
     }
 
     /// The same choice with nothing left out.
@@ -145,7 +166,7 @@ mod tests {
 
     #[test]
     fn temperature_zero_takes_the_first_largest() {
-        assert_eq!(sampler(Sampling::GREEDY, 1).choose(&[1, 5, 5, 2], 9), 1);
+        assert_eq!(Sampling::GREEDY.choose(&[1, 5, 5, 2], &[3]), 1);
     }
 
     #[test]
@@ -154,39 +175,38 @@ mod tests {
             let logits: Vec<i32> =
                 (0..500).map(|i| ((seed + 1) * (i * i + 7) * 7919 % 1_500_001) as i32 - 700_000).collect();
             let temperature = [656, 30_000, 65_536, 6_553_600][seed as usize % 4];
-            let mut sampler = sampler(warm(temperature), seed);
-            let expected = choose_all(&logits, temperature, Noise::new(sampler.key, 3));
-            assert_eq!(sampler.choose(&logits, 3), expected, "seed {seed}");
+            let sampling = sampling(warm(temperature), seed);
+            let expected = choose_all(&logits, temperature, Noise::new(sampling.key, 3));
+            assert_eq!(sampling.choose(&logits, &[1, 2, 3]), expected, "seed {seed}");
         }
     }
 
     #[test]
     fn what_a_device_may_choose_itself_is_plain() {
-        let is_plain = |rules: Sampling| sampler(rules, 1).is_plain();
-        assert!(is_plain(Sampling::GREEDY) && is_plain(warm(50_000)));
-        assert!(
-            is_plain(Sampling { top_k: 5, top_p_q16: 9, ..Sampling::GREEDY }),
-            "filters keep the likeliest"
-        );
+        let is_plain = |rules: Rules| sampling(rules, 1).is_plain();
+        assert!(is_plain(Rules::GREEDY) && is_plain(warm(50_000)));
+        assert!(is_plain(Rules { top_k: 5, top_p_q16: 9, ..Rules::GREEDY }), "filters keep the likeliest");
         for rules in [
-            Sampling { top_k: 5, ..warm(50_000) },
-            Sampling { top_p_q16: 5, ..warm(50_000) },
-            Sampling { min_p_q16: 5, ..warm(50_000) },
-            Sampling { repetition_q16: 70_000, ..Sampling::GREEDY },
-            Sampling { frequency_q16: 1, ..Sampling::GREEDY },
-            Sampling { presence_q16: -1, ..Sampling::GREEDY },
+            Rules { top_k: 5, ..warm(50_000) },
+            Rules { top_p_q16: 5, ..warm(50_000) },
+            Rules { min_p_q16: 5, ..warm(50_000) },
+            Rules { repetition_q16: 70_000, ..Rules::GREEDY },
+            Rules { frequency_q16: 1, ..Rules::GREEDY },
+            Rules { presence_q16: -1, ..Rules::GREEDY },
         ] {
             assert!(!is_plain(rules), "{rules:?}");
         }
+        assert!(!Sampling { logprobs: 1, ..Sampling::GREEDY }.is_plain());
     }
 
     #[test]
-    fn chosen_tokens_are_penalised_from_then_on() {
-        let rules = Sampling { presence_q16: 65_536, ..Sampling::GREEDY };
-        let logits = [0, 65_536, 65_535];
-        let mut sampler = sampler(rules, 1);
-        let chosen: Vec<u32> = (0..4).map(|position| sampler.choose(&logits, position)).collect();
+    fn chosen_tokens_are_penalised_from_then_on_and_the_prompt_is_not() {
+        let sampling = sampling(Rules { presence_q16: 65_536, ..Rules::GREEDY }, 1).behind(&[1, 1]);
+        let (logits, mut text) = ([0, 65_536, 65_535], vec![1, 1]);
+        for _ in 0..4 {
+            text.push(sampling.choose(&logits, &text));
+        }
         // Once each has been chosen, all are penalised alike.
-        assert_eq!(chosen, [1, 2, 0, 1]);
+        assert_eq!(text[2..], [1, 2, 0, 1]);
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use gridhour_protocol::job::{logprobs::Logprobs, sampling::Sampling};
+use gridhour_protocol::job::logprobs::Logprobs;
 
 use super::{
     Engine,
-    sampler::{Sampler, SamplingKey, logprobs},
+    choice::Choice,
+    sampler::Sampling,
     score_chain::{ScoreChain, Scores},
     sequence::{CHUNK, Sequence, SequenceError},
 };
@@ -20,12 +21,8 @@ pub struct Claim<'a> {
     pub output: &'a [u32],
     /// How they were chosen.
     pub sampling: Sampling,
-    /// Key of the noise; without effect at temperature 0.
-    pub key: SamplingKey,
-    /// Log probabilities that came with the output, or none.
+    /// Log probabilities that came with the output: one entry a token, or none at all.
     pub logprobs: &'a [Logprobs],
-    /// Alternatives that each of them holds at most.
-    pub alternatives: u8,
     /// Digest of the request, with which the score chain begins.
     pub request_digest: [u8; 32],
 }
@@ -35,7 +32,7 @@ pub struct Claim<'a> {
 pub struct Rerun {
     /// The first output token that the model would not have chosen.
     pub difference: Option<Difference>,
-    /// The first output token whose log probabilities are others than the model's; not looked for behind a difference.
+    /// The first output token before that whose log probabilities are others than the model's.
     pub false_logprobs: Option<usize>,
     /// The score chain over the tokens that the model chooses, up to the first difference and with it.
     pub score_chain: [u8; 32],
@@ -58,16 +55,12 @@ pub struct Difference {
 /// [`SequenceError`] if the claim does not fit the model or the engine. A claim without output is no error.
 pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, SequenceError> {
     let start = claim.prompt.len();
-    let mut check = Check {
-        claim,
-        chain: ScoreChain::new(&claim.request_digest, start as u32),
-        sampler: Sampler::new(&claim.sampling, claim.key, claim.prompt),
-        difference: None,
-        false_logprobs: None,
-    };
     // The last output token chose nothing, so it is not computed.
     let text = [claim.prompt, claim.output].concat();
     let text = &text[..text.len() - usize::from(!claim.output.is_empty())];
+    let chain = ScoreChain::new(&claim.request_digest, start as u32);
+    let sampling = claim.sampling.behind(claim.prompt);
+    let mut check = Check { claim, text, sampling, chain, difference: None, false_logprobs: None };
     let mut sequence = Sequence::new(engine, text.len())?;
     for (index, chunk) in text.chunks(CHUNK).enumerate() {
         let first = index * CHUNK;
@@ -84,8 +77,10 @@ pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, Sequence
 
 struct Check<'a> {
     claim: &'a Claim<'a>,
+    /// Prompt and output.
+    text: &'a [u32],
+    sampling: Sampling,
     chain: ScoreChain,
-    sampler: Sampler,
     difference: Option<Difference>,
     false_logprobs: Option<usize>,
 }
@@ -96,16 +91,14 @@ impl Check<'_> {
         if self.difference.is_some() {
             return;
         }
+        let choice = Choice::of(scores, &self.sampling, &self.text[..=position]);
         let index = position + 1 - self.claim.prompt.len();
-        let (claimed, chosen) =
-            (self.claim.output[index], self.sampler.choose(scores.logits, position as u32 + 1));
-        if let Some(stated) = self.claim.logprobs.get(index)
-            && self.false_logprobs.is_none()
-            && *stated != logprobs(scores.logits, chosen, self.claim.alternatives)
-        {
+        let (claimed, chosen) = (self.claim.output[index], choice.token);
+        self.chain.take(&choice);
+        let stated = self.claim.logprobs.get(index);
+        if self.false_logprobs.is_none() && chosen == claimed && stated != choice.logprobs.as_ref() {
             self.false_logprobs = Some(index);
         }
-        self.chain.push(chosen, scores);
         self.difference = (chosen != claimed).then_some(Difference { index, claimed, chosen });
     }
 }

@@ -6,7 +6,7 @@ use gridhour_node::{
     engine::{
         Engine,
         isa::Isa,
-        sampler::SamplingKey,
+        sampler::{Sampling, SamplingKey},
         scheduler::{
             EVENTS_MAX, JOBS_MAX, JobEnd, JobEvent, JobHandle, JobRequest, Reason, STOP_TOKENS_MAX,
             Scheduler, SubmitError,
@@ -19,7 +19,7 @@ use gridhour_node::{
 use gridhour_protocol::{
     job::{
         ending::{StopTexts, first_stop},
-        sampling::Sampling,
+        sampling::Sampling as Rules,
     },
     model::TokenizerAsset,
 };
@@ -33,6 +33,12 @@ fn tokenizer() -> Arc<TokenizerAsset> {
     Arc::new(tokenizer_asset(&file).expect("it has a tokenizer"))
 }
 
+/// Temperature 1.
+fn warm(seed: u64) -> Sampling {
+    let rules = Rules { temperature_q16: 65_536, ..Rules::GREEDY };
+    Sampling::new(rules, SamplingKey::derive(seed, b"core"))
+}
+
 fn scheduler(seed: u64) -> Scheduler {
     Scheduler::start(engine(&SmallModel::new(seed), Isa::Auto)).expect("a thread")
 }
@@ -41,14 +47,13 @@ fn scheduler(seed: u64) -> Scheduler {
 fn request(engine: &Engine, prompt: usize, max_tokens: u32, seed: u64) -> JobRequest {
     JobRequest {
         prompt: tokens(engine.config().vocab, prompt, seed),
-        sampling: Sampling { temperature_q16: 65_536, ..Sampling::GREEDY },
-        key: SamplingKey::derive(seed, b"core"),
+        sampling: warm(seed),
         max_tokens,
         stop: Vec::new(),
         stop_texts: StopTexts::new(&[], tokenizer()),
-        logprobs: 0,
         request_digest: [seed as u8; 32],
         granted: u32::MAX,
+        scope: None,
     }
 }
 
@@ -62,7 +67,7 @@ fn read_tokens(job: &JobHandle, first: u32, count: u32) -> Vec<u32> {
 }
 
 fn read_start(job: &JobHandle, prompt_tokens: u32) {
-    assert_eq!(job.next_event(), Some(JobEvent::Started { prompt_tokens }));
+    assert_eq!(job.next_event(), Some(JobEvent::Started { prompt_tokens, reused_tokens: 0 }));
 }
 
 fn read_end(job: &JobHandle) -> JobEnd {
@@ -152,9 +157,7 @@ fn a_stop_token_is_the_last_token() {
         prompt: &stopped.prompt,
         output: &found,
         sampling: stopped.sampling,
-        key: stopped.key,
         logprobs: &[],
-        alternatives: 0,
         request_digest: stopped.request_digest,
     };
     let rerun = verify(scheduler.engine(), &claim).expect("the claim fits");
@@ -190,7 +193,8 @@ fn a_stop_text_ends_the_output_with_the_token_that_completes_it() {
 #[test]
 fn log_probabilities_are_confirmed_by_a_rerun_and_false_ones_named() {
     let scheduler = scheduler(28);
-    let asked = JobRequest { logprobs: 5, ..request(scheduler.engine(), 9, 30, 2) };
+    let sampling = warm(2).telling(5);
+    let asked = JobRequest { sampling, ..request(scheduler.engine(), 9, 30, 2) };
     let job = scheduler.submit(asked.clone()).expect("a place");
     read_start(&job, 9);
     let (mut output, mut logprobs) = (Vec::new(), Vec::new());
@@ -206,9 +210,7 @@ fn log_probabilities_are_confirmed_by_a_rerun_and_false_ones_named() {
         prompt: &asked.prompt,
         output: &output,
         sampling: asked.sampling,
-        key: asked.key,
         logprobs: &logprobs,
-        alternatives: 5,
         request_digest: asked.request_digest,
     };
     let rerun = verify(scheduler.engine(), &claim).expect("the claim fits");
@@ -233,7 +235,7 @@ fn places_are_bounded_and_come_back_when_jobs_end() {
     while scheduler.jobs() > 0 {
         std::thread::yield_now();
     }
-    assert_eq!(scheduler.engine().kv_budget().used(), 0);
+    assert_eq!(scheduler.engine().pages().used(), 0);
     assert!(scheduler.submit(idle).is_ok());
 }
 
@@ -265,8 +267,8 @@ fn jobs_that_cannot_run_are_refused_before_they_start() {
     let over = JobRequest { max_tokens: context as u32 - 2, ..good.clone() };
     assert_eq!(refusal(over), sequence(long));
     assert_eq!(refusal(JobRequest { max_tokens: 0, ..good.clone() }), SubmitError::NoTokens.to_string());
-    let cold = Sampling { temperature_q16: 1, ..good.sampling };
-    let why = cold.check().expect_err("too cold");
+    let rules = Rules { temperature_q16: 1, ..Rules::GREEDY };
+    let (cold, why) = (Sampling::new(rules, good.sampling.key), rules.check().expect_err("too cold"));
     assert_eq!(
         refusal(JobRequest { sampling: cold, ..good.clone() }),
         SubmitError::Sampling(why).to_string()

@@ -5,10 +5,10 @@ use std::{num::NonZeroUsize, sync::Arc};
 use gridhour_node::{
     engine::{
         Engine, EngineConfig, EngineError,
+        device::PAGE,
         isa::Isa,
-        kv_cache::KvShape,
         rates::measure_rates,
-        sampler::{Sampler, SamplingKey},
+        sampler::{Sampling, SamplingKey},
         score_chain::{ScoreChain, Scores},
         sequence::{CHUNK, Sequence, SequenceError},
         verify::{Claim, Difference, verify},
@@ -17,7 +17,7 @@ use gridhour_node::{
 };
 use gridhour_protocol::{
     exact::llama::{Reference, Step},
-    job::sampling::Sampling,
+    job::sampling::Sampling as Rules,
 };
 use testkit::{definition::definition_weights, gguf::SmallModel};
 
@@ -106,7 +106,7 @@ fn model_ids_tell_every_weight_apart_and_nothing_else() {
 }
 
 #[test]
-fn prefill_in_any_pieces_gives_the_same_bits_and_the_same_cache() {
+fn prefill_in_any_pieces_gives_the_same_bits() {
     let model = SmallModel::mixed(6);
     let tokens = tokens(model.vocab, 150, 6);
     for isa in forms() {
@@ -121,22 +121,8 @@ fn prefill_in_any_pieces_gives_the_same_bits_and_the_same_cache() {
                 expected,
                 "{isa:?} in pieces of {piece}"
             );
-            assert!(same_cache(&whole, &sequence, engine.kv_shape()), "{isa:?} in pieces of {piece}");
         }
     }
-}
-
-fn same_cache(a: &Sequence, b: &Sequence, shape: KvShape) -> bool {
-    (0..shape.layers).all(|layer| {
-        (0..shape.heads).all(|head| {
-            let view = |s: &Sequence| {
-                let view = s.cache().view(layer, head, s.position());
-                let codes = [view.keys, view.values].concat();
-                (codes, [view.key_scales, view.value_scales].concat())
-            };
-            view(a) == view(b)
-        })
-    })
 }
 
 #[test]
@@ -196,34 +182,40 @@ fn keys_and_values_never_exceed_their_memory() {
     let model = SmallModel::new(10);
     let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
     let mut config = EngineConfig::default();
-    let shape = engine(&model, Isa::Auto).kv_shape();
-    config.kv_bytes_max = 10 * shape.position_bytes();
+    let page = engine(&model, Isa::Auto).device().page_bytes();
+    config.kv_bytes_max = 5 * page - 1;
     let engine = Arc::new(Engine::from_gguf(&file, config).expect("a sound model"));
-    let first = Sequence::new(&engine, 7).expect("room for seven");
-    let full = SequenceError::KvMemory { asked: 4, limit: config.kv_bytes_max };
-    assert_eq!(Sequence::new(&engine, 4).err(), Some(full));
-    assert_eq!(engine.kv_budget().used(), first.kv_bytes());
+    let limit = engine.pages().limit();
+    assert_eq!(limit, 4 * page, "whole pages only");
+    let first = Sequence::new(&engine, 2 * PAGE + 1).expect("room for three pages");
+    let full = SequenceError::KvMemory { asked: PAGE + 1, limit };
+    assert_eq!(Sequence::new(&engine, PAGE + 1).err(), Some(full));
+    assert_eq!((engine.pages().used(), first.kv_bytes()), (3 * page, 3 * page));
     drop(first);
-    assert!(Sequence::new(&engine, 10).is_ok());
+    assert_eq!(engine.pages().used(), 0);
+    assert!(Sequence::new(&engine, 4 * PAGE).is_ok());
 }
 
 /// Generates one token after another, as a provider would.
 fn generate(engine: &Arc<Engine>, claim: &Claim<'_>, count: usize) -> (Vec<u32>, [u8; 32]) {
     let mut chain = ScoreChain::new(&claim.request_digest, claim.prompt.len() as u32);
     let mut sequence = Sequence::new(engine, claim.prompt.len() + count).expect("room");
-    let mut sampler = Sampler::new(&claim.sampling, claim.key, claim.prompt);
-    let mut output: Vec<u32> = Vec::new();
-    while output.len() < count {
-        let input = output.last().map_or(claim.prompt, std::slice::from_ref);
-        let position = (claim.prompt.len() + output.len()) as u32;
+    let (sampling, mut text) = (claim.sampling.behind(claim.prompt), claim.prompt.to_vec());
+    while text.len() < claim.prompt.len() + count {
+        let input = &text[sequence.position()..];
         let choose = |scores: Scores<'_>| {
-            let token = sampler.choose(scores.logits, position);
+            let token = sampling.choose(scores.logits, &text);
             chain.push(token, scores);
             token
         };
-        output.push(sequence.prefill(input, choose).expect("room"));
+        let token = sequence.prefill(input, choose).expect("room");
+        text.push(token);
     }
-    (output, chain.digest())
+    (text.split_off(claim.prompt.len()), chain.digest())
+}
+
+fn key(seed: u64) -> SamplingKey {
+    SamplingKey::derive(seed, b"core")
 }
 
 /// A claim of nothing yet, at temperature 1.
@@ -231,10 +223,8 @@ fn claim(prompt: &[u32], seed: u64) -> Claim<'_> {
     Claim {
         prompt,
         output: &[],
-        sampling: Sampling { temperature_q16: 65_536, ..Sampling::GREEDY },
-        key: SamplingKey::derive(seed, b"core"),
+        sampling: Sampling::new(Rules { temperature_q16: 65_536, ..Rules::GREEDY }, key(seed)),
         logprobs: &[],
-        alternatives: 0,
         request_digest: [7; 32],
     }
 }
@@ -242,14 +232,14 @@ fn claim(prompt: &[u32], seed: u64) -> Claim<'_> {
 #[test]
 fn a_rerun_confirms_an_honest_result_and_names_the_first_false_token() {
     let engine = engine(&SmallModel::new(11), Isa::Auto);
-    let warm = Sampling { temperature_q16: 65_536, ..Sampling::GREEDY };
-    let repetition = Sampling { repetition_q16: 80_000, ..Sampling::GREEDY };
-    let all = Sampling { top_k: 50, top_p_q16: 60_000, frequency_q16: 9_000, presence_q16: 9_000, ..warm };
-    for (sampling, prompt) in
-        [(Sampling::GREEDY, 5), (repetition, 9), (warm, CHUNK), (warm, CHUNK + 1), (all, CHUNK + 2)]
+    let warm = Rules { temperature_q16: 65_536, ..Rules::GREEDY };
+    let repetition = Rules { repetition_q16: 80_000, ..Rules::GREEDY };
+    let all = Rules { top_k: 50, top_p_q16: 60_000, frequency_q16: 9_000, presence_q16: 9_000, ..warm };
+    for (rules, prompt) in
+        [(Rules::GREEDY, 5), (repetition, 9), (warm, CHUNK), (warm, CHUNK + 1), (all, CHUNK + 2)]
     {
         let prompt = tokens(engine.config().vocab, prompt, 11);
-        let claim = Claim { sampling, ..claim(&prompt, 3) };
+        let claim = Claim { sampling: Sampling::new(rules, key(3)), ..claim(&prompt, 3) };
         let (output, chain) = generate(&engine, &claim, CHUNK + 9);
         let honest = Claim { output: &output, ..claim };
         let rerun = verify(&engine, &honest).expect("the claim fits");
@@ -272,7 +262,7 @@ fn a_rerun_catches_another_seed_and_another_model() {
     let prompt = tokens(engine.config().vocab, 9, 12);
     let claim = claim(&prompt, 1);
     let (output, _) = generate(&engine, &claim, 40);
-    let swapped = Claim { output: &output, key: SamplingKey::derive(2, b"core"), ..claim };
+    let swapped = Claim { output: &output, sampling: Sampling::new(claim.sampling.rules, key(2)), ..claim };
     assert!(verify(&engine, &swapped).expect("the claim fits").difference.is_some());
     assert!(
         verify(&other, &Claim { output: &output, ..claim }).expect("the claim fits").difference.is_some()

@@ -1,10 +1,10 @@
 //! The engine's sampler: against the definition, bit by bit, and against exact probabilities, by chi-square.
 
-use gridhour_node::engine::sampler::{Sampler, SamplingKey, logprobs};
+use gridhour_node::engine::sampler::{Sampling, SamplingKey, logprobs};
 use gridhour_protocol::{
     arbitrary,
     exact::sample::{self as definition, History},
-    job::sampling::Sampling,
+    job::sampling::Sampling as Rules,
 };
 use proptest::{collection::vec, prelude::*};
 use testkit::statistics::fit;
@@ -20,7 +20,7 @@ fn logits() -> impl Strategy<Value = Vec<i32>> {
 }
 
 /// A definition's choice, with what an engine's sampler needs for the same.
-fn defined(rules: &Sampling, seed: u64, logits: &[i32], history: History<'_>) -> u32 {
+fn defined(rules: &Rules, seed: u64, logits: &[i32], history: History<'_>) -> u32 {
     let key = definition::SamplingKey::derive(seed, b"core");
     let position = history.prompt.len() + history.output.len();
     definition::sample(logits, rules, history, key, position as u32)
@@ -36,13 +36,13 @@ proptest! {
         prompt in vec(0..12u32, 0..20),
         seed: u64,
     ) {
-        let mut sampler = Sampler::new(&rules, SamplingKey::derive(seed, b"core"), &prompt);
-        let mut output = Vec::new();
+        let sampling = Sampling::new(rules, SamplingKey::derive(seed, b"core")).behind(&prompt);
+        let mut text = prompt.clone();
         for logits in steps {
-            let expected = defined(&rules, seed, &logits, History { prompt: &prompt, output: &output });
-            let found = sampler.choose(&logits, (prompt.len() + output.len()) as u32);
-            prop_assert_eq!(found, expected);
-            output.push(found);
+            let history = History { prompt: &prompt, output: &text[prompt.len()..] };
+            let expected = defined(&rules, seed, &logits, history);
+            prop_assert_eq!(sampling.choose(&logits, &text), expected);
+            text.push(expected);
         }
     }
 
@@ -60,26 +60,27 @@ proptest! {
 /// A vocabulary of a real model's size.
 #[test]
 fn choices_over_a_large_vocabulary_are_those_of_the_definition() {
-    let warm = Sampling { temperature_q16: 52_429, ..Sampling::GREEDY };
+    let warm = Rules { temperature_q16: 52_429, ..Rules::GREEDY };
     let sets = [
         warm,
-        Sampling { top_k: 40, ..warm },
-        Sampling { top_p_q16: 62_259, ..warm },
-        Sampling { top_p_q16: 65_000, temperature_q16: 1 << 20, ..warm },
-        Sampling { min_p_q16: 3_277, ..warm },
-        Sampling { top_k: 60_000, top_p_q16: 65_535, min_p_q16: 1, presence_q16: 9_000, ..warm },
+        Rules { top_k: 40, ..warm },
+        Rules { top_p_q16: 62_259, ..warm },
+        Rules { top_p_q16: 65_000, temperature_q16: 1 << 20, ..warm },
+        Rules { min_p_q16: 3_277, ..warm },
+        Rules { top_k: 60_000, top_p_q16: 65_535, min_p_q16: 1, presence_q16: 9_000, ..warm },
     ];
     for (seed, rules) in (0u64..).zip(sets) {
         let word = |id: u32| blake3::hash(&[seed.to_le_bytes(), u64::from(id).to_le_bytes()].concat());
         // The sum of many bytes is about normal: a spread of 2.5 nats.
         let logit = |id| word(id).as_bytes().iter().map(|byte| i32::from(*byte) - 128).sum::<i32>() * 392;
         let logits: Vec<i32> = (0..151_936).map(logit).collect();
-        let mut sampler = Sampler::new(&rules, SamplingKey::derive(seed, b"core"), &[1, 2, 3]);
-        let mut output = Vec::new();
-        for position in 3..6 {
-            let expected = defined(&rules, seed, &logits, History { prompt: &[1, 2, 3], output: &output });
-            output.push(sampler.choose(&logits, position));
-            assert_eq!(output.last(), Some(&expected), "{rules:?}");
+        let sampling = Sampling::new(rules, SamplingKey::derive(seed, b"core")).behind(&[1, 2, 3]);
+        let mut text = vec![1, 2, 3];
+        for _ in 0..3 {
+            let history = History { prompt: &[1, 2, 3], output: &text[3..] };
+            let expected = defined(&rules, seed, &logits, history);
+            assert_eq!(sampling.choose(&logits, &text), expected, "{rules:?}");
+            text.push(expected);
         }
     }
 }
@@ -98,8 +99,8 @@ fn uneven_logits() -> Vec<i32> {
     (0..VOCABULARY).map(|id| ((id * 7_919 + 31) % 401) as i32 * 1_000 - 150_000).collect()
 }
 
-fn warm(temperature: f64) -> Sampling {
-    Sampling { temperature_q16: q16(temperature), ..Sampling::GREEDY }
+fn warm(temperature: f64) -> Rules {
+    Rules { temperature_q16: q16(temperature), ..Rules::GREEDY }
 }
 
 fn q16(value: f64) -> u32 {
@@ -107,8 +108,8 @@ fn q16(value: f64) -> u32 {
 }
 
 /// Every rule alone, and all together.
-fn rule_sets() -> [Sampling; 8] {
-    let penalties = Sampling {
+fn rule_sets() -> [Rules; 8] {
+    let penalties = Rules {
         repetition_q16: q16(1.4),
         repeat_last: 7,
         frequency_q16: q16(0.3) as i32,
@@ -117,33 +118,30 @@ fn rule_sets() -> [Sampling; 8] {
     };
     [
         warm(0.8),
-        Sampling { top_k: 9, ..warm(1.3) },
-        Sampling { top_p_q16: q16(0.83), ..warm(1.0) },
-        Sampling { min_p_q16: q16(0.21), ..warm(1.5) },
+        Rules { top_k: 9, ..warm(1.3) },
+        Rules { top_p_q16: q16(0.83), ..warm(1.0) },
+        Rules { min_p_q16: q16(0.21), ..warm(1.5) },
         penalties,
-        Sampling { frequency_q16: -60_000, ..warm(2.0) },
-        Sampling { top_k: 20, top_p_q16: q16(0.9), min_p_q16: q16(0.05), ..warm(1.7) },
-        Sampling { top_k: 25, top_p_q16: q16(0.95), ..penalties },
+        Rules { frequency_q16: -60_000, ..warm(2.0) },
+        Rules { top_k: 20, top_p_q16: q16(0.9), min_p_q16: q16(0.05), ..warm(1.7) },
+        Rules { top_k: 25, top_p_q16: q16(0.95), ..penalties },
     ]
 }
 
-/// How often each token is drawn behind [`PROMPT`] and [`OUTPUT`].
-fn draw(rules: &Sampling, logits: &[i32], seed: u64) -> Vec<u64> {
-    let mut start = Sampler::new(rules, SamplingKey::derive(seed, b"draws"), &PROMPT);
-    for (at, token) in OUTPUT.iter().enumerate() {
-        let mut certain = vec![-100_000_000; VOCABULARY as usize];
-        certain[*token as usize] = 1_000_000_000;
-        assert_eq!(start.choose(&certain, (PROMPT.len() + at) as u32), *token, "it cannot be another");
-    }
+/// How often each token is drawn behind [`PROMPT`] and [`OUTPUT`], each time with noise of its own.
+fn draw(rules: &Rules, logits: &[i32], seed: u64) -> Vec<u64> {
+    let text = [&PROMPT[..], &OUTPUT].concat();
     let mut counts = vec![0; VOCABULARY as usize];
-    for position in 0..DRAWS {
-        counts[start.clone().choose(logits, 100 + position) as usize] += 1;
+    for draw in 0..DRAWS {
+        let core = draw.to_le_bytes();
+        let sampling = Sampling::new(*rules, SamplingKey::derive(seed, &core)).behind(&PROMPT);
+        counts[sampling.choose(logits, &text) as usize] += 1;
     }
     counts
 }
 
 /// The probabilities that the rules mean, in real numbers, written from their description and not from the page.
-fn probabilities(rules: &Sampling, logits: &[i32]) -> Vec<f64> {
+fn probabilities(rules: &Rules, logits: &[i32]) -> Vec<f64> {
     let real = |q16: i64| q16 as f64 / 65_536.0;
     let recent: Vec<u32> = [&PROMPT[..], &OUTPUT].concat();
     let recent = &recent[recent.len().saturating_sub(rules.repeat_last as usize)..];
@@ -193,29 +191,17 @@ fn samplers_that_are_slightly_wrong_are_caught() {
     let [plain, top_k, top_p, min_p, penalties, ..] = rule_sets();
     let survivors = |rules| probabilities(rules, &logits).iter().filter(|p| **p > 0.0).count() as u32;
     let prefix = survivors(&top_p);
-    let without = Sampling { top_p_q16: 1 << 16, ..top_p };
+    let without = Rules { top_p_q16: 1 << 16, ..top_p };
     let wrong = [
-        ("three percent warmer", plain, Sampling { temperature_q16: q16(0.824), ..plain }),
-        ("one token more than top-k", top_k, Sampling { top_k: 10, ..top_k }),
-        ("one token fewer than top-k", top_k, Sampling { top_k: 8, ..top_k }),
-        ("top-p takes one token more", top_p, Sampling { top_k: prefix + 1, ..without }),
-        (
-            "top-p leaves out the token that reaches the share",
-            top_p,
-            Sampling { top_k: prefix - 1, ..without },
-        ),
-        (
-            "min-p takes one token more",
-            min_p,
-            Sampling { top_k: survivors(&min_p) + 1, min_p_q16: 0, ..min_p },
-        ),
-        ("the window is one token short", penalties, Sampling { repeat_last: 6, ..penalties }),
-        ("presence is not penalised", penalties, Sampling { presence_q16: 0, ..penalties }),
-        (
-            "frequency is a tenth too small",
-            penalties,
-            Sampling { frequency_q16: q16(0.27) as i32, ..penalties },
-        ),
+        ("three percent warmer", plain, Rules { temperature_q16: q16(0.824), ..plain }),
+        ("one token more than top-k", top_k, Rules { top_k: 10, ..top_k }),
+        ("one token fewer than top-k", top_k, Rules { top_k: 8, ..top_k }),
+        ("top-p takes one token more", top_p, Rules { top_k: prefix + 1, ..without }),
+        ("top-p leaves out the token that reaches the share", top_p, Rules { top_k: prefix - 1, ..without }),
+        ("min-p takes one token more", min_p, Rules { top_k: survivors(&min_p) + 1, min_p_q16: 0, ..min_p }),
+        ("the window is one token short", penalties, Rules { repeat_last: 6, ..penalties }),
+        ("presence is not penalised", penalties, Rules { presence_q16: 0, ..penalties }),
+        ("frequency is a fifth too small", penalties, Rules { frequency_q16: q16(0.24) as i32, ..penalties }),
     ];
     for (seed, (what, meant, drawn)) in (20u64..).zip(wrong) {
         let chance = fit(&draw(&drawn, &logits, seed), &probabilities(&meant, &logits));

@@ -6,7 +6,8 @@ use gridhour_node::{
     drivers::results::{JobResult, Results},
     engine::{
         Engine, EngineConfig,
-        sampler::{Sampler, SamplingKey, logprobs},
+        choice::Choice,
+        sampler::Sampling,
         score_chain::ScoreChain,
         sequence::Sequence,
         verify::{Claim, Difference, verify},
@@ -123,22 +124,19 @@ pub fn rerun(engine: &Arc<Engine>, tokenizer: &Arc<TokenizerAsset>, result: &Job
         ))
         .hint("pass the right file with --model PATH"));
     }
-    let key = SamplingKey::derive(request.sampling.seed, &request.core());
+    let sampling = Sampling::of(request);
     let begin = Instant::now();
     let claim = Claim {
         prompt: &request.prompt,
         output: &result.output,
-        sampling: request.sampling,
-        key,
+        sampling,
         logprobs: &result.logprobs,
-        alternatives: request.logprobs,
         request_digest: receipt.request.0,
     };
     let checked = verify(engine, &claim)?;
     let verify_ms = milliseconds(begin);
     let begin = Instant::now();
-    let sampler = Sampler::new(&request.sampling, key, &request.prompt);
-    let (tokens, logprobs, scores) = generate(engine, result, sampler)?;
+    let (tokens, logprobs, scores) = generate(engine, result, &sampling)?;
     let output = OutputChain::of(&receipt.request, &tokens, &logprobs);
     let ends = ends(result, tokenizer);
     let same = checked.difference.is_none()
@@ -167,25 +165,20 @@ pub fn ends(result: &JobResult, tokenizer: &Arc<TokenizerAsset>) -> bool {
 type Generated = (Vec<u32>, Vec<Logprobs>, [u8; 32]);
 
 /// As many tokens as the receipt counts.
-fn generate(engine: &Arc<Engine>, result: &JobResult, mut sampler: Sampler) -> Result<Generated> {
+fn generate(engine: &Arc<Engine>, result: &JobResult, sampling: &Sampling) -> Result<Generated> {
     let (receipt, prompt) = (&result.receipt.body, &result.request.prompt);
-    let (count, asked) = (receipt.output_tokens as usize, result.request.logprobs);
-    let mut sequence = Sequence::new(engine, prompt.len() + count)?;
+    let end = prompt.len() + receipt.output_tokens as usize;
+    let mut sequence = Sequence::new(engine, end)?;
     let mut chain = ScoreChain::new(&receipt.request.0, receipt.prompt_tokens);
-    let (mut tokens, mut all): (Vec<u32>, Vec<Logprobs>) = (Vec::with_capacity(count), Vec::new());
-    while tokens.len() < count {
-        let last: Vec<u32> = tokens.last().copied().into_iter().collect();
-        let input = if tokens.is_empty() { prompt.as_slice() } else { last.as_slice() };
-        let place = u32::try_from(prompt.len() + tokens.len()).map_err(CommandError::internal)?;
-        let (token, its) = sequence.prefill(input, |scores| {
-            let token = sampler.choose(scores.logits, place);
-            chain.push(token, scores);
-            (token, (asked > 0).then(|| logprobs(scores.logits, token, asked)))
-        })?;
-        tokens.push(token);
-        all.extend(its);
+    let (mut text, mut logprobs) = (prompt.clone(), Vec::new());
+    while text.len() < end {
+        let input = &text[sequence.position()..];
+        let choice = sequence.prefill(input, |scores| Choice::of(scores, sampling, &text))?;
+        chain.take(&choice);
+        text.push(choice.token);
+        logprobs.extend(choice.logprobs);
     }
-    Ok((tokens, all, chain.digest()))
+    Ok((text.split_off(prompt.len()), logprobs, chain.digest()))
 }
 
 fn milliseconds(since: Instant) -> u64 {

@@ -35,7 +35,7 @@ use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
     engine::{
-        sampler::SamplingKey,
+        sampler::Sampling,
         scheduler::{JobControl, JobEnd, JobEvent, JobHandle, JobRequest, Reason, SubmitError},
     },
     net::{FrameError, JobReceiver, JobSender, JobStream},
@@ -291,7 +291,7 @@ impl Job {
 
     fn start(&mut self, request: Request, grant: u32) {
         self.granted = grant;
-        match submit(&self.shared, request, grant) {
+        match submit(&self.shared, request, &self.client, grant) {
             Ok(handle) => {
                 self.control = Some(handle.control());
                 self.forward(handle);
@@ -337,20 +337,24 @@ impl Job {
     }
 }
 
-fn submit(shared: &Shared, request: Request, granted: u32) -> Result<JobHandle, SubmitError> {
+fn submit(
+    shared: &Shared,
+    request: Request,
+    client: &PublicKey,
+    granted: u32,
+) -> Result<JobHandle, SubmitError> {
     let request_digest = request.digest().0;
-    let key = SamplingKey::derive(request.sampling.seed, &request.core());
+    let sampling = Sampling::of(&request);
     let stop_texts = StopTexts::new(&request.stop_texts, shared.served.tokenizer.clone());
     shared.served.scheduler.submit(JobRequest {
         prompt: request.prompt,
-        sampling: request.sampling,
-        key,
+        sampling,
         max_tokens: request.max_tokens,
         stop: request.stop,
         stop_texts,
-        logprobs: request.logprobs,
         request_digest,
         granted,
+        scope: Some(client.0),
     })
 }
 
@@ -431,14 +435,20 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::engine::sequence::SequenceError;
+    use crate::engine::device::DeviceFault;
 
     fn token() -> JobEvent {
         JobEvent::Token { index: 0, id: 7, logprobs: None, score_chain: [1; 32], compute_ns: 5 }
     }
 
     fn done(reason: Reason) -> JobEvent {
-        JobEvent::Done(JobEnd { reason, output_tokens: 1, score_chain: [1; 32], compute_ns: 5 })
+        JobEvent::Done(JobEnd {
+            reason,
+            output_tokens: 1,
+            reused_tokens: 0,
+            score_chain: [1; 32],
+            compute_ns: 5,
+        })
     }
 
     /// What is passed on of these events, after which the engine says nothing more.
@@ -460,7 +470,7 @@ mod tests {
 
     #[test]
     fn an_engine_that_is_gone_before_the_end_fails_the_job() {
-        let told = passed_on(vec![JobEvent::Started { prompt_tokens: 3 }, token()]);
+        let told = passed_on(vec![JobEvent::Started { prompt_tokens: 3, reused_tokens: 0 }, token()]);
         assert_eq!(told.len(), 3);
         assert!(fails(told[2].clone()) && !fails(told[0].clone()) && !fails(told[1].clone()));
     }
@@ -473,8 +483,9 @@ mod tests {
             assert!(!fails(told[1].clone()));
         }
         assert!(fails(Some(done(Reason::Cancelled))), "somebody else ended it");
-        assert_eq!(passed_on(vec![JobEvent::Fault(SequenceError::Empty)]).len(), 1);
-        assert!(fails(Some(JobEvent::Fault(SequenceError::Empty))));
+        let fault = JobEvent::Fault(DeviceFault::Hung { seconds: 9 });
+        assert_eq!(passed_on(vec![fault.clone()]).len(), 1);
+        assert!(fails(Some(fault)));
     }
 
     #[test]

@@ -18,33 +18,23 @@ const PIECE: usize = 64;
 /// By how much.
 const PIECE_GROWTH: usize = 4;
 
-/// The tokens that filters leave, kept to be used again: distances below the largest, Q16 nats, and ids. They
-/// compare as the page orders tokens.
-#[derive(Clone, Default, Debug)]
-pub(super) struct Survivors(Vec<(u32, u32)>);
-
-impl Survivors {
-    /// Those of the tokens at these distances, in any order, with their distances.
-    pub(super) fn of(
-        &mut self,
-        distances: impl Iterator<Item = i64>,
-        rules: &Sampling,
-    ) -> impl Iterator<Item = (u32, i64)> {
-        self.0.clear();
-        let near = (0u32..).zip(distances).filter(|(_, distance)| *distance < HOPELESS);
-        self.0.extend(near.map(|(id, distance)| (distance as u32, id)));
-        if rules.top_k > 0 {
-            top_k(&mut self.0, rules.top_k as usize);
-        }
-        if rules.top_p_q16 < ONE_Q16 {
-            top_p(&mut self.0, rules.top_p_q16);
-        }
-        let least = u64::from(rules.min_p_q16) << 12;
-        if least > 0 {
-            self.0.retain(|(distance, _)| weight(*distance) >= least);
-        }
-        self.0.iter().map(|(distance, id)| (*id, i64::from(*distance)))
+/// The ids that filters leave of tokens at these distances below the largest, Q16 nats, with their distances,
+/// in any order.
+pub(super) fn survivors(distances: impl Iterator<Item = i64>, rules: &Sampling) -> Vec<(u32, i64)> {
+    // Distance, then id: pairs compare as the page orders tokens.
+    let near = (0u32..).zip(distances).filter(|(_, distance)| *distance < HOPELESS);
+    let mut tokens: Vec<(u32, u32)> = near.map(|(id, distance)| (distance as u32, id)).collect();
+    if rules.top_k > 0 {
+        top_k(&mut tokens, rules.top_k as usize);
     }
+    if rules.top_p_q16 < ONE_Q16 {
+        top_p(&mut tokens, rules.top_p_q16);
+    }
+    let least = u64::from(rules.min_p_q16) << 12;
+    if least > 0 {
+        tokens.retain(|(distance, _)| weight(*distance) >= least);
+    }
+    tokens.into_iter().map(|(distance, id)| (id, i64::from(distance))).collect()
 }
 
 /// `e^-distance` in Q28.
@@ -94,8 +84,7 @@ mod tests {
 
     /// Ids that survive, in order.
     fn kept(distances: &[i64], rules: Sampling) -> Vec<u32> {
-        let mut survivors = Survivors::default();
-        let mut tokens: Vec<_> = survivors.of(distances.iter().copied(), &rules).collect();
+        let mut tokens = survivors(distances.iter().copied(), &rules);
         tokens.sort_by_key(|&(id, distance)| (distance, id));
         tokens.into_iter().map(|(id, _)| id).collect()
     }
