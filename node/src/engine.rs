@@ -17,6 +17,7 @@ pub mod cpu;
 pub mod device;
 pub mod fixed;
 mod forward;
+pub mod gpu;
 pub mod isa;
 pub mod matrix;
 pub mod norm_weights;
@@ -46,6 +47,12 @@ use self::{
     cpu::{attend::HeadLaw, device::CpuDevice},
     device::{Device, DeviceFacts},
     forward::Plan,
+    gpu::{
+        adapter::{self, AdapterChoice, AdapterError},
+        context::{Gpu, GpuFault},
+        device::{GpuConfig, GpuDevice},
+        program::Arrangements,
+    },
     isa::Isa,
     pages::table::Pages,
     rope_table::RopeTable,
@@ -59,9 +66,21 @@ use crate::model::{
     tokenizer::{TokenizerError, tokenizer_asset},
 };
 
+/// What computes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Backend {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// A graphics processor.
+    Gpu(AdapterChoice),
+}
+
 /// How an engine computes, and how much it may take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EngineConfig {
+    /// What computes.
+    pub backend: Backend,
     /// Threads of the engine's own pool.
     pub threads: NonZeroUsize,
     /// Instructions to use.
@@ -79,6 +98,7 @@ impl Default for EngineConfig {
     /// passes of [`CHUNK`] rows.
     fn default() -> Self {
         Self {
+            backend: Backend::Cpu,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             isa: Isa::Auto,
             context: usize::MAX,
@@ -112,6 +132,12 @@ pub enum EngineError {
     /// This machine lacks the instructions asked for.
     #[error("this processor has no AVX2: choose the portable operators")]
     Isa,
+    /// There is no graphics processor to compute on.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The graphics processor does not take the model.
+    #[error("{0}")]
+    Gpu(#[from] GpuFault),
     /// The system gave no threads.
     #[error("the engine's threads could not be started: {0}")]
     Threads(#[from] ThreadPoolBuildError),
@@ -152,13 +178,30 @@ impl Engine {
         let (weights, tensors) = pool.install(|| Weights::load(file, &model))?;
         let rope = pool.install(|| RopeTable::new(&frequencies, model.head_dim as usize, model.context));
         let manifest = Manifest::new(facts(file, model, rope.digest())?, tensors)?;
-        let law = HeadLaw::new(model.head_dim as usize);
-        let plan = Plan { config: model, weights, rope, law, kernels };
-        let device = CpuDevice::new(plan, pool, config.rows_max.get());
+        let (device, kv_bytes) = match &config.backend {
+            Backend::Cpu => {
+                let law = HeadLaw::new(model.head_dim as usize);
+                let plan = Plan { config: model, weights, rope, law, kernels };
+                let device = CpuDevice::new(plan, pool, config.rows_max.get());
+                (Box::new(device) as Box<dyn Device>, config.kv_bytes_max)
+            }
+            Backend::Gpu(choice) => {
+                let gpu = Gpu::open(&adapter::choose(choice)?)?;
+                let sizes = GpuConfig {
+                    context: config.context,
+                    rows_max: config.rows_max.get(),
+                    kv_bytes_max: config.kv_bytes_max,
+                    arrangements: Arrangements::guess(&gpu),
+                };
+                let device = pool.install(|| GpuDevice::new(gpu, &model, &weights, &rope, &sizes))?;
+                let kv_bytes = device.kv_bytes();
+                (Box::new(device) as Box<dyn Device>, kv_bytes)
+            }
+        };
         Ok(Self {
             facts: device.facts(),
-            pages: Pages::new(config.kv_bytes_max, device.page_bytes()),
-            device: Box::new(device),
+            pages: Pages::new(kv_bytes, device.page_bytes()),
+            device,
             config: model,
             context: config.context.min(model.context as usize),
             model_id: manifest.model_id(),

@@ -31,6 +31,7 @@ use gridhour_protocol::exact::{
 };
 use proptest::{collection::vec, prelude::*};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use testkit::definition::block_type;
 
 /// The forms that this machine can run.
 fn forms() -> impl Iterator<Item = Kernels> {
@@ -83,7 +84,7 @@ fn single() -> impl Strategy<Value = f32> {
     prop_oneof![16 => usual, 1 => Just(f32::MAX), 1 => Just(-0.0), 1 => Just(f32::from_bits(1))]
 }
 
-/// The bytes of one block.
+/// The bytes of one block, or of one super-block.
 fn block(kind: Kind) -> BoxedStrategy<Vec<u8>> {
     let with_halves = |halves: usize, codes: usize| {
         (vec(half(), halves), vec(prop_oneof![any::<u8>(), Just(0xff), Just(0x80)], codes))
@@ -93,31 +94,39 @@ fn block(kind: Kind) -> BoxedStrategy<Vec<u8>> {
             .boxed()
     };
     match kind {
+        Kind::Q4_0 => with_halves(1, 16),
         Kind::Q4_1 => with_halves(2, 16),
+        Kind::Q5_0 => with_halves(1, 20),
+        Kind::Q5_1 => with_halves(2, 20),
         Kind::Q8_0 => with_halves(1, 32),
+        Kind::Q4K => with_halves(2, 140),
+        // The unit stands last.
+        Kind::Q6K => with_halves(1, 208).prop_map(|bytes| [&bytes[2..], &bytes[..2]].concat()).boxed(),
+        Kind::F16 => vec(half(), 32).prop_map(|v| v.into_iter().flat_map(u16::to_le_bytes).collect()).boxed(),
         Kind::F32 => {
             vec(single(), 32).prop_map(|v| v.into_iter().flat_map(f32::to_le_bytes).collect()).boxed()
         }
+        Kind::Bf16 => vec(single(), 32)
+            .prop_map(|v| v.into_iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect())
+            .boxed(),
     }
 }
 
-fn block_type(kind: Kind) -> BlockType {
-    match kind {
-        Kind::Q4_1 => BlockType::Q4_1,
-        Kind::Q8_0 => BlockType::Q8_0,
-        Kind::F32 => BlockType::F32,
-    }
+/// Columns that a kind stores together, 32 at least.
+fn group(kind: Kind) -> usize {
+    kind.group_cols().max(32)
 }
 
-/// Blocks of a row in the matrices that are tried.
-const BLOCKS_MAX: usize = 7;
+/// Columns of a row at most in the matrices that are tried.
+const COLS_MAX: usize = 512;
 
 /// A matrix of any kind, as the engine and as the definition have it.
 fn matrices() -> impl Strategy<Value = (Matrix, CodedMatrix)> {
-    let kinds = prop::sample::select(vec![Kind::Q4_1, Kind::Q8_0, Kind::F32]);
-    (kinds, 1..20usize, 1..=BLOCKS_MAX).prop_flat_map(|(kind, rows, blocks)| {
+    let kinds = prop::sample::select(Kind::ALL.to_vec());
+    (kinds, 1..20usize, 1..8usize).prop_flat_map(|(kind, rows, blocks)| {
+        let blocks = blocks.min(COLS_MAX / group(kind));
         vec(block(kind), rows * blocks).prop_map(move |bytes| {
-            let (bytes, cols) = (bytes.concat(), blocks * 32);
+            let (bytes, cols) = (bytes.concat(), blocks * group(kind));
             let (matrix, _) = Matrix::build(kind, rows, cols, &bytes, |_| ()).expect("finite weights");
             let coded = CodedMatrix::from_gguf(block_type(kind), rows, cols, &bytes).expect("finite weights");
             (matrix, coded)
@@ -192,10 +201,17 @@ fn products_of_the_largest_codes_and_scales_do_not_overflow() {
         (Kind::Q8_0, [&[0xff, 0x7b][..], &[0x80; 32]].concat()),
         (Kind::F32, f32::MAX.to_le_bytes().repeat(32)),
         (Kind::F32, f32::MIN.to_le_bytes().repeat(32)),
+        (Kind::F16, [0xff, 0x7b].repeat(32)),
+        (Kind::Bf16, [0x7f, 0xff].repeat(32)),
+        (Kind::Q4_0, [&[0xff, 0x7b][..], &[0; 16]].concat()),
+        (Kind::Q5_0, [&[0xff, 0x7b][..], &[0; 20]].concat()),
+        (Kind::Q5_1, [&[0xff, 0x7b, 0xff, 0xfb][..], &[0xff; 20]].concat()),
+        (Kind::Q4K, [&[0xff, 0x7b, 0xff, 0xfb][..], &[0xff; 140]].concat()),
+        (Kind::Q6K, [&[0; 192][..], &[0x80; 16], &[0xff, 0x7b]].concat()),
     ];
     for (kind, block) in extremes {
         for blocks in [1, 2, 48] {
-            let (bytes, cols) = (block.repeat(9 * blocks), 32 * blocks);
+            let (bytes, cols) = (block.repeat(9 * blocks), group(kind) * blocks);
             let (matrix, _) = Matrix::build(kind, 9, cols, &bytes, |_| ()).expect("finite weights");
             let coded = CodedMatrix::from_gguf(block_type(kind), 9, cols, &bytes).expect("finite weights");
             let vectors = [16_256, -16_256, 16_256, -16_256, 16_256].map(|code| uniform(code, cols));
@@ -219,7 +235,7 @@ proptest! {
     #[test]
     fn products_of_any_number_of_vectors(
         (matrix, coded) in matrices(),
-        mut vectors in vec(a15(BLOCKS_MAX * 32), 1..11),
+        mut vectors in vec(a15(COLS_MAX), 1..11),
     ) {
         vectors.iter_mut().for_each(|v| v.values.truncate(matrix.cols()));
         compare_products(&matrix, &coded, &vectors)?;
