@@ -202,7 +202,7 @@ impl Device for GpuDevice {
     }
 
     fn decode(&self, lanes: &[Lane<'_>]) -> Result<Vec<Vec<Choice>>, DeviceFault> {
-        if !lanes.iter().all(|lane| is_plain(lane.sampling)) {
+        if !lanes.iter().all(|lane| lane.sampling.is_plain()) {
             return decode_by_passes(self, lanes);
         }
         let turn = self.turn()?;
@@ -264,14 +264,9 @@ fn row_of(table: usize, lane: &Lane<'_>) -> super::super::device::Row {
     super::super::device::Row { token, position: lane.text.len().saturating_sub(1) as u32, table }
 }
 
-/// Whether the kernels can sample so themselves.
-fn is_plain(_: &Sampling) -> bool {
-    true
-}
-
 /// A sampler as the kernel takes it: the inverse of the temperature, or 0, and the key.
 fn sampler_words(sampling: &Sampling) -> [u32; 4] {
-    let inverse = match sampling.temperature_q16 {
+    let inverse = match sampling.rules.temperature_q16 {
         0 => 0,
         temperature => ((1u64 << 32) / u64::from(temperature)) as u32,
     };
@@ -286,5 +281,6 @@ fn choice_of(record: &[u32]) -> Choice {
         runner_up: record[2],
         runner_up_logit: record[3] as i32,
         checksums: record[RECORD_WORDS..].to_vec(),
+        logprobs: None,
     }
 }
