@@ -201,14 +201,22 @@ impl Gpu {
     /// # Errors
     /// [`GpuFault::Refused`] with the driver's words, if it does not take it.
     pub fn pipeline(&self, kernel: Kernel) -> Result<ComputePipeline, GpuFault> {
+        self.compile(kernel.name(), self.source(kernel))
+    }
+
+    /// Compiles a module whose entry is `main`.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`].
+    pub fn compile(&self, name: &str, source: String) -> Result<ComputePipeline, GpuFault> {
         let scope = self.device.push_error_scope(ErrorFilter::Validation);
         let internal = self.device.push_error_scope(ErrorFilter::Internal);
         let module = self.device.create_shader_module(ShaderModuleDescriptor {
-            label: Some(kernel.name()),
-            source: ShaderSource::Wgsl(self.source(kernel).into()),
+            label: Some(name),
+            source: ShaderSource::Wgsl(source.into()),
         });
         let pipeline = self.device.create_compute_pipeline(&ComputePipelineDescriptor {
-            label: Some(kernel.name()),
+            label: Some(name),
             layout: None,
             module: &module,
             entry_point: Some("main"),
@@ -222,14 +230,14 @@ impl Gpu {
         let (internal, validation) = (block_on(internal.pop()), block_on(scope.pop()));
         match internal.or(validation) {
             None => self.check().map(|()| pipeline),
-            Some(error) => Err(GpuFault::Refused(format!("kernel {}: {error}", kernel.name()))),
+            Some(error) => Err(GpuFault::Refused(format!("kernel {name}: {error}"))),
         }
     }
 
     /// The text of a kernel for this adapter. Mesa's software driver compiles a kernel anew for every value of
     /// the uniforms that its loops depend on, at a millisecond a dispatch; from storage it takes them as they
     /// are.
-    fn source(&self, kernel: Kernel) -> String {
+    pub fn source(&self, kernel: Kernel) -> String {
         let source = kernel.source();
         if self.info.device_type != DeviceType::Cpu {
             return source;

@@ -1,5 +1,7 @@
 //! Known answers of sampling: candidates over random logits with ties, then the choice among them.
 
+use gridhour_protocol::job::sampling::Sampling as Rules;
+
 use super::{
     super::{
         super::{
@@ -31,10 +33,11 @@ pub(super) fn cases(draw: &mut Draw) -> Vec<Case> {
     let mut draw = Draw::new(seed);
     let rows = TEMPERATURES.len();
     let logits: Vec<i32> = (0..rows * VOCAB).map(|_| draw.value(1 << 20, 3) & !0xff).collect();
-    let samplings = TEMPERATURES.map(|temperature_q16| Sampling {
-        temperature_q16,
-        key: SamplingKey([draw.word() as u32, draw.word() as u32]),
+    let samplings = TEMPERATURES.map(|temperature_q16| {
+        let key = SamplingKey([draw.word() as u32, draw.word() as u32]);
+        Sampling::new(Rules { temperature_q16, ..Rules::GREEDY }, key)
     });
+    let text = vec![0; POSITION as usize + 1];
     let checksums: Vec<u32> = (0..rows * LAYERS).map(|_| draw.word() as u32).collect();
     let choices: Vec<Choice> = (0..rows)
         .map(|row| {
@@ -42,7 +45,7 @@ pub(super) fn cases(draw: &mut Draw) -> Vec<Case> {
                 logits: &logits[row * VOCAB..][..VOCAB],
                 checksums: &checksums[row * LAYERS..][..LAYERS],
             };
-            Choice::taking(samplings[row].choose(scores.logits, POSITION + 1), scores)
+            Choice::taking(samplings[row].choose(scores.logits, &text), scores)
         })
         .collect();
     let batch: Vec<u32> =
@@ -79,7 +82,7 @@ pub(super) fn cases(draw: &mut Draw) -> Vec<Case> {
 }
 
 fn record(choice: &Choice) -> Vec<u32> {
-    let Choice { token, logit, runner_up, runner_up_logit, checksums } = choice;
+    let Choice { token, logit, runner_up, runner_up_logit, checksums, .. } = choice;
     let head = [*token, *logit as u32, *runner_up, *runner_up_logit as u32];
     head.into_iter().chain(checksums.iter().copied()).collect()
 }
