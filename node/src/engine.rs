@@ -48,10 +48,8 @@ use self::{
     device::{Device, DeviceFacts},
     forward::Plan,
     gpu::{
-        adapter::{self, AdapterChoice, AdapterError},
-        context::{Gpu, GpuFault},
-        device::{GpuConfig, GpuDevice},
-        program::Arrangements,
+        device::{GpuDevice, GpuLimits},
+        options::{GpuError, GpuOptions},
     },
     isa::Isa,
     pages::table::Pages,
@@ -73,7 +71,7 @@ pub enum Backend {
     #[default]
     Cpu,
     /// A graphics processor.
-    Gpu(AdapterChoice),
+    Gpu(GpuOptions),
 }
 
 /// How an engine computes, and how much it may take.
@@ -132,12 +130,9 @@ pub enum EngineError {
     /// This machine lacks the instructions asked for.
     #[error("this processor has no AVX2: choose the portable operators")]
     Isa,
-    /// There is no graphics processor to compute on.
+    /// The graphics processor does not compute the model.
     #[error(transparent)]
-    Adapter(#[from] AdapterError),
-    /// The graphics processor does not take the model.
-    #[error("{0}")]
-    Gpu(#[from] GpuFault),
+    Gpu(#[from] GpuError),
     /// The system gave no threads.
     #[error("the engine's threads could not be started: {0}")]
     Threads(#[from] ThreadPoolBuildError),
@@ -185,15 +180,14 @@ impl Engine {
                 let device = CpuDevice::new(plan, pool, config.rows_max.get());
                 (Box::new(device) as Box<dyn Device>, config.kv_bytes_max)
             }
-            Backend::Gpu(choice) => {
-                let gpu = Gpu::open(&adapter::choose(choice)?)?;
-                let sizes = GpuConfig {
+            Backend::Gpu(options) => {
+                let limits = GpuLimits {
                     context: config.context,
                     rows_max: config.rows_max.get(),
                     kv_bytes_max: config.kv_bytes_max,
-                    arrangements: Arrangements::guess(&gpu),
                 };
-                let device = pool.install(|| GpuDevice::new(gpu, &model, &weights, &rope, &sizes))?;
+                let load = || GpuDevice::load(options, &model, &weights, &rope, &limits);
+                let device = pool.install(load)?;
                 let kv_bytes = device.kv_bytes();
                 (Box::new(device) as Box<dyn Device>, kv_bytes)
             }

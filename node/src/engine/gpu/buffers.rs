@@ -51,9 +51,8 @@ pub(super) struct Cache {
     pub(super) scales: Buffer,
 }
 
-/// All buffers.
+/// All buffers, each named as the kernels name it.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "each is named as the kernels name it")]
 pub(super) struct Buffers {
     pub(super) pass_state: Buffer,
     pub(super) batch: Buffer,

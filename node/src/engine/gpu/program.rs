@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, Buffer, ComputePass, ComputePipeline, DeviceType,
 };
@@ -21,7 +22,7 @@ pub(super) const EXP2_BINDING: u32 = 12;
 pub(super) const GUMBEL_BINDING: u32 = 13;
 
 /// Which variant of each kernel a program uses.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Arrangement {
     /// Of norms, joined heads and gated units: the kernels that see whole rows.
     pub rows: Lanes,
@@ -34,7 +35,7 @@ pub struct Arrangement {
 }
 
 /// The variants for both kinds of passes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Arrangements {
     /// For few rows, one or some more.
     pub decode: Arrangement,
@@ -89,7 +90,7 @@ struct Step {
 }
 
 /// A pass, ready to be recorded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Program {
     /// Tokens to logits.
     forward: Vec<Step>,

@@ -4,10 +4,12 @@
 //! swaps single words (how lanes meet, how four bytes are multiplied), so that every variant computes the same
 //! integers in another arrangement.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::device::PAGE;
 
 /// How the invocations of a group share its work.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Lanes {
     /// One invocation does it all; so many groups make a workgroup. Without barriers, for processors.
     One(u32),
@@ -18,7 +20,7 @@ pub enum Lanes {
 }
 
 /// How four pairs of bytes are multiplied and added.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Dot {
     /// `dot4I8Packed`.
     Packed,
@@ -27,7 +29,7 @@ pub enum Dot {
 }
 
 /// The arrangement of a matrix product.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Tile {
     /// Invocations that share the blocks of a matrix row.
     pub splits: u32,
