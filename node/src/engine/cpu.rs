@@ -9,6 +9,7 @@ pub mod attend;
 pub(crate) mod avx2;
 pub mod embed;
 pub mod exp2_neg;
+pub mod head_form;
 pub mod head_quant;
 pub mod join_heads;
 pub mod logits;

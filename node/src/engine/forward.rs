@@ -1,4 +1,4 @@
-//! The forward pass of a chunk of tokens, of architecture `llama`: `docs/NUMERICS.md`, section 4.
+//! The forward pass of a chunk of tokens: `docs/NUMERICS.md`, section 4.
 //!
 //! A token's result depends on the tokens before it alone, so a chunk is computed layer by layer for all its
 //! tokens at once, and the bits are those of one token at a time.
@@ -11,6 +11,7 @@ use super::{
         a15::A15Rows,
         attend::{AttendScratch, HeadLaw, attend},
         embed::embed,
+        head_form::form_heads,
         head_quant::head_quant,
         join_heads::join_heads,
         logits::logits,
@@ -21,6 +22,7 @@ use super::{
         silu_mul::{SiluScratch, silu_mul_quant},
     },
     fixed::Scale,
+    head_form::HeadForm,
     isa::Kernels,
     kv_cache::{KvCache, KvEntry},
     matrix::Matrix,
@@ -70,21 +72,30 @@ struct HeadCodes {
 }
 
 impl HeadCodes {
-    /// Codes the heads of each token's product, rotated where `rope` says so.
-    fn fill(&mut self, plan: &Plan, product: &Product, scales: &[Scale], heads: usize, rope: Option<usize>) {
+    /// Codes the heads of each token's product, each `heads` of them in the given form, rotated where `rope` says
+    /// so.
+    fn fill(
+        &mut self,
+        plan: &Plan,
+        (product, scales): (&Product, &[Scale]),
+        (heads, form): (usize, &HeadForm),
+        rope: Option<usize>,
+    ) {
         let head_dim = plan.config.head_dim as usize;
         self.codes.resize(scales.len() * heads * head_dim, 0);
         self.scales.resize(scales.len() * heads, Scale::ZERO);
         let codes = self.codes.par_chunks_mut(heads * head_dim);
         let tokens = codes.zip(self.scales.par_chunks_mut(heads)).zip(scales).enumerate();
-        tokens.for_each_init(Vec::new, |row, (token, ((codes, out), scale))| {
+        let scratch = || (Vec::new(), Vec::new());
+        tokens.for_each_init(scratch, |(row, wide), (token, ((codes, out), scale))| {
             product.copy_to(token, row);
-            let mut scale = *scale;
+            out.fill(*scale);
+            form_heads(form, row, out, wide);
             if let Some(first) = rope {
-                rotate(row, plan.rope.row(first + token));
-                scale = scale.exp2(SCALE_SHIFT);
+                rotate(row, plan.rope.row(first + token), plan.config.architecture.rope_pairs());
+                out.iter_mut().for_each(|scale| *scale = scale.exp2(SCALE_SHIFT));
             }
-            head_quant(plan.kernels, row, scale, codes, out);
+            head_quant(plan.kernels, row, codes, out);
         });
     }
 
@@ -147,9 +158,11 @@ impl Workspace {
         ];
         matmul(plan.kernels, &self.hidden, &mut { products });
         let (rope, heads) = (Some(place.1), plan.config.heads as usize);
-        self.queries.fill(plan, &self.first, &self.hidden.scales_of(&layer.attn_q), heads, rope);
-        self.keys.fill(plan, &self.second, &self.hidden.scales_of(&layer.attn_k), kv_heads, rope);
-        self.values.fill(plan, &self.third, &self.hidden.scales_of(&layer.attn_v), kv_heads, None);
+        let scales = |matrix| self.hidden.scales_of(matrix);
+        let (of_q, of_k, of_v) = (scales(&layer.attn_q), scales(&layer.attn_k), scales(&layer.attn_v));
+        self.queries.fill(plan, (&self.first, &of_q), (heads, &layer.query_form), rope);
+        self.keys.fill(plan, (&self.second, &of_k), (kv_heads, &layer.key_form), rope);
+        self.values.fill(plan, (&self.third, &of_v), (kv_heads, &layer.value_form), None);
         self.append(cache, place.0, kv_heads, plan.config.head_dim as usize);
         self.attend(plan, cache, place);
         self.join(plan);

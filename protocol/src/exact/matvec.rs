@@ -33,7 +33,11 @@ fn scaled_sum(row: &CodedRow, q: &[i16], rd: u32) -> i64 {
 /// `accM`.
 fn minima_sum(row: &CodedRow, q: &[i16], rm: u32) -> i64 {
     let total = |q: &[i16]| q.iter().map(|&v| i64::from(v)).sum::<i64>();
-    row.mins.iter().zip(q.chunks_exact(row.block)).map(|(&m, q)| round_shift(i64::from(m) * total(q), rm)).sum()
+    row.mins
+        .iter()
+        .zip(q.chunks_exact(row.block))
+        .map(|(&m, q)| round_shift(i64::from(m) * total(q), rm))
+        .sum()
 }
 
 /// The exact dot product of two vectors of codes.

@@ -3,7 +3,7 @@
 use gridhour_node::model::gguf::{Tensor, TensorType};
 
 /// All weights of a tensor, row after row.
-pub(super) fn dequantise(tensor: &Tensor<'_>) -> Vec<f32> {
+pub fn dequantise(tensor: &Tensor<'_>) -> Vec<f32> {
     let bytes = tensor.bytes;
     match tensor.ty {
         TensorType::F32 => bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
@@ -30,9 +30,7 @@ fn q4_0(block: &[u8; 18]) -> [f32; 32] {
 /// Code less 16, times step; the codes' fifth bits stand before the others.
 fn q5_0(block: &[u8; 22]) -> [f32; 32] {
     let step = half([block[0], block[1]]);
-    std::array::from_fn(|column| {
-        (nibble(&block[6..], column) + fifth(&block[2..6], column) - 16.0) * step
-    })
+    std::array::from_fn(|column| (nibble(&block[6..], column) + fifth(&block[2..6], column) - 16.0) * step)
 }
 
 /// Code times step plus least value.
@@ -169,7 +167,10 @@ mod tests {
         bytes[192..208].copy_from_slice(&std::array::from_fn::<u8, 16, _>(|i| i as u8 + 1));
         (bytes[0], bytes[128]) = (5 | 6 << 4, 0b1110_0100);
         let weights = q6_k(&bytes);
-        assert_eq!((weights[0], weights[32], weights[64], weights[96]), (-27.0, -16.0 * 3.0, 6.0 * 5.0, 16.0 * 7.0));
+        assert_eq!(
+            (weights[0], weights[32], weights[64], weights[96]),
+            (-27.0, -16.0 * 3.0, 6.0 * 5.0, 16.0 * 7.0)
+        );
         bytes[207] = 0xff;
         assert_eq!(q6_k(&bytes)[255], 32.0);
     }

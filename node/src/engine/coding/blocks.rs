@@ -26,9 +26,11 @@ impl Blocks {
             Kind::Q4K => bytes.as_chunks().0.iter().try_for_each(|block| row.read_q4_k(block))?,
             Kind::Q6K => bytes.as_chunks().0.iter().try_for_each(|block| row.read_q6_k(block))?,
             // Floats have no blocks, and are read elsewhere.
-            Kind::Q8_0 | Kind::F32 | Kind::F16 | Kind::Bf16 => row.read_plain::<34>(bytes, |codes, out| {
-                out.extend(codes.iter().map(|code| i16::from(code.cast_signed())));
-            })?,
+            Kind::Q8_0 | Kind::F32 | Kind::F16 | Kind::Bf16 => {
+                row.read_plain::<34>(bytes, |codes, out| {
+                    out.extend(codes.iter().map(|code| i16::from(code.cast_signed())));
+                })?
+            }
         }
         Ok(row)
     }

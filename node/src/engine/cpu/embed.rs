@@ -18,7 +18,10 @@ pub fn embed(matrix: &Matrix, token: usize, stream: &mut [i32]) {
     let exponents = matrix.row_exponents(token);
     let (blocks, rest) = stream.as_chunks_mut::<BLOCK>();
     let each = panel.scales_each();
-    assert!(rest.is_empty() && blocks.len() * each == panel.scales.len(), "the stream is as wide as the matrix");
+    assert!(
+        rest.is_empty() && blocks.len() * each == panel.scales.len(),
+        "the stream is as wide as the matrix"
+    );
     for (at, block) in blocks.iter_mut().enumerate() {
         let minimum = panel.minima.get(at).map_or(0, |minima| i64::from(minima[row]));
         let minimum = to_stream(minimum, exponents.minimum);

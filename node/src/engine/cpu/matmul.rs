@@ -139,7 +139,8 @@ fn panel_product_plain(panel: &Panel<'_>, input: &Columns, sums: &mut PanelSums,
     for (block, scales) in panel.scales.chunks_exact(panel.scales_each()).enumerate() {
         panel.codes.unpack(block, panel.coding.offset, &mut weights);
         for (sums, codes) in sums.iter_mut().zip(input.codes(block)) {
-            let parts = weights.chunks_exact(panel.coding.block * PANEL).zip(codes.chunks(panel.coding.block));
+            let parts =
+                weights.chunks_exact(panel.coding.block * PANEL).zip(codes.chunks(panel.coding.block));
             for (scales, (weights, codes)) in scales.iter().zip(parts) {
                 match panel.codes {
                     PanelCodes::Words(_) => {

@@ -28,10 +28,7 @@ impl Laws {
         let least =
             |from: u32, bound: u64| (from..).find(|shift| bound >> shift < 1 << 31).unwrap_or(u32::MAX);
         let coding = kind.coding();
-        Self {
-            block_shift: least(coding.shift_min(), sum * coding.code_max),
-            minimum_shift: least(0, sum),
-        }
+        Self { block_shift: least(coding.shift_min(), sum * coding.code_max), minimum_shift: least(0, sum) }
     }
 
     fn scale_exponent(&self, row: &CodedRow) -> Option<i32> {
