@@ -2,6 +2,7 @@
 
 mod quantise;
 mod random;
+mod requantise;
 mod vocabulary;
 mod writer;
 
@@ -10,6 +11,7 @@ use gridhour_protocol::exact::llama::Architecture;
 
 pub use self::{
     quantise::encode_rows,
+    requantise::requantise,
     vocabulary::{CHATML, MERGES, SPECIALS, VOCABULARY_LEAST, ZEPHYR},
     writer::{GgufWriter, RawTensor},
 };
