@@ -211,6 +211,47 @@ impl Matrix {
         self.rows_exponents[row]
     }
 
+    /// The codes of one block of 32 columns of a row, as they are counted in.
+    ///
+    /// # Panics
+    /// If there is no such row or block.
+    pub fn codes(&self, row: usize, block: usize) -> [i16; BLOCK] {
+        let panel = self.panel(row / PANEL);
+        std::array::from_fn(|col| panel.codes.get(block, row % PANEL, col) - panel.coding.offset)
+    }
+
+    /// The scale of a block of 32 columns of a row and its minimum; where blocks are `halves` of that, both
+    /// their scales.
+    ///
+    /// # Panics
+    /// If there is no such row or block.
+    pub fn block_scales(&self, row: usize, block: usize, halves: bool) -> (i16, i16) {
+        let (panel, at) = (self.panel(row / PANEL), row % PANEL);
+        match halves {
+            true => (panel.scales[2 * block][at], panel.scales[2 * block + 1][at]),
+            false => (panel.scales[block][at], panel.minima.get(block).map_or(0, |minima| minima[at])),
+        }
+    }
+
+    /// The final shifts of a row: of its scaled dot products, and of its scaled code sums.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row_shifts(&self, row: usize) -> (i32, i32) {
+        let shifts = &self.shifts[row / PANEL];
+        (shifts.data[row % PANEL], shifts.minima[row % PANEL])
+    }
+
+    /// Shift of each scaled block product.
+    pub fn block_shift(&self) -> u32 {
+        self.block_shift
+    }
+
+    /// Shift of each scaled block sum.
+    pub fn minimum_shift(&self) -> u32 {
+        self.minimum_shift
+    }
+
     /// Panel `index`.
     ///
     /// # Panics

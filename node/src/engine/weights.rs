@@ -89,6 +89,11 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
+    /// Whether the embedding is that matrix.
+    pub fn is_tied(&self) -> bool {
+        self.output.is_none()
+    }
+
     /// Bytes held in memory by the matrices.
     pub fn bytes(&self) -> usize {
         let layer = |l: &Layer| {

@@ -165,21 +165,28 @@ fn compare_products(matrix: &Matrix, coded: &CodedMatrix, vectors: &[A15]) -> Re
     Ok(())
 }
 
-fn compare_attention(query: &A15, keys: &[A15], values: &[A15]) -> Result<(), TestCaseError> {
+/// Attention over pages of `page` positions.
+fn compare_attention(query: &A15, keys: &[A15], values: &[A15], page: usize) -> Result<(), TestCaseError> {
     let expected = exact::attend::attend(query, keys, values);
     let codes = |heads: &[A15]| heads.iter().flat_map(|h| h.values.clone()).collect::<Vec<_>>();
     let scales = |heads: &[A15]| heads.iter().map(|h| ours(h.scale)).collect::<Vec<_>>();
-    let view = HeadView {
-        keys: &codes(keys),
-        key_scales: &scales(keys),
-        values: &codes(values),
-        value_scales: &scales(values),
-    };
+    let (key_codes, key_scales) = (codes(keys), scales(keys));
+    let (value_codes, value_scales) = (codes(values), scales(values));
+    let width = page * query.values.len();
+    let heads = key_codes.chunks(width).zip(key_scales.chunks(page));
+    let pages = heads.zip(value_codes.chunks(width).zip(value_scales.chunks(page)));
+    let pages = pages.map(|((keys, key_scales), (values, value_scales))| HeadView {
+        keys,
+        key_scales,
+        values,
+        value_scales,
+    });
     let law = HeadLaw::new(query.values.len());
     for kernels in forms() {
         let mut out = vec![1; query.values.len()];
         let question = (&query.values[..], ours(query.scale));
-        let scale = attend(kernels, &law, question, view, &mut AttendScratch::default(), &mut out);
+        let scratch = &mut AttendScratch::default();
+        let scale = attend(kernels, &law, question, pages.clone(), scratch, &mut out);
         prop_assert_eq!((&out, scale), (&expected.values, ours(expected.scale)), "{:?}", kernels);
     }
     Ok(())
@@ -253,8 +260,8 @@ fn attention_over_the_largest_codes_does_not_overflow() {
         // Twenty positions share the whole weight; the others show whether a dot product kept its sign.
         let keys = [vec![uniform(code, size); 20], vec![uniform(-code, size); 13]].concat();
         let values = vec![uniform(code, size); 33];
-        compare_attention(&uniform(code, size), &keys, &values).expect("the same bits");
-        compare_attention(&uniform(-code, size), &keys, &values).expect("the same bits");
+        compare_attention(&uniform(code, size), &keys, &values, 64).expect("the same bits");
+        compare_attention(&uniform(-code, size), &keys, &values, 9).expect("the same bits");
     }
 }
 
@@ -368,8 +375,9 @@ proptest! {
     fn attention(
         (query, keys, values) in (prop::sample::select(vec![2usize, 8, 16, 48, 64, 128]), 1..90usize)
             .prop_flat_map(|(d, n)| (a15(d), vec(a15(d), n), vec(a15(d), n))),
+        page in prop::sample::select(vec![1usize, 3, 16, 64]),
     ) {
-        compare_attention(&query, &keys, &values)?;
+        compare_attention(&query, &keys, &values, page)?;
     }
 
     #[test]

@@ -45,7 +45,7 @@ fn to_stream(v: i64, k: i32) -> i64 {
 
 impl PanelCodes<'_> {
     /// The code at a block, a row of the panel and a column of the block; a nibble as it is kept.
-    fn get(&self, block: usize, row: usize, col: usize) -> i16 {
+    pub(crate) fn get(&self, block: usize, row: usize, col: usize) -> i16 {
         match self {
             Self::Nibbles(blocks) => {
                 let (vector, within) = (col / 8, col % 8);
