@@ -14,7 +14,7 @@
 //! | [`matvec`], [`embed`], [`norm`], [`bias`], [`rope`], [`attend`], [`exp2`], [`silu`] | 3 | one file a group |
 //! | [`llama`] | 4, 8 | the forward pass, and the sizes for which every bound is proven |
 //! | [`tables`] | 5 | cos/sin, `2^-x`, logarithms, by integer series |
-//! | [`sample`] | 6 | greedy choice, Threefry, Gumbel noise |
+//! | [`sample`] | 6 | penalties, filters, Threefry, Gumbel noise, log probabilities |
 //! | [`score_chain`] | 7 | the digest that ties a receipt to every layer |
 //!
 //! Functions here take values that are already inside the bounds of the page's section 8 and panic on vectors

@@ -15,7 +15,10 @@ use gridhour_node::{
     },
     model::gguf::{Gguf, TensorType},
 };
-use gridhour_protocol::exact::llama::{Architecture, Reference, Step};
+use gridhour_protocol::{
+    exact::llama::{Architecture, Reference, Step},
+    job::sampling::Sampling as Rules,
+};
 use testkit::{
     definition::definition_weights,
     gguf::{RopeScaling, SmallModel, Types},
@@ -251,27 +254,46 @@ fn keys_and_values_never_exceed_their_memory() {
 fn generate(engine: &Arc<Engine>, claim: &Claim<'_>, count: usize) -> (Vec<u32>, [u8; 32]) {
     let mut chain = ScoreChain::new(&claim.request_digest, claim.prompt.len() as u32);
     let mut sequence = Sequence::new(engine, claim.prompt.len() + count).expect("room");
-    let mut output: Vec<u32> = Vec::new();
-    while output.len() < count {
-        let input = output.last().map_or(claim.prompt, std::slice::from_ref);
-        let position = (claim.prompt.len() + output.len()) as u32;
+    let (sampling, mut text) = (claim.sampling.behind(claim.prompt), claim.prompt.to_vec());
+    while text.len() < claim.prompt.len() + count {
+        let input = &text[sequence.position()..];
         let choose = |scores: Scores<'_>| {
-            let token = claim.sampling.choose(scores.logits, position);
+            let token = sampling.choose(scores.logits, &text);
             chain.push(token, scores);
             token
         };
-        output.push(sequence.prefill(input, choose).expect("room"));
+        let token = sequence.prefill(input, choose).expect("room");
+        text.push(token);
     }
-    (output, chain.digest())
+    (text.split_off(claim.prompt.len()), chain.digest())
+}
+
+fn key(seed: u64) -> SamplingKey {
+    SamplingKey::derive(seed, b"core")
+}
+
+/// A claim of nothing yet, at temperature 1.
+fn claim(prompt: &[u32], seed: u64) -> Claim<'_> {
+    Claim {
+        prompt,
+        output: &[],
+        sampling: Sampling::new(Rules { temperature_q16: 65_536, ..Rules::GREEDY }, key(seed)),
+        logprobs: &[],
+        request_digest: [7; 32],
+    }
 }
 
 #[test]
 fn a_rerun_confirms_an_honest_result_and_names_the_first_false_token() {
     let engine = engine(&SmallModel::new(11), Isa::Auto);
-    let warm = Sampling { temperature_q16: 65_536, key: SamplingKey::derive(3, b"core") };
-    for (sampling, prompt) in [(Sampling::GREEDY, 5), (warm, CHUNK), (warm, CHUNK + 1)] {
+    let warm = Rules { temperature_q16: 65_536, ..Rules::GREEDY };
+    let repetition = Rules { repetition_q16: 80_000, ..Rules::GREEDY };
+    let all = Rules { top_k: 50, top_p_q16: 60_000, frequency_q16: 9_000, presence_q16: 9_000, ..warm };
+    for (rules, prompt) in
+        [(Rules::GREEDY, 5), (repetition, 9), (warm, CHUNK), (warm, CHUNK + 1), (all, CHUNK + 2)]
+    {
         let prompt = tokens(engine.config().vocab, prompt, 11);
-        let claim = Claim { prompt: &prompt, output: &[], sampling, request_digest: [7; 32] };
+        let claim = Claim { sampling: Sampling::new(rules, key(3)), ..claim(&prompt, 3) };
         let (output, chain) = generate(&engine, &claim, CHUNK + 9);
         let honest = Claim { output: &output, ..claim };
         let rerun = verify(&engine, &honest).expect("the claim fits");
@@ -291,11 +313,10 @@ fn a_rerun_confirms_an_honest_result_and_names_the_first_false_token() {
 #[test]
 fn a_rerun_catches_another_seed_and_another_model() {
     let (engine, other) = (engine(&SmallModel::new(12), Isa::Auto), engine(&SmallModel::new(13), Isa::Auto));
-    let warm = |seed| Sampling { temperature_q16: 65_536, key: SamplingKey::derive(seed, b"core") };
     let prompt = tokens(engine.config().vocab, 9, 12);
-    let claim = Claim { prompt: &prompt, output: &[], sampling: warm(1), request_digest: [0; 32] };
+    let claim = claim(&prompt, 1);
     let (output, _) = generate(&engine, &claim, 40);
-    let swapped = Claim { output: &output, sampling: warm(2), ..claim };
+    let swapped = Claim { output: &output, sampling: Sampling::new(claim.sampling.rules, key(2)), ..claim };
     assert!(verify(&engine, &swapped).expect("the claim fits").difference.is_some());
     assert!(
         verify(&other, &Claim { output: &output, ..claim }).expect("the claim fits").difference.is_some()

@@ -23,14 +23,12 @@ use gridhour_node::engine::{
     matrix::Matrix,
     norm_weights::{HeadNorm, NormWeights},
     row_weights::RowWeights,
-    sampler::{Sampling, SamplingKey},
     score_chain::{ScoreChain, Scores},
 };
 use gridhour_protocol::exact::{
     self,
     a15::{A15, Scaled},
     rational::Dyadic,
-    sample::Temperature,
     tables::{RopeFrequencies, RopePairs},
     weights::{BlockType, CodedMatrix, VectorWeights},
 };
@@ -431,21 +429,6 @@ proptest! {
         prop_assert_eq!(a.recip(), ours(c.recip()));
         prop_assert_eq!(Scale::sqrt(v, e), ours(exact::scale::Scale::sqrt(v, e)));
         prop_assert_eq!(a.apply(y, 16), c.apply(y, 16));
-    }
-
-    #[test]
-    fn choices(
-        logits in vec(-2_000_000..2_000_000i32, 1..300),
-        temperature in prop_oneof![Just(0u32), 656..6_553_601u32, 20_000..90_000u32],
-        seed: u64,
-        position in 0..131_072u32,
-    ) {
-        let sampling = Sampling { temperature_q16: temperature, key: SamplingKey::derive(seed, b"core") };
-        let key = exact::sample::SamplingKey::derive(seed, b"core");
-        prop_assert_eq!(sampling.key.0, key.0);
-        let temperature = Temperature::from_q16(temperature).expect("in range");
-        let expected = exact::sample::sample(&logits, temperature, key, position);
-        prop_assert_eq!(sampling.choose(&logits, position), expected);
     }
 
     #[test]

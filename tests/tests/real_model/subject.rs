@@ -81,14 +81,13 @@ impl Subject {
     /// The `count` likeliest tokens after `prompt`, one after another, beyond the end of the answer.
     pub(crate) fn greedy(&self, prompt: &[u32], count: usize) -> Vec<u32> {
         let mut sequence = Sequence::new(&self.engine, prompt.len() + count).expect("the context is longer");
-        let mut output: Vec<u32> = Vec::new();
-        while output.len() < count {
-            let input = output.last().map_or(prompt, std::slice::from_ref);
-            let position = (prompt.len() + output.len()) as u32;
-            let next = sequence.prefill(input, |scores| Sampling::GREEDY.choose(scores.logits, position));
-            output.push(next.expect("there is room"));
+        let mut text = prompt.to_vec();
+        while text.len() < prompt.len() + count {
+            let input = &text[sequence.position()..];
+            let next = sequence.prefill(input, |scores| Sampling::GREEDY.choose(scores.logits, &text));
+            text.push(next.expect("there is room"));
         }
-        output
+        text.split_off(prompt.len())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a pass leaves in an adapter's memory between two kernels, and the pages of keys and values.
 
-use wgpu::{Buffer, BufferUsages};
+use wgpu::Buffer;
 
 use super::{
     super::device::PAGE,
@@ -118,7 +118,7 @@ impl Buffers {
             })
         };
         Ok(Self {
-            pass_state: gpu.buffer("pass", 16, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?,
+            pass_state: gpu.uniform_of("pass", &[0; 4])?,
             batch: words("batch", rows * (ROW_WORDS + 1 + sizes.table()) as u64)?,
             stream: words("residual stream", rows * sizes.width as u64)?,
             hidden: Vectors::new(gpu, sizes.rows, sizes.width)?,

@@ -12,8 +12,8 @@ use futures::executor::block_on;
 use thiserror::Error;
 use wgpu::{
     Adapter, AdapterInfo, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
-    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, ErrorFilter, Features, Limits,
-    MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
+    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, DeviceType, ErrorFilter, Features,
+    Limits, MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
 };
 
 use super::shader::Kernel;
@@ -41,6 +41,9 @@ pub enum GpuFault {
     /// The adapter did not finish in time.
     #[error("the graphics adapter did not finish within {} s", .0.as_secs())]
     Hung(Duration),
+    /// A part of a model that there are no kernels for.
+    #[error("{0} are not computed on a graphics adapter; choose the processor")]
+    Unsupported(&'static str),
     /// wgpu refused a command; this program is at fault.
     #[error("the graphics adapter refused a command: {0}")]
     Refused(String),
@@ -178,7 +181,8 @@ impl Gpu {
     pub fn uniform_of(&self, what: &str, words: &[u32]) -> Result<Buffer, GpuFault> {
         // The parameters of every kernel fit 64 bytes; tables are longer.
         let bytes = (4 * words.len() as u64).max(64);
-        let buffer = self.buffer(what, bytes, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?;
+        let usage = BufferUsages::UNIFORM | BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let buffer = self.buffer(what, bytes, usage)?;
         self.write(&buffer, 0, words);
         Ok(buffer)
     }
@@ -204,7 +208,7 @@ impl Gpu {
         let internal = self.device.push_error_scope(ErrorFilter::Internal);
         let module = self.device.create_shader_module(ShaderModuleDescriptor {
             label: Some(kernel.name()),
-            source: ShaderSource::Wgsl(kernel.source().into()),
+            source: ShaderSource::Wgsl(self.source(kernel).into()),
         });
         let pipeline = self.device.create_compute_pipeline(&ComputePipelineDescriptor {
             label: Some(kernel.name()),
@@ -223,6 +227,20 @@ impl Gpu {
             None => self.check().map(|()| pipeline),
             Some(error) => Err(GpuFault::Refused(format!("kernel {}: {error}", kernel.name()))),
         }
+    }
+
+    /// The text of a kernel for this adapter. Mesa's software driver compiles a kernel anew for every value of
+    /// the uniforms that its loops depend on, at a millisecond a dispatch; from storage it takes them as they
+    /// are.
+    fn source(&self, kernel: Kernel) -> String {
+        let source = kernel.source();
+        if self.info.device_type != DeviceType::Cpu {
+            return source;
+        }
+        let from_storage =
+            |name: &str| (format!("var<uniform> {name}"), format!("var<storage, read> {name}"));
+        let (params, pass) = (from_storage("params"), from_storage("pass_state"));
+        source.replace(&params.0, &params.1).replace(&pass.0, &pass.1)
     }
 
     /// Submits what `record` records and waits for its end.

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use gridhour_protocol::exact::llama::LlamaConfig;
+use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables::RopePairs};
 use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
         choice::Choice,
         cpu::attend::HeadLaw,
         device::{Device, DeviceFacts, DeviceFault, Lane, PAGE, PageId, Pass, See, decode_by_passes},
+        head_form::HeadForm,
         rope_table::RopeTable,
         sampler::Sampling,
         score_chain::Scores,
@@ -63,6 +64,23 @@ struct Written {
     wanted: u32,
 }
 
+/// Biases and norms of single heads have no kernels: a model with them is not computed without.
+fn refuse_head_forms(model: &weights::Weights) -> Result<(), GpuFault> {
+    let forms = model.layers.iter().flat_map(|l| [&l.query_form, &l.key_form, &l.value_form]);
+    match forms.into_iter().find(|form| **form != HeadForm::Plain) {
+        Some(HeadForm::Biased(_)) => Err(GpuFault::Unsupported("biases of queries, keys and values")),
+        Some(_) => Err(GpuFault::Unsupported("norms of single heads")),
+        None => Ok(()),
+    }
+}
+
+fn rope_of(config: &LlamaConfig) -> Rope {
+    match config.architecture.rope_pairs() {
+        RopePairs::Neighbours => Rope::Pairs,
+        RopePairs::Halves => Rope::Halves,
+    }
+}
+
 impl GpuDevice {
     /// Puts a model on an adapter.
     ///
@@ -75,6 +93,7 @@ impl GpuDevice {
         rope: &RopeTable,
         how: &GpuConfig,
     ) -> Result<Self, GpuFault> {
+        refuse_head_forms(model)?;
         let weights = Weights::upload(&gpu, model)?;
         let sizes = sizes(&gpu, config, &weights, how);
         let turns: Vec<u32> = rope.words(sizes.positions).collect();
@@ -82,7 +101,7 @@ impl GpuDevice {
         let mut pipelines = Pipelines::default();
         let mut program = |arrangement| {
             let law = HeadLaw::new(sizes.head_dim);
-            let (pipelines, rope) = (&mut pipelines, Rope::Pairs);
+            let (pipelines, rope) = (&mut pipelines, rope_of(config));
             let (gpu, weights, buffers) = (&gpu, &weights, &buffers);
             Maker { gpu, pipelines, weights, buffers, sizes, law, rope, arrangement }.program()
         };
@@ -202,7 +221,7 @@ impl Device for GpuDevice {
     }
 
     fn decode(&self, lanes: &[Lane<'_>]) -> Result<Vec<Vec<Choice>>, DeviceFault> {
-        if !lanes.iter().all(|lane| is_plain(lane.sampling)) {
+        if !lanes.iter().all(|lane| lane.sampling.is_plain()) {
             return decode_by_passes(self, lanes);
         }
         let turn = self.turn()?;
@@ -264,14 +283,9 @@ fn row_of(table: usize, lane: &Lane<'_>) -> super::super::device::Row {
     super::super::device::Row { token, position: lane.text.len().saturating_sub(1) as u32, table }
 }
 
-/// Whether the kernels can sample so themselves.
-fn is_plain(_: &Sampling) -> bool {
-    true
-}
-
 /// A sampler as the kernel takes it: the inverse of the temperature, or 0, and the key.
 fn sampler_words(sampling: &Sampling) -> [u32; 4] {
-    let inverse = match sampling.temperature_q16 {
+    let inverse = match sampling.rules.temperature_q16 {
         0 => 0,
         temperature => ((1u64 << 32) / u64::from(temperature)) as u32,
     };
@@ -286,5 +300,6 @@ fn choice_of(record: &[u32]) -> Choice {
         runner_up: record[2],
         runner_up_logit: record[3] as i32,
         checksums: record[RECORD_WORDS..].to_vec(),
+        logprobs: None,
     }
 }

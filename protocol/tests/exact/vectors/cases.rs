@@ -1,23 +1,26 @@
 //! The cases: edge values first, then seeded ones.
 
-use gridhour_protocol::exact::{
-    a15::{A15, Scaled, a15},
-    attend::{attend, join_heads},
-    bias::add_bias,
-    embed::{add, embed},
-    exp2::exp2_neg,
-    llama::{LlamaConfig, Reference},
-    matvec::matvec,
-    norm::{head_norm, norm_epsilon, norm_quant},
-    rational::Dyadic,
-    rope::{head_quant, rope},
-    round::{narrow, round_shift, sat32},
-    sample::{SamplingKey, Temperature, gumbel, sample, threefry2x32},
-    scale::Scale,
-    score_chain::{Score, ScoreChain, layer_checksum},
-    silu::silu_mul_quant,
-    tables::{EXP2, EXPONENTIAL_RATIO, LOG2, RopeFrequencies, RopePair, RopePairs},
-    weights::{BlockType, CodedMatrix, VectorWeights},
+use gridhour_protocol::{
+    exact::{
+        a15::{A15, Scaled, a15},
+        attend::{attend, join_heads},
+        bias::add_bias,
+        embed::{add, embed},
+        exp2::exp2_neg,
+        llama::{LlamaConfig, Reference},
+        matvec::matvec,
+        norm::{head_norm, norm_epsilon, norm_quant},
+        rational::Dyadic,
+        rope::{head_quant, rope},
+        round::{narrow, round_shift, sat32},
+        sample::{History, SamplingKey, gumbel, logprobs, sample, threefry2x32},
+        scale::Scale,
+        score_chain::{Score, ScoreChain, layer_checksum},
+        silu::silu_mul_quant,
+        tables::{EXP2, EXPONENTIAL_RATIO, LOG2, RopeFrequencies, RopePair, RopePairs},
+        weights::{BlockType, CodedMatrix, VectorWeights},
+    },
+    job::{logprobs::Logprobs, sampling::Sampling},
 };
 
 use super::{Answers, hex, ints, scale, scaled};
@@ -44,6 +47,7 @@ pub(super) fn write(out: &mut Answers) {
     chain(out, &mut seeded);
     forward(out, SMALL, 99, &[]);
     more_kinds(out);
+    rules(out, &mut Seeded::new(0x7275_6c65_7300_0001));
     heads(out);
     for config in VARIANTS {
         let architecture = ("architecture", config.architecture.name().to_owned());
@@ -336,12 +340,63 @@ fn sampling(out: &mut Answers, seeded: &mut Seeded) {
         out.line("gumbel", &inputs, &[("g", ints(&noise))]);
         let logits: Vec<i32> = seeded.ints(12, 18).into_iter().map(|v| v as i32).collect();
         for q16 in [0, 656, 45_875, 65_536, 100 << 16] {
-            let t = Temperature::from_q16(q16).expect("in range");
-            let tokens: Vec<u32> = (0..8).map(|p| sample(&logits, t, key, p)).collect();
+            let rules = Sampling { temperature_q16: q16, ..Sampling::GREEDY };
+            let none = History { prompt: &[], output: &[] };
+            let tokens: Vec<u32> = (0..8).map(|p| sample(&logits, &rules, none, key, p)).collect();
             let inputs = [("logits", ints(&logits)), ("T", q16.to_string()), ("key", ints(&key.0))];
             out.line("sample", &inputs, &[("tokens_at_0_to_7", ints(&tokens))]);
         }
     }
+}
+
+/// Choices under every rule, alone and together, and log probabilities.
+fn rules(out: &mut Answers, seeded: &mut Seeded) {
+    let warm = Sampling { temperature_q16: 80_000, ..Sampling::GREEDY };
+    let repeat = Sampling { repetition_q16: 85_197, repeat_last: 4, ..Sampling::GREEDY };
+    let each = [
+        Sampling { top_k: 3, ..warm },
+        Sampling { top_p_q16: 40_000, ..warm },
+        Sampling { top_p_q16: 0, ..warm },
+        Sampling { min_p_q16: 9_000, ..warm },
+        Sampling { top_k: 9, top_p_q16: 60_000, min_p_q16: 2_000, ..warm },
+        repeat,
+        Sampling { repetition_q16: 50_000, repeat_last: u32::MAX, ..warm },
+        Sampling { frequency_q16: 60_000, ..warm },
+        Sampling { presence_q16: -131_072, ..Sampling::GREEDY },
+        Sampling { top_k: 8, top_p_q16: 64_000, frequency_q16: 30_000, presence_q16: 20_000, ..repeat },
+    ];
+    let key = SamplingKey::derive(7, b"rules");
+    let history = History { prompt: &[1, 2, 3, 5], output: &[8, 8, 2] };
+    let places = [("prompt", ints(history.prompt)), ("output", ints(history.output))];
+    for rules in each {
+        let logits: Vec<i32> = (0..12).map(|_| seeded.range(-300_000, 300_000) as i32).collect();
+        let tokens: Vec<u32> = (7..23).map(|p| sample(&logits, &rules, history, key, p)).collect();
+        let inputs = [&[("logits", ints(&logits))][..], &fields(&rules), &places, &[("key", ints(&key.0))]];
+        out.line("sample", &inputs.concat(), &[("tokens_at_7_to_22", ints(&tokens))]);
+    }
+    let extremes = vec![i32::MAX, 0, -i32::MAX, i32::MAX];
+    for logits in [seeded.ints(12, 20).into_iter().map(|v| v as i32).collect(), vec![7; 5], extremes] {
+        let Logprobs { logprob_q16, top } = logprobs(&logits, 2, 3);
+        let inputs = [("logits", ints(&logits)), ("token", "2".to_owned()), ("count", "3".to_owned())];
+        let (ids, values): (Vec<u32>, Vec<i32>) = top.iter().map(|one| (one.token, one.logprob_q16)).unzip();
+        let outputs =
+            [("logprob", logprob_q16.to_string()), ("top", ints(&ids)), ("top_logprobs", ints(&values))];
+        out.line("logprobs", &inputs, &outputs);
+    }
+}
+
+/// The rules by the names of the page.
+fn fields(rules: &Sampling) -> [(&'static str, String); 8] {
+    [
+        ("T", rules.temperature_q16.to_string()),
+        ("K", rules.top_k.to_string()),
+        ("P", rules.top_p_q16.to_string()),
+        ("M", rules.min_p_q16.to_string()),
+        ("R", rules.repetition_q16.to_string()),
+        ("N", rules.repeat_last.to_string()),
+        ("F", rules.frequency_q16.to_string()),
+        ("H", rules.presence_q16.to_string()),
+    ]
 }
 
 fn chain(out: &mut Answers, seeded: &mut Seeded) {
