@@ -18,12 +18,14 @@ pub mod device;
 pub mod fixed;
 mod forward;
 pub mod gpu;
+pub mod head_form;
 pub mod isa;
 pub mod matrix;
 pub mod norm_weights;
 pub mod pages;
 pub mod rates;
 mod rope_table;
+pub mod row_weights;
 pub mod sampler;
 pub mod scheduler;
 pub mod score_chain;
@@ -37,7 +39,6 @@ use gridhour_protocol::{
     exact::NUMERICS_VERSION,
     exact::llama::ConfigError,
     exact::llama::LlamaConfig,
-    exact::tables::RopeFrequencies,
     model::{Digest, Facts, Manifest, ManifestError, ModelId, chat_template_digest},
 };
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
@@ -58,7 +59,7 @@ use self::{
     weights::{Weights, WeightsError},
 };
 use crate::model::{
-    config::llama_config,
+    config::{llama_config, rope_factors},
     gguf::{Gguf, GgufError},
     template::{TemplateError, chat_template_source},
     tokenizer::{TokenizerError, tokenizer_asset},
@@ -169,7 +170,7 @@ impl Engine {
         let pool = threads.thread_name(|index| format!("engine-{index}")).build()?;
         let model = llama_config(file)?;
         model.check()?;
-        let frequencies = RopeFrequencies::new(model.rope_base()?, model.head_dim as usize);
+        let frequencies = model.rope_frequencies(rope_factors(file).as_deref())?;
         let (weights, tensors) = pool.install(|| Weights::load(file, &model))?;
         let rope = pool.install(|| RopeTable::new(&frequencies, model.head_dim as usize, model.context));
         let manifest = Manifest::new(facts(file, model, rope.digest())?, tensors)?;

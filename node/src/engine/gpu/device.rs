@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gridhour_protocol::exact::llama::LlamaConfig;
+use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables::RopePairs};
 use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
         choice::Choice,
         cpu::attend::HeadLaw,
         device::{Device, DeviceFacts, DeviceFault, Lane, PAGE, PageId, Pass, Row, See, decode_by_passes},
+        head_form::HeadForm,
         rope_table::RopeTable,
         sampler::Sampling,
         score_chain::Scores,
@@ -60,6 +61,7 @@ pub struct GpuDevice {
     decode: Program,
     prefill: Program,
     pipelines: Pipelines,
+    rope: Rope,
     arrangements: Arrangements,
     page_bytes: usize,
     /// Held during a pass: buffers serve one at a time.
@@ -70,6 +72,23 @@ pub struct GpuDevice {
 struct Written {
     rows: u32,
     wanted: u32,
+}
+
+/// Biases and norms of single heads have no kernels: a model with them is not computed without.
+fn refuse_head_forms(model: &weights::Weights) -> Result<(), GpuFault> {
+    let forms = model.layers.iter().flat_map(|l| [&l.query_form, &l.key_form, &l.value_form]);
+    match forms.into_iter().find(|form| **form != HeadForm::Plain) {
+        Some(HeadForm::Biased(_)) => Err(GpuFault::Unsupported("biases of queries, keys and values")),
+        Some(_) => Err(GpuFault::Unsupported("norms of single heads")),
+        None => Ok(()),
+    }
+}
+
+fn rope_of(config: &LlamaConfig) -> Rope {
+    match config.architecture.rope_pairs() {
+        RopePairs::Neighbours => Rope::Pairs,
+        RopePairs::Halves => Rope::Halves,
+    }
 }
 
 impl GpuDevice {
@@ -112,6 +131,7 @@ impl GpuDevice {
         (rope, limits): (&RopeTable, &GpuLimits),
         arrangements: &Arrangements,
     ) -> Result<Self, GpuFault> {
+        refuse_head_forms(model)?;
         let weights = Weights::upload(&gpu, model)?;
         let sizes = sizes(&gpu, config, &weights, limits);
         let turns: Vec<u32> = rope.words(sizes.positions).collect();
@@ -122,6 +142,7 @@ impl GpuDevice {
             decode: Program::default(),
             prefill: Program::default(),
             pipelines: Pipelines::default(),
+            rope: rope_of(config),
             turn: Mutex::new(()),
             gpu,
             sizes,
@@ -141,8 +162,8 @@ impl GpuDevice {
     }
 
     fn make(&mut self, arrangement: Arrangement) -> Result<Program, GpuFault> {
-        let Self { gpu, weights, buffers, pipelines, sizes, .. } = self;
-        let (law, rope) = (HeadLaw::new(sizes.head_dim), Rope::Pairs);
+        let Self { gpu, weights, buffers, pipelines, sizes, rope, .. } = self;
+        let (law, rope) = (HeadLaw::new(sizes.head_dim), *rope);
         Maker { gpu, pipelines, weights, buffers, sizes: *sizes, law, rope, arrangement }.program()
     }
 

@@ -17,7 +17,7 @@ use super::{
     Case,
     draw::{Draw, scale_words, words},
 };
-use gridhour_protocol::exact::tables::RopePair;
+use gridhour_protocol::exact::tables::{RopePair, RopePairs};
 
 /// Query heads, key-value heads, and the size of both.
 const HEADS: usize = 6;
@@ -74,11 +74,12 @@ fn quant(lanes: Lanes, draw: &mut Draw) -> Case {
         let mut scale = scales[row].exp2(exponents[usize::from(head >= HEADS) + usize::from(is_value)]);
         let mut values = values.clone();
         if !is_value {
-            rotate(&mut values, &turns[POSITIONS[row] * HEAD_DIM / 2..][..HEAD_DIM / 2]);
+            let turns = &turns[POSITIONS[row] * HEAD_DIM / 2..][..HEAD_DIM / 2];
+            rotate(&mut values, turns, RopePairs::Neighbours);
             scale = scale.exp2(SCALE_SHIFT);
         }
-        let (mut codes, mut coded) = ([0; HEAD_DIM], [Scale::ZERO]);
-        head_quant(Kernels::PORTABLE, &values, scale, &mut codes, &mut coded);
+        let (mut codes, mut coded) = ([0; HEAD_DIM], [scale]);
+        head_quant(Kernels::PORTABLE, &values, &mut codes, &mut coded);
         if head < HEADS {
             queries.0.extend(pairs(&codes));
             queries.1.extend(scale_words(coded));
