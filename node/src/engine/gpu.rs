@@ -9,6 +9,7 @@ pub mod adapter;
 mod buffers;
 pub mod context;
 pub mod device;
+pub mod known_answers;
 mod matrix;
 pub mod program;
 pub mod shader;

@@ -95,6 +95,19 @@ impl Sampling {
         choose(&penalised(logits, &self.rules, text, self.prompt_tokens), &self.rules, noise)
     }
 
+    /// What one token's logit becomes at `position` where there are no penalties: the largest is chosen, ties to
+    /// the lowest id. [`Sampling::choose`] works out only as much of it as it needs.
+    pub(crate) fn score(&self, logit: i32, position: u32, token: u32) -> i64 {
+        match self.rules.temperature_q16 {
+            0 => i64::from(logit),
+            temperature => {
+                let inverse = (1i64 << 32) / i64::from(temperature);
+                let noise = Noise::new(self.key, position).at(token).value();
+                round_shift(i64::from(logit) * inverse, 16) + noise
+            }
+        }
+    }
+
     /// Log probabilities of `token`, which these logits chose, if they are wanted.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 //! What a pass leaves in an adapter's memory between two kernels, and the pages of keys and values.
 
-use wgpu::{Buffer, BufferUsages};
+use wgpu::Buffer;
 
 use super::{
     super::device::PAGE,
@@ -118,7 +118,7 @@ impl Buffers {
             })
         };
         Ok(Self {
-            pass_state: gpu.buffer("pass", 16, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?,
+            pass_state: gpu.uniform_of("pass", &[0; 4])?,
             batch: words("batch", rows * (ROW_WORDS + 1 + sizes.table()) as u64)?,
             stream: words("residual stream", rows * sizes.width as u64)?,
             hidden: Vectors::new(gpu, sizes.rows, sizes.width)?,
@@ -136,11 +136,8 @@ impl Buffers {
             records: words("records", (STEPS_MAX * sizes.record()) as u64 * rows)?,
             caches: (0..sizes.layers).map(cache).collect::<Result<_, _>>()?,
             turns: gpu.storage_of("turns", turns)?,
-            exp2_table: gpu.uniform_of("exp2 table", &in_fours(&tables::EXP2))?,
-            gumbel_tables: gpu.uniform_of(
-                "gumbel tables",
-                &[in_fours(&tables::LOG2), in_fours(&tables::EXPONENTIAL_RATIO)].concat(),
-            )?,
+            exp2_table: gpu.uniform_of("exp2 table", &exp2_words())?,
+            gumbel_tables: gpu.uniform_of("gumbel tables", &gumbel_words())?,
         })
     }
 }
@@ -154,6 +151,16 @@ impl Vectors {
             scales: gpu.storage("scales", 8 * rows as u64)?,
         })
     }
+}
+
+/// The table of `exp2_neg.wgsl`.
+pub(super) fn exp2_words() -> Vec<u32> {
+    in_fours(&tables::EXP2)
+}
+
+/// The tables of `gumbel.wgsl`.
+pub(super) fn gumbel_words() -> Vec<u32> {
+    [in_fours(&tables::LOG2), in_fours(&tables::EXPONENTIAL_RATIO)].concat()
 }
 
 /// A table as its kernel reads it: whole vectors of four.

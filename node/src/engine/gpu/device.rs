@@ -265,7 +265,7 @@ fn row_of(table: usize, lane: &Lane<'_>) -> super::super::device::Row {
 }
 
 /// A sampler as the kernel takes it: the inverse of the temperature, or 0, and the key.
-fn sampler_words(sampling: &Sampling) -> [u32; 4] {
+pub(super) fn sampler_words(sampling: &Sampling) -> [u32; 4] {
     let inverse = match sampling.rules.temperature_q16 {
         0 => 0,
         temperature => ((1u64 << 32) / u64::from(temperature)) as u32,
@@ -280,7 +280,7 @@ fn choice_of(record: &[u32]) -> Choice {
         logit: record[1] as i32,
         runner_up: record[2],
         runner_up_logit: record[3] as i32,
-        checksums: record[RECORD_WORDS..].to_vec(),
         logprobs: None,
+        checksums: record[RECORD_WORDS..].to_vec(),
     }
 }

@@ -17,8 +17,8 @@ use super::{
 };
 
 /// Where the tables of exponentials and of Gumbel noise are bound.
-const EXP2_BINDING: u32 = 12;
-const GUMBEL_BINDING: u32 = 13;
+pub(super) const EXP2_BINDING: u32 = 12;
+pub(super) const GUMBEL_BINDING: u32 = 13;
 
 /// Which variant of each kernel a program uses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -396,7 +396,7 @@ impl Maker<'_> {
 }
 
 /// Bindings that a variant of a kernel does not touch, so that its layout has no place for them.
-fn unused_bindings(kernel: Kernel) -> &'static [u32] {
+pub(super) fn unused_bindings(kernel: Kernel) -> &'static [u32] {
     match kernel {
         // The scale of the input only matters where the product is brought to a fixed point.
         Kernel::Matmul(_, Keep::Store, _) => &[7],
