@@ -126,12 +126,11 @@ fn choose(logits: &[i32], rules: &Rules, noise: Noise) -> u32 {
     let inverse = (1i64 << 32) / i64::from(rules.temperature_q16);
     let temper = |logit: i32| round_shift(i64::from(logit) * inverse, 16);
     let top = temper(top);
-    if rules.has_filters() {
-        let distances = logits.iter().map(|logit| top - temper(*logit));
-        return choose_noisy(survivors(distances, rules).into_iter(), i64::MIN, noise);
-    }
     let distances = logits.iter().map(|logit| top - temper(*logit));
-    choose_noisy((0..).zip(distances), noise.at(best).value(), noise)
+    match rules.has_filters() {
+        true => choose_noisy(survivors(distances, rules).into_iter(), i64::MIN, noise),
+        false => choose_noisy((0..).zip(distances), noise.at(best).value(), noise),
+    }
 }
 
 /// Among tokens with their distances below the largest, the one with the most noise less distance, ties to
