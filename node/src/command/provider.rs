@@ -10,6 +10,7 @@ use std::{
 
 use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_protocol::{
+    id::ModelId,
     limits::REGION_BYTES_MAX,
     market::advert::ModelOffer,
     signed::{SecretKey, Verified},
@@ -22,7 +23,7 @@ use crate::{
     drivers::{
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Parts, Provider, ProviderConfig, Served, measure_device},
+        provider::{Parts, Provider, ProviderConfig, Reload, Served, measure_device},
     },
     engine::{Engine, EngineConfig, scheduler::Scheduler},
     keys,
@@ -191,7 +192,20 @@ fn serve_model(
         assets: AssetBytes::from_file(&file, engine.manifest())?,
         vocabulary: engine.config().vocab,
         scheduler: Scheduler::start(engine).map_err(NodeError::Thread)?,
+        reload: Some(reload(path.to_owned(), config, model)),
         offer: ModelOffer { model, work, context },
         device,
     })
+}
+
+/// Loads the same model from the same file, after its device failed.
+fn reload(path: PathBuf, config: EngineConfig, model: ModelId) -> Reload {
+    let load = move || {
+        let engine = Engine::load(&path, config).map_err(|error| error.to_string())?;
+        match engine.model_id() == model {
+            true => Scheduler::start(Arc::new(engine)).map_err(|error| error.to_string()),
+            false => Err(format!("{} now holds another model, {}", path.display(), engine.model_id())),
+        }
+    };
+    Arc::new(load)
 }

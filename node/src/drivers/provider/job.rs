@@ -29,13 +29,13 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{ProviderEvent, Shared, settle};
+use super::{ProviderEvent, Shared, settle, stopped};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
     engine::{
         sampler::{Sampling, SamplingKey},
-        scheduler::{JobControl, JobEvent, JobHandle, JobRequest, SubmitError},
+        scheduler::{JobControl, JobEvent, JobHandle, JobRequest, Scheduler, SubmitError},
     },
     net::{FrameError, JobReceiver, JobSender, JobStream},
 };
@@ -145,6 +145,8 @@ async fn find_session(
         Some((RefusalCode::NumericsVersion, why))
     } else if terms.model != shared.served.offer.model {
         Some((RefusalCode::ModelNotServed, format!("model {}", terms.model.short())))
+    } else if shared.serving.scheduler().is_none() {
+        Some((RefusalCode::ModelNotServed, "the device failed, and the model is not loaded".to_owned()))
     } else {
         None
     };
@@ -288,7 +290,11 @@ impl Job {
 
     fn start(&mut self, request: Request, grant: u32) {
         self.granted = grant;
-        match submit(&self.shared, request, &self.client, grant) {
+        let Some(scheduler) = self.shared.serving.scheduler() else {
+            let detail = "the device failed before the job began".to_owned();
+            return self.inputs.push_back(ProviderInput::InferenceFailed { detail });
+        };
+        match submit(&scheduler, request, &self.client, grant) {
             Ok(handle) => {
                 self.control = Some(handle.control());
                 self.forward(handle);
@@ -341,7 +347,7 @@ impl Job {
 }
 
 fn submit(
-    shared: &Shared,
+    scheduler: &Scheduler,
     request: Request,
     client: &PublicKey,
     granted: u32,
@@ -349,13 +355,14 @@ fn submit(
     let request_digest = request.digest().0;
     let key = SamplingKey::derive(request.sampling.seed, &request.core());
     let sampling = Sampling { temperature_q16: request.sampling.temperature_q16, key };
-    shared.served.scheduler.submit(JobRequest {
+    scheduler.submit(JobRequest {
         prompt: request.prompt,
         sampling,
         max_tokens: request.max_tokens,
         stop: request.stop,
         request_digest,
         granted,
+        // What a client asked for before is computed already; no other client's time shows it.
         scope: Some(client.0),
     })
 }
@@ -405,11 +412,4 @@ async fn ended(ending: &mut Option<watch::Receiver<BTreeSet<SessionId>>>, sessio
         return std::future::pending().await;
     }
     *ending = None;
-}
-
-async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
-    let Some(told) = stop else { return std::future::pending().await };
-    // An error means that whoever could say so is gone: the same.
-    let _ = told.wait_for(|stop| *stop).await;
-    *stop = None;
 }

@@ -67,8 +67,10 @@ impl Floor {
     /// Gives jobs their memory in the order in which they came. The first that does not fit holds up those
     /// behind it, or it might wait for ever.
     fn admit(&mut self) {
+        // As if they had been computed in the turn before: others are not put off by newcomers, nor they by them.
+        let before = self.turns - 1;
         while let Some(job) = self.line.pop_front() {
-            match job.admit(self.engine.pages(), self.turns) {
+            match job.admit(self.engine.pages(), before) {
                 Ok(running) => self.running.push(running),
                 Err(job) => return self.line.push_front(job),
             }
