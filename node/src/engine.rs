@@ -17,12 +17,15 @@ pub mod cpu;
 pub mod device;
 pub mod fixed;
 mod forward;
+pub mod gpu;
+pub mod head_form;
 pub mod isa;
 pub mod matrix;
 pub mod norm_weights;
 pub mod pages;
 pub mod rates;
 mod rope_table;
+pub mod row_weights;
 pub mod sampler;
 pub mod scheduler;
 pub mod score_chain;
@@ -36,7 +39,6 @@ use gridhour_protocol::{
     exact::NUMERICS_VERSION,
     exact::llama::ConfigError,
     exact::llama::LlamaConfig,
-    exact::tables::RopeFrequencies,
     model::{Digest, Facts, Manifest, ManifestError, ModelId, chat_template_digest},
 };
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
@@ -46,6 +48,10 @@ use self::{
     cpu::{attend::HeadLaw, device::CpuDevice},
     device::{Device, DeviceFacts},
     forward::Plan,
+    gpu::{
+        device::{GpuDevice, GpuLimits},
+        options::{GpuError, GpuOptions},
+    },
     isa::Isa,
     pages::table::Pages,
     rope_table::RopeTable,
@@ -53,15 +59,27 @@ use self::{
     weights::{Weights, WeightsError},
 };
 use crate::model::{
-    config::llama_config,
+    config::{llama_config, rope_factors},
     gguf::{Gguf, GgufError},
     template::{TemplateError, chat_template_source},
     tokenizer::{TokenizerError, tokenizer_asset},
 };
 
+/// What computes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Backend {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// A graphics processor.
+    Gpu(GpuOptions),
+}
+
 /// How an engine computes, and how much it may take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EngineConfig {
+    /// What computes.
+    pub backend: Backend,
     /// Threads of the engine's own pool.
     pub threads: NonZeroUsize,
     /// Instructions to use.
@@ -79,6 +97,7 @@ impl Default for EngineConfig {
     /// passes of [`CHUNK`] rows.
     fn default() -> Self {
         Self {
+            backend: Backend::Cpu,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             isa: Isa::Auto,
             context: usize::MAX,
@@ -112,6 +131,9 @@ pub enum EngineError {
     /// This machine lacks the instructions asked for.
     #[error("this processor has no AVX2: choose the portable operators")]
     Isa,
+    /// The graphics processor does not compute the model.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     /// The system gave no threads.
     #[error("the engine's threads could not be started: {0}")]
     Threads(#[from] ThreadPoolBuildError),
@@ -148,17 +170,33 @@ impl Engine {
         let pool = threads.thread_name(|index| format!("engine-{index}")).build()?;
         let model = llama_config(file)?;
         model.check()?;
-        let frequencies = RopeFrequencies::new(model.rope_base()?, model.head_dim as usize);
+        let frequencies = model.rope_frequencies(rope_factors(file).as_deref())?;
         let (weights, tensors) = pool.install(|| Weights::load(file, &model))?;
         let rope = pool.install(|| RopeTable::new(&frequencies, model.head_dim as usize, model.context));
         let manifest = Manifest::new(facts(file, model, rope.digest())?, tensors)?;
-        let law = HeadLaw::new(model.head_dim as usize);
-        let plan = Plan { config: model, weights, rope, law, kernels };
-        let device = CpuDevice::new(plan, pool, config.rows_max.get());
+        let (device, kv_bytes) = match &config.backend {
+            Backend::Cpu => {
+                let law = HeadLaw::new(model.head_dim as usize);
+                let plan = Plan { config: model, weights, rope, law, kernels };
+                let device = CpuDevice::new(plan, pool, config.rows_max.get());
+                (Box::new(device) as Box<dyn Device>, config.kv_bytes_max)
+            }
+            Backend::Gpu(options) => {
+                let limits = GpuLimits {
+                    context: config.context,
+                    rows_max: config.rows_max.get(),
+                    kv_bytes_max: config.kv_bytes_max,
+                };
+                let load = || GpuDevice::load(options, &model, &weights, &rope, &limits);
+                let device = pool.install(load)?;
+                let kv_bytes = device.kv_bytes();
+                (Box::new(device) as Box<dyn Device>, kv_bytes)
+            }
+        };
         Ok(Self {
             facts: device.facts(),
-            pages: Pages::new(config.kv_bytes_max, device.page_bytes()),
-            device: Box::new(device),
+            pages: Pages::new(kv_bytes, device.page_bytes()),
+            device,
             config: model,
             context: config.context.min(model.context as usize),
             model_id: manifest.model_id(),

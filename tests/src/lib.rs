@@ -11,4 +11,5 @@ pub mod gguf;
 pub mod scenario;
 pub mod seeds;
 pub mod sim;
+pub mod statistics;
 pub mod watched;

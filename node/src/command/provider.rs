@@ -28,10 +28,11 @@ use crate::{
     engine::{Engine, EngineConfig, scheduler::Scheduler},
     keys,
     model::{
-        assets::{AssetBytes, work_of},
+        assets::{AssetBytes, AssetError, work_of},
         catalogue::{CATALOGUE, ModelCache, Resolved},
         gguf::Gguf,
         pull::pull,
+        tokenizer::tokenizer_asset,
     },
     net::{Address, Net, NetConfig},
     network_json,
@@ -173,7 +174,7 @@ fn serve_model(
 ) -> Result<Served, NodeError> {
     let file = Gguf::open(path)?;
     let config = EngineConfig { threads, kv_bytes_max: KV_BYTES, ..EngineConfig::default() };
-    let engine = Arc::new(Engine::from_gguf(&file, config)?);
+    let engine = Arc::new(Engine::from_gguf(&file, config.clone())?);
     let model = engine.model_id();
     if let Err(error) = models.remember(model, path) {
         tracing::warn!(%error, "the model's id will not be known by itself");
@@ -190,6 +191,7 @@ fn serve_model(
     let context = u32::try_from(engine.context()).unwrap_or(u32::MAX);
     Ok(Served {
         assets: AssetBytes::from_file(&file, engine.manifest())?,
+        tokenizer: Arc::new(tokenizer_asset(&file).map_err(AssetError::from)?),
         vocabulary: engine.config().vocab,
         scheduler: Scheduler::start(engine).map_err(NodeError::Thread)?,
         reload: Some(reload(path.to_owned(), config, model)),
@@ -201,7 +203,7 @@ fn serve_model(
 /// Loads the same model from the same file, after its device failed.
 fn reload(path: PathBuf, config: EngineConfig, model: ModelId) -> Reload {
     let load = move || {
-        let engine = Engine::load(&path, config).map_err(|error| error.to_string())?;
+        let engine = Engine::load(&path, config.clone()).map_err(|error| error.to_string())?;
         match engine.model_id() == model {
             true => Scheduler::start(Arc::new(engine)).map_err(|error| error.to_string()),
             false => Err(format!("{} now holds another model, {}", path.display(), engine.model_id())),

@@ -23,6 +23,7 @@ use gridhour_protocol::{
     id::{NetworkId, SessionId},
     limits::PROTOCOL_VERSION,
     market::advert::{Advert, Device, ModelOffer},
+    model::TokenizerAsset,
     session::terms::Terms,
     signed::{PublicKey, SecretKey, Signed},
     units::{Millis, PricePerHour, Timestamp},
@@ -133,6 +134,8 @@ pub struct Served {
     pub reload: Option<Reload>,
     /// For clients without the weights.
     pub assets: AssetBytes,
+    /// What tokens are spelled like, which decides where stop strings end an output.
+    pub tokenizer: Arc<TokenizerAsset>,
     /// The model in adverts.
     pub offer: ModelOffer,
     /// Tokens in the vocabulary.
@@ -146,6 +149,7 @@ pub(crate) struct Offered {
     pub(crate) assets: AssetBytes,
     pub(crate) offer: ModelOffer,
     pub(crate) vocabulary: u32,
+    pub(crate) tokenizer: Arc<TokenizerAsset>,
     pub(crate) device: Device,
 }
 
@@ -224,7 +228,7 @@ impl Provider {
     /// If the records cannot be read.
     pub fn new(parts: Parts) -> Result<Self, MemoryError> {
         let Parts { key, network, net, ledger, memory, served, config, events } = parts;
-        let Served { scheduler, reload, assets, offer, vocabulary, device } = served;
+        let Served { scheduler, reload, assets, offer, vocabulary, tokenizer, device } = served;
         let known = memory.sessions()?;
         let slots = Arc::new(tokio::sync::Semaphore::new(config.slots.into()));
         let busy = known.into_iter().map(|terms| (terms.id(), settle::Use::of(terms))).collect();
@@ -235,7 +239,7 @@ impl Provider {
             ledger,
             memory,
             serving: Serving::new(scheduler, reload),
-            served: Offered { assets, offer, vocabulary, device },
+            served: Offered { assets, offer, vocabulary, tokenizer, device },
             config,
             busy: Mutex::new(busy),
             slots,

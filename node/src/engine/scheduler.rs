@@ -23,6 +23,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use gridhour_protocol::job::{ending::StopTexts, sampling::SamplingError};
 use thiserror::Error;
 
 pub use self::handle::{JobControl, JobEnd, JobEvent, JobHandle, Reason};
@@ -57,6 +58,8 @@ pub struct JobRequest {
     pub max_tokens: u32,
     /// Tokens that end the output; the one chosen is its last token.
     pub stop: Vec<u32>,
+    /// Texts that end the output; the token that completes one is its last.
+    pub stop_texts: StopTexts,
     /// Digest of the request, with which the score chain begins.
     pub request_digest: [u8; 32],
     /// Output tokens granted from the start.
@@ -85,9 +88,9 @@ pub enum SubmitError {
         /// Bytes of all keys and values.
         limit: usize,
     },
-    /// The temperature is out of range.
-    #[error("temperature {0}/65536 is not 0 and not between 0.01 and 100")]
-    Temperature(u32),
+    /// A rule of sampling is out of range.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// No output token was asked for.
     #[error("a job needs at least one output token")]
     NoTokens,
@@ -204,9 +207,7 @@ impl JobRequest {
 }
 
 fn check(engine: &Engine, request: &JobRequest) -> Result<(), SubmitError> {
-    if !request.sampling.is_valid() {
-        return Err(SubmitError::Temperature(request.sampling.temperature_q16));
-    }
+    request.sampling.rules.check()?;
     if request.max_tokens == 0 {
         return Err(SubmitError::NoTokens);
     }

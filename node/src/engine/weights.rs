@@ -7,13 +7,15 @@ use gridhour_protocol::{
 use thiserror::Error;
 
 use super::{
-    coding::{CodedRow, Kind},
+    coding::{CodedRow, Coding, Form, Kind},
+    head_form::HeadForm,
     matrix::{Matrix, MatrixError},
-    norm_weights::NormWeights,
+    norm_weights::{HeadNorm, NormWeights},
+    row_weights::RowWeights,
 };
 use crate::model::{
     config::is_tied,
-    gguf::{Gguf, GgufError, Tensor, TensorType},
+    gguf::{Gguf, GgufError, Tensor},
 };
 
 /// Why a tensor was refused; the file is at fault.
@@ -32,10 +34,13 @@ pub enum WeightsError {
     },
 }
 
-/// Matrices and norms of one layer, named as in the file.
+/// Matrices and norms of one layer, named as in the file, and what happens to its heads.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the names are those of the file format")]
 pub struct Layer {
+    pub query_form: HeadForm,
+    pub key_form: HeadForm,
+    pub value_form: HeadForm,
     pub attn_norm: NormWeights,
     pub attn_q: Matrix,
     pub attn_k: Matrix,
@@ -66,7 +71,7 @@ impl Weights {
     /// # Errors
     /// [`WeightsError`], naming the tensor.
     pub fn load(file: &Gguf, config: &LlamaConfig) -> Result<(Self, Vec<TensorEntry>), WeightsError> {
-        let mut loader = Loader { file, eps: f32::from_bits(config.epsilon), entries: Vec::new() };
+        let mut loader = Loader { file, config, eps: f32::from_bits(config.epsilon), entries: Vec::new() };
         let weights = Self {
             embedding: loader.matrix("token_embd.weight")?,
             layers: (0..config.layers).map(|layer| loader.layer(layer)).collect::<Result<_, _>>()?,
@@ -84,6 +89,11 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
+    /// Whether the embedding is that matrix.
+    pub fn is_tied(&self) -> bool {
+        self.output.is_none()
+    }
+
     /// Bytes held in memory by the matrices.
     pub fn bytes(&self) -> usize {
         let layer = |l: &Layer| {
@@ -99,6 +109,7 @@ impl Weights {
 
 struct Loader<'a> {
     file: &'a Gguf,
+    config: &'a LlamaConfig,
     eps: f32,
     entries: Vec<TensorEntry>,
 }
@@ -107,6 +118,9 @@ impl Loader<'_> {
     fn layer(&mut self, layer: u32) -> Result<Layer, WeightsError> {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         Ok(Layer {
+            query_form: self.head_form(layer, "attn_q", true)?,
+            key_form: self.head_form(layer, "attn_k", true)?,
+            value_form: self.head_form(layer, "attn_v", false)?,
             attn_norm: self.norm(&name("attn_norm"))?,
             attn_q: self.matrix(&name("attn_q"))?,
             attn_k: self.matrix(&name("attn_k"))?,
@@ -119,9 +133,21 @@ impl Loader<'_> {
         })
     }
 
+    /// What happens to the heads of one part of a layer; values are never normed.
+    fn head_form(&mut self, layer: u32, part: &str, may_be_normed: bool) -> Result<HeadForm, WeightsError> {
+        if self.config.architecture.has_biases() {
+            return Ok(HeadForm::Biased(self.row(&format!("blk.{layer}.{part}.bias"))?));
+        }
+        if self.config.architecture.has_head_norms() && may_be_normed {
+            let weights = self.row(&format!("blk.{layer}.{part}_norm.weight"))?;
+            return Ok(HeadForm::Normed(HeadNorm::new(weights, self.eps)));
+        }
+        Ok(HeadForm::Plain)
+    }
+
     fn matrix(&mut self, name: &str) -> Result<Matrix, WeightsError> {
         let tensor = self.file.tensor(name)?;
-        let kind = kind(tensor.ty);
+        let kind = tensor.ty;
         let built = Matrix::build(kind, tensor.rows, tensor.cols, tensor.bytes, |row| leaf(kind, row));
         let (matrix, leaves) = built.map_err(|reason| refused(&tensor, reason))?;
         self.enter(&tensor, matrix.exponent(), leaves);
@@ -136,12 +162,20 @@ impl Loader<'_> {
         Ok(norm)
     }
 
+    fn row(&mut self, name: &str) -> Result<RowWeights, WeightsError> {
+        let tensor = self.file.tensor(name)?;
+        let built = RowWeights::build(tensor.cols, tensor.bytes, |row| leaf(Kind::F32, row));
+        let (row, leaf) = built.map_err(|reason| refused(&tensor, reason))?;
+        self.enter(&tensor, row.matrix_exponent, vec![leaf]);
+        Ok(row)
+    }
+
     fn enter(&mut self, tensor: &Tensor<'_>, exponent: i32, leaves: Vec<Digest>) {
         let mut tree = TreeBuilder::new();
         tree.extend(leaves);
         self.entries.push(TensorEntry {
             name: tensor.name.to_owned(),
-            ty: row_type(kind(tensor.ty)),
+            ty: row_type(tensor.ty),
             // The reader bounds both by 2^24; exponents of finite floats are below 2^9.
             rows: tensor.rows as u32,
             cols: tensor.cols as u32,
@@ -155,34 +189,24 @@ fn refused(tensor: &Tensor<'_>, reason: MatrixError) -> WeightsError {
     WeightsError::Tensor { name: tensor.name.to_owned(), reason }
 }
 
-fn kind(ty: TensorType) -> Kind {
-    match ty {
-        TensorType::F32 => Kind::F32,
-        TensorType::Q4_1 => Kind::Q4_1,
-        TensorType::Q8_0 => Kind::Q8_0,
-    }
-}
-
 fn row_type(kind: Kind) -> RowType {
-    match kind {
-        Kind::F32 => RowType::F32,
-        Kind::Q4_1 => RowType::Q4_1,
-        Kind::Q8_0 => RowType::Q8_0,
-    }
+    RowType::from_code(kind.code()).expect("both are the types that the format numbers and numerics v1 takes")
 }
 
 /// The leaf of one row in its tensor's tree.
 fn leaf(kind: Kind, row: &CodedRow) -> Digest {
     let with = |codes: RowCodes<'_>| {
         let (kd, km) = (row.scale_exponent as i16, row.minimum_exponent as i16);
-        WeightRow { kd, km, scales: &row.scales, mins: &row.minima, codes }.leaf()
+        WeightRow { ty: row_type(kind), kd, km, scales: &row.scales, mins: &row.minima, codes }.leaf()
     };
-    match kind {
-        Kind::F32 => with(RowCodes::F32(&row.codes)),
-        Kind::Q8_0 => with(RowCodes::Q8_0(&row.codes.iter().map(|c| *c as i8).collect::<Vec<_>>())),
-        Kind::Q4_1 => {
+    let Coding { form, offset, .. } = kind.coding();
+    match form {
+        Form::Words => with(RowCodes::Words(&row.codes)),
+        Form::Bytes => with(RowCodes::Bytes(&row.codes.iter().map(|c| *c as i8).collect::<Vec<_>>())),
+        Form::Nibbles => {
             let pairs = row.codes.as_chunks::<2>().0.iter();
-            with(RowCodes::Q4_1(&pairs.map(|[low, high]| (low | high << 4) as u8).collect::<Vec<_>>()))
+            let byte = |[low, high]: &[i16; 2]| ((low + offset) | (high + offset) << 4) as u8;
+            with(RowCodes::Nibbles(&pairs.map(byte).collect::<Vec<_>>()))
         }
     }
 }

@@ -22,11 +22,7 @@ pub struct RawTensor {
 impl RawTensor {
     /// A tensor that is described as it is.
     pub fn new(name: &str, ty: TensorType, dims: Vec<u64>, bytes: Vec<u8>) -> Self {
-        let code = match ty {
-            TensorType::F32 => 0,
-            TensorType::Q4_1 => 3,
-            TensorType::Q8_0 => 8,
-        };
+        let code = ty.code().into();
         Self { name: name.to_owned(), code, dims, bytes, offset: None }
     }
 }
@@ -65,6 +61,21 @@ impl GgufWriter {
             .iter_mut()
             .find(|tensor| tensor.name == name)
             .expect("the test names a tensor of the file")
+    }
+
+    /// The same model in `count` files: metadata in the first, tensors spread in their order. The first has none
+    /// where there are more files than tensors to spread.
+    pub fn parts(&self, count: usize) -> Vec<Self> {
+        let part = |number: usize| {
+            let share = |number| number * self.tensors.len() / count;
+            let meta = if number == 0 { self.meta.clone() } else { Vec::new() };
+            let mut part = Self { meta, tensors: self.tensors[share(number)..share(number + 1)].to_vec() };
+            part.meta("split.no", Value::Uint(number as u64));
+            part.meta("split.count", Value::Uint(count as u64));
+            part.meta("split.tensors.count", Value::Int(self.tensors.len() as i64));
+            part
+        };
+        (0..count).map(part).collect()
     }
 
     /// The file's bytes, version 3.

@@ -9,7 +9,7 @@ use gridhour_node::{
         device::{PAGE, PageId},
         sampler::Sampling,
         scheduler::{JobHandle, JobRequest, Reason, Scheduler, SubmitError},
-        score_chain::ScoreChain,
+        score_chain::{ScoreChain, Scores},
         sequence::Sequence,
     },
     model::gguf::Gguf,
@@ -64,10 +64,9 @@ fn alone(engine: &Arc<Engine>, request: &JobRequest) -> (Vec<u32>, [u8; 32]) {
         Sequence::new(engine, request.prompt.len() + request.max_tokens as usize).expect("room");
     let mut chain = ScoreChain::new(&request.request_digest, request.prompt.len() as u32);
     let mut text = request.prompt.clone();
+    let sampling = request.sampling.behind(&request.prompt);
     for _ in 0..request.max_tokens {
-        let choose = |scores: gridhour_node::engine::score_chain::Scores<'_>| {
-            Choice::of(scores, &request.sampling, &text)
-        };
+        let choose = |scores: Scores<'_>| Choice::of(scores, &sampling, &text);
         let choice = sequence.prefill(&text[sequence.position()..], choose).expect("room");
         chain.take(&choice);
         text.push(choice.token);
@@ -78,7 +77,7 @@ fn alone(engine: &Arc<Engine>, request: &JobRequest) -> (Vec<u32>, [u8; 32]) {
     (text[request.prompt.len()..].to_vec(), chain.digest())
 }
 
-/// A request of any length; a third are greedy, some share a scope and how they begin, some stop early.
+/// A request of any length; a third are greedy, a third have penalties, some share a scope and how they begin, some stop early.
 fn random_request(rng: &mut Rng, alone_on: &Arc<Engine>) -> JobRequest {
     let prompt = [1, 7, 63, 64, 65, 128, 150, 530][rng.below(8) as usize];
     let mut request = JobRequest {
@@ -87,8 +86,13 @@ fn random_request(rng: &mut Rng, alone_on: &Arc<Engine>) -> JobRequest {
         scope: [None, Some([1; 32]), Some([2; 32])][rng.below(3) as usize],
         ..request(alone_on, 1, 1 + rng.below(20) as u32, rng.below(1 << 32))
     };
-    if rng.one_in(3) {
-        request.sampling = Sampling::GREEDY;
+    match rng.below(3) {
+        0 => request.sampling = Sampling::GREEDY,
+        1 => {
+            let rules = &mut request.sampling.rules;
+            (rules.top_k, rules.repetition_q16, rules.frequency_q16) = (40, 70_000, 10_000);
+        }
+        _ => {}
     }
     if rng.one_in(3) {
         let (output, _) = alone(alone_on, &request);

@@ -13,19 +13,27 @@ use gridhour_node::{
         ledger_client::LedgerClient,
         memory::Memory,
         provider::{Parts, Provider, ProviderConfig, ProviderEvent, Reload, Served, measure_device},
+        results::JobResult,
         validator::Validator,
     },
-    engine::{Engine, EngineConfig, device::DeviceFault, scheduler::Scheduler},
+    engine::{
+        Engine, EngineConfig,
+        device::DeviceFault,
+        sampler::Sampling as EngineSampling,
+        scheduler::Scheduler,
+        verify::{Claim, verify},
+    },
     model::{
         assets::{AssetBytes, work_of},
         gguf::Gguf,
         template::{Message, Role},
+        tokenizer::tokenizer_asset,
     },
     net::{Net, NetConfig, NetHandle},
     store::ledger_dir::Ledger,
 };
 use gridhour_protocol::{
-    job::{message::ClientMessage, request::Sampling},
+    job::{message::ClientMessage, sampling::Sampling},
     market::advert::ModelOffer,
     receipt::Cause,
     signed::{PublicKey, SecretKey, Verified},
@@ -96,21 +104,21 @@ async fn ledger_node(folder: &Path, stop: watch::Receiver<bool>) -> Verified<Net
     signed.verify().expect("just signed")
 }
 
-fn engine(file: &Gguf) -> Engine {
-    let config = EngineConfig { threads: NonZeroUsize::MIN, ..EngineConfig::default() };
-    Engine::from_gguf(file, config).expect("the engine takes it")
-}
-
-fn model_file() -> Gguf {
+fn file() -> Gguf {
     Gguf::from_bytes(SmallModel::new(5).bytes()).expect("a sound model")
 }
 
+fn engine() -> Engine {
+    let config = EngineConfig { threads: NonZeroUsize::MIN, ..EngineConfig::default() };
+    Engine::from_gguf(&file(), config).expect("the engine takes it")
+}
+
 fn served() -> Served {
-    let file = model_file();
-    let engine = Arc::new(engine(&file));
+    let (file, engine) = (file(), Arc::new(engine()));
     let work = work_of(engine.manifest()).expect("sane sizes");
     Served {
         assets: AssetBytes::from_file(&file, engine.manifest()).expect("it has a tokenizer"),
+        tokenizer: Arc::new(tokenizer_asset(&file).expect("it has a tokenizer")),
         vocabulary: engine.config().vocab,
         offer: ModelOffer { model: engine.model_id(), work, context: engine.context() as u32 },
         device: measure_device(&engine, &work).expect("it computes"),
@@ -122,7 +130,7 @@ fn served() -> Served {
 /// The same on a device that a test watches.
 fn served_on_watched_device(reload: Option<Reload>) -> (Served, Watch) {
     let mut watch = None;
-    let engine = engine(&model_file()).with_device(|inner| {
+    let engine = engine().with_device(|inner| {
         let (device, watches) = Watched::new(inner, 1);
         watch = Some(watches);
         Box::new(device)
@@ -192,6 +200,8 @@ fn spec(model: ModelOffer) -> RunSpec {
         messages: vec![Message { role: Role::User, content: "hello".into() }],
         max_tokens: 20,
         sampling: Sampling::GREEDY,
+        stop_texts: Vec::new(),
+        logprobs: 0,
         price_max: ASK,
         total_max: Credits(1_000_000),
         ttft: None,
@@ -332,8 +342,7 @@ fn withdrawn(event: ProviderEvent) -> Option<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_provider_whose_device_is_lost_loads_the_model_anew_and_serves_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let reload: Reload =
-        Arc::new(|| Scheduler::start(Arc::new(engine(&model_file()))).map_err(|error| error.to_string()));
+    let reload: Reload = Arc::new(|| Scheduler::start(Arc::new(engine())).map_err(|error| error.to_string()));
     let (served, watch) = served_on_watched_device(Some(reload));
     let mut market = market_of(folder.path(), Duration::ZERO, served).await;
     let client = funded_client(&market, &folder.path().join("unlucky")).await;
@@ -362,6 +371,58 @@ async fn a_provider_whose_device_is_lost_for_good_offers_nothing_and_refuses_job
     let gone =
         async { while client.offers(1, PATIENCE).await.iter().any(|advert| !advert.models.is_empty()) {} };
     timeout(PATIENCE, gone).await.expect("the offer is withdrawn before it dies");
+    market.stop.send_replace(true);
+    client.net().shutdown().await;
+}
+
+/// One order of a funded client, delivered.
+async fn deliver(client: &Client, spec: &RunSpec) -> (JobResult, String) {
+    let offers = client.offers(1, PATIENCE).await;
+    let (_keep, cancel) = watch::channel(false);
+    let result = client.run(spec, &offers, cancel, &mut |_| {}).await.expect("it is delivered");
+    client.results().load(result.receipt.id()).expect("it was kept")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rules_of_sampling_stop_texts_and_log_probabilities_travel_and_are_confirmed_by_a_rerun() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let market = market(folder.path(), Duration::ZERO).await;
+    let client = funded_client(&market, &folder.path().join("client")).await;
+    let sampling = Sampling {
+        temperature_q16: 60_000,
+        top_k: 60,
+        top_p_q16: 64_000,
+        min_p_q16: 100,
+        repetition_q16: 70_000,
+        frequency_q16: 10_000,
+        presence_q16: -5_000,
+        seed: 7,
+        ..Sampling::GREEDY
+    };
+    let free = RunSpec { sampling, logprobs: 4, max_tokens: 40, ..spec(market.offer) };
+    let (whole, text) = deliver(&client, &free).await;
+    assert_eq!(whole.receipt.body.cause, Cause::Delivered);
+    let confirmed = |result: &JobResult| {
+        let claim = Claim {
+            prompt: &result.request.prompt,
+            output: &result.output,
+            sampling: EngineSampling::of(&result.request),
+            logprobs: &result.logprobs,
+            request_digest: result.receipt.body.request.0,
+        };
+        let rerun = verify(&Arc::new(engine()), &claim).expect("the claim fits");
+        let scores = rerun.score_chain == result.receipt.body.scores.0;
+        scores && (rerun.difference, rerun.false_logprobs) == (None, None)
+    };
+    assert!(confirmed(&whole) && whole.logprobs.len() == whole.output.len());
+    let letters: Vec<char> = text.chars().filter(|letter| *letter != char::REPLACEMENT_CHARACTER).collect();
+    let stop = letters[letters.len() / 2].to_string();
+    let stopped = RunSpec { stop_texts: vec!["never said".into(), stop.clone()], ..free };
+    let (part, shown) = deliver(&client, &stopped).await;
+    assert!(part.output.len() < whole.output.len() && whole.output.starts_with(&part.output), "{stop:?}");
+    assert_eq!(Some(shown.as_str()), text.split(&stop).next(), "what is shown ends before {stop:?}");
+    assert_eq!(part.receipt.body.output_tokens as usize, part.output.len(), "nothing behind it is billed");
+    assert!(confirmed(&part));
     market.stop.send_replace(true);
     client.net().shutdown().await;
 }

@@ -6,6 +6,7 @@ mod engine_faults;
 mod engine_jobs;
 mod engine_model;
 mod engine_operators;
+mod engine_sampling;
 mod honest_market;
 mod job_streams;
 mod misdeeds;

@@ -7,6 +7,7 @@ use gridhour_node::model::{
     gguf::{Gguf, TensorType, Value},
     tokenizer::{Tokenizer, tokenizer_asset},
 };
+use gridhour_protocol::exact::llama::Architecture;
 use proptest::prelude::*;
 use testkit::gguf::{GgufWriter, RawTensor, SmallModel};
 
@@ -56,8 +57,9 @@ fn one_seed_gives_one_file() {
 
 #[test]
 fn unsupported_types_are_named_with_the_tensor() {
-    refused(|file| file.tensor_mut(Q).code = 14, &[Q, "Q6_K", "F32, Q4_1, Q8_0"]);
-    refused(|file| file.tensor_mut(Q).code = 1, &[Q, "F16"]);
+    refused(|file| file.tensor_mut(Q).code = 13, &[Q, "Q5_K", "F32, F16, BF16, Q8_0", "Q4_K, Q6_K"]);
+    refused(|file| file.tensor_mut(Q).code = 10, &[Q, "Q2_K"]);
+    refused(|file| file.tensor_mut(Q).code = 39, &[Q, "MXFP4"]);
     refused(|file| file.tensor_mut(Q).code = 4_000, &[Q, "4000"]);
 }
 
@@ -75,7 +77,8 @@ fn impossible_shapes_are_named_with_the_tensor() {
     refused(|file| file.tensor_mut(Q).dims = vec![], &[Q, "0 dimensions"]);
     refused(|file| file.tensor_mut(Q).dims = vec![64, 0], &[Q, "dimension of 0"]);
     refused(|file| file.tensor_mut(Q).dims = vec![64, u64::MAX], &[Q, "dimension of"]);
-    refused(|file| file.tensor_mut(Q).dims = vec![63, 64], &[Q, "63 columns", "Q4_1"]);
+    refused(|file| file.tensor_mut(Q).dims = vec![63, 64], &[Q, "63 columns", "Q4_1 blocks of 32"]);
+    refused(|file| file.tensor_mut(Q).code = 14, &[Q, "64 columns", "Q6_K blocks of 256"]);
     refused(|file| file.tensor_mut(Q).dims = vec![64, 32], &[Q, "32 x 64", "64 x 64"]);
 }
 
@@ -94,8 +97,15 @@ fn missing_doubled_and_foreign_tensors_are_named() {
 fn metadata_that_changes_the_arithmetic_is_named() {
     let text = |text: &str| Value::Text(text.to_owned());
     for (key, value, word) in [
-        ("general.architecture", text("qwen2"), "qwen2"),
+        ("general.architecture", text("gemma3"), "supported are llama, qwen2, qwen3"),
+        ("general.architecture", text("qwen3moe"), "qwen3moe"),
         ("llama.rope.scaling.type", text("yarn"), "yarn"),
+        ("llama.rope.scaling.type", text("longrope"), "longrope"),
+        ("llama.rope.scaling.factor", Value::F32(0.5), "rope scaling factor"),
+        ("llama.rope.scaling.factor", text("four"), "32-bit float"),
+        ("llama.attention.sliding_window", Value::Uint(4096), "is 4096, a variant"),
+        ("llama.attention.causal", Value::Bool(false), "variant"),
+        ("llama.final_logit_softcapping", Value::F32(30.0), "variant"),
         ("llama.rope.dimension_count", Value::Uint(8), "width of a head"),
         ("llama.expert_count", Value::Uint(8), "variant"),
         ("llama.block_count", Value::Uint(1 << 40), "llama.block_count"),
@@ -117,6 +127,35 @@ fn metadata_that_changes_the_arithmetic_is_named() {
     }
     refused(|file| file.remove("llama.block_count"), &["no metadata key", "llama.block_count"]);
     refused(|file| file.meta("llama.rope.scaling.type", text("none")), &[]);
+}
+
+#[test]
+fn each_architecture_has_tensors_of_its_own() {
+    let sound = |architecture| SmallModel::of(architecture, 2).writer();
+    let without = |architecture, name: &str| {
+        let mut file = sound(architecture);
+        assert_eq!(refusal(&file), "", "{architecture:?} is sound");
+        let before = file.tensors.len();
+        file.tensors.retain(|tensor| tensor.name != name);
+        assert_eq!(file.tensors.len(), before - 1);
+        refusal(&file)
+    };
+    for (architecture, name) in [
+        (Architecture::Qwen2, "blk.1.attn_k.bias"),
+        (Architecture::Qwen3, "blk.0.attn_q_norm.weight"),
+        (Architecture::Llama, "blk.0.attn_q.weight"),
+    ] {
+        assert!(without(architecture, name).contains(name));
+    }
+    let foreign = |architecture, name: &str, count: usize| {
+        let mut file = sound(architecture);
+        file.tensor(RawTensor::new(name, TensorType::F32, vec![count as u64], vec![0; 4 * count]));
+        refusal(&file)
+    };
+    assert!(foreign(Architecture::Qwen3, "blk.0.attn_q.bias", 128).contains("not part of the architecture"));
+    assert!(foreign(Architecture::Qwen2, "rope_freqs.weight", 16).contains("rope_freqs.weight"));
+    assert!(foreign(Architecture::Llama, "rope_freqs.weight", 16).contains("rope scaling factor"));
+    assert!(foreign(Architecture::Llama, "rope_freqs.weight", 15).contains("1 x 16"));
 }
 
 #[test]

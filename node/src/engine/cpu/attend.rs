@@ -47,6 +47,16 @@ pub struct AttendScratch {
 }
 
 impl HeadLaw {
+    /// Right shift that takes a dot product of two heads to 32 bits.
+    pub fn dot_shift(&self) -> u32 {
+        self.dot_shift
+    }
+
+    /// Base-2 logarithm of e over the root of the size.
+    pub fn to_bits(&self) -> Scale {
+        self.to_bits
+    }
+
     /// Constants of heads of `size` numbers.
     ///
     /// # Panics

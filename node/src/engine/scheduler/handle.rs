@@ -6,6 +6,8 @@ use std::sync::{
     mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
 };
 
+use gridhour_protocol::job::logprobs::Logprobs;
+
 use super::{super::device::DeviceFault, Command, EVENTS_BESIDE_TOKENS, EVENTS_MAX};
 
 /// What a job reports, in this order: `Started`, any number of `Token`s, then one `Done` or `Fault`.
@@ -24,6 +26,8 @@ pub enum JobEvent {
         index: u32,
         /// The token.
         id: u32,
+        /// Its log probabilities, if the request asks for them.
+        logprobs: Option<Logprobs>,
         /// Score chain over the output so far.
         score_chain: [u8; 32],
         /// Nanoseconds spent computing this job so far, by the host's monotonic clock; a pass that several
@@ -55,7 +59,7 @@ pub struct JobEnd {
 /// Why a job ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// The model chose a stop token.
+    /// The model chose a stop token, or completed a stop text.
     Stop,
     /// The limit of output tokens was reached.
     Length,

@@ -37,10 +37,15 @@ pub(super) struct Running {
 }
 
 impl Job {
-    pub(super) fn new(request: JobRequest, place: Place, commands: SyncSender<Command>) -> (Self, JobHandle) {
+    pub(super) fn new(
+        mut request: JobRequest,
+        place: Place,
+        commands: SyncSender<Command>,
+    ) -> (Self, JobHandle) {
         let (reporter, handle) = link(request.granted, commands);
         // The engine bounds positions by 2^17.
         let chain = ScoreChain::new(&request.request_digest, request.prompt.len() as u32);
+        request.sampling = request.sampling.behind(&request.prompt);
         let prefix = request.scope.map(|scope| PrefixKeys::new(&scope));
         (Self { request, chain, prefix, compute_ns: 0, reporter, place }, handle)
     }
@@ -167,25 +172,28 @@ impl Running {
     pub(super) fn advance(mut self, rows: usize, choices: &[Choice], ns: u64) -> Option<Self> {
         self.job.compute_ns = self.job.compute_ns.saturating_add(ns);
         self.computed += rows;
-        for choice in choices {
-            self.take(choice);
-        }
+        let stopped = choices.iter().any(|choice| self.take(choice));
+        // A device knows stop tokens alone: what it chose behind a stop text is nobody's.
+        self.computed = self.computed.min(self.text.len());
         self.publish();
-        let reason = match self.text.last() {
-            Some(last) if self.is_writing() && self.job.request.stop.contains(last) => Reason::Stop,
-            _ if self.chosen() == self.job.request.max_tokens => Reason::Length,
-            _ => return Some(self),
+        let reason = match stopped {
+            true => Reason::Stop,
+            false if self.chosen() == self.job.request.max_tokens => Reason::Length,
+            false => return Some(self),
         };
         self.end(reason);
         None
     }
 
-    fn take(&mut self, choice: &Choice) {
+    /// Takes in the next output token, and says whether it is the last by a stop token or text.
+    fn take(&mut self, choice: &Choice) -> bool {
         let index = self.chosen();
         self.job.chain.take(choice);
         self.text.push(choice.token);
         let (score_chain, compute_ns) = (self.job.chain.digest(), self.job.compute_ns);
-        self.job.reporter.report(JobEvent::Token { index, id: choice.token, score_chain, compute_ns });
+        let (id, logprobs) = (choice.token, choice.logprobs.clone());
+        self.job.reporter.report(JobEvent::Token { index, id, logprobs, score_chain, compute_ns });
+        self.job.request.stop_texts.push(id) || self.job.request.stop.contains(&id)
     }
 
     /// Lets later jobs of its scope use the pages that are full.
