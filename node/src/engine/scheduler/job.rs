@@ -56,13 +56,13 @@ impl Job {
     }
 
     /// Gives it its memory, or gives it back while there is too little.
-    pub(super) fn admit(mut self, pages: &Pages, turn: u64) -> Result<Running, Self> {
+    pub(super) fn admit(mut self: Box<Self>, pages: &Pages, turn: u64) -> Result<Running, Box<Self>> {
         // The last token of the prompt is always computed: its scores choose the first token of the output.
         let reusable = &self.request.prompt[..self.request.prompt.len() - 1];
         let prefix = self.prefix.as_mut().map_or(&[][..], |prefix| prefix.of(reusable));
         let Some(table) = pages.admit(prefix, self.request.positions()) else { return Err(self) };
         let (computed, text) = (table.reused(), self.request.prompt.clone());
-        Ok(Running { job: self, table, text, computed, started: false, turn })
+        Ok(Running { job: *self, table, text, computed, started: false, turn })
     }
 
     /// Ends it before it ran, or whatever it was doing: nobody wants more.
