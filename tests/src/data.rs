@@ -11,9 +11,12 @@ use std::{
     thread,
 };
 
-use gridhour_node::model::{
-    catalogue::{CATALOGUE, MODEL_CACHE_VARIABLE, ModelCache},
-    pull::{pull, sha256_of},
+use gridhour_node::{
+    engine::gpu::adapter::{Adapter, AdapterChoice, choose, describe},
+    model::{
+        catalogue::{CATALOGUE, MODEL_CACHE_VARIABLE, ModelCache},
+        pull::{pull, sha256_of},
+    },
 };
 
 /// Environment variable that names the folder of test data.
@@ -40,6 +43,20 @@ pub fn wikitext() -> Option<&'static str> {
 pub fn smollm2() -> Option<&'static Path> {
     static FILE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     present(FILE.get_or_init(pull_default)).map(PathBuf::as_path)
+}
+
+/// A graphics adapter, the best of this machine. `None` if there is none; the calling test is then to return.
+///
+/// # Panics
+/// If there is none and `CI` is set.
+pub fn adapter() -> Option<&'static Adapter> {
+    static ADAPTER: OnceLock<Result<Adapter, String>> = OnceLock::new();
+    let found = ADAPTER.get_or_init(|| choose(&AdapterChoice::Best).map_err(|error| error.to_string()));
+    present(found).inspect(|adapter| {
+        // Which adapter a result was seen on belongs to the result.
+        let name = describe(&adapter.get_info());
+        writeln!(io::stderr(), "on {name}").ok();
+    })
 }
 
 fn data_folder(chosen: Option<PathBuf>) -> PathBuf {

@@ -59,7 +59,7 @@ pub(crate) fn short_of_memory(seed: u64, pages: usize) -> Engine {
 }
 
 /// Output and score chain of a request computed token by token, with no scheduler and no neighbour.
-fn alone(engine: &Arc<Engine>, request: &JobRequest) -> (Vec<u32>, [u8; 32]) {
+pub(crate) fn alone(engine: &Arc<Engine>, request: &JobRequest) -> (Vec<u32>, [u8; 32]) {
     let mut sequence =
         Sequence::new(engine, request.prompt.len() + request.max_tokens as usize).expect("room");
     let mut chain = ScoreChain::new(&request.request_digest, request.prompt.len() as u32);
@@ -78,7 +78,7 @@ fn alone(engine: &Arc<Engine>, request: &JobRequest) -> (Vec<u32>, [u8; 32]) {
 }
 
 /// A request of any length; a third are greedy, a third have penalties, some share a scope and how they begin, some stop early.
-fn random_request(rng: &mut Rng, alone_on: &Arc<Engine>) -> JobRequest {
+pub(crate) fn random_request(rng: &mut Rng, alone_on: &Arc<Engine>) -> JobRequest {
     let prompt = [1, 7, 63, 64, 65, 128, 150, 530][rng.below(8) as usize];
     let mut request = JobRequest {
         // Two families of prompts; the shorter ones are the beginnings of the longer.
@@ -102,7 +102,7 @@ fn random_request(rng: &mut Rng, alone_on: &Arc<Engine>) -> JobRequest {
 }
 
 /// Reads a job to its end, granting it one token after another where it began with only one.
-fn read(job: &JobHandle, request: &JobRequest) -> (Vec<u32>, [u8; 32]) {
+pub(crate) fn read(job: &JobHandle, request: &JobRequest) -> (Vec<u32>, [u8; 32]) {
     read_reuse(job, request.prompt.len() as u32);
     let mut output = Vec::new();
     loop {

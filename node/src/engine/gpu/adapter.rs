@@ -4,9 +4,8 @@ use std::{fmt, str::FromStr};
 
 use futures::executor::block_on;
 use thiserror::Error;
-use wgpu::{
-    Adapter, AdapterInfo, Backend, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags,
-};
+pub use wgpu::Adapter;
+use wgpu::{AdapterInfo, Backend, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags};
 
 /// Which adapter to take.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

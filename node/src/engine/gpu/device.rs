@@ -31,9 +31,9 @@ use super::{
 };
 
 /// Rows of a pass at most.
-const ROWS_MAX: usize = 64;
-/// Bytes that the weights of attention may take between two kernels.
-const SCRATCH_MAX: u64 = 64 << 20;
+const ROWS_MAX: usize = 512;
+/// Bytes that the weights of attention, or the logits, may take between two kernels.
+const SCRATCH_MAX: u64 = 128 << 20;
 /// Measurements of a variant, of which the fastest counts.
 const TIMINGS: usize = 3;
 /// Rows below which the arrangement for single tokens is the faster one.
@@ -339,7 +339,8 @@ fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, limits: &GpuLimits)
     let positions = limits.context.min(config.context as usize);
     let heads = config.heads as usize;
     let scratch = SCRATCH_MAX.min(gpu.binding_max());
-    let a_row = 4 * heads as u64 * positions.next_multiple_of(PAGE) as u64;
+    let attention = heads as u64 * positions.next_multiple_of(PAGE) as u64;
+    let a_row = 4 * attention.max(config.vocab.into());
     let rows = (scratch / a_row).clamp(1, limits.rows_max.min(ROWS_MAX) as u64) as usize;
     let page_layer = Sizes::page_bytes(config) as u64 / u64::from(config.layers);
     let fit = gpu.binding_max() / page_layer;

@@ -1,0 +1,218 @@
+//! The engine on a graphics adapter: the bits of the processor, whatever the variant, and faults that end in order.
+//!
+//! On a machine without an adapter these tests are skipped in plain sight; where `CI` is set they fail.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use gridhour_node::{
+    engine::{
+        Backend, Engine, EngineConfig, EngineError,
+        device::DeviceFault,
+        gpu::{
+            context::{Gpu, GpuFault, WATCHDOG},
+            known_answers::{self, Refusal, SEED},
+            options::{GpuError, GpuOptions},
+            program::{Arrangement, Arrangements},
+            shader::{Dot, Kernel, Lanes, Tile},
+        },
+        scheduler::{JobEvent, Scheduler},
+    },
+    model::gguf::Gguf,
+};
+use gridhour_protocol::exact::llama::Architecture;
+use testkit::{data, gguf::SmallModel, seeds::seeds, sim::rng::Rng};
+
+use crate::{
+    engine_batches::{alone, random_request, read},
+    engine_jobs::request,
+};
+
+/// Variants that between them use every file of `kernels/`.
+fn variants(gpu: &Gpu) -> Vec<Arrangements> {
+    let both = |lanes, splits, tokens, dot| {
+        let product = Tile { splits, tokens, dot };
+        let arrangement = Arrangement { rows: lanes, heads: lanes, attend: lanes, product };
+        Arrangements { decode: arrangement, prefill: arrangement }
+    };
+    let mut variants =
+        vec![both(Lanes::One(8), 1, 1, Dot::Unpacked), both(Lanes::Barrier(32), 2, 4, Dot::Packed)];
+    if gpu.has_subgroups() {
+        variants.push(both(Lanes::Subgroup(64), 4, 8, Dot::Unpacked));
+    }
+    variants
+}
+
+fn open() -> Option<Gpu> {
+    data::adapter().map(|adapter| Gpu::open(adapter, u64::MAX, WATCHDOG).expect("it opens"))
+}
+
+fn load(model: &SmallModel, backend: Backend, rows: usize) -> Result<Engine, EngineError> {
+    let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
+    let rows_max = rows.try_into().expect("some rows");
+    let kv_bytes_max = 16 << 20;
+    Engine::from_gguf(&file, EngineConfig { backend, rows_max, kv_bytes_max, ..EngineConfig::default() })
+}
+
+fn on_gpu(arrangements: Arrangements) -> Backend {
+    Backend::Gpu(GpuOptions { arrangements: Some(arrangements), ..GpuOptions::default() })
+}
+
+#[test]
+fn every_variant_of_every_kernel_gives_the_known_answers() {
+    let Some(gpu) = open() else { return };
+    let mut cells = 0;
+    for variant in variants(&gpu) {
+        let mut pipelines = HashMap::new();
+        for seed in seeds(2) {
+            let mut compile = |kernel: Kernel| match pipelines.get(&kernel) {
+                Some(pipeline) => Ok(Clone::clone(pipeline)),
+                None => {
+                    gpu.pipeline(kernel).inspect(|made| drop(pipelines.insert(kernel, Clone::clone(made))))
+                }
+            };
+            let compared = known_answers::check(&gpu, &variant, SEED ^ seed, &mut compile);
+            cells += compared.unwrap_or_else(|refusal| panic!("seed {seed}, {variant:?}: {refusal}"));
+        }
+    }
+    println!("{cells} words of results are those of the processor");
+    assert!(cells > 300_000, "{cells} words are too few to say much");
+}
+
+/// A kernel, a piece of its text, and the mistake that takes its place.
+const MISTAKES: [(&str, &str, &str); 10] = [
+    ("norm_quant", "i32(shift) - 14", "i32(shift) - 13"),
+    ("join_heads", "31 + joined_top);", "30 + joined_top);"),
+    ("silu_mul", ", 28u).x", ", 27u).x"),
+    ("head_form", "i32(shift) - exponent", "i32(shift) + 1 - exponent"),
+    ("head_quant", "select(1, 0, is_value)", "0"),
+    ("attend", "31 + top + i32(shift)", "30 + top + i32(shift)"),
+    ("matmul", "first + t <= last", "first + t < last"),
+    ("embed", "k - 14", "k - 13"),
+    ("sample", "Wide(63u, 0u), 28u", "Wide(62u, 0u), 28u"),
+    ("choose", "found.token == found.first", "found.token != found.first"),
+];
+
+#[test]
+fn an_adapter_that_computes_any_kernel_wrongly_is_refused_by_its_name() {
+    let Some(gpu) = open() else { return };
+    let variant = variants(&gpu)[0];
+    let mut sound = HashMap::new();
+    for (operator, right, wrong) in MISTAKES {
+        let mut compile = |kernel: Kernel| {
+            if kernel.name() == operator {
+                let source = gpu.source(kernel);
+                assert!(source.contains(right), "{operator} no longer says {right:?}");
+                return gpu.compile(operator, source.replace(right, wrong));
+            }
+            match sound.get(&kernel) {
+                Some(pipeline) => Ok(Clone::clone(pipeline)),
+                None => gpu.pipeline(kernel).inspect(|made| drop(sound.insert(kernel, Clone::clone(made)))),
+            }
+        };
+        match known_answers::check(&gpu, &variant, SEED, &mut compile) {
+            Err(Refusal::Wrong { operator: found, expected, found: word, .. }) => {
+                assert_eq!(found, operator);
+                assert_ne!(expected, word);
+            }
+            other => panic!("a wrong {operator} was let through: {other:?}"),
+        }
+    }
+}
+
+/// Jobs in batches of 1, 2 and 7 on an adapter, each with the bits that it has alone on a processor.
+fn batches_are_exact(model: &SmallModel, arrangements: Arrangements, rows: usize, seed: u64) -> usize {
+    let reference = Arc::new(load(model, Backend::Cpu, 64).expect("a sound model"));
+    let engine = Arc::new(load(model, on_gpu(arrangements), rows).expect("it computes"));
+    assert_eq!(engine.model_id(), reference.model_id());
+    let scheduler = Scheduler::start(engine).expect("a thread");
+    let mut rng = Rng::new(seed);
+    let mut compared = 0;
+    for batch in [1, 2, 7] {
+        let requests: Vec<_> = (0..batch).map(|_| random_request(&mut rng, &reference)).collect();
+        let jobs: Vec<_> =
+            requests.iter().map(|request| scheduler.submit(request.clone()).expect("a place")).collect();
+        for (job, request) in jobs.iter().zip(&requests) {
+            assert_eq!(read(job, request), alone(&reference, request), "seed {seed}, batch of {batch}");
+            compared += 1;
+        }
+    }
+    compared
+}
+
+#[test]
+fn generations_have_the_bits_of_the_processor_in_every_batch_chunk_and_variant() {
+    let Some(gpu) = open() else { return };
+    let mut compared = 0;
+    for seed in seeds(1) {
+        for (at, variant) in variants(&gpu).into_iter().enumerate() {
+            let architecture = Architecture::ALL[(seed as usize + at) % 3];
+            let model = SmallModel { context: 1024, ..SmallModel::of(architecture, seed) };
+            let rows = [64, 1, 512][(seed as usize + at) % 3];
+            compared += batches_are_exact(&model, variant, rows, seed);
+        }
+    }
+    println!("{compared} generations are those of the processor");
+}
+
+#[test]
+fn matrices_larger_than_a_binding_are_split_without_changing_a_bit() {
+    let Some(gpu) = open() else { return };
+    let model = SmallModel { vocab: 3_000, context: 128, ..SmallModel::new(5) };
+    let backend = |binding_max| {
+        let arrangements = Some(variants(&gpu)[0]);
+        Backend::Gpu(GpuOptions { arrangements, binding_max, ..GpuOptions::default() })
+    };
+    let run = |backend| {
+        let scheduler = Scheduler::start(Arc::new(load(&model, backend, 4)?)).expect("a thread");
+        let request = request(scheduler.engine(), 9, 6, 1);
+        let job = scheduler.submit(request.clone()).expect("a place");
+        Ok::<_, EngineError>(read(&job, &request))
+    };
+    // The embedding alone takes 192,000 bytes.
+    let whole = run(Backend::Cpu).expect("it computes");
+    assert_eq!(run(backend(65_536)).expect("it computes"), whole);
+    match run(backend(8_192)) {
+        Err(EngineError::Gpu(
+            GpuError::Fault(GpuFault::OutOfMemory { what, .. })
+            | GpuError::Refused(Refusal::Fault(GpuFault::OutOfMemory { what, .. })),
+        )) => assert!(!what.is_empty()),
+        other => panic!("it does not fit, and: {other:?}"),
+    }
+}
+
+#[test]
+fn an_adapter_that_is_lost_ends_its_jobs_with_a_fault() {
+    let Some(gpu) = open() else { return };
+    let model = SmallModel { context: 1024, ..SmallModel::new(6) };
+    let engine = Arc::new(load(&model, on_gpu(variants(&gpu)[0]), 64).expect("it computes"));
+    let scheduler = Scheduler::start(engine.clone()).expect("a thread");
+    let job = scheduler.submit(request(&engine, 9, 900, 1)).expect("a place");
+    assert!(matches!(job.next_event(), Some(JobEvent::Started { .. })));
+    assert!(matches!(job.next_event(), Some(JobEvent::Token { .. })));
+    engine.device().close();
+    let end = loop {
+        match job.next_event() {
+            Some(JobEvent::Token { .. }) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(&end, Some(JobEvent::Fault(DeviceFault::Lost(_)))), "{end:?}");
+    assert!(matches!(scheduler.fault(), Some(DeviceFault::Lost(_))));
+    assert_eq!(engine.pages().used(), 0);
+}
+
+#[test]
+fn an_adapter_that_does_not_answer_in_time_counts_as_hung() {
+    let Some(gpu) = open() else { return };
+    let options = GpuOptions {
+        arrangements: Some(variants(&gpu)[0]),
+        watchdog: Duration::ZERO,
+        ..GpuOptions::default()
+    };
+    match load(&SmallModel::new(7), Backend::Gpu(options), 64).map(drop) {
+        Err(EngineError::Gpu(
+            GpuError::Fault(GpuFault::Hung(_)) | GpuError::Refused(Refusal::Fault(GpuFault::Hung(_))),
+        )) => {}
+        other => panic!("no time was given, and: {other:?}"),
+    }
+}
