@@ -322,6 +322,27 @@ fn tokens_keep_coming_while_a_long_prompt_is_read_and_short_prompts_start_at_onc
 }
 
 #[test]
+fn several_steps_at_once_stay_within_the_grant() {
+    let (scheduler, watch) = watched(engine(38, |_| ()), 4);
+    let job = JobRequest { granted: 3, ..request(scheduler.engine(), 5, 10, 1) };
+    let granted = scheduler.submit(job).expect("a place");
+    assert_eq!(watch.pass().pieces()[0].rows, 5);
+    let _ = watch.next();
+    let other = scheduler.submit(request(scheduler.engine(), 9, 1, 2)).expect("a place");
+    watch.answer(Answer::Go);
+    // Two steps of four, as two tokens are left of the grant; the job then has no row beside the other's.
+    assert_eq!(watch.pass().pieces()[0].first, 6);
+    assert_eq!(watch.pass().pieces().iter().map(|piece| piece.rows).collect::<Vec<_>>(), [9]);
+    read_start(&granted, 5);
+    read_tokens(&granted, 0, 3);
+    granted.grant(4);
+    let firsts: Vec<_> = (0..4).map(|_| watch.pass().pieces()[0].first).collect();
+    assert_eq!(firsts, [7, 8, 9, 10]);
+    read_tokens(&granted, 3, 4);
+    drop(other);
+}
+
+#[test]
 fn where_rows_are_short_everyone_has_a_turn() {
     let (scheduler, watch) = watched(engine(37, |config| rows(config, 1)), 1);
     let first = scheduler.submit(request(scheduler.engine(), 3, 60, 1)).expect("a place");
