@@ -41,9 +41,6 @@ pub enum GpuFault {
     /// The adapter did not finish in time.
     #[error("the graphics adapter did not finish within {} s", .0.as_secs())]
     Hung(Duration),
-    /// A part of a model that there are no kernels for.
-    #[error("{0} are not computed on a graphics adapter; choose the processor")]
-    Unsupported(&'static str),
     /// wgpu refused a command; this program is at fault.
     #[error("the graphics adapter refused a command: {0}")]
     Refused(String),

@@ -13,7 +13,6 @@ use super::{
         choice::Choice,
         cpu::attend::HeadLaw,
         device::{Device, DeviceFacts, DeviceFault, Lane, PAGE, PageId, Pass, Row, See, decode_by_passes},
-        head_form::HeadForm,
         rope_table::RopeTable,
         sampler::Sampling,
         score_chain::Scores,
@@ -74,16 +73,6 @@ struct Written {
     wanted: u32,
 }
 
-/// Biases and norms of single heads have no kernels: a model with them is not computed without.
-fn refuse_head_forms(model: &weights::Weights) -> Result<(), GpuFault> {
-    let forms = model.layers.iter().flat_map(|l| [&l.query_form, &l.key_form, &l.value_form]);
-    match forms.into_iter().find(|form| **form != HeadForm::Plain) {
-        Some(HeadForm::Biased(_)) => Err(GpuFault::Unsupported("biases of queries, keys and values")),
-        Some(_) => Err(GpuFault::Unsupported("norms of single heads")),
-        None => Ok(()),
-    }
-}
-
 fn rope_of(config: &LlamaConfig) -> Rope {
     match config.architecture.rope_pairs() {
         RopePairs::Neighbours => Rope::Pairs,
@@ -131,7 +120,6 @@ impl GpuDevice {
         (rope, limits): (&RopeTable, &GpuLimits),
         arrangements: &Arrangements,
     ) -> Result<Self, GpuFault> {
-        refuse_head_forms(model)?;
         let weights = Weights::upload(&gpu, model)?;
         let sizes = sizes(&gpu, config, &weights, limits);
         let turns: Vec<u32> = rope.words(sizes.positions).collect();
