@@ -67,7 +67,7 @@ impl Scale {
     }
 
     /// The sum, each mantissa cut to units of the larger exponent.
-    pub fn add(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         let (high, low) = if self.e >= other.e { (self, other) } else { (other, self) };
         match (high.is_zero(), low.is_zero(), (high.e - low.e).unsigned_abs()) {
             (true, ..) => low,

@@ -1,7 +1,7 @@
 //! Model files and what travels of them: GGUF, manifests, row proofs, tokenizers, chat templates,
 //! conversations.
 
-use std::sync::LazyLock;
+use std::{fs, sync::LazyLock};
 
 use gridhour_node::{
     engine::weights::Weights,
@@ -9,20 +9,21 @@ use gridhour_node::{
         assets::work_of,
         chat::chat_tokens,
         config::llama_config,
-        gguf::Gguf,
+        gguf::{Gguf, TensorType},
         template::{ChatTemplate, Message, RENDERED_BYTES_MAX, Role},
         tokenizer::{Tokenizer, tokenizer_asset},
     },
 };
 use gridhour_protocol::{
-    exact::llama::LlamaConfig,
+    exact::llama::{Architecture, LlamaConfig},
     model::{
         Facts, Manifest, RowCodes, RowProof, RowType, TensorEntry, TokenizerAsset, TreeBuilder, WeightRow,
     },
 };
+use tempfile::TempDir;
 use testkit::{
     fuzz::Target,
-    gguf::{CHATML, SmallModel, ZEPHYR},
+    gguf::{CHATML, GgufWriter, RopeScaling, SmallModel, Types, ZEPHYR},
 };
 
 use crate::{
@@ -39,11 +40,37 @@ fn asset() -> TokenizerAsset {
     tokenizer_asset(&file).expect("the file describes a tokenizer")
 }
 
+/// A file of each architecture, with types that the first does not have.
+fn files() -> Vec<Vec<u8>> {
+    let of = |architecture, ty, rope_scaling| SmallModel {
+        architecture,
+        types: Types::Only(ty),
+        rope_scaling,
+        head_dim: Some(32),
+        ..small()
+    };
+    let qwen2 = of(Architecture::Qwen2, TensorType::Q5_1, RopeScaling::Linear(2.0));
+    let qwen3 = of(Architecture::Qwen3, TensorType::F16, RopeScaling::None);
+    vec![small().bytes(), qwen2.bytes(), qwen3.bytes()]
+}
+
 /// A file is refused by name, or everything in it can be loaded or refused.
 #[test]
 fn model_files() {
-    let words = &["llama.", "general.alignment", "token_embd.weight", "blk.0.", "tokenizer.ggml.", "GGUF"];
-    let target = Target::new("gguf", vec![small().bytes()]).with_words(words).with_inputs_least(100);
+    let words = &[
+        "llama.",
+        "qwen2.",
+        "qwen3.rope.scaling.",
+        "general.alignment",
+        "token_embd.weight",
+        "blk.0.",
+        ".bias",
+        "_norm.weight",
+        "split.count",
+        "tokenizer.ggml.",
+        "GGUF",
+    ];
+    let target = Target::new("gguf", files()).with_words(words).with_inputs_least(100);
     run(&target, |bytes| {
         let file = Gguf::from_bytes(bytes.to_vec()).map_err(|error| error.to_string())?;
         for tensor in file.tensors() {
@@ -57,6 +84,23 @@ fn model_files() {
         assert_eq!(entries.len(), file.tensors().len());
         let asset = tokenizer_asset(&file).map_err(|error| error.to_string())?;
         Tokenizer::new(asset).map(|_| ()).map_err(|error| error.to_string())
+    });
+}
+
+/// A part of a model is refused by its path, or fits the other part.
+#[test]
+fn model_parts() {
+    let parts: Vec<_> = small().writer().parts(2).iter().map(GgufWriter::finish).collect();
+    let folder = TempDir::new().expect("a folder for the test");
+    let [first, second] = [1, 2].map(|part| folder.path().join(format!("m-0000{part}-of-00002.gguf")));
+    fs::write(&first, &parts[0]).expect("the test's own folder");
+    let words = &["split.no", "split.count", "split.tensors.count", "blk.0.", "token_embd.weight"];
+    let target = Target::new("gguf-part", vec![parts[1].clone()]).with_words(words);
+    run(&target.with_inputs_least(100), |bytes| {
+        fs::write(&second, bytes).expect("the test's own folder");
+        let model = Gguf::open(&first).map_err(|error| error.to_string())?;
+        assert_eq!(model.bytes(), parts[0].len() + bytes.len());
+        llama_config(&model).map(|_| ()).map_err(|error| error.to_string())
     });
 }
 

@@ -83,7 +83,7 @@ fn describe(model: Model, file: &Gguf, engine: &Engine) -> Result<Description> {
         name: model.name,
         path: model.path,
         bytes: file.bytes(),
-        architecture: "llama",
+        architecture: config.architecture.name(),
         layers: config.layers,
         width: config.width,
         heads: config.heads,

@@ -76,7 +76,7 @@ fn inverse_root(head: &[i32], scale: Scale, epsilon: Scale) -> Option<Scale> {
     let squares: i64 = head.iter().map(|v| round_shift(i64::from(*v), shift).pow(2)).sum();
     let reciprocal = scale.recip();
     let total =
-        Scale::from(squares.unsigned_abs(), 2 * shift as i32).add(epsilon.mul(reciprocal).mul(reciprocal));
+        Scale::from(squares.unsigned_abs(), 2 * shift as i32).plus(epsilon.mul(reciprocal).mul(reciprocal));
     (!total.is_zero())
         .then(|| Scale::sqrt(head.len() as u64, 0).mul(Scale::sqrt(total.m.into(), total.e).recip()))
 }

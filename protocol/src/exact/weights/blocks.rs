@@ -144,14 +144,13 @@ pub(super) fn read_blocks(kind: BlockType, row: &[u8]) -> Result<Blocks, usize> 
 
 /// Reads a row of floats; `Err` is the index of a block of 32 that holds an infinity or a NaN.
 pub(super) fn read_floats(kind: BlockType, row: &[u8]) -> Result<Vec<Dyadic>, usize> {
-    let half = |w: &[u8]| u16::from_le_bytes([w[0], w[1]]);
-    let (bytes, float): (usize, fn(&[u8], u16) -> Option<Dyadic>) = match kind {
-        BlockType::F16 => (2, |_, bits| Dyadic::from_f16_bits(bits)),
-        BlockType::Bf16 => (2, |_, bits| Dyadic::from_f32_bits(u32::from(bits) << 16)),
-        _ => (4, |w, _| Dyadic::from_f32_bits(u32::from_le_bytes([w[0], w[1], w[2], w[3]]))),
+    let float = |w: &[u8]| match kind {
+        BlockType::F16 => half(w, 0),
+        BlockType::Bf16 => Dyadic::from_f32_bits(u32::from_le_bytes([0, 0, w[0], w[1]])),
+        _ => Dyadic::from_f32_bits(u32::from_le_bytes([w[0], w[1], w[2], w[3]])),
     };
-    let read = |(i, w): (usize, &[u8])| float(w, half(w)).ok_or(i / BLOCK);
-    row.chunks_exact(bytes).enumerate().map(read).collect()
+    let read = |(i, w): (usize, &[u8])| float(w).ok_or(i / BLOCK);
+    row.chunks_exact(kind.group_bytes() / BLOCK).enumerate().map(read).collect()
 }
 
 fn half(bytes: &[u8], at: usize) -> Option<Dyadic> {

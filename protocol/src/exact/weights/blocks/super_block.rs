@@ -33,9 +33,9 @@ pub(super) fn q6_k(bytes: &[u8], out: &mut Blocks) -> Option<()> {
     let (low, rest) = bytes.split_at(128);
     let (high, scales) = rest.split_at(64);
     let unit = half(bytes, 208)?;
-    for block in 0..16 {
+    for (block, &scale) in scales[..16].iter().enumerate() {
         let code = |column: usize| six_bit_code(low, high, 16 * block + column);
-        out.push(unit.times((scales[block] as i8).into()), Dyadic::ZERO, (0..16).map(code));
+        out.push(unit.times((scale as i8).into()), Dyadic::ZERO, (0..16).map(code));
     }
     Some(())
 }
