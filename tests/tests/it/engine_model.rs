@@ -13,13 +13,16 @@ use gridhour_node::{
         sequence::{CHUNK, Sequence, SequenceError},
         verify::{Claim, Difference, verify},
     },
-    model::gguf::Gguf,
+    model::gguf::{Gguf, TensorType},
 };
 use gridhour_protocol::{
-    exact::llama::{Reference, Step},
+    exact::llama::{Architecture, Reference, Step},
     job::sampling::Sampling as Rules,
 };
-use testkit::{definition::definition_weights, gguf::SmallModel};
+use testkit::{
+    definition::definition_weights,
+    gguf::{RopeScaling, SmallModel, Types},
+};
 
 /// An engine of two threads over a made-up model.
 pub(crate) fn engine(model: &SmallModel, isa: Isa) -> Arc<Engine> {
@@ -54,24 +57,48 @@ fn scores_in_pieces(sequence: &mut Sequence, tokens: &[u32], piece: usize) -> Ve
     steps
 }
 
+/// A model of every architecture, tied and with its own output matrix, with every scaling of positions.
+fn variants() -> Vec<SmallModel> {
+    let mut variants =
+        vec![SmallModel::new(1), SmallModel::mixed(2), SmallModel { kv_heads: 1, ..SmallModel::mixed(3) }];
+    for (architecture, seed) in Architecture::ALL.into_iter().zip(20..) {
+        variants.push(SmallModel::of(architecture, seed));
+        variants.push(SmallModel { tied: true, kv_heads: 1, ..SmallModel::of(architecture, seed + 10) });
+    }
+    variants.push(SmallModel { rope_scaling: RopeScaling::Factors, ..SmallModel::mixed(40) });
+    let linear = RopeScaling::Linear(2.5);
+    variants.push(SmallModel { rope_scaling: linear, ..SmallModel::of(Architecture::Qwen2, 41) });
+    variants
+}
+
 #[test]
 fn models_give_the_bits_of_the_definition() {
-    for model in
-        [SmallModel::new(1), SmallModel::mixed(2), SmallModel { kv_heads: 1, ..SmallModel::mixed(3) }]
-    {
-        let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
-        let tokens = tokens(model.vocab, 40, model.seed);
-        for isa in forms() {
-            let engine = engine(&model, isa);
-            let weights = definition_weights(&file);
-            let mut reference = Reference::new(&weights);
-            let mut sequence = Sequence::new(&engine, tokens.len()).expect("room");
-            let found = scores_in_pieces(&mut sequence, &tokens, tokens.len());
-            for (at, (token, found)) in tokens.iter().zip(found).enumerate() {
-                let expected = reference.forward(*token).expect("a token of the vocabulary");
-                assert_eq!(found.checksums, expected.checksums, "seed {} {isa:?} position {at}", model.seed);
-                assert_eq!(found.logits, expected.logits, "seed {} {isa:?} position {at}", model.seed);
-            }
+    variants().iter().for_each(|model| compare_with_definition(model, 40));
+}
+
+#[test]
+fn every_type_in_every_architecture_gives_the_bits_of_the_definition() {
+    for (architecture, seed) in Architecture::ALL.into_iter().zip(50..) {
+        for ty in TensorType::ALL {
+            compare_with_definition(&SmallModel::typed(architecture, ty, seed), 7);
+        }
+    }
+}
+
+fn compare_with_definition(model: &SmallModel, count: usize) {
+    let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
+    let tokens = tokens(model.vocab, count, model.seed);
+    let weights = definition_weights(&file);
+    let mut reference = Reference::new(&weights);
+    let expected: Vec<Step> =
+        tokens.iter().map(|token| reference.forward(*token).expect("a token of the vocabulary")).collect();
+    for isa in forms() {
+        let engine = engine(model, isa);
+        let mut sequence = Sequence::new(&engine, tokens.len()).expect("room");
+        let found = scores_in_pieces(&mut sequence, &tokens, tokens.len());
+        for (at, (expected, found)) in expected.iter().zip(found).enumerate() {
+            assert_eq!(found.checksums, expected.checksums, "{model:?} {isa:?} position {at}");
+            assert_eq!(found.logits, expected.logits, "{model:?} {isa:?} position {at}");
         }
     }
 }
@@ -139,6 +166,33 @@ fn the_number_of_threads_changes_no_bit() {
     let one = scores(1);
     assert_eq!(one, scores(2));
     assert_eq!(one, scores(3));
+}
+
+/// What is not a weight is in the facts: architecture and tables of positions.
+#[test]
+fn model_ids_tell_architectures_and_scalings_apart() {
+    let sizes = SmallModel { types: Types::Common, kv_heads: 1, ..SmallModel::of(Architecture::Llama, 5) };
+    let scaled = |rope_scaling| SmallModel { rope_scaling, ..sizes.clone() };
+    let models = [
+        sizes.clone(),
+        SmallModel { architecture: Architecture::Qwen2, ..sizes.clone() },
+        SmallModel { architecture: Architecture::Qwen3, ..sizes.clone() },
+        scaled(RopeScaling::Linear(2.0)),
+        scaled(RopeScaling::Linear(4.0)),
+        scaled(RopeScaling::Factors),
+    ];
+    let mut ids: Vec<_> = models.iter().map(|model| engine(model, Isa::Auto).model_id().0).collect();
+    assert_eq!(engine(&scaled(RopeScaling::Linear(1.0)), Isa::Auto).model_id().0, ids[0]);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), models.len());
+}
+
+/// The id that this file had before there were other architectures and types.
+#[test]
+fn the_id_of_a_file_stays_what_it_was() {
+    let id = engine(&SmallModel::new(5), Isa::Auto).model_id();
+    assert_eq!(id.to_string(), "09d80c3e98c3487ce1e03e78ef5d3a9067bab5249da1197f0e3ecd8d2029485f");
 }
 
 #[test]

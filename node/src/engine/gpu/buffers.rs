@@ -51,9 +51,8 @@ pub(super) struct Cache {
     pub(super) scales: Buffer,
 }
 
-/// All buffers.
+/// All buffers, each named as the kernels name it.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "each is named as the kernels name it")]
 pub(super) struct Buffers {
     pub(super) pass_state: Buffer,
     pub(super) batch: Buffer,
@@ -63,6 +62,8 @@ pub(super) struct Buffers {
     /// What attention and the gated unit give.
     pub(super) inner: Vectors,
     pub(super) product: Buffer,
+    /// Scales of single heads, where something was done with them.
+    pub(super) head_scales: Buffer,
     pub(super) queries: Buffer,
     pub(super) query_scales: Buffer,
     pub(super) scratch: Buffer,
@@ -124,6 +125,7 @@ impl Buffers {
             hidden: Vectors::new(gpu, sizes.rows, sizes.width)?,
             inner: Vectors::new(gpu, sizes.rows, sizes.ffn.max(sizes.heads * sizes.head_dim))?,
             product: words("product", rows * sizes.product as u64)?,
+            head_scales: words("scales of heads", 2 * rows * (sizes.heads + 2 * sizes.kv_heads) as u64)?,
             queries: words("queries", queries / 2)?,
             query_scales: words("scales of queries", 2 * heads)?,
             scratch: words("weights of attention", heads * (sizes.table() * PAGE) as u64)?,

@@ -12,8 +12,8 @@ use futures::executor::block_on;
 use thiserror::Error;
 use wgpu::{
     Adapter, AdapterInfo, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
-    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, DeviceType, ErrorFilter, Features, Limits,
-    MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
+    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, DeviceType, ErrorFilter, Features,
+    Limits, MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
 };
 
 use super::shader::Kernel;
@@ -46,8 +46,8 @@ pub enum GpuFault {
     Refused(String),
 }
 
-/// An open adapter.
-#[derive(Debug)]
+/// An open adapter; a clone is the same one.
+#[derive(Clone, Debug)]
 pub struct Gpu {
     device: Device,
     queue: Queue,
@@ -57,19 +57,13 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens an adapter with all of its limits, and the features that kernels may use.
+    /// Opens an adapter with the features that kernels may use, and its limits, of which one can be lowered.
     ///
     /// # Errors
     /// [`GpuFault::Open`].
-    pub fn open(adapter: &Adapter) -> Result<Self, GpuFault> {
-        Self::open_within(adapter, adapter.limits(), WATCHDOG)
-    }
-
-    /// Opens an adapter with these limits, none above the adapter's, and this patience.
-    ///
-    /// # Errors
-    /// [`GpuFault::Open`].
-    pub fn open_within(adapter: &Adapter, limits: Limits, watchdog: Duration) -> Result<Self, GpuFault> {
+    pub fn open(adapter: &Adapter, binding_max: u64, watchdog: Duration) -> Result<Self, GpuFault> {
+        let mut limits = adapter.limits();
+        limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(binding_max);
         let wanted = Features::SUBGROUP | Features::TIMESTAMP_QUERY;
         let request = adapter.request_device(&DeviceDescriptor {
             label: Some("engine"),
@@ -242,7 +236,8 @@ impl Gpu {
         if self.info.device_type != DeviceType::Cpu {
             return source;
         }
-        let from_storage = |name: &str| (format!("var<uniform> {name}"), format!("var<storage, read> {name}"));
+        let from_storage =
+            |name: &str| (format!("var<uniform> {name}"), format!("var<storage, read> {name}"));
         let (params, pass) = (from_storage("params"), from_storage("pass_state"));
         source.replace(&params.0, &params.1).replace(&pass.0, &pass.1)
     }

@@ -5,19 +5,24 @@ use super::{
         super::{
             cpu::{
                 attend::{AttendScratch, HeadLaw, HeadView, attend},
+                head_form::form_heads,
                 head_quant::head_quant,
                 rope::{SCALE_SHIFT, rotate},
             },
             device::PAGE,
             fixed::{Scale, narrow_shift, round_shift},
+            head_form::HeadForm,
             isa::Kernels,
+            norm_weights::HeadNorm,
+            row_weights::RowWeights,
         },
-        shader::{Kernel, Lanes, Rope},
+        shader::{HeadScale, Kernel, Lanes, Rope},
+        weights::form_words,
     },
     Case,
     draw::{Draw, scale_words, words},
 };
-use gridhour_protocol::exact::tables::RopePair;
+use gridhour_protocol::exact::tables::{RopePair, RopePairs};
 
 /// Query heads, key-value heads, and the size of both.
 const HEADS: usize = 6;
@@ -33,7 +38,16 @@ const POSITIONS: [usize; ROWS] = [0, PAGE - 1, 2 * PAGE + 5];
 const TABLE: [u32; 3] = [2, 0, 3];
 
 pub(super) fn cases(coding: Lanes, attention: Lanes, draw: &mut Draw) -> Vec<Case> {
-    vec![quant(coding, draw), attended(attention, draw)]
+    let ways = [
+        (Rope::Pairs, HeadScale::Product),
+        (Rope::Pairs, HeadScale::Own),
+        (Rope::Halves, HeadScale::Product),
+        (Rope::Halves, HeadScale::Own),
+    ];
+    let mut cases: Vec<Case> = ways.map(|way| quant(way, coding, draw)).into();
+    cases.push(formed(coding, draw));
+    cases.push(attended(attention, draw));
+    cases
 }
 
 /// The rows of a batch, and their table behind them.
@@ -55,7 +69,7 @@ fn pairs(codes: &[i16]) -> Vec<u32> {
     both.iter().map(|[low, high]| u32::from(*low as u16) | u32::from(*high as u16) << 16).collect()
 }
 
-fn quant(lanes: Lanes, draw: &mut Draw) -> Case {
+fn quant((rope, own): (Rope, HeadScale), lanes: Lanes, draw: &mut Draw) -> Case {
     let seed = draw.word();
     let mut draw = Draw::new(seed);
     let heads = HEADS + 2 * KV_HEADS;
@@ -63,22 +77,32 @@ fn quant(lanes: Lanes, draw: &mut Draw) -> Case {
         .map(|_| RopePair { cos: draw.value(1 << 30, 3), sin: draw.value(1 << 29, 3) })
         .collect();
     let product: Vec<Vec<i32>> = (0..ROWS * heads).map(|_| draw.vector(HEAD_DIM)).collect();
-    let scales: Vec<Scale> = (0..ROWS).map(|_| draw.scale()).collect();
+    let scales: Vec<Scale> = (0..ROWS * heads).map(|_| draw.scale()).collect();
     let exponents: [i32; 3] = std::array::from_fn(|_| draw.below(60) as i32 - 30);
+    let together = match rope {
+        Rope::Pairs => RopePairs::Neighbours,
+        Rope::Halves => RopePairs::Halves,
+    };
     let mut queries = (Vec::new(), Vec::new());
     let cached = PAGES * 2 * KV_HEADS * PAGE;
     let mut cache = (vec![0u32; cached * HEAD_DIM / 2], vec![0u32; 2 * cached]);
     for (at, values) in product.iter().enumerate() {
         let (row, head) = (at / heads, at % heads);
         let is_value = head >= HEADS + KV_HEADS;
-        let mut scale = scales[row].exp2(exponents[usize::from(head >= HEADS) + usize::from(is_value)]);
+        let mut scale = match own {
+            HeadScale::Own => scales[at],
+            HeadScale::Product => {
+                scales[row].exp2(exponents[usize::from(head >= HEADS) + usize::from(is_value)])
+            }
+        };
         let mut values = values.clone();
         if !is_value {
-            rotate(&mut values, &turns[POSITIONS[row] * HEAD_DIM / 2..][..HEAD_DIM / 2]);
+            let turns = &turns[POSITIONS[row] * HEAD_DIM / 2..][..HEAD_DIM / 2];
+            rotate(&mut values, turns, together);
             scale = scale.exp2(SCALE_SHIFT);
         }
-        let (mut codes, mut coded) = ([0; HEAD_DIM], [Scale::ZERO]);
-        head_quant(Kernels::PORTABLE, &values, scale, &mut codes, &mut coded);
+        let (mut codes, mut coded) = ([0; HEAD_DIM], [scale]);
+        head_quant(Kernels::PORTABLE, &values, &mut codes, &mut coded);
         if head < HEADS {
             queries.0.extend(pairs(&codes));
             queries.1.extend(scale_words(coded));
@@ -94,7 +118,7 @@ fn quant(lanes: Lanes, draw: &mut Draw) -> Case {
     let turn_words = turns.iter().flat_map(|turn| [turn.cos as u32, turn.sin as u32]).collect();
     let room = |words: &[u32]| vec![0; words.len()];
     Case {
-        kernel: Kernel::HeadQuant(Rope::Pairs, lanes),
+        kernel: Kernel::HeadQuant(rope, own, lanes),
         input: format!("{heads} heads of {HEAD_DIM} at positions {POSITIONS:?} drawn from {seed:#x}"),
         pass: [ROWS as u32, ROWS as u32, 3 * PAGE as u32, 1],
         params: params.chain(exponents.map(|exponent| exponent as u32)).collect(),
@@ -115,6 +139,55 @@ fn quant(lanes: Lanes, draw: &mut Draw) -> Case {
             (6, "codes of keys and values", cache.0),
             (7, "scales of keys and values", cache.1),
         ],
+    }
+}
+
+fn formed(lanes: Lanes, draw: &mut Draw) -> Case {
+    let seed = draw.word();
+    let mut draw = Draw::new(seed);
+    let heads = HEADS + 2 * KV_HEADS;
+    let mut row = |len: usize, zeros: bool| RowWeights {
+        values: (0..len).map(|_| if zeros { 0 } else { draw.value(66_568_320, 20) }).collect(),
+        exponent: draw.below(60) as i32 - 20,
+        matrix_exponent: 0,
+    };
+    // Queries with biases, keys with norms, values with biases that are all zero.
+    let biases = HeadForm::Biased(row(HEADS * HEAD_DIM, false));
+    let (weights, none) = (row(HEAD_DIM, false), HeadForm::Biased(row(KV_HEADS * HEAD_DIM, true)));
+    let forms = [&biases, &HeadForm::Normed(HeadNorm { weights, epsilon: Scale::from(0x5a83, -60) }), &none];
+    let products: Vec<Vec<i32>> = (0..ROWS * heads).map(|_| draw.vector(HEAD_DIM)).collect();
+    let scales: Vec<Scale> = (0..ROWS).map(|_| draw.scale()).collect();
+    let exponents: [i32; 3] = std::array::from_fn(|_| draw.below(60) as i32 - 30);
+    let (mut values, mut formed_scales) = (Vec::new(), Vec::new());
+    for (row, product) in products.chunks_exact(heads).enumerate() {
+        let mut rest = product;
+        for (kind, count) in [HEADS, KV_HEADS, KV_HEADS].into_iter().enumerate() {
+            let (these, behind) = rest.split_at(count);
+            rest = behind;
+            let mut formed = these.concat();
+            let mut each = vec![scales[row].exp2(exponents[kind]); count];
+            form_heads(forms[kind], &mut formed, &mut each, &mut Vec::new());
+            values.extend(words(&formed));
+            formed_scales.extend(scale_words(each));
+        }
+    }
+    let stride = (heads * HEAD_DIM) as u32;
+    let firsts = [0, HEADS, HEADS + KV_HEADS].map(|head| (head * HEAD_DIM) as u32);
+    let (params, weights) = form_words(&forms, &firsts, &exponents);
+    let sizes = [HEADS as u32, KV_HEADS as u32, HEAD_DIM as u32, stride];
+    Case {
+        kernel: Kernel::HeadForm(lanes),
+        input: format!("{ROWS} rows of {heads} heads of {HEAD_DIM} drawn from {seed:#x}"),
+        pass: [ROWS as u32, ROWS as u32, PAGE as u32, 1],
+        params: sizes.into_iter().chain(params).collect(),
+        storage: vec![
+            words(&products.concat()),
+            scale_words(scales),
+            weights,
+            vec![0xdead_beef; formed_scales.len()],
+        ],
+        grid: (lanes.workgroups(heads as u32), ROWS as u32),
+        results: vec![(0, "heads", values), (3, "scales of heads", formed_scales)],
     }
 }
 

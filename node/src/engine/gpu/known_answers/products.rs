@@ -21,8 +21,7 @@ use super::{
 };
 
 /// One kind a form.
-const KINDS: [Kind; 7] =
-    [Kind::Q4_0, Kind::Q4_1, Kind::Q8_0, Kind::Q5_1, Kind::Q4K, Kind::Q6K, Kind::F32];
+const KINDS: [Kind; 7] = [Kind::Q4_0, Kind::Q4_1, Kind::Q8_0, Kind::Q5_1, Kind::Q4K, Kind::Q6K, Kind::F32];
 /// Rows of a matrix, which leave the last panel partly empty.
 const ROWS: usize = 40;
 /// Columns, which every kind takes.

@@ -60,8 +60,12 @@ fn case(
     seed: u64,
 ) -> Case {
     let first = inputs.len();
-    let results: Vec<_> =
-        expected.words().into_iter().enumerate().map(|(at, (what, words))| (first + at, what, words)).collect();
+    let results: Vec<_> = expected
+        .words()
+        .into_iter()
+        .enumerate()
+        .map(|(at, (what, words))| (first + at, what, words))
+        .collect();
     let room = results.iter().map(|(_, _, words)| vec![0xdead_beef; words.len()]);
     let storage = inputs.into_iter().chain(room).collect();
     let input = format!("{ROWS} rows of {COLS} columns drawn from {seed:#x}");
@@ -115,9 +119,8 @@ fn join(lanes: Lanes, draw: &mut Draw) -> Case {
     let seed = draw.word();
     let mut draw = Draw::new(seed);
     let head = COLS / HEADS;
-    let values: Vec<i64> = (0..ROWS * COLS)
-        .map(|_| i64::from(draw.value(i32::MAX, 30)) << draw.below(14))
-        .collect();
+    let values: Vec<i64> =
+        (0..ROWS * COLS).map(|_| i64::from(draw.value(i32::MAX, 30)) << draw.below(14)).collect();
     let scales: Vec<Scale> = (0..ROWS * HEADS).map(|_| draw.scale()).collect();
     let expected = Expected::new(COLS, |at, codes| {
         let (values, scales) = (&values[at * COLS..][..COLS], &scales[at * HEADS..][..HEADS]);
