@@ -183,7 +183,7 @@ fn a_stop_text_ends_the_output_with_the_token_that_completes_it() {
     let text = String::from_utf8(bytes(&output[at..at + 2])).expect("ASCII");
     let ends = |count: &usize| first_stop(&bytes(&output[..*count]), std::slice::from_ref(&text)).is_some();
     let expected = (1..=60).find(ends).expect("the text is in the output");
-    let stop_texts = StopTexts::new(&[text.clone()], tokenizer.clone());
+    let stop_texts = StopTexts::new(std::slice::from_ref(&text), tokenizer.clone());
     let job = scheduler.submit(JobRequest { stop_texts, ..free }).expect("a place");
     read_start(&job, 12);
     assert_eq!(read_tokens(&job, 0, expected as u32), output[..expected], "stopped by {text:?}");
