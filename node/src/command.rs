@@ -187,6 +187,8 @@ fn provider_json(event: &ProviderEvent) -> Value {
         ProviderEvent::Misdeed { client, what, count } => {
             json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
         }
+        ProviderEvent::Withdrawn { why } => json!({ "event": "withdrawn", "why": why }),
+        ProviderEvent::Restored => json!({ "event": "restored" }),
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -203,6 +205,8 @@ fn provider_text(event: &ProviderEvent) -> Option<String> {
         ProviderEvent::Misdeed { client, what, count } => {
             Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
         }
+        ProviderEvent::Withdrawn { why } => Some(format!("nothing is offered any more: {why}")),
+        ProviderEvent::Restored => Some("the model was loaded anew, and is offered again".to_owned()),
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_protocol::{
+    id::ModelId,
     limits::REGION_BYTES_MAX,
     market::advert::ModelOffer,
     signed::{SecretKey, Verified},
@@ -22,7 +23,7 @@ use crate::{
     drivers::{
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Parts, Provider, ProviderConfig, Served, measure_device},
+        provider::{Parts, Provider, ProviderConfig, Reload, Served, measure_device},
     },
     engine::{Engine, EngineConfig, scheduler::Scheduler},
     keys,
@@ -173,7 +174,7 @@ fn serve_model(
 ) -> Result<Served, NodeError> {
     let file = Gguf::open(path)?;
     let config = EngineConfig { threads, kv_bytes_max: KV_BYTES, ..EngineConfig::default() };
-    let engine = Arc::new(Engine::from_gguf(&file, config)?);
+    let engine = Arc::new(Engine::from_gguf(&file, config.clone())?);
     let model = engine.model_id();
     if let Err(error) = models.remember(model, path) {
         tracing::warn!(%error, "the model's id will not be known by itself");
@@ -193,7 +194,20 @@ fn serve_model(
         tokenizer: Arc::new(tokenizer_asset(&file).map_err(AssetError::from)?),
         vocabulary: engine.config().vocab,
         scheduler: Scheduler::start(engine).map_err(NodeError::Thread)?,
+        reload: Some(reload(path.to_owned(), config, model)),
         offer: ModelOffer { model, work, context },
         device,
     })
+}
+
+/// Loads the same model from the same file, after its device failed.
+fn reload(path: PathBuf, config: EngineConfig, model: ModelId) -> Reload {
+    let load = move || {
+        let engine = Engine::load(&path, config.clone()).map_err(|error| error.to_string())?;
+        match engine.model_id() == model {
+            true => Scheduler::start(Arc::new(engine)).map_err(|error| error.to_string()),
+            false => Err(format!("{} now holds another model, {}", path.display(), engine.model_id())),
+        }
+    };
+    Arc::new(load)
 }

@@ -21,7 +21,7 @@ use super::{
     adapter::{self, describe},
     buffers::{Buffers, RECORD_WORDS, ROW_WORDS, STEPS_MAX, Sizes},
     context::{Gpu, GpuFault},
-    known_answers::{self, Refusal},
+    known_answers::{self, Refusal, generation},
     options::{GpuError, GpuOptions},
     program::{Arrangement, Arrangements, Maker, Pipelines, Program},
     remembered,
@@ -189,7 +189,13 @@ impl GpuDevice {
     fn ask(&mut self) -> Result<(), Refusal> {
         let Self { gpu, arrangements, pipelines, .. } = self;
         let mut compile = |kernel| pipelines.get(gpu, kernel);
-        known_answers::check(gpu, arrangements, known_answers::SEED, &mut compile).map(drop)
+        known_answers::check(gpu, arrangements, known_answers::SEED, &mut compile)?;
+        let (model, rope) = generation::model();
+        let limits = GpuLimits { context: usize::MAX, rows_max: ROWS_MAX, kv_bytes_max: 1 << 20 };
+        let small = Self::new(gpu.clone(), &generation::CONFIG, &model, (&rope, &limits), arrangements)?;
+        // A fault of the device is kept by the adapter.
+        let found = generation::digest(&small).map_err(|fault| GpuFault::Lost(fault.to_string()))?;
+        if found == generation::KNOWN { Ok(()) } else { Err(Refusal::Generation { found }) }
     }
 
     /// Bytes of keys and values that there is room for.
