@@ -9,10 +9,12 @@ use crate::{
     data_dir::DataDir, drivers::provider::ProviderEvent, model::catalogue::ModelCache, settings::Settings,
 };
 
+mod compute;
 mod error;
 mod provider;
 mod validator;
 
+pub use compute::{BackendKind, ComputeArgs, on_gpu};
 pub use error::NodeError;
 
 /// What to run.
@@ -62,6 +64,10 @@ pub struct ProviderArgs {
     /// Compute with this many threads [default: all processors]
     #[arg(long, env = "GRIDHOUR_THREADS")]
     pub threads: Option<u16>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compute: ComputeArgs,
 
     /// Serve this many jobs at once [default: 2]
     #[arg(long, env = "GRIDHOUR_SLOTS")]

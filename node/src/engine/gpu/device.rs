@@ -104,11 +104,9 @@ impl GpuDevice {
         if recalled.is_none() || options.arrangements.is_some() {
             device.ask()?;
         }
-        match place.filter(|_| chosen.is_none()).map(|place| remembered::keep(&place, &device.arrangements)) {
-            Some(Err(error)) => {
-                tracing::warn!(%error, "what was found out about the adapter could not be kept")
-            }
-            Some(Ok(())) | None => {}
+        let kept = place.filter(|_| chosen.is_none());
+        if let Some(Err(error)) = kept.map(|place| remembered::keep(&place, &device.arrangements)) {
+            tracing::warn!(%error, "what was found out about the adapter could not be kept");
         }
         Ok(device)
     }
@@ -257,7 +255,8 @@ impl Device for GpuDevice {
     fn facts(&self) -> DeviceFacts {
         DeviceFacts {
             kind: "gpu",
-            name: describe(self.gpu.info()),
+            name: self.gpu.info().backend.to_str().to_owned(),
+            adapter: Some(describe(self.gpu.info())),
             threads: 1,
             weight_bytes: self.weights.bytes() as usize,
             dispatches: self.decode.dispatches(),
