@@ -10,6 +10,7 @@ mod kills;
 mod market;
 mod pull;
 mod receipt;
+mod sampling;
 mod sandbox;
 mod show;
 mod tokenize;

@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use super::request::Request;
-use crate::model::TokenizerAsset;
+use crate::{model::TokenizerAsset, receipt::Cause};
 
 /// Watches an output's bytes for texts that end it: the first token after which the bytes of all output tokens contain
 /// one of them is the last.
@@ -99,6 +99,23 @@ impl Ending {
     }
 }
 
+/// Whether `output`, of a job that ended by `cause`, ends where it should: a delivered one with its last token and not
+/// before, any other one not at all.
+#[must_use]
+pub fn ends_as_stated(
+    request: &Request,
+    output: &[u32],
+    cause: Cause,
+    tokenizer: Arc<TokenizerAsset>,
+) -> bool {
+    let mut ending = Ending::new(request, tokenizer);
+    let end = output.iter().position(|token| ending.push(*token).is_some());
+    match cause {
+        Cause::Delivered => end.is_some_and(|end| end + 1 == output.len()),
+        Cause::ClientFault | Cause::ProviderFault | Cause::Network => end.is_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +164,24 @@ mod tests {
         assert_eq!(ends(&[0, 3], 9), [None, Some(End::Stop)]);
         assert_eq!(ends(&[0, 0], 2), [None, Some(End::Length)]);
         assert_eq!(ends(&[1, 2], 2), [None, Some(End::Stop)], "a stop, though it was the last as well");
+    }
+
+    #[test]
+    fn an_output_fits_its_cause_if_it_ends_with_its_last_token_or_is_cut_before() {
+        let request = Request { stop_texts: vec!["cd".into()], max_tokens: 4, ..sample::request() };
+        let tokenizer = Arc::new(sample::tokenizer_of(&["a", "c", "d", "x"]));
+        let fits = |output: &[u32], cause| ends_as_stated(&request, output, cause, tokenizer.clone());
+        for (output, delivered, cut) in [
+            (&[3, 1, 2][..], true, false),
+            (&[3, 1], false, true),
+            (&[3, 1, 2, 3], false, false),
+            (&[3, 3, 3, 3], true, false),
+            (&[], false, true),
+        ] {
+            assert_eq!(fits(output, Cause::Delivered), delivered, "{output:?}");
+            assert_eq!(fits(output, Cause::ClientFault), cut, "{output:?}");
+            assert_eq!(fits(output, Cause::ProviderFault), cut, "{output:?}");
+        }
     }
 
     #[test]

@@ -16,9 +16,8 @@ use gridhour_node::{
 };
 use gridhour_protocol::{
     id::{OutputDigest, ReceiptId},
-    job::{ending::Ending, logprobs::Logprobs, request::OutputChain},
+    job::{ending::ends_as_stated, logprobs::Logprobs, request::OutputChain},
     model::TokenizerAsset,
-    receipt::Cause,
 };
 use serde_json::json;
 
@@ -151,14 +150,9 @@ pub fn rerun(engine: &Arc<Engine>, tokenizer: &Arc<TokenizerAsset>, result: &Job
     Ok(Rerun { difference, false_logprobs, ends, output, same, generate_ms: milliseconds(begin), verify_ms })
 }
 
-/// Whether the output ends where it should: a delivered one with its last token, any other one not before it.
+/// Whether the output ends where request and cause say.
 pub fn ends(result: &JobResult, tokenizer: &Arc<TokenizerAsset>) -> bool {
-    let mut ending = Ending::new(&result.request, tokenizer.clone());
-    let end = result.output.iter().position(|token| ending.push(*token).is_some());
-    match result.receipt.body.cause {
-        Cause::Delivered => end.is_some_and(|end| end + 1 == result.output.len()),
-        Cause::ClientFault | Cause::ProviderFault | Cause::Network => end.is_none(),
-    }
+    ends_as_stated(&result.request, &result.output, result.receipt.body.cause, tokenizer.clone())
 }
 
 /// Tokens, their log probabilities if they were asked for, and the score chain over them.

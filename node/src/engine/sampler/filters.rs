@@ -13,10 +13,10 @@ use super::{
 
 /// Tokens so far below the largest can never win, and weigh nothing.
 const HOPELESS: i64 = NOISE_SPAN;
-/// Tokens that are put in order first while top-p looks for its end; each further piece is larger.
-const PIECE: usize = 64;
-/// By how much.
-const PIECE_GROWTH: usize = 4;
+/// Tokens among which the end of top-p's prefix is looked for first: a model that is sure needs few.
+const STEP: usize = 256;
+/// How much further it is looked for then.
+const STEP_GROWTH: usize = 8;
 
 /// The ids that filters leave of tokens at these distances below the largest, Q16 nats, with their distances,
 /// in any order.
@@ -49,33 +49,29 @@ fn top_k(tokens: &mut Vec<(u32, u32)>, count: usize) {
     }
 }
 
-/// Keeps the shortest prefix, in order, of one token at least, that weighs `share` of all.
+/// Keeps the shortest prefix, of one token at least, that weighs `share` of all, though not in order: halves
+/// are told apart by selection until one token is left on which the prefix can end.
 fn top_p(tokens: &mut Vec<(u32, u32)>, share: u32) {
-    let total: u64 = tokens.iter().map(|(distance, _)| weight(*distance)).sum();
-    let target = (total * u64::from(share)).div_ceil(u64::from(ONE_Q16));
-    let (mut kept, mut sum, mut piece) = (0, 0, PIECE);
-    while kept < tokens.len() && (kept == 0 || sum < target) {
-        let next = order_next(&mut tokens[kept..], piece);
-        for (distance, _) in next {
-            (kept, sum) = (kept + 1, sum + weight(*distance));
-            if sum >= target {
-                break;
-            }
+    let total = weight_of(tokens);
+    let mut missing = (total * u64::from(share)).div_ceil(u64::from(ONE_Q16));
+    // The first `kept` do not weigh enough, the first `end` do.
+    let (mut kept, mut end, mut step) = (0, tokens.len(), STEP);
+    while end - kept > 1 {
+        let half = ((end - kept) / 2).min(step);
+        tokens[kept..end].select_nth_unstable(half);
+        let sum = weight_of(&tokens[kept..kept + half]);
+        if sum >= missing {
+            end = kept + half;
+        } else {
+            (kept, missing) = (kept + half, missing - sum);
         }
-        piece *= PIECE_GROWTH;
+        step = step.saturating_mul(STEP_GROWTH);
     }
-    tokens.truncate(kept);
+    tokens.truncate(end);
 }
 
-/// Brings the first `count` in order to the front and returns them.
-fn order_next(tokens: &mut [(u32, u32)], count: usize) -> &[(u32, u32)] {
-    let count = count.min(tokens.len());
-    if count < tokens.len() {
-        tokens.select_nth_unstable(count);
-    }
-    let next = &mut tokens[..count];
-    next.sort_unstable();
-    next
+fn weight_of(tokens: &[(u32, u32)]) -> u64 {
+    tokens.iter().map(|(distance, _)| weight(*distance)).sum()
 }
 
 #[cfg(test)]
@@ -90,10 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn top_p_finds_its_end_behind_any_number_of_pieces() {
-        for count in [1usize, 63, 64, 65, 320, 321, 2_000] {
+    fn top_p_finds_its_end_at_any_place() {
+        for count in [1usize, 2, 255, 256, 257, 513, 3_000] {
             let distances = vec![0; count];
-            for wanted in [1, 63, 64, 65, 319, 320, 321, 1_344, 1_999].map(|wanted| count.min(wanted)) {
+            for wanted in
+                [0, 1, 2, 128, 255, 256, 257, 512, 2_303, 2_304, 2_305, 2_999].map(|wanted| count.min(wanted))
+            {
                 let top_p_q16 = ((wanted << 16) / count) as u32;
                 let rules = Sampling { top_p_q16, ..Sampling::GREEDY };
                 let exact = (top_p_q16 as usize * count).div_ceil(1 << 16).max(1);
