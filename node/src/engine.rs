@@ -10,6 +10,7 @@
 //! jobs -> scheduler (interleaves their tokens) -> events      claims -> verify (one prefill)
 //! ```
 
+mod awake;
 pub mod coding;
 pub mod cpu;
 pub mod fixed;
@@ -40,6 +41,7 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use thiserror::Error;
 
 use self::{
+    awake::install_awake,
     cpu::attend::HeadLaw,
     forward::Plan,
     isa::Isa,
@@ -204,7 +206,7 @@ impl Engine {
     }
 
     fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
+        install_awake(&self.pool, work)
     }
 }
 

@@ -5,7 +5,7 @@ use super::{
         fixed::{Scale, narrow_shift, round_shift},
         isa::Kernels,
     },
-    a15::quantize,
+    a15::quantize_plain,
 };
 
 /// Right shifts beyond this one leave nothing.
@@ -19,6 +19,11 @@ pub fn join_heads(
     scratch: &mut Vec<i32>,
     codes: &mut [i16],
 ) -> Scale {
+    kernels.widened(|| join_heads_plain(heads, scales, scratch, codes))
+}
+
+#[inline(always)]
+fn join_heads_plain(heads: &[i64], scales: &[Scale], scratch: &mut Vec<i32>, codes: &mut [i16]) -> Scale {
     let width = heads.len() / scales.len();
     let narrowed = heads.chunks_exact(width).zip(scales).map(|(head, scale)| {
         let shift = narrow_shift(head.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
@@ -38,7 +43,7 @@ pub fn join_heads(
         };
         scratch.extend(head.iter().map(brought));
     }
-    quantize(kernels, scratch, codes).exp2(31 + top)
+    quantize_plain(scratch, codes).exp2(31 + top)
 }
 
 #[cfg(test)]

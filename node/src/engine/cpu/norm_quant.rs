@@ -6,7 +6,7 @@ use super::{
         isa::Kernels,
         norm_weights::NormWeights,
     },
-    a15::quantize,
+    a15::quantize_plain,
 };
 
 /// Fractional bits that a squared residual (two times 14) has.
@@ -15,6 +15,16 @@ const SQUARE_BITS: i32 = 28;
 /// Codes the norm of `stream`, times the weights; `scratch` gets lost and is as long.
 pub fn norm_quant(
     kernels: Kernels,
+    stream: &[i32],
+    weights: &NormWeights,
+    scratch: &mut Vec<i32>,
+    codes: &mut [i16],
+) -> Scale {
+    kernels.widened(|| norm_quant_plain(stream, weights, scratch, codes))
+}
+
+#[inline(always)]
+fn norm_quant_plain(
     stream: &[i32],
     weights: &NormWeights,
     scratch: &mut Vec<i32>,
@@ -29,11 +39,12 @@ pub fn norm_quant(
     let shift = narrow_shift(pairs().map(i64::unsigned_abs).max().unwrap_or(0));
     scratch.clear();
     scratch.extend(pairs().map(|y| round_shift(y, shift) as i32));
-    let relative = quantize(kernels, scratch, codes);
+    let relative = quantize_plain(scratch, codes);
     relative.mul(inverse).exp2(shift as i32 - 14 - weights.exponent)
 }
 
 /// One over the root mean square, of the stream's integers as Q14 numbers; none where that would be zero.
+#[inline(always)]
 fn inverse_rms(stream: &[i32], epsilon: i64) -> Option<Scale> {
     // Sixteen bits of each value, so that the sum of squares fits 64 whatever the width.
     let shift = bit_len(u64::from(max_magnitude(stream))).saturating_sub(15);

@@ -5,7 +5,7 @@ use super::{
         fixed::{LOG2E, Scale, narrow_shift, round_shift},
         isa::Kernels,
     },
-    a15::quantize,
+    a15::quantize_plain,
     exp2_neg::exp2_neg,
 };
 
@@ -24,6 +24,16 @@ pub fn silu_mul_quant(
     scratch: &mut SiluScratch,
     codes: &mut [i16],
 ) -> Scale {
+    kernels.widened(|| silu_mul_plain((gate, gate_scale), (up, up_scale), scratch, codes))
+}
+
+#[inline(always)]
+fn silu_mul_plain(
+    (gate, gate_scale): (&[i32], Scale),
+    (up, up_scale): (&[i32], Scale),
+    scratch: &mut SiluScratch,
+    codes: &mut [i16],
+) -> Scale {
     let nats_to_bits = gate_scale.mul(LOG2E);
     let gated = |(g, u): (&i32, &i32)| {
         let silu = round_shift(i64::from(*g).wrapping_mul(sigmoid(*g, nats_to_bits)), 30);
@@ -35,7 +45,7 @@ pub fn silu_mul_quant(
     let shift = narrow_shift(largest);
     scratch.narrowed.clear();
     scratch.narrowed.extend(scratch.products.iter().map(|h| round_shift(*h, shift) as i32));
-    let relative = quantize(kernels, &scratch.narrowed, codes);
+    let relative = quantize_plain(&scratch.narrowed, codes);
     relative.mul(gate_scale).mul(up_scale).exp2(shift as i32)
 }
 
