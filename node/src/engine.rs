@@ -5,20 +5,24 @@
 //!
 //! ```text
 //! file -> coding (rows as integers) -> matrix (panels) -> weights        once, at load
-//! tokens -> sequence -> forward -> cpu/* (one operator a file) -> scores
-//! scores -> sampler (the next token), score_chain (what a receipt holds)
-//! jobs -> scheduler (interleaves their tokens) -> events      claims -> verify (one prefill)
+//! rows of texts -> device -> forward -> cpu/* (one operator a file) -> scores
+//! scores -> sampler (the next token) -> choice -> score_chain (what a receipt holds)
+//! jobs -> scheduler (one pass for all that may go on) -> events      claims -> verify (one prefill)
+//! pages: which text has which keys and values, and what two texts share
 //! ```
 
 mod awake;
+pub mod choice;
 pub mod coding;
 pub mod cpu;
+pub mod device;
 pub mod fixed;
 mod forward;
+pub mod gpu;
 pub mod isa;
-pub mod kv_cache;
 pub mod matrix;
 pub mod norm_weights;
+pub mod pages;
 pub mod rates;
 mod rope_table;
 pub mod sampler;
@@ -37,16 +41,23 @@ use gridhour_protocol::{
     exact::tables::RopeFrequencies,
     model::{Digest, Facts, Manifest, ManifestError, ModelId, chat_template_digest},
 };
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
 use thiserror::Error;
 
 use self::{
-    awake::install_awake,
-    cpu::attend::HeadLaw,
+    cpu::{attend::HeadLaw, device::CpuDevice},
+    device::{Device, DeviceFacts},
     forward::Plan,
+    gpu::{
+        adapter::{self, AdapterChoice, AdapterError},
+        context::{Gpu, GpuFault},
+        device::{GpuConfig, GpuDevice},
+        program::Arrangements,
+    },
     isa::Isa,
-    kv_cache::{KvBudget, KvShape},
+    pages::table::Pages,
     rope_table::RopeTable,
+    sequence::CHUNK,
     weights::{Weights, WeightsError},
 };
 use crate::model::{
@@ -56,9 +67,21 @@ use crate::model::{
     tokenizer::{TokenizerError, tokenizer_asset},
 };
 
+/// What computes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Backend {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// A graphics processor.
+    Gpu(AdapterChoice),
+}
+
 /// How an engine computes, and how much it may take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EngineConfig {
+    /// What computes.
+    pub backend: Backend,
     /// Threads of the engine's own pool.
     pub threads: NonZeroUsize,
     /// Instructions to use.
@@ -67,16 +90,21 @@ pub struct EngineConfig {
     pub context: usize,
     /// Bytes that keys and values of all sequences may take.
     pub kv_bytes_max: usize,
+    /// Rows of a pass at most.
+    pub rows_max: NonZeroUsize,
 }
 
 impl Default for EngineConfig {
-    /// All processors, the fastest instructions, the model's context, 1 GiB of keys and values.
+    /// All processors, the fastest instructions, the model's context, 1 GiB of keys and values,
+    /// passes of [`CHUNK`] rows.
     fn default() -> Self {
         Self {
+            backend: Backend::Cpu,
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             isa: Isa::Auto,
             context: usize::MAX,
             kv_bytes_max: 1 << 30,
+            rows_max: NonZeroUsize::new(CHUNK).unwrap_or(NonZeroUsize::MIN),
         }
     }
 }
@@ -103,8 +131,14 @@ pub enum EngineError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// This machine lacks the instructions asked for.
-    #[error("this processor has no AVX2: choose the portable operators")]
+    #[error("this processor has none of these instructions: choose others, or let the engine choose")]
     Isa,
+    /// There is no graphics processor to compute on.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The graphics processor does not take the model.
+    #[error("{0}")]
+    Gpu(#[from] GpuFault),
     /// The system gave no threads.
     #[error("the engine's threads could not be started: {0}")]
     Threads(#[from] ThreadPoolBuildError),
@@ -113,10 +147,11 @@ pub enum EngineError {
 /// A loaded model, ready to compute.
 #[derive(Debug)]
 pub struct Engine {
-    plan: Plan,
-    pool: ThreadPool,
+    device: Box<dyn Device>,
+    facts: DeviceFacts,
+    config: LlamaConfig,
     context: usize,
-    kv: KvBudget,
+    pages: Pages,
     manifest: Manifest,
     model_id: ModelId,
 }
@@ -144,15 +179,43 @@ impl Engine {
         let (weights, tensors) = pool.install(|| Weights::load(file, &model))?;
         let rope = pool.install(|| RopeTable::new(&frequencies, model.head_dim as usize, model.context));
         let manifest = Manifest::new(facts(file, model, rope.digest())?, tensors)?;
-        let law = HeadLaw::new(model.head_dim as usize);
+        let (device, kv_bytes) = match &config.backend {
+            Backend::Cpu => {
+                let law = HeadLaw::new(model.head_dim as usize);
+                let plan = Plan { config: model, weights, rope, law, kernels };
+                let device = CpuDevice::new(plan, pool, config.rows_max.get());
+                (Box::new(device) as Box<dyn Device>, config.kv_bytes_max)
+            }
+            Backend::Gpu(choice) => {
+                let gpu = Gpu::open(&adapter::choose(choice)?)?;
+                let sizes = GpuConfig {
+                    context: config.context,
+                    rows_max: config.rows_max.get(),
+                    kv_bytes_max: config.kv_bytes_max,
+                    arrangements: Arrangements::guess(&gpu),
+                };
+                let device = pool.install(|| GpuDevice::new(gpu, &model, &weights, &rope, &sizes))?;
+                let kv_bytes = device.kv_bytes();
+                (Box::new(device) as Box<dyn Device>, kv_bytes)
+            }
+        };
         Ok(Self {
-            plan: Plan { config: model, weights, rope, law, kernels },
-            pool,
+            facts: device.facts(),
+            pages: Pages::new(kv_bytes, device.page_bytes()),
+            device,
+            config: model,
             context: config.context.min(model.context as usize),
-            kv: KvBudget::new(config.kv_bytes_max),
             model_id: manifest.model_id(),
             manifest,
         })
+    }
+
+    /// Puts the device that `wrap` makes of this engine's in its place, for whoever watches or disturbs what
+    /// is computed.
+    #[must_use]
+    pub fn with_device(mut self, wrap: impl FnOnce(Box<dyn Device>) -> Box<dyn Device>) -> Self {
+        self.device = wrap(self.device);
+        self
     }
 
     /// The model's id: the root of its manifest.
@@ -167,7 +230,7 @@ impl Engine {
 
     /// The model's hyperparameters.
     pub fn config(&self) -> &LlamaConfig {
-        &self.plan.config
+        &self.config
     }
 
     /// Positions that a sequence may have.
@@ -176,37 +239,28 @@ impl Engine {
     }
 
     /// The memory for keys and values, and how much of it is taken.
-    pub fn kv_budget(&self) -> &KvBudget {
-        &self.kv
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 
-    /// Sizes of a sequence's keys and values.
-    pub fn kv_shape(&self) -> KvShape {
-        let LlamaConfig { layers, kv_heads, head_dim, .. } = self.plan.config;
-        KvShape { layers: layers as usize, heads: kv_heads as usize, head_dim: head_dim as usize }
+    /// What computes.
+    pub fn device(&self) -> &dyn Device {
+        &*self.device
     }
 
     /// Bytes that the matrices take in memory.
     pub fn weight_bytes(&self) -> usize {
-        self.plan.weights.bytes()
+        self.facts.weight_bytes
     }
 
     /// Threads that compute.
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.facts.threads
     }
 
-    /// Name of the instructions in use, for reports.
-    pub fn isa_name(&self) -> &'static str {
-        self.plan.kernels.name()
-    }
-
-    fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        install_awake(&self.pool, work)
+    /// Name of the instructions or of the adapter in use, for reports.
+    pub fn isa_name(&self) -> &str {
+        &self.facts.name
     }
 }
 

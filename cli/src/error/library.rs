@@ -154,7 +154,9 @@ impl From<SequenceError> for CommandError {
         match error {
             SequenceError::Context { .. } => Self::usage(error),
             SequenceError::Token { .. } => Self::refused(error),
-            SequenceError::KvMemory { .. } | SequenceError::Empty => Self::internal(error),
+            SequenceError::KvMemory { .. } | SequenceError::Empty | SequenceError::Device(_) => {
+                Self::internal(error)
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The forward pass of a chunk of tokens, of architecture `llama`: `docs/NUMERICS.md`, section 4.
+//! The forward pass of rows of any texts, of architecture `llama`: `docs/NUMERICS.md`, section 4.
 //!
-//! A token's result depends on the tokens before it alone, so a chunk is computed layer by layer for all its
-//! tokens at once, and the bits are those of one token at a time.
+//! A token's result depends on the tokens before it alone, so a pass is computed layer by layer for all its
+//! rows at once, and the bits are those of one token at a time.
 
 use gridhour_protocol::exact::llama::LlamaConfig;
 use rayon::prelude::*;
@@ -13,6 +13,7 @@ use super::{
         embed::embed,
         head_quant::head_quant,
         join_heads::join_heads,
+        kv_store::{KvEntry, KvPlace, KvStore},
         logits::logits,
         matmul::{Product, matmul},
         norm_quant::norm_quant,
@@ -20,17 +21,20 @@ use super::{
         rope::{SCALE_SHIFT, rotate},
         silu_mul::{SiluScratch, silu_mul_quant},
     },
+    device::{PAGE, Pass, Row, See},
     fixed::Scale,
     isa::Kernels,
-    kv_cache::{KvCache, KvEntry},
     matrix::Matrix,
     norm_weights::NormWeights,
     rope_table::RopeTable,
+    score_chain::Scores,
     weights::{Layer, Weights},
 };
 
 /// Multiplications of an attention below which one thread does it alone; about the cost of waking another.
 const SERIAL_ATTENTION: usize = 1 << 14;
+/// Rows whose logits are computed together; bounds the memory for them.
+const OUTPUT_ROWS: usize = 64;
 
 /// What a forward pass reads: the model, and how to compute.
 #[derive(Debug)]
@@ -42,11 +46,11 @@ pub(crate) struct Plan {
     pub(crate) kernels: Kernels,
 }
 
-/// Buffers of a forward pass, kept from chunk to chunk.
+/// Buffers of a forward pass, kept from pass to pass.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     stream: Vec<i32>,
-    /// By layer, then by token: the checksums of the tokens asked for.
+    /// By layer, then by row: the checksums of the wanted rows.
     checksums: Vec<u32>,
     hidden: A15Rows,
     heads_in: A15Rows,
@@ -62,7 +66,7 @@ pub(crate) struct Workspace {
     logits: Vec<i32>,
 }
 
-/// Heads of every token of a chunk, in A15.
+/// Heads of every row of a pass, in A15.
 #[derive(Debug, Default)]
 struct HeadCodes {
     codes: Vec<i16>,
@@ -70,8 +74,14 @@ struct HeadCodes {
 }
 
 impl HeadCodes {
-    /// Codes the heads of each token's product, rotated where `rope` says so.
-    fn fill(&mut self, plan: &Plan, product: &Product, scales: &[Scale], heads: usize, rope: Option<usize>) {
+    /// Codes the heads of each row's product, turned to the rows' positions where `turned` gives them.
+    fn fill(
+        &mut self,
+        plan: &Plan,
+        (product, scales): (&Product, &[Scale]),
+        heads: usize,
+        turned: Option<&[Row]>,
+    ) {
         let head_dim = plan.config.head_dim as usize;
         self.codes.resize(scales.len() * heads * head_dim, 0);
         self.scales.resize(scales.len() * heads, Scale::ZERO);
@@ -80,8 +90,8 @@ impl HeadCodes {
         tokens.for_each_init(Vec::new, |row, (token, ((codes, out), scale))| {
             product.copy_to(token, row);
             let mut scale = *scale;
-            if let Some(first) = rope {
-                rotate(row, plan.rope.row(first + token));
+            if let Some(rows) = turned {
+                rotate(plan.kernels, row, plan.rope.row(rows[token].position as usize));
                 scale = scale.exp2(SCALE_SHIFT);
             }
             head_quant(plan.kernels, row, scale, codes, out);
@@ -114,30 +124,30 @@ impl Workspace {
         }
     }
 
-    /// Runs all layers over `tokens`, the first of which stands at `position`, and appends them to `cache`.
-    /// The tokens from `wanted` on can then be asked for checksums and logits.
-    pub(crate) fn run(
-        &mut self,
-        plan: &Plan,
-        cache: &mut KvCache,
-        tokens: &[u32],
-        position: usize,
-        wanted: usize,
-    ) {
+    /// Runs all layers over the rows of `pass`, and stores their keys and values. [`Workspace::show`] then
+    /// gives the scores of the wanted rows.
+    pub(crate) fn run(&mut self, plan: &Plan, store: &mut KvStore, pass: &Pass<'_>) {
         let width = plan.config.width as usize;
-        self.stream.resize(tokens.len() * width, 0);
-        self.stream.par_chunks_mut(width).zip(tokens).for_each(|(stream, token)| {
-            embed(&plan.weights.embedding, *token as usize, stream);
+        self.stream.resize(pass.rows.len() * width, 0);
+        self.stream.par_chunks_mut(width).zip(pass.rows).for_each(|(stream, row)| {
+            embed(&plan.weights.embedding, row.token as usize, stream);
         });
         self.checksums.clear();
         for (index, layer) in plan.weights.layers.iter().enumerate() {
-            self.attention(plan, layer, cache, (index, position));
+            self.attention(plan, (index, layer), store, pass);
             self.feed_forward(plan, layer);
-            self.checksums.par_extend(self.stream[wanted * width..].par_chunks(width).map(checksum));
+            let wanted = pass.wanted.par_iter().map(|row| &self.stream[row * width..(row + 1) * width]);
+            self.checksums.par_extend(wanted.map(checksum));
         }
     }
 
-    fn attention(&mut self, plan: &Plan, layer: &Layer, cache: &mut KvCache, place: (usize, usize)) {
+    fn attention(
+        &mut self,
+        plan: &Plan,
+        (index, layer): (usize, &Layer),
+        store: &mut KvStore,
+        pass: &Pass<'_>,
+    ) {
         let kv_heads = plan.config.kv_heads as usize;
         self.norm(plan, &layer.attn_norm);
         let products = [
@@ -146,39 +156,48 @@ impl Workspace {
             (&layer.attn_v, &mut self.third),
         ];
         matmul(plan.kernels, &self.hidden, &mut { products });
-        let (rope, heads) = (Some(place.1), plan.config.heads as usize);
-        self.queries.fill(plan, &self.first, &self.hidden.scales_of(&layer.attn_q), heads, rope);
-        self.keys.fill(plan, &self.second, &self.hidden.scales_of(&layer.attn_k), kv_heads, rope);
-        self.values.fill(plan, &self.third, &self.hidden.scales_of(&layer.attn_v), kv_heads, None);
-        self.append(cache, place.0, kv_heads, plan.config.head_dim as usize);
-        self.attend(plan, cache, place);
+        let (turned, heads) = (Some(pass.rows), plan.config.heads as usize);
+        let scales = |matrix| self.hidden.scales_of(matrix);
+        self.queries.fill(plan, (&self.first, &scales(&layer.attn_q)), heads, turned);
+        self.keys.fill(plan, (&self.second, &scales(&layer.attn_k)), kv_heads, turned);
+        self.values.fill(plan, (&self.third, &scales(&layer.attn_v)), kv_heads, None);
+        self.store(plan, store, pass, index);
+        self.attend(plan, store, pass, index);
         self.join(plan);
         matmul(plan.kernels, &self.heads_in, &mut [(&layer.attn_output, &mut self.first)]);
-        add_product(&mut self.stream, &self.first, &self.heads_in.scales_of(&layer.attn_output));
+        add_product(plan.kernels, &mut self.stream, &self.first, &self.heads_in.scales_of(&layer.attn_output));
     }
 
-    fn append(&self, cache: &mut KvCache, layer: usize, kv_heads: usize, head_dim: usize) {
-        for index in 0..self.keys.scales.len() {
-            let entry =
-                KvEntry { key: self.keys.head(index, head_dim), value: self.values.head(index, head_dim) };
-            cache.push(layer, index % kv_heads, entry);
+    /// Writes the keys and values of every row to its text's pages.
+    fn store(&self, plan: &Plan, store: &mut KvStore, pass: &Pass<'_>, layer: usize) {
+        let (kv_heads, head_dim) = (plan.config.kv_heads as usize, plan.config.head_dim as usize);
+        for (at, row) in pass.rows.iter().enumerate() {
+            let position = row.position as usize;
+            let (page, slot) = (pass.tables[row.table][position / PAGE], position % PAGE);
+            for head in 0..kv_heads {
+                let index = at * kv_heads + head;
+                let (key, value) = (self.keys.head(index, head_dim), self.values.head(index, head_dim));
+                store.write(KvPlace { layer, head, page, slot }, KvEntry { key, value });
+            }
         }
     }
 
     /// Every query head over the positions up to its own.
-    fn attend(&mut self, plan: &Plan, cache: &KvCache, (layer, position): (usize, usize)) {
+    fn attend(&mut self, plan: &Plan, store: &KvStore, pass: &Pass<'_>, layer: usize) {
         let (heads, head_dim) = (plan.config.heads as usize, plan.config.head_dim as usize);
         let group = heads / plan.config.kv_heads as usize;
         let queries = &self.queries;
         self.attended.resize(queries.codes.len(), 0);
         self.attended_scales.resize(queries.scales.len(), Scale::ZERO);
         let one = |scratch: &mut AttendScratch, index: usize, out: &mut [i64], scale: &mut Scale| {
-            let view = cache.view(layer, index % heads / group, position + index / heads + 1);
-            *scale = attend(plan.kernels, &plan.law, queries.head(index, head_dim), view, scratch, out);
+            let row = &pass.rows[index / heads];
+            let (table, positions) = (pass.tables[row.table], row.position as usize + 1);
+            let pages = store.head((layer, index % heads / group), table, positions);
+            *scale = attend(plan.kernels, &plan.law, queries.head(index, head_dim), pages, scratch, out);
         };
-        let work = queries.codes.len() * (position + queries.scales.len() / heads);
+        let positions: usize = pass.rows.iter().map(|row| row.position as usize + 1).sum();
         let (outs, scales) = (&mut self.attended, &mut self.attended_scales);
-        if work < SERIAL_ATTENTION {
+        if positions * heads * head_dim < SERIAL_ATTENTION {
             let mut scratch = AttendScratch::default();
             let each = outs.chunks_mut(head_dim).zip(scales).enumerate();
             each.for_each(|(index, (out, scale))| one(&mut scratch, index, out, scale));
@@ -216,51 +235,54 @@ impl Workspace {
             row.fill_with(|codes| silu_mul_quant(plan.kernels, gate, up, scratch, codes));
         });
         matmul(plan.kernels, &self.gated, &mut [(&layer.ffn_down, &mut self.first)]);
-        add_product(&mut self.stream, &self.first, &self.gated.scales_of(&layer.ffn_down));
+        add_product(plan.kernels, &mut self.stream, &self.first, &self.gated.scales_of(&layer.ffn_down));
     }
 
-    /// Norms every token of the stream.
+    /// Norms every row of the stream.
     fn norm(&mut self, plan: &Plan, weights: &NormWeights) {
-        norm_rows(plan, weights, &self.stream, &mut self.hidden);
-    }
-
-    /// The checksums of token `token` of the chunk, counted from the first wanted; one a layer.
-    pub(crate) fn checksums(&self, token: usize, layers: usize) -> Vec<u32> {
-        let wanted = self.checksums.len() / layers;
-        self.checksums[token..].iter().step_by(wanted).copied().collect()
-    }
-
-    /// Computes the output products of the tokens from `wanted` on; [`Workspace::logits`] then reads them.
-    pub(crate) fn output(&mut self, plan: &Plan, wanted: usize) {
         let width = plan.config.width as usize;
-        norm_rows(plan, &plan.weights.output_norm, &self.stream[wanted * width..], &mut self.hidden);
-        matmul(plan.kernels, &self.hidden, &mut [(plan.weights.output(), &mut self.first)]);
+        norm_rows(plan, weights, self.stream.par_chunks(width), &mut self.hidden);
     }
 
-    /// The logits of token `token`, counted from the first wanted.
-    pub(crate) fn logits(&mut self, plan: &Plan, token: usize) -> &mut [i32] {
-        self.first.copy_to(token, &mut self.logits);
-        let scale = self.hidden.scale(token).exp2(plan.weights.output().exponent());
-        logits(&mut self.logits, scale);
-        &mut self.logits
+    /// Shows the scores behind each wanted row of the pass that was run, in order.
+    pub(crate) fn show(&mut self, plan: &Plan, pass: &Pass<'_>, see: &mut See<'_>) {
+        let width = plan.config.width as usize;
+        let mut checksums = Vec::with_capacity(plan.weights.layers.len());
+        for (part, rows) in pass.wanted.chunks(OUTPUT_ROWS).enumerate() {
+            let stream = rows.par_iter().map(|row| &self.stream[row * width..(row + 1) * width]);
+            norm_rows(plan, &plan.weights.output_norm, stream, &mut self.hidden);
+            matmul(plan.kernels, &self.hidden, &mut [(plan.weights.output(), &mut self.first)]);
+            for (at, row) in rows.iter().enumerate() {
+                checksums.clear();
+                let of_row = self.checksums[part * OUTPUT_ROWS + at..].iter();
+                checksums.extend(of_row.step_by(pass.wanted.len()));
+                self.first.copy_to(at, &mut self.logits);
+                logits(plan.kernels, &mut self.logits, self.hidden.scale(at).exp2(plan.weights.output().exponent()));
+                see(*row, Scores { logits: &self.logits, checksums: &checksums });
+            }
+        }
     }
 }
 
-fn norm_rows(plan: &Plan, weights: &NormWeights, stream: &[i32], out: &mut A15Rows) {
-    let width = plan.config.width as usize;
-    out.resize(stream.len() / width);
-    let tokens = out.par_rows_mut().zip(stream.par_chunks(width));
-    tokens.for_each_init(Vec::new, |scratch, (row, stream)| {
+fn norm_rows<'a>(
+    plan: &Plan,
+    weights: &NormWeights,
+    rows: impl IndexedParallelIterator<Item = &'a [i32]>,
+    out: &mut A15Rows,
+) {
+    out.resize(rows.len());
+    let rows = out.par_rows_mut().zip(rows);
+    rows.for_each_init(Vec::new, |scratch, (row, stream)| {
         row.fill_with(|codes| norm_quant(plan.kernels, stream, weights, scratch, codes));
     });
 }
 
-fn add_product(stream: &mut [i32], product: &Product, scales: &[Scale]) {
+fn add_product(kernels: Kernels, stream: &mut [i32], product: &Product, scales: &[Scale]) {
     let width = stream.len() / scales.len();
     let tokens = stream.par_chunks_mut(width).zip(scales).enumerate();
     tokens.for_each_init(Vec::new, |row, (token, (stream, scale))| {
         product.copy_to(token, row);
-        add(stream, row, *scale);
+        add(kernels, stream, row, *scale);
     });
 }
 

@@ -99,18 +99,19 @@ impl Kernels {
         }
     }
 
-    /// Runs `work`, a plain loop over numbers, compiled for the registers of these instructions.
+    /// Runs `work`, plain loops over numbers in a function that is always inlined, compiled for the registers of these
+    /// instructions. (A closure may stay a function of its own, for any machine.)
     #[inline(always)]
-    pub(crate) fn widened<R>(self, work: impl FnOnce() -> R) -> R {
+    pub(crate) fn widened<A, R>(self, work: impl FnOnce(A) -> R, arguments: A) -> R {
         #[cfg(target_arch = "x86_64")]
         {
             if let Some(proof) = self.avx512 {
-                return super::cpu::avx512::widened::run(proof, work);
+                return super::cpu::avx512::widened::run(proof, work, arguments);
             }
             if let Some(proof) = self.avx2 {
-                return super::cpu::avx2::widened::run(proof, work);
+                return super::cpu::avx2::widened::run(proof, work, arguments);
             }
         }
-        work()
+        work(arguments)
     }
 }

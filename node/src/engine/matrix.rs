@@ -15,14 +15,16 @@ use self::{
     pack::{interleave, pack_codes},
 };
 pub(crate) use self::{laws::matrix_exponent, pack::pair_index};
-use super::coding::{BLOCK, CodedRow, Kind, NonFinite, code_row};
+use super::coding::{BLOCK, CodedRow, Coding, Kind, NonFinite, code_row};
 
 /// Rows of a panel.
 pub const PANEL: usize = 8;
 /// Weights of one block of a panel.
 pub const PANEL_BLOCK: usize = PANEL * BLOCK;
-/// Columns of a matrix at most; keeps every sum of rounded block products in an `i32`.
-pub const COLS_MAX: usize = 1 << 24;
+/// Blocks of a row at most; keeps every sum of rounded block products in an `i32`.
+pub const BLOCKS_MAX: usize = 1 << 19;
+/// Columns of a matrix at most, in blocks of 32.
+pub const COLS_MAX: usize = BLOCKS_MAX * BLOCK;
 /// Why a matrix was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum MatrixError {
@@ -33,10 +35,12 @@ pub enum MatrixError {
         row: usize,
     },
     /// The number of columns does not suit the arithmetic.
-    #[error("{cols} columns: the arithmetic takes multiples of {BLOCK} up to {COLS_MAX}")]
+    #[error("{cols} columns: the arithmetic takes multiples of {BLOCK} up to {max} of this type")]
     Columns {
         /// Columns found.
         cols: usize,
+        /// The most of the matrix's kind.
+        max: usize,
     },
     /// The byte length is not that of the rows and columns.
     #[error("the data has {found} bytes where its shape takes {expected}")]
@@ -99,7 +103,7 @@ pub struct Matrix {
 pub struct Panel<'a> {
     /// Codes of all blocks.
     pub codes: PanelCodes<'a>,
-    /// Block scales, by block and row.
+    /// Block scales, by block and row; two for each 32 columns where blocks have 16.
     pub scales: &'a [[i16; PANEL]],
     /// Block minima, by block and row; empty for kinds without.
     pub minima: &'a [[i16; PANEL]],
@@ -109,6 +113,16 @@ pub struct Panel<'a> {
     pub block_shift: u32,
     /// Shift of each scaled block sum.
     pub minimum_shift: u32,
+    /// What the codes are like.
+    pub coding: Coding,
+}
+
+impl Panel<'_> {
+    /// Scales of each 32 columns: 1 or 2.
+    #[inline(always)]
+    pub fn scales_each(&self) -> usize {
+        BLOCK / self.coding.block
+    }
 }
 
 /// The codes of one panel, a block an element.
@@ -147,14 +161,14 @@ impl Matrix {
     fn pack(kind: Kind, cols: usize, coded: &[CodedRow], laws: &Laws, exponent: i32) -> Self {
         let blocks = cols / BLOCK;
         let panels = coded.par_chunks(PANEL);
-        let minima =
-            if kind == Kind::Q4_1 { interleave(coded, blocks, |row| &row.minima) } else { Vec::new() };
+        let Coding { block, has_minima, .. } = kind.coding();
+        let minima = if has_minima { interleave(coded, blocks, |row| &row.minima) } else { Vec::new() };
         Self {
             rows: coded.len(),
             cols,
             kind,
             codes: pack_codes(kind, coded, blocks),
-            scales: interleave(coded, blocks, |row| &row.scales),
+            scales: interleave(coded, cols / block, |row| &row.scales),
             minima,
             shifts: panels.map(|rows| laws.panel_shifts(rows, exponent)).collect(),
             rows_exponents: coded
@@ -197,13 +211,55 @@ impl Matrix {
         self.rows_exponents[row]
     }
 
+    /// The codes of one block of 32 columns of a row, as they are counted in.
+    ///
+    /// # Panics
+    /// If there is no such row or block.
+    pub fn codes(&self, row: usize, block: usize) -> [i16; BLOCK] {
+        let panel = self.panel(row / PANEL);
+        std::array::from_fn(|col| panel.codes.get(block, row % PANEL, col) - panel.coding.offset)
+    }
+
+    /// The scale of a block of 32 columns of a row and its minimum; where blocks are `halves` of that, both
+    /// their scales.
+    ///
+    /// # Panics
+    /// If there is no such row or block.
+    pub fn block_scales(&self, row: usize, block: usize, halves: bool) -> (i16, i16) {
+        let (panel, at) = (self.panel(row / PANEL), row % PANEL);
+        match halves {
+            true => (panel.scales[2 * block][at], panel.scales[2 * block + 1][at]),
+            false => (panel.scales[block][at], panel.minima.get(block).map_or(0, |minima| minima[at])),
+        }
+    }
+
+    /// The final shifts of a row: of its scaled dot products, and of its scaled code sums.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row_shifts(&self, row: usize) -> (i32, i32) {
+        let shifts = &self.shifts[row / PANEL];
+        (shifts.data[row % PANEL], shifts.minima[row % PANEL])
+    }
+
+    /// Shift of each scaled block product.
+    pub fn block_shift(&self) -> u32 {
+        self.block_shift
+    }
+
+    /// Shift of each scaled block sum.
+    pub fn minimum_shift(&self) -> u32 {
+        self.minimum_shift
+    }
+
     /// Panel `index`.
     ///
     /// # Panics
     /// If there are not so many.
     pub fn panel(&self, index: usize) -> Panel<'_> {
-        let blocks = self.cols / BLOCK;
+        let (blocks, coding) = (self.cols / BLOCK, self.kind.coding());
         let range = index * blocks..(index + 1) * blocks;
+        let each = BLOCK / coding.block;
         let codes = match &self.codes {
             Codes::Nibbles(all) => PanelCodes::Nibbles(&all[range.clone()]),
             Codes::Bytes(all) => PanelCodes::Bytes(&all[range.clone()]),
@@ -212,11 +268,12 @@ impl Matrix {
         let minima = if self.minima.is_empty() { &[] } else { &self.minima[range.clone()] };
         Panel {
             codes,
-            scales: &self.scales[range],
+            scales: &self.scales[range.start * each..range.end * each],
             minima,
             shifts: &self.shifts[index],
             block_shift: self.block_shift,
             minimum_shift: self.minimum_shift,
+            coding,
         }
     }
 
@@ -237,15 +294,17 @@ impl Matrix {
 
 /// Checks that the arithmetic takes the shape, and that the bytes fill it.
 pub(crate) fn check_shape(kind: Kind, rows: usize, cols: usize, bytes: &[u8]) -> Result<(), MatrixError> {
-    if cols == 0 || !cols.is_multiple_of(BLOCK) || cols > COLS_MAX {
-        return Err(MatrixError::Columns { cols });
-    }
-    let expected = rows.saturating_mul(cols / BLOCK * kind.block_bytes());
+    let max = BLOCKS_MAX * kind.coding().block;
+    let Some(row) = kind.row_bytes(cols).filter(|_| cols.is_multiple_of(BLOCK) && (1..=max).contains(&cols))
+    else {
+        return Err(MatrixError::Columns { cols, max });
+    };
+    let expected = rows.saturating_mul(row);
     if bytes.len() == expected { Ok(()) } else { Err(MatrixError::Length { found: bytes.len(), expected }) }
 }
 
 fn code_rows(kind: Kind, bytes: &[u8], cols: usize) -> Result<Vec<CodedRow>, MatrixError> {
-    let rows = bytes.par_chunks_exact(cols / BLOCK * kind.block_bytes());
+    let rows = bytes.par_chunks_exact(kind.row_bytes(cols).unwrap_or(usize::MAX));
     let coded = rows.map(|row| code_row(kind, row)).collect::<Vec<Result<_, NonFinite>>>();
     let named =
         |(row, result): (usize, Result<_, _>)| result.map_err(|NonFinite| MatrixError::NonFinite { row });
@@ -265,9 +324,12 @@ mod tests {
     #[test]
     fn shapes_that_do_not_fit_are_refused() {
         let build = |rows, cols, len| Matrix::build(Kind::Q8_0, rows, cols, &vec![0; len], |_| ()).err();
-        assert_eq!(build(1, 33, 34), Some(MatrixError::Columns { cols: 33 }));
+        assert_eq!(build(1, 33, 34), Some(MatrixError::Columns { cols: 33, max: COLS_MAX }));
         assert_eq!(build(2, 32, 67), Some(MatrixError::Length { found: 67, expected: 68 }));
         assert_eq!(build(2, 32, 68), None);
+        let q6_k = |cols| Matrix::build(Kind::Q6K, 0, cols, &[], |_| ()).err();
+        let refused = [32, (1 << 23) + 256].map(|cols| (cols, MatrixError::Columns { cols, max: 1 << 23 }));
+        assert!(refused.iter().all(|(cols, error)| q6_k(*cols) == Some(*error)));
     }
 
     #[test]

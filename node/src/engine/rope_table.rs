@@ -25,6 +25,12 @@ impl RopeTable {
         &self.pairs[position * self.per_position..(position + 1) * self.per_position]
     }
 
+    /// The turns of the first `positions` positions, each a cosine and a sine.
+    pub(crate) fn words(&self, positions: usize) -> impl Iterator<Item = u32> {
+        let pairs = &self.pairs[..positions * self.per_position];
+        pairs.iter().flat_map(|pair| [pair.cos as u32, pair.sin as u32])
+    }
+
     /// Digest of the tables that the model's results depend on, for the manifest: the exponential table, then
     /// per position and pair its cosine and sine, each a little-endian `i32`.
     pub(crate) fn digest(&self) -> [u8; 32] {

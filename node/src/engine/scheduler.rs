@@ -23,7 +23,7 @@ use self::job::{Job, Turn};
 use super::{
     Engine,
     sampler::Sampling,
-    sequence::{Sequence, SequenceError},
+    sequence::{self, Sequence, SequenceError},
 };
 
 /// Jobs on one engine at most, running or waiting for grants.
@@ -127,7 +127,7 @@ impl Scheduler {
         // The last output token is chosen, but nothing is computed behind it.
         let positions = request.prompt.len().saturating_add(request.max_tokens as usize - 1);
         let sequence = Sequence::new(&self.engine, positions)?;
-        sequence.check(&request.prompt)?;
+        sequence::check(&self.engine, 0, &request.prompt, positions)?;
         let (job, handle) = Job::new(request, sequence, place, self.commands.clone());
         self.commands.send(Command::Run(Box::new(job))).map_err(|_| SubmitError::Stopped)?;
         Ok(handle)

@@ -1,6 +1,6 @@
 //! The chain of digests that ties an output to the computation of every layer.
 
-use super::fixed::sat32;
+use super::{choice::Choice, fixed::sat32};
 
 const CONTEXT: &str = "gridhour score chain v1";
 
@@ -31,14 +31,18 @@ impl ScoreChain {
     /// # Panics
     /// If the token is not in the vocabulary.
     pub fn push(&mut self, token: u32, scores: Scores<'_>) {
-        let (runner_up, runner_up_logit) = runner_up(scores.logits, token);
+        self.take(&Choice::taking(token, scores));
+    }
+
+    /// Takes in one output token as it was chosen.
+    pub fn take(&mut self, choice: &Choice) {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.0);
-        hasher.update(&token.to_le_bytes());
-        hasher.update(&scores.logits[token as usize].to_le_bytes());
-        hasher.update(&runner_up.to_le_bytes());
-        hasher.update(&runner_up_logit.to_le_bytes());
-        for checksum in scores.checksums {
+        hasher.update(&choice.token.to_le_bytes());
+        hasher.update(&choice.logit.to_le_bytes());
+        hasher.update(&choice.runner_up.to_le_bytes());
+        hasher.update(&choice.runner_up_logit.to_le_bytes());
+        for checksum in &choice.checksums {
             hasher.update(&checksum.to_le_bytes());
         }
         self.0 = *hasher.finalize().as_bytes();
@@ -51,7 +55,7 @@ impl ScoreChain {
 }
 
 /// The largest logit but that of `chosen`, ties to the lowest id.
-fn runner_up(logits: &[i32], chosen: u32) -> (u32, i32) {
+pub(crate) fn runner_up(logits: &[i32], chosen: u32) -> (u32, i32) {
     let (before, rest) = logits.split_at(chosen as usize);
     let first = argmax(before);
     let second = argmax(&rest[1..]).map(|(id, logit)| (id + chosen + 1, logit));

@@ -1,16 +1,21 @@
-//! One running text: its keys and values, and where it stands.
+//! One text on an engine, computed from outside, piece by piece: for verification, evaluation and measurement.
 
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{Engine, forward::Workspace, kv_cache::KvCache, score_chain::Scores};
+use super::{
+    Engine,
+    device::{DeviceFault, Pass, Row},
+    pages::table::PageTable,
+    score_chain::Scores,
+};
 
-/// Tokens computed at a time. Larger chunks read the weights less often, but hold the engine longer.
+/// Rows of a pass that a processor computes best: larger ones hold it longer and gain little.
 pub const CHUNK: usize = 64;
 
-/// Why tokens were not computed; nothing of the sequence has changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+/// Why tokens were not computed; nothing of the sequence has changed, but for passes before a fault.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum SequenceError {
     /// More positions were asked for than a sequence can have.
     #[error(
@@ -41,14 +46,17 @@ pub enum SequenceError {
     /// No token was given.
     #[error("a prompt needs at least one token")]
     Empty,
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceFault),
 }
 
 /// The state of one text on an engine.
 #[derive(Debug)]
 pub struct Sequence {
     engine: Arc<Engine>,
-    cache: KvCache,
-    work: Workspace,
+    table: PageTable,
+    capacity: usize,
     position: usize,
 }
 
@@ -62,10 +70,9 @@ impl Sequence {
         if capacity > max {
             return Err(SequenceError::Context { asked: capacity, max });
         }
-        let budget = engine.kv_budget();
-        let full = SequenceError::KvMemory { asked: capacity, limit: budget.limit() };
-        let cache = KvCache::new(engine.kv_shape(), capacity, budget).ok_or(full)?;
-        Ok(Self { engine: engine.clone(), cache, work: Workspace::new(engine.config()), position: 0 })
+        let full = || SequenceError::KvMemory { asked: capacity, limit: engine.pages().limit() };
+        let table = engine.pages().admit(&[], capacity).ok_or_else(full)?;
+        Ok(Self { engine: engine.clone(), table, capacity, position: 0 })
     }
 
     /// Positions computed so far.
@@ -73,14 +80,9 @@ impl Sequence {
         self.position
     }
 
-    /// Bytes reserved for keys and values.
+    /// Bytes reserved for keys and values, in whole pages.
     pub fn kv_bytes(&self) -> usize {
-        self.cache.bytes()
-    }
-
-    /// Keys and values of the positions computed so far.
-    pub fn cache(&self) -> &KvCache {
-        &self.cache
+        self.table.bytes()
     }
 
     /// Appends `tokens` and shows `see` the scores behind the last of them.
@@ -110,12 +112,12 @@ impl Sequence {
         wanted: usize,
         mut see: impl FnMut(usize, Scores<'_>) + Send,
     ) -> Result<(), SequenceError> {
-        self.check(tokens)?;
-        let engine = self.engine.clone();
-        for (index, chunk) in tokens.chunks(CHUNK).enumerate() {
-            let first = index * CHUNK;
-            let wanted = wanted.saturating_sub(first).min(chunk.len());
-            engine.install(|| self.compute(chunk, wanted, |at, scores| see(first + at, scores)));
+        check(&self.engine, self.position, tokens, self.capacity)?;
+        let chunk = self.engine.device().rows_max();
+        for (index, tokens) in tokens.chunks(chunk).enumerate() {
+            let first = index * chunk;
+            let wanted = wanted.saturating_sub(first).min(tokens.len());
+            self.compute(tokens, wanted, &mut |at, scores| see(first + at, scores))?;
         }
         Ok(())
     }
@@ -128,29 +130,38 @@ impl Sequence {
         self.prefill_from(tokens, tokens.len(), |_, _| ())
     }
 
-    pub(crate) fn check(&self, tokens: &[u32]) -> Result<(), SequenceError> {
-        let (asked, max) = (self.position.saturating_add(tokens.len()), self.cache.capacity());
-        let vocab = self.engine.config().vocab;
-        match tokens.iter().find(|token| **token >= vocab) {
-            _ if tokens.is_empty() => Err(SequenceError::Empty),
-            _ if asked > max => Err(SequenceError::Context { asked, max }),
-            Some(token) => Err(SequenceError::Token { token: *token, vocab }),
-            None => Ok(()),
-        }
+    fn compute(
+        &mut self,
+        tokens: &[u32],
+        wanted: usize,
+        see: &mut (dyn FnMut(usize, Scores<'_>) + Send),
+    ) -> Result<(), DeviceFault> {
+        self.table.grow(self.position + tokens.len());
+        // The context is bounded by 2^17.
+        let rows = (self.position as u32..).zip(tokens);
+        let rows: Vec<Row> =
+            rows.map(|(position, token)| Row { token: *token, position, table: 0 }).collect();
+        let wanted: Vec<usize> = (wanted..tokens.len()).collect();
+        let pass = Pass { rows: &rows, tables: &[self.table.ids()], wanted: &wanted };
+        self.engine.device().run(&pass, see)?;
+        self.position += tokens.len();
+        Ok(())
     }
+}
 
-    fn compute(&mut self, chunk: &[u32], wanted: usize, mut see: impl FnMut(usize, Scores<'_>)) {
-        let plan = self.engine.plan();
-        self.work.run(plan, &mut self.cache, chunk, self.position, wanted);
-        self.position += chunk.len();
-        if wanted == chunk.len() {
-            return;
-        }
-        self.work.output(plan, wanted);
-        for at in 0..chunk.len() - wanted {
-            let checksums = self.work.checksums(at, plan.weights.layers.len());
-            let logits = self.work.logits(plan, at);
-            see(wanted + at, Scores { logits, checksums: &checksums });
-        }
+/// Whether `tokens` can be computed behind `position` positions of a text of at most `capacity`.
+pub(crate) fn check(
+    engine: &Engine,
+    position: usize,
+    tokens: &[u32],
+    capacity: usize,
+) -> Result<(), SequenceError> {
+    let asked = position.saturating_add(tokens.len());
+    let vocab = engine.config().vocab;
+    match tokens.iter().find(|token| **token >= vocab) {
+        _ if tokens.is_empty() => Err(SequenceError::Empty),
+        _ if asked > capacity => Err(SequenceError::Context { asked, max: capacity }),
+        Some(token) => Err(SequenceError::Token { token: *token, vocab }),
+        None => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Engine,
+    choice::Choice,
     sampler::Sampling,
     score_chain::{ScoreChain, Scores},
     sequence::{CHUNK, Sequence, SequenceError},
@@ -48,11 +49,11 @@ pub struct Difference {
 /// [`SequenceError`] if the claim does not fit the model or the engine. A claim without output is no error.
 pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, SequenceError> {
     let start = claim.prompt.len();
-    let mut check =
-        Check { claim, chain: ScoreChain::new(&claim.request_digest, start as u32), difference: None };
     // The last output token chose nothing, so it is not computed.
     let text = [claim.prompt, claim.output].concat();
     let text = &text[..text.len() - usize::from(!claim.output.is_empty())];
+    let chain = ScoreChain::new(&claim.request_digest, start as u32);
+    let mut check = Check { claim, text, chain, difference: None };
     let mut sequence = Sequence::new(engine, text.len())?;
     for (index, chunk) in text.chunks(CHUNK).enumerate() {
         let first = index * CHUNK;
@@ -68,6 +69,8 @@ pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, Sequence
 
 struct Check<'a> {
     claim: &'a Claim<'a>,
+    /// Prompt and output.
+    text: &'a [u32],
     chain: ScoreChain,
     difference: Option<Difference>,
 }
@@ -78,10 +81,10 @@ impl Check<'_> {
         if self.difference.is_some() {
             return;
         }
+        let choice = Choice::of(scores, &self.claim.sampling, &self.text[..=position]);
         let index = position + 1 - self.claim.prompt.len();
-        let (claimed, chosen) =
-            (self.claim.output[index], self.claim.sampling.choose(scores.logits, position as u32 + 1));
-        self.chain.push(chosen, scores);
+        let (claimed, chosen) = (self.claim.output[index], choice.token);
+        self.chain.take(&choice);
         self.difference = (chosen != claimed).then_some(Difference { index, claimed, chosen });
     }
 }

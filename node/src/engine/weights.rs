@@ -7,13 +7,13 @@ use gridhour_protocol::{
 use thiserror::Error;
 
 use super::{
-    coding::{CodedRow, Kind},
+    coding::{CodedRow, Coding, Form, Kind},
     matrix::{Matrix, MatrixError},
     norm_weights::NormWeights,
 };
 use crate::model::{
     config::is_tied,
-    gguf::{Gguf, GgufError, Tensor, TensorType},
+    gguf::{Gguf, GgufError, Tensor},
 };
 
 /// Why a tensor was refused; the file is at fault.
@@ -84,6 +84,11 @@ impl Weights {
         self.output.as_ref().unwrap_or(&self.embedding)
     }
 
+    /// Whether the embedding is that matrix.
+    pub fn is_tied(&self) -> bool {
+        self.output.is_none()
+    }
+
     /// Bytes held in memory by the matrices.
     pub fn bytes(&self) -> usize {
         let layer = |l: &Layer| {
@@ -121,7 +126,7 @@ impl Loader<'_> {
 
     fn matrix(&mut self, name: &str) -> Result<Matrix, WeightsError> {
         let tensor = self.file.tensor(name)?;
-        let kind = kind(tensor.ty);
+        let kind = tensor.ty;
         let built = Matrix::build(kind, tensor.rows, tensor.cols, tensor.bytes, |row| leaf(kind, row));
         let (matrix, leaves) = built.map_err(|reason| refused(&tensor, reason))?;
         self.enter(&tensor, matrix.exponent(), leaves);
@@ -141,7 +146,7 @@ impl Loader<'_> {
         tree.extend(leaves);
         self.entries.push(TensorEntry {
             name: tensor.name.to_owned(),
-            ty: row_type(kind(tensor.ty)),
+            ty: row_type(tensor.ty),
             // The reader bounds both by 2^24; exponents of finite floats are below 2^9.
             rows: tensor.rows as u32,
             cols: tensor.cols as u32,
@@ -155,34 +160,24 @@ fn refused(tensor: &Tensor<'_>, reason: MatrixError) -> WeightsError {
     WeightsError::Tensor { name: tensor.name.to_owned(), reason }
 }
 
-fn kind(ty: TensorType) -> Kind {
-    match ty {
-        TensorType::F32 => Kind::F32,
-        TensorType::Q4_1 => Kind::Q4_1,
-        TensorType::Q8_0 => Kind::Q8_0,
-    }
-}
-
 fn row_type(kind: Kind) -> RowType {
-    match kind {
-        Kind::F32 => RowType::F32,
-        Kind::Q4_1 => RowType::Q4_1,
-        Kind::Q8_0 => RowType::Q8_0,
-    }
+    RowType::from_code(kind.code()).expect("both are the types that the format numbers and numerics v1 takes")
 }
 
 /// The leaf of one row in its tensor's tree.
 fn leaf(kind: Kind, row: &CodedRow) -> Digest {
     let with = |codes: RowCodes<'_>| {
         let (kd, km) = (row.scale_exponent as i16, row.minimum_exponent as i16);
-        WeightRow { kd, km, scales: &row.scales, mins: &row.minima, codes }.leaf()
+        WeightRow { ty: row_type(kind), kd, km, scales: &row.scales, mins: &row.minima, codes }.leaf()
     };
-    match kind {
-        Kind::F32 => with(RowCodes::F32(&row.codes)),
-        Kind::Q8_0 => with(RowCodes::Q8_0(&row.codes.iter().map(|c| *c as i8).collect::<Vec<_>>())),
-        Kind::Q4_1 => {
+    let Coding { form, offset, .. } = kind.coding();
+    match form {
+        Form::Words => with(RowCodes::Words(&row.codes)),
+        Form::Bytes => with(RowCodes::Bytes(&row.codes.iter().map(|c| *c as i8).collect::<Vec<_>>())),
+        Form::Nibbles => {
             let pairs = row.codes.as_chunks::<2>().0.iter();
-            with(RowCodes::Q4_1(&pairs.map(|[low, high]| (low | high << 4) as u8).collect::<Vec<_>>()))
+            let byte = |[low, high]: &[i16; 2]| ((low + offset) | (high + offset) << 4) as u8;
+            with(RowCodes::Nibbles(&pairs.map(byte).collect::<Vec<_>>()))
         }
     }
 }

@@ -16,7 +16,7 @@ use gridhour_protocol::model;
 
 pub use self::{
     error::{GgufError, TensorFault},
-    types::{BLOCK_COLS, TensorType},
+    types::{BLOCK_COLS, SUPER_COLS, TensorType},
     value::Value,
 };
 use super::map::FileBytes;

@@ -3,7 +3,7 @@
 use super::{
     a15::Scaled,
     round::{round_shift, sat32},
-    weights::{BLOCK, CodedMatrix},
+    weights::CodedMatrix,
 };
 
 /// Fractional bits of the residual stream: Q14 holds +-131,072.
@@ -16,7 +16,7 @@ pub const RESIDUAL_BITS: i32 = 14;
 pub fn embed(w: &CodedMatrix, token: usize) -> Vec<i32> {
     let row = &w.rows[token];
     let value = |(i, &c): (usize, &i16)| {
-        let (s, m) = (i64::from(row.scales[i / BLOCK]), i64::from(row.mins[i / BLOCK]));
+        let (s, m) = (i64::from(row.scales[i / row.block]), i64::from(row.mins[i / row.block]));
         sat32(fix(s * i64::from(c), row.kd) + fix(m, row.km))
     };
     row.codes.iter().enumerate().map(value).collect()
@@ -25,7 +25,7 @@ pub fn embed(w: &CodedMatrix, token: usize) -> Vec<i32> {
 /// `fix(v, k)`: `v * 2^-k` in Q14, `|v| < 2^26`.
 fn fix(v: i64, k: i32) -> i64 {
     match k - RESIDUAL_BITS {
-        // Only F32 weights have exponents below -18, and they have no minima: a non-zero value shifted by 32
+        // Only floats have exponents below -11, and they have no minima: a non-zero value shifted by 32
         // saturates whatever lies beyond.
         n if n < 0 => v << (-n).min(32),
         n if n <= 62 => round_shift(v, n as u32),

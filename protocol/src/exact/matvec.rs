@@ -3,7 +3,7 @@
 use super::{
     a15::{A15, Scaled},
     round::{proven32, round_shift},
-    weights::{BLOCK, CodedMatrix, CodedRow},
+    weights::{CodedMatrix, CodedRow},
 };
 
 /// `matvec(W, q, s)`: one output per row; magnitudes at most 2^31 - 2^18 (page, section 8).
@@ -26,14 +26,18 @@ fn row_product(w: &CodedMatrix, i: usize, q: &[i16]) -> i32 {
 
 /// `accD`: each block's product is rounded before it is added.
 fn scaled_sum(row: &CodedRow, q: &[i16], rd: u32) -> i64 {
-    let blocks = row.scales.iter().zip(row.codes.chunks_exact(BLOCK)).zip(q.chunks_exact(BLOCK));
+    let blocks = row.scales.iter().zip(row.codes.chunks_exact(row.block)).zip(q.chunks_exact(row.block));
     blocks.map(|((&s, c), q)| round_shift(i64::from(s) * dot(c, q), rd)).sum()
 }
 
 /// `accM`.
 fn minima_sum(row: &CodedRow, q: &[i16], rm: u32) -> i64 {
     let total = |q: &[i16]| q.iter().map(|&v| i64::from(v)).sum::<i64>();
-    row.mins.iter().zip(q.chunks_exact(BLOCK)).map(|(&m, q)| round_shift(i64::from(m) * total(q), rm)).sum()
+    row.mins
+        .iter()
+        .zip(q.chunks_exact(row.block))
+        .map(|(&m, q)| round_shift(i64::from(m) * total(q), rm))
+        .sum()
 }
 
 /// The exact dot product of two vectors of codes.

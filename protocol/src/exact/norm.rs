@@ -6,7 +6,7 @@ use super::{
     rational::{Dyadic, round_div},
     round::{bitlen, narrow, round_shift},
     scale::Scale,
-    weights::{BLOCK, CodedRow},
+    weights::CodedRow,
 };
 
 /// Bits to which the residual stream is rounded before it is squared.
@@ -24,7 +24,7 @@ pub struct NormWeights {
 impl NormWeights {
     /// The weights of one coded F32 row.
     pub fn from_row(row: &CodedRow) -> Self {
-        let weight = |(i, &c): (usize, &i16)| i32::from(c) * i32::from(row.scales[i / BLOCK]);
+        let weight = |(i, &c): (usize, &i16)| i32::from(c) * i32::from(row.scales[i / row.block]);
         Self { values: row.codes.iter().enumerate().map(weight).collect(), k: row.kd }
     }
 }

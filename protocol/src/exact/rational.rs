@@ -46,6 +46,17 @@ impl Dyadic {
         Self { numerator: self.numerator.abs(), ..self }
     }
 
+    /// `self * by`, exactly, for a half float and `|by| <= 128`: 11 significant bits times 8 fit 24.
+    ///
+    /// # Panics
+    /// If the product has more than 24 significant bits.
+    pub fn times(self, by: i32) -> Self {
+        let zeros = self.numerator.trailing_zeros().min(23);
+        let product = i64::from(self.numerator >> zeros) * i64::from(by);
+        assert!(product.unsigned_abs() < 1 << 24, "a half float and a factor of 8 bits");
+        normalise(product.unsigned_abs() as u32, self.exponent + zeros as i32, product < 0)
+    }
+
     /// `floor(log2 |self|)`; `None` for zero.
     pub fn floor_log2(self) -> Option<i32> {
         (self.numerator != 0).then_some(self.exponent + 23)
@@ -132,6 +143,17 @@ mod tests {
                 _ => Some(sign * (1.0 + fraction) * 2f64.powi(biased - 15)),
             };
             assert_eq!(Dyadic::from_f16_bits(bits).map(value), expected, "{bits:#06x}");
+        }
+    }
+
+    #[test]
+    fn every_half_float_times_a_small_factor_is_exact() {
+        for half in (0..=u16::MAX).filter_map(Dyadic::from_f16_bits) {
+            for by in [-128, -127, -63, -1, 0, 1, 3, 63, 127] {
+                let product = half.times(by);
+                assert_eq!(value(product), value(half) * f64::from(by), "{half:?} {by}");
+                assert!(product == Dyadic::ZERO || product.numerator.unsigned_abs() >> 23 == 1);
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 mod blocks;
 mod matrix;
 
-pub use blocks::{BLOCK, BlockType};
-pub use matrix::{COLUMNS_MAX, CodedMatrix};
+pub use blocks::{BLOCK, BlockType, SUPER_BLOCK};
+pub use matrix::{BLOCKS_MAX, COLUMNS_MAX, CodedMatrix};
 
 use super::{
     a15::A15_MAX,
@@ -17,11 +17,17 @@ pub const SCALE_CODE_MAX: i64 = 4095;
 /// Why the bytes of a tensor cannot be coded. The model file is at fault; use another file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeightsError {
-    /// The column count is not a positive multiple of 32 within the proven bound.
-    #[error("{columns} columns: numerics v1 needs a positive multiple of 32 up to {COLUMNS_MAX}")]
+    /// The column count is not a positive multiple of what the type needs, within the proven bound.
+    #[error("{columns} columns: numerics v1 needs a positive multiple of {of} up to {max} for {kind:?}")]
     Columns {
         /// What the file says.
         columns: usize,
+        /// How the file stores the weights.
+        kind: BlockType,
+        /// Columns that this type stores together.
+        of: usize,
+        /// The most columns of this type.
+        max: usize,
     },
     /// The bytes are not what the shape asks for.
     #[error("{rows} x {columns} weights need {expected} bytes, the file holds {actual}")]
@@ -40,15 +46,17 @@ pub enum WeightsError {
     NotFinite {
         /// The row, from 0.
         row: usize,
-        /// The block of 32 columns within the row, from 0.
+        /// The block within the row, from 0; the first of its super-block in the types that have those.
         block: usize,
     },
 }
 
-/// One row (one output) in codes. With `b` the block of column `i`, the weight is
+/// One row (one output) in codes. With `b = i / block` the block of column `i`, the weight is
 /// `codes[i] * scales[b] * 2^-kd + mins[b] * 2^-km`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodedRow {
+    /// Columns of a block.
+    pub block: usize,
     /// Exponent of the scales.
     pub kd: i32,
     /// Exponent of the minima; 0 where the type has none.
@@ -67,12 +75,14 @@ impl CodedRow {
     /// # Panics
     /// If `bytes` is not a whole number of blocks.
     pub fn from_gguf(kind: BlockType, bytes: &[u8]) -> Result<Self, usize> {
-        assert_eq!(bytes.len() % kind.block_bytes(), 0, "a row is a whole number of blocks");
-        match kind {
-            BlockType::Q4_1 => Self::from_blocks(blocks::read_q4_1(bytes)?),
-            BlockType::Q8_0 => Self::from_blocks(blocks::read_q8_0(bytes)?),
-            BlockType::F32 => Ok(Self::from_weights(&blocks::read_f32(bytes)?)),
+        assert_eq!(bytes.len() % kind.group_bytes(), 0, "a row is a whole number of blocks");
+        if kind.is_float() {
+            return Ok(Self::from_weights(&blocks::read_floats(kind, bytes)?));
         }
+        let blocks = blocks::read_blocks(kind, bytes)?;
+        let (kd, scales) = code_scales(&blocks.scales);
+        let (km, mins) = code_scales(&blocks.mins);
+        Ok(Self { block: kind.block(), kd, km, scales, mins, codes: blocks.codes })
     }
 
     /// Whether any block has a scale other than zero.
@@ -85,14 +95,7 @@ impl CodedRow {
         self.mins.iter().any(|&m| m != 0)
     }
 
-    fn from_blocks(blocks: Vec<blocks::Block>) -> Result<Self, usize> {
-        let (kd, scales) = code_scales(&blocks.iter().map(|b| b.scale).collect::<Vec<_>>());
-        let (km, mins) = code_scales(&blocks.iter().map(|b| b.min).collect::<Vec<_>>());
-        let codes = blocks.iter().flat_map(|b| b.codes).collect();
-        Ok(Self { kd, km, scales, mins, codes })
-    }
-
-    /// The rule for F32: two-limb codes of 15 bits under 12-bit scales.
+    /// The rule for floats: two-limb codes of 15 bits under 12-bit scales.
     fn from_weights(weights: &[Dyadic]) -> Self {
         let largest: Vec<Dyadic> = weights.chunks_exact(BLOCK).map(largest).collect();
         let k = two_limb_exponent(self::largest(&largest));
@@ -105,7 +108,7 @@ impl CodedRow {
             s => scaled(w, round_div, s.into()) as i16,
         };
         let codes = weights.iter().enumerate().map(code).collect();
-        Self { kd: k, km: 0, mins: vec![0; scales.len()], scales, codes }
+        Self { block: BLOCK, kd: k, km: 0, mins: vec![0; scales.len()], scales, codes }
     }
 }
 

@@ -259,7 +259,7 @@ pub(super) mod tests {
     }
 
     fn entry() -> impl Strategy<Value = TensorEntry> {
-        let ty = prop::sample::select(vec![RowType::F32, RowType::Q4_1, RowType::Q8_0]);
+        let ty = prop::sample::select(RowType::ALL.to_vec());
         ("[a-z.]{1,12}", ty, 1..=TENSOR_DIM_MAX, 1..=TENSOR_DIM_MAX, any::<i16>(), any::<[u8; 32]>())
             .prop_map(|(name, ty, rows, cols, exponent, root)| TensorEntry {
                 name,

@@ -93,7 +93,7 @@ impl RowProof {
     /// [`RowProofError`] naming the step that fails.
     pub fn verify(&self, model: ModelId, row: &WeightRow<'_>) -> Result<(), RowProofError> {
         let TensorEntry { name, ty, rows, cols, root, .. } = &self.tensor;
-        if row.codes.ty() != *ty || row.codes.cols() != *cols as usize {
+        if !row.has_shape(*ty, *cols as usize) {
             return Err(RowProofError::Shape(name.clone()));
         }
         let found = root_from_path(&row.leaf(), self.row as usize, *rows as usize, &self.row_path);
@@ -122,7 +122,7 @@ mod tests {
     const ROWS: u8 = 11;
 
     fn row(codes: &[i8; 32]) -> WeightRow<'_> {
-        WeightRow { kd: 4, km: 0, scales: &[77], mins: &[], codes: RowCodes::Q8_0(codes) }
+        WeightRow { ty: RowType::Q8_0, kd: 4, km: 0, scales: &[77], mins: &[], codes: RowCodes::Bytes(codes) }
     }
 
     fn leaves() -> Vec<Digest> {
@@ -179,7 +179,7 @@ mod tests {
     fn a_row_of_another_shape_is_refused() {
         let manifest = model();
         let proof = RowProof::make(&manifest, "b", &leaves(), 0).expect("the row exists");
-        let short = WeightRow { codes: RowCodes::Q8_0(&[0; 31]), ..row(&[0; 32]) };
+        let short = WeightRow { codes: RowCodes::Bytes(&[0; 31]), ..row(&[0; 32]) };
         assert_eq!(proof.verify(manifest.model_id(), &short), Err(RowProofError::Shape("b".into())));
     }
 }

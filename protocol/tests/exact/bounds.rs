@@ -12,7 +12,7 @@ use gridhour_protocol::exact::{
     scale::Scale,
     silu::silu_mul_quant,
     tables::RopePair,
-    weights::{BLOCK, BlockType, COLUMNS_MAX, CodedMatrix, SCALE_CODE_MAX},
+    weights::{BLOCKS_MAX, BlockType, CodedMatrix, SCALE_CODE_MAX},
 };
 
 use crate::support::Seeded;
@@ -20,17 +20,14 @@ use crate::support::Seeded;
 /// The bound of a row's sums and of its result: 2^31 - 2^18.
 const OUTPUT_MAX: i64 = (1 << 31) - (1 << 18);
 
-const KINDS: [BlockType; 3] = [BlockType::Q4_1, BlockType::Q8_0, BlockType::F32];
-
 #[test]
 fn no_sum_of_a_row_of_any_length_leaves_32_bits() {
-    for kind in KINDS {
-        let largest = SCALE_CODE_MAX * 32 * i64::from(kind.code_max()) * 16256;
-        for blocks in 1..=(COLUMNS_MAX / BLOCK) as i64 {
-            let (rd, rm) = CodedMatrix::shifts(kind, blocks as usize * BLOCK);
+    for kind in BlockType::ALL {
+        let largest = SCALE_CODE_MAX * kind.block() as i64 * i64::from(kind.code_max()) * 16256;
+        for blocks in 1..=BLOCKS_MAX as i64 {
+            let (rd, rm) = CodedMatrix::shifts(kind, blocks as usize * kind.block());
             let scaled = [round_shift(largest, rd), -round_shift(-largest, rd)];
-            let minima =
-                round_shift(SCALE_CODE_MAX * 32 * 16256, if kind == BlockType::Q4_1 { rm } else { 63 });
+            let minima = round_shift(SCALE_CODE_MAX * 32 * 16256, if kind.has_minima() { rm } else { 63 });
             for block in scaled.into_iter().chain([minima]) {
                 assert!(blocks * block < OUTPUT_MAX, "{kind:?} {blocks}");
             }
@@ -38,23 +35,32 @@ fn no_sum_of_a_row_of_any_length_leaves_32_bits() {
     }
 }
 
-/// A row in which every code, scale and minimum has its largest magnitude: F16 65504 is 4094 of 4095.
-fn extreme_block(kind: BlockType) -> Vec<u8> {
-    let half = 0x7bffu16.to_le_bytes();
+/// A group of columns in which every code, scale and minimum has its largest magnitude, or the one below:
+/// F16 65504 is 4094 of 4095.
+fn extreme_group(kind: BlockType) -> Vec<u8> {
+    let half = &0x7bffu16.to_le_bytes()[..];
     match kind {
-        BlockType::Q4_1 => [&half[..], &half, &[0xff; 16]].concat(),
-        BlockType::Q8_0 => [&half[..], &[0x80; 32]].concat(),
-        BlockType::F32 => f32::MAX.to_le_bytes().repeat(BLOCK),
+        BlockType::Q4_1 => [half, half, &[0xff; 16]].concat(),
+        BlockType::Q8_0 => [half, &[0x80; 32]].concat(),
+        BlockType::F32 => f32::MAX.to_le_bytes().repeat(32),
+        BlockType::F16 => half.repeat(32),
+        BlockType::Bf16 => [0x7f, 0x7f].repeat(32),
+        BlockType::Q4_0 => [half, &[0; 16]].concat(),
+        BlockType::Q5_0 => [half, &[0; 20]].concat(),
+        BlockType::Q5_1 => [half, half, &[0xff; 20]].concat(),
+        BlockType::Q4K => [half, &0xfbffu16.to_le_bytes(), &[0xff; 140]].concat(),
+        BlockType::Q6K => [&[0; 192][..], &[0x80; 16], half].concat(),
     }
 }
 
 #[test]
 fn the_longest_rows_of_the_largest_weights_fit() {
-    for kind in KINDS {
-        let bytes = extreme_block(kind).repeat(COLUMNS_MAX / BLOCK);
-        let w = CodedMatrix::from_gguf(kind, 1, COLUMNS_MAX, &bytes).expect("the weights are finite");
+    for kind in BlockType::ALL {
+        let columns = BLOCKS_MAX * kind.block();
+        let bytes = extreme_group(kind).repeat(columns / kind.group_columns());
+        let w = CodedMatrix::from_gguf(kind, 1, columns, &bytes).expect("the weights are finite");
         let mut outputs = [16256i16, -16256].map(|q| {
-            let a = Scaled { values: vec![q; COLUMNS_MAX], scale: Scale::from_int(1, 0) };
+            let a = Scaled { values: vec![q; columns], scale: Scale::from_int(1, 0) };
             i64::from(matvec(&w, &a).values[0])
         });
         outputs.sort_unstable();
@@ -70,7 +76,7 @@ fn norms_of_the_largest_residuals_fit() {
     for weight in [1, -66_568_320, 66_568_320] {
         for k in [-103, 174] {
             let w = NormWeights { values: vec![weight; n], k };
-            let got = norm_quant(&vec![-i32::MAX; n], &w, norm_epsilon(below_one, COLUMNS_MAX));
+            let got = norm_quant(&vec![-i32::MAX; n], &w, norm_epsilon(below_one, 1 << 24));
             assert_eq!(i64::from(got.values[0]), -16256 * i64::from(weight.signum()));
         }
     }

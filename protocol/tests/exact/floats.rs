@@ -12,7 +12,7 @@ use gridhour_protocol::exact::{
     rope::{head_quant, rope},
     silu::silu_mul_quant,
     tables::{EXP2, EXPONENTIAL_RATIO, LOG2, RopeFrequencies},
-    weights::{BLOCK, BlockType, CodedMatrix, CodedRow},
+    weights::{BlockType, CodedMatrix, CodedRow},
 };
 
 use crate::support::{Seeded, dequantise, distance, peak, real, reals};
@@ -70,14 +70,15 @@ fn a15_is_within_half_a_step() {
 fn matvec_tolerance(w: &CodedMatrix, row: &CodedRow, a: &A15) -> f64 {
     let step = |e: i32| 2f64.powi(e) * real(a.scale);
     let mut error = step(w.x) * 1.01;
-    for (b, q) in a.values.chunks_exact(BLOCK).enumerate() {
-        let codes = &row.codes[b * BLOCK..][..BLOCK];
+    for (b, q) in a.values.chunks_exact(row.block).enumerate() {
+        let codes = &row.codes[b * row.block..][..row.block];
         let product: f64 = codes.iter().zip(q).map(|(&c, &q)| f64::from(c) * f64::from(q)).sum();
         let (sum, magnitude): (f64, f64) =
             q.iter().fold((0.0, 0.0), |(s, m), &q| (s + f64::from(q), m + f64::from(q).abs()));
-        let coding = match w.kind {
-            BlockType::F32 => step(-row.kd) * f64::from(row.scales[b]) / 2.0 * magnitude,
-            _ => step(-row.kd) * product.abs() + step(-row.km) * sum.abs(),
+        let coding = if w.kind.is_float() {
+            step(-row.kd) * f64::from(row.scales[b]) / 2.0 * magnitude
+        } else {
+            step(-row.kd) * product.abs() + step(-row.km) * sum.abs()
         };
         error += coding + step(w.rd as i32 - row.kd) + step(w.rm as i32 - row.km);
     }
@@ -87,8 +88,8 @@ fn matvec_tolerance(w: &CodedMatrix, row: &CodedRow, a: &A15) -> f64 {
 #[test]
 fn matvec_is_within_its_derived_error_and_close_in_practice() {
     let mut seeded = Seeded::new(2);
-    for kind in [BlockType::Q4_1, BlockType::Q8_0, BlockType::F32] {
-        for columns in [32, 576, 1536] {
+    for kind in BlockType::ALL {
+        for columns in [1, 3, 6].map(|groups| groups * kind.group_columns().max(256)) {
             let bytes = seeded.tensor(kind, 24, columns, 0.01);
             let w = CodedMatrix::from_gguf(kind, 24, columns, &bytes).expect("finite weights");
             let a = seeded.a15(columns, -44);
@@ -107,13 +108,13 @@ fn matvec_is_within_its_derived_error_and_close_in_practice() {
 #[test]
 fn embedding_is_the_row_in_q14() {
     let mut seeded = Seeded::new(3);
-    for kind in [BlockType::Q4_1, BlockType::Q8_0, BlockType::F32] {
-        let bytes = seeded.tensor(kind, 3, 64, 0.05);
-        let w = CodedMatrix::from_gguf(kind, 3, 64, &bytes).expect("finite weights");
+    for kind in BlockType::ALL {
+        let bytes = seeded.tensor(kind, 3, 256, 0.05);
+        let w = CodedMatrix::from_gguf(kind, 3, 256, &bytes).expect("finite weights");
         let exact = dequantise(kind, &bytes);
         for token in 0..3 {
             let got: Vec<f64> = embed(&w, token).into_iter().map(|v| f64::from(v) / 16384.0).collect();
-            let row = &exact[token * 64..][..64];
+            let row = &exact[token * 256..][..256];
             assert!(distance(&got, row) <= 2f64.powi(-14) + 1e-3 * peak(row), "{kind:?}");
         }
     }

@@ -57,7 +57,7 @@ impl File {
             let size = match kind {
                 BlockType::Q4_1 => 0.06,
                 BlockType::Q8_0 => 0.01,
-                BlockType::F32 => 1.5,
+                _ => 1.5,
             };
             seeded.tensor(kind, rows, columns, size)
         })
@@ -222,7 +222,7 @@ fn an_untied_output_matrix_is_used() {
     let mut file = File::seeded(SMALL, 5);
     let tied = Reference::new(&file.load().expect("a sound file")).forward(3).expect("in the vocabulary");
     let mut output = file.tensors["token_embd.weight"].clone();
-    output.bytes.rotate_left(BlockType::Q8_0.block_bytes());
+    output.bytes.rotate_left(BlockType::Q8_0.group_bytes());
     file.tensors.insert("output.weight".to_owned(), output);
     let untied = Reference::new(&file.load().expect("a sound file")).forward(3).expect("in the vocabulary");
     assert_eq!((untied.logits[0], &untied.checksums), (tied.logits[1], &tied.checksums));
@@ -270,12 +270,12 @@ fn bad_files_are_refused_by_tensor_name() {
 
 /// Bytes in which every float is finite and any magnitude is as likely as any other.
 fn wild(seeded: &mut Seeded, kind: BlockType, rows: usize, columns: usize) -> Vec<u8> {
-    let mut bytes = seeded.bytes(rows * columns / 32 * kind.block_bytes());
-    for block in bytes.chunks_exact_mut(kind.block_bytes()) {
+    let mut bytes = seeded.bytes(rows * columns / 32 * kind.group_bytes());
+    for block in bytes.chunks_exact_mut(kind.group_bytes()) {
         let high_bytes: &[usize] = match kind {
             BlockType::Q4_1 => &[1, 3],
             BlockType::Q8_0 => &[1],
-            BlockType::F32 => &[],
+            _ => &[],
         };
         for &at in high_bytes {
             block[at] ^= if block[at] & 0x7c == 0x7c { 0x04 } else { 0 };
@@ -309,7 +309,7 @@ proptest! {
             let block = match kind {
                 BlockType::Q4_1 => [&half[..], &half, &[0xf0; 16]].concat(),
                 BlockType::Q8_0 => [&half[..], &[0x80; 32]].concat(),
-                BlockType::F32 => bits.to_le_bytes().repeat(32),
+                _ => bits.to_le_bytes().repeat(32),
             };
             block.repeat(rows * columns / 32)
         });

@@ -63,18 +63,31 @@ impl Seeded {
 
     /// A tensor whose block scales are about `size` times a code of 1, in the file's layout.
     pub(crate) fn tensor(&mut self, kind: BlockType, rows: usize, columns: usize, size: f64) -> Vec<u8> {
-        (0..rows * columns / BLOCK).flat_map(|_| self.block(kind, size)).collect()
+        (0..rows * columns / kind.group_columns()).flat_map(|_| self.group(kind, size)).collect()
     }
 
-    fn block(&mut self, kind: BlockType, size: f64) -> Vec<u8> {
+    fn group(&mut self, kind: BlockType, size: f64) -> Vec<u8> {
         let scale = size * (1.0 + 0.5 * self.unit());
-        let half = |v: f64| f16_bits(v).to_le_bytes();
+        let half = |v: f64| f16_bits(v).to_le_bytes().to_vec();
         match kind {
-            BlockType::Q4_1 => [half(scale).to_vec(), half(-7.5 * scale).to_vec(), self.bytes(16)].concat(),
-            BlockType::Q8_0 => [half(scale).to_vec(), self.bytes(32)].concat(),
+            BlockType::Q4_1 => [half(scale), half(-7.5 * scale), self.bytes(16)].concat(),
+            BlockType::Q8_0 => [half(scale), self.bytes(32)].concat(),
             BlockType::F32 => {
                 (0..BLOCK).flat_map(|_| ((scale * self.unit()) as f32).to_bits().to_le_bytes()).collect()
             }
+            BlockType::F16 => {
+                let away_from_zero = |v: f64| half(scale * (v + v.signum()) / 2.0);
+                (0..BLOCK).flat_map(|_| away_from_zero(self.unit())).collect()
+            }
+            BlockType::Bf16 => {
+                let upper = |v: f64| ((v as f32).to_bits() >> 16) as u16;
+                (0..BLOCK).flat_map(|_| upper(scale * self.unit()).to_le_bytes()).collect()
+            }
+            BlockType::Q4_0 => [half(-scale), self.bytes(16)].concat(),
+            BlockType::Q5_0 => [half(scale), self.bytes(20)].concat(),
+            BlockType::Q5_1 => [half(scale), half(-15.5 * scale), self.bytes(20)].concat(),
+            BlockType::Q4K => [half(scale / 32.0), half(scale / 4.0), self.bytes(140)].concat(),
+            BlockType::Q6K => [self.bytes(208), half(scale / 64.0)].concat(),
         }
     }
 }
@@ -97,20 +110,71 @@ pub(crate) fn f16_value(bits: [u8; 2]) -> f64 {
 
 /// The weights of a tensor by the file format's own rule, in float.
 pub(crate) fn dequantise(kind: BlockType, bytes: &[u8]) -> Vec<f64> {
-    let block = |b: &[u8]| -> Vec<f64> {
-        let half = |at: usize| f16_value([b[at], b[at + 1]]);
-        match kind {
-            BlockType::Q4_1 => {
-                let low = b[4..20].iter().map(|q| q & 15);
-                low.chain(b[4..20].iter().map(|q| q >> 4)).map(|q| f64::from(q) * half(0) + half(2)).collect()
-            }
-            BlockType::Q8_0 => b[2..34].iter().map(|&q| f64::from(q as i8) * half(0)).collect(),
-            BlockType::F32 => {
-                b.chunks_exact(4).map(|w| f64::from(f32::from_le_bytes([w[0], w[1], w[2], w[3]]))).collect()
+    bytes.chunks_exact(kind.group_bytes()).flat_map(|group| dequantise_group(kind, group)).collect()
+}
+
+fn dequantise_group(kind: BlockType, b: &[u8]) -> Vec<f64> {
+    let half = |at: usize| f16_value([b[at], b[at + 1]]);
+    let nibbles = |q: &[u8]| -> Vec<f64> {
+        q.iter().map(|q| q & 15).chain(q.iter().map(|q| q >> 4)).map(f64::from).collect()
+    };
+    // Adds 16 where the bit of the column is set.
+    let fives = |bits: &[u8], q: &[u8]| -> Vec<f64> {
+        let bits = u32::from_le_bytes([bits[0], bits[1], bits[2], bits[3]]);
+        nibbles(q).into_iter().zip(0..).map(|(q, j)| q + f64::from(bits >> j & 1) * 16.0).collect()
+    };
+    match kind {
+        BlockType::Q4_1 => nibbles(&b[4..]).iter().map(|q| q * half(0) + half(2)).collect(),
+        BlockType::Q8_0 => b[2..34].iter().map(|&q| f64::from(q as i8) * half(0)).collect(),
+        BlockType::F32 => {
+            b.chunks_exact(4).map(|w| f64::from(f32::from_le_bytes([w[0], w[1], w[2], w[3]]))).collect()
+        }
+        BlockType::F16 => b.chunks_exact(2).map(|w| f16_value([w[0], w[1]])).collect(),
+        BlockType::Bf16 => {
+            b.chunks_exact(2).map(|w| f64::from(f32::from_le_bytes([0, 0, w[0], w[1]]))).collect()
+        }
+        BlockType::Q4_0 => nibbles(&b[2..]).iter().map(|q| (q - 8.0) * half(0)).collect(),
+        BlockType::Q5_0 => fives(&b[2..6], &b[6..]).iter().map(|q| (q - 16.0) * half(0)).collect(),
+        BlockType::Q5_1 => fives(&b[4..8], &b[8..]).iter().map(|q| q * half(0) + half(2)).collect(),
+        BlockType::Q4K => dequantise_q4_k(b),
+        BlockType::Q6K => dequantise_q6_k(b),
+    }
+}
+
+/// As the format's reference walks: 64 columns at a time, the low halves of 32 bytes and then the high ones.
+fn dequantise_q4_k(b: &[u8]) -> Vec<f64> {
+    let (d, least) = (f16_value([b[0], b[1]]), f16_value([b[2], b[3]]));
+    let s = &b[4..16];
+    let scale = |j: usize| if j < 4 { s[j] & 63 } else { s[j + 4] & 15 | (s[j - 4] >> 6) << 4 };
+    let min = |j: usize| if j < 4 { s[j + 4] & 63 } else { s[j + 4] >> 4 | (s[j] >> 6) << 4 };
+    let weight = |j: usize, q: u8| d * f64::from(scale(j)) * f64::from(q) - least * f64::from(min(j));
+    let pair = |(pair, q): (usize, &[u8])| -> Vec<f64> {
+        let low = q.iter().map(|q| weight(2 * pair, q & 15));
+        low.chain(q.iter().map(|q| weight(2 * pair + 1, q >> 4))).collect()
+    };
+    b[16..].chunks_exact(32).enumerate().flat_map(pair).collect()
+}
+
+/// As the format's reference walks: 128 columns at a time, four at once.
+fn dequantise_q6_k(b: &[u8]) -> Vec<f64> {
+    let d = f16_value([b[208], b[209]]);
+    let mut y = vec![0.0; 256];
+    for n in 0..2 {
+        let (ql, qh, sc) = (&b[64 * n..], &b[128 + 32 * n..], &b[192 + 8 * n..]);
+        for l in 0..32 {
+            let codes = [
+                (ql[l] & 15) | (qh[l] & 3) << 4,
+                (ql[l + 32] & 15) | (qh[l] >> 2 & 3) << 4,
+                ql[l] >> 4 | (qh[l] >> 4 & 3) << 4,
+                ql[l + 32] >> 4 | (qh[l] >> 6 & 3) << 4,
+            ];
+            for (i, q) in codes.into_iter().enumerate() {
+                let scale = f64::from(sc[l / 16 + 2 * i] as i8);
+                y[128 * n + 32 * i + l] = d * scale * (f64::from(q) - 32.0);
             }
         }
-    };
-    bytes.chunks_exact(kind.block_bytes()).flat_map(block).collect()
+    }
+    y
 }
 
 /// The value of a scale.

@@ -22,11 +22,7 @@ pub struct RawTensor {
 impl RawTensor {
     /// A tensor that is described as it is.
     pub fn new(name: &str, ty: TensorType, dims: Vec<u64>, bytes: Vec<u8>) -> Self {
-        let code = match ty {
-            TensorType::F32 => 0,
-            TensorType::Q4_1 => 3,
-            TensorType::Q8_0 => 8,
-        };
+        let code = ty.code().into();
         Self { name: name.to_owned(), code, dims, bytes, offset: None }
     }
 }

@@ -69,7 +69,7 @@ fn facts() -> Facts {
 const ROWS: u8 = 11;
 
 fn row(codes: &[i8; 32]) -> WeightRow<'_> {
-    WeightRow { kd: 4, km: 0, scales: &[77], mins: &[], codes: RowCodes::Q8_0(codes) }
+    WeightRow { ty: RowType::Q8_0, kd: 4, km: 0, scales: &[77], mins: &[], codes: RowCodes::Bytes(codes) }
 }
 
 /// A manifest of three tensors, the second of which has `ROWS` rows, and the leaves of those.

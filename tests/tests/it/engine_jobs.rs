@@ -153,7 +153,7 @@ fn places_are_bounded_and_come_back_when_jobs_end() {
     while scheduler.jobs() > 0 {
         std::thread::yield_now();
     }
-    assert_eq!(scheduler.engine().kv_budget().used(), 0);
+    assert_eq!(scheduler.engine().pages().used(), 0);
     assert!(scheduler.submit(idle).is_ok());
 }
 

@@ -1,4 +1,4 @@
-//! Every operator of the engine, portable and AVX2, against the definition in `protocol/src/exact`.
+//! Every operator of the engine, portable, AVX2 and AVX-512, against the definition in `protocol/src/exact`.
 
 use gridhour_node::engine::{
     coding::Kind,
@@ -33,10 +33,23 @@ use gridhour_protocol::exact::{
 };
 use proptest::{collection::vec, prelude::*};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use testkit::definition::block_type;
 
 /// The forms that this machine can run.
 fn forms() -> impl Iterator<Item = Kernels> {
-    [Isa::Portable, Isa::Avx2].into_iter().filter_map(Isa::resolve)
+    [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter_map(Isa::resolve)
+}
+
+#[test]
+fn forms_that_this_machine_lacks_are_named() {
+    for isa in [Isa::Avx2, Isa::Avx512] {
+        if isa.resolve().is_none() {
+            eprintln!("skipped: this machine has no {isa:?}, so its forms are not compared");
+        }
+    }
+    assert_eq!(forms().next().map(Kernels::name), Some("portable"));
+    let names: std::collections::BTreeSet<_> = forms().map(Kernels::name).collect();
+    assert_eq!(names.len(), forms().count(), "every form says which it is");
 }
 
 fn ours(scale: exact::scale::Scale) -> Scale {
@@ -85,7 +98,7 @@ fn single() -> impl Strategy<Value = f32> {
     prop_oneof![16 => usual, 1 => Just(f32::MAX), 1 => Just(-0.0), 1 => Just(f32::from_bits(1))]
 }
 
-/// The bytes of one block.
+/// The bytes of one block, or of one super-block.
 fn block(kind: Kind) -> BoxedStrategy<Vec<u8>> {
     let with_halves = |halves: usize, codes: usize| {
         (vec(half(), halves), vec(prop_oneof![any::<u8>(), Just(0xff), Just(0x80)], codes))
@@ -95,31 +108,39 @@ fn block(kind: Kind) -> BoxedStrategy<Vec<u8>> {
             .boxed()
     };
     match kind {
+        Kind::Q4_0 => with_halves(1, 16),
         Kind::Q4_1 => with_halves(2, 16),
+        Kind::Q5_0 => with_halves(1, 20),
+        Kind::Q5_1 => with_halves(2, 20),
         Kind::Q8_0 => with_halves(1, 32),
+        Kind::Q4K => with_halves(2, 140),
+        // The unit stands last.
+        Kind::Q6K => with_halves(1, 208).prop_map(|bytes| [&bytes[2..], &bytes[..2]].concat()).boxed(),
+        Kind::F16 => vec(half(), 32).prop_map(|v| v.into_iter().flat_map(u16::to_le_bytes).collect()).boxed(),
         Kind::F32 => {
             vec(single(), 32).prop_map(|v| v.into_iter().flat_map(f32::to_le_bytes).collect()).boxed()
         }
+        Kind::Bf16 => vec(single(), 32)
+            .prop_map(|v| v.into_iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect())
+            .boxed(),
     }
 }
 
-fn block_type(kind: Kind) -> BlockType {
-    match kind {
-        Kind::Q4_1 => BlockType::Q4_1,
-        Kind::Q8_0 => BlockType::Q8_0,
-        Kind::F32 => BlockType::F32,
-    }
+/// Columns that a kind stores together, 32 at least.
+fn group(kind: Kind) -> usize {
+    kind.group_cols().max(32)
 }
 
-/// Blocks of a row in the matrices that are tried.
-const BLOCKS_MAX: usize = 7;
+/// Columns of a row at most in the matrices that are tried.
+const COLS_MAX: usize = 512;
 
 /// A matrix of any kind, as the engine and as the definition have it.
 fn matrices() -> impl Strategy<Value = (Matrix, CodedMatrix)> {
-    let kinds = prop::sample::select(vec![Kind::Q4_1, Kind::Q8_0, Kind::F32]);
-    (kinds, 1..20usize, 1..=BLOCKS_MAX).prop_flat_map(|(kind, rows, blocks)| {
+    let kinds = prop::sample::select(Kind::ALL.to_vec());
+    (kinds, 1..20usize, 1..8usize).prop_flat_map(|(kind, rows, blocks)| {
+        let blocks = blocks.min(COLS_MAX / group(kind));
         vec(block(kind), rows * blocks).prop_map(move |bytes| {
-            let (bytes, cols) = (bytes.concat(), blocks * 32);
+            let (bytes, cols) = (bytes.concat(), blocks * group(kind));
             let (matrix, _) = Matrix::build(kind, rows, cols, &bytes, |_| ()).expect("finite weights");
             let coded = CodedMatrix::from_gguf(block_type(kind), rows, cols, &bytes).expect("finite weights");
             (matrix, coded)
@@ -153,21 +174,28 @@ fn compare_products(matrix: &Matrix, coded: &CodedMatrix, vectors: &[A15]) -> Re
     Ok(())
 }
 
-fn compare_attention(query: &A15, keys: &[A15], values: &[A15]) -> Result<(), TestCaseError> {
+/// Attention over pages of `page` positions.
+fn compare_attention(query: &A15, keys: &[A15], values: &[A15], page: usize) -> Result<(), TestCaseError> {
     let expected = exact::attend::attend(query, keys, values);
     let codes = |heads: &[A15]| heads.iter().flat_map(|h| h.values.clone()).collect::<Vec<_>>();
     let scales = |heads: &[A15]| heads.iter().map(|h| ours(h.scale)).collect::<Vec<_>>();
-    let view = HeadView {
-        keys: &codes(keys),
-        key_scales: &scales(keys),
-        values: &codes(values),
-        value_scales: &scales(values),
-    };
+    let (key_codes, key_scales) = (codes(keys), scales(keys));
+    let (value_codes, value_scales) = (codes(values), scales(values));
+    let width = page * query.values.len();
+    let heads = key_codes.chunks(width).zip(key_scales.chunks(page));
+    let pages = heads.zip(value_codes.chunks(width).zip(value_scales.chunks(page)));
+    let pages = pages.map(|((keys, key_scales), (values, value_scales))| HeadView {
+        keys,
+        key_scales,
+        values,
+        value_scales,
+    });
     let law = HeadLaw::new(query.values.len());
     for kernels in forms() {
         let mut out = vec![1; query.values.len()];
         let question = (&query.values[..], ours(query.scale));
-        let scale = attend(kernels, &law, question, view, &mut AttendScratch::default(), &mut out);
+        let scratch = &mut AttendScratch::default();
+        let scale = attend(kernels, &law, question, pages.clone(), scratch, &mut out);
         prop_assert_eq!((&out, scale), (&expected.values, ours(expected.scale)), "{:?}", kernels);
     }
     Ok(())
@@ -187,10 +215,17 @@ fn products_of_the_largest_codes_and_scales_do_not_overflow() {
         (Kind::Q8_0, [&[0xff, 0x7b][..], &[0x80; 32]].concat()),
         (Kind::F32, f32::MAX.to_le_bytes().repeat(32)),
         (Kind::F32, f32::MIN.to_le_bytes().repeat(32)),
+        (Kind::F16, [0xff, 0x7b].repeat(32)),
+        (Kind::Bf16, [0x7f, 0xff].repeat(32)),
+        (Kind::Q4_0, [&[0xff, 0x7b][..], &[0; 16]].concat()),
+        (Kind::Q5_0, [&[0xff, 0x7b][..], &[0; 20]].concat()),
+        (Kind::Q5_1, [&[0xff, 0x7b, 0xff, 0xfb][..], &[0xff; 20]].concat()),
+        (Kind::Q4K, [&[0xff, 0x7b, 0xff, 0xfb][..], &[0xff; 140]].concat()),
+        (Kind::Q6K, [&[0; 192][..], &[0x80; 16], &[0xff, 0x7b]].concat()),
     ];
     for (kind, block) in extremes {
         for blocks in [1, 2, 48] {
-            let (bytes, cols) = (block.repeat(9 * blocks), 32 * blocks);
+            let (bytes, cols) = (block.repeat(9 * blocks), group(kind) * blocks);
             let (matrix, _) = Matrix::build(kind, 9, cols, &bytes, |_| ()).expect("finite weights");
             let coded = CodedMatrix::from_gguf(block_type(kind), 9, cols, &bytes).expect("finite weights");
             let vectors = [16_256, -16_256, 16_256, -16_256, 16_256].map(|code| uniform(code, cols));
@@ -205,8 +240,8 @@ fn attention_over_the_largest_codes_does_not_overflow() {
         // Twenty positions share the whole weight; the others show whether a dot product kept its sign.
         let keys = [vec![uniform(code, size); 20], vec![uniform(-code, size); 13]].concat();
         let values = vec![uniform(code, size); 33];
-        compare_attention(&uniform(code, size), &keys, &values).expect("the same bits");
-        compare_attention(&uniform(-code, size), &keys, &values).expect("the same bits");
+        compare_attention(&uniform(code, size), &keys, &values, 64).expect("the same bits");
+        compare_attention(&uniform(-code, size), &keys, &values, 9).expect("the same bits");
     }
 }
 
@@ -214,7 +249,7 @@ proptest! {
     #[test]
     fn products_of_any_number_of_vectors(
         (matrix, coded) in matrices(),
-        mut vectors in vec(a15(BLOCKS_MAX * 32), 1..11),
+        mut vectors in vec(a15(COLS_MAX), 1..11),
     ) {
         vectors.iter_mut().for_each(|v| v.values.truncate(matrix.cols()));
         compare_products(&matrix, &coded, &vectors)?;
@@ -267,11 +302,11 @@ proptest! {
         let base = Dyadic::from_f32_bits(10_000f32.to_bits()).expect("finite");
         let row = RopeFrequencies::new(base, 16).row(position);
         let turned = exact::rope::rope(&y, &row);
-        let mut values = y.values.clone();
-        rotate(&mut values, &row);
-        prop_assert_eq!(&values, &turned.values);
         prop_assert_eq!(ours(y.scale).exp2(SCALE_SHIFT), ours(turned.scale));
         for kernels in forms() {
+            let mut values = y.values.clone();
+            rotate(kernels, &mut values, &row);
+            prop_assert_eq!(&values, &turned.values, "{:?}", kernels);
             let (mut codes, mut scales) = (vec![0; 48], [Scale::ZERO; 3]);
             head_quant(kernels, &values, ours(turned.scale), &mut codes, &mut scales);
             for (at, expected) in exact::rope::head_quant(&turned, 16).into_iter().enumerate() {
@@ -285,8 +320,9 @@ proptest! {
     fn attention(
         (query, keys, values) in (prop::sample::select(vec![2usize, 8, 16, 48, 64, 128]), 1..90usize)
             .prop_flat_map(|(d, n)| (a15(d), vec(a15(d), n), vec(a15(d), n))),
+        page in prop::sample::select(vec![1usize, 3, 16, 64]),
     ) {
-        compare_attention(&query, &keys, &values)?;
+        compare_attention(&query, &keys, &values, page)?;
     }
 
     #[test]
@@ -315,15 +351,17 @@ proptest! {
 
     #[test]
     fn sums_logits_and_checksums(stream in vec(value(), 24), product in scaled(24)) {
-        let (mut sum, mut expected) = (stream.clone(), stream);
-        add(&mut sum, &product.values, ours(product.scale));
+        let mut expected = stream.clone();
         exact::embed::add(&mut expected, &product);
-        prop_assert_eq!(&sum, &expected);
-        prop_assert_eq!(checksum(&sum), exact::score_chain::layer_checksum(&expected));
-        let mut found = product.values.clone();
-        logits(&mut found, ours(product.scale));
-        let expected: Vec<_> = product.values.iter().map(|y| product.scale.apply(*y, 16)).collect();
-        prop_assert_eq!(found, expected);
+        prop_assert_eq!(checksum(&expected), exact::score_chain::layer_checksum(&expected));
+        let expected_logits: Vec<_> = product.values.iter().map(|y| product.scale.apply(*y, 16)).collect();
+        for kernels in forms() {
+            let (mut sum, mut found) = (stream.clone(), product.values.clone());
+            add(kernels, &mut sum, &product.values, ours(product.scale));
+            prop_assert_eq!(&sum, &expected, "{:?}", kernels);
+            logits(kernels, &mut found, ours(product.scale));
+            prop_assert_eq!(&found, &expected_logits, "{:?}", kernels);
+        }
     }
 
     #[test]

@@ -56,8 +56,9 @@ fn one_seed_gives_one_file() {
 
 #[test]
 fn unsupported_types_are_named_with_the_tensor() {
-    refused(|file| file.tensor_mut(Q).code = 14, &[Q, "Q6_K", "F32, Q4_1, Q8_0"]);
-    refused(|file| file.tensor_mut(Q).code = 1, &[Q, "F16"]);
+    refused(|file| file.tensor_mut(Q).code = 13, &[Q, "Q5_K", "F32, F16, BF16, Q8_0", "Q4_K, Q6_K"]);
+    refused(|file| file.tensor_mut(Q).code = 10, &[Q, "Q2_K"]);
+    refused(|file| file.tensor_mut(Q).code = 39, &[Q, "MXFP4"]);
     refused(|file| file.tensor_mut(Q).code = 4_000, &[Q, "4000"]);
 }
 
@@ -75,7 +76,8 @@ fn impossible_shapes_are_named_with_the_tensor() {
     refused(|file| file.tensor_mut(Q).dims = vec![], &[Q, "0 dimensions"]);
     refused(|file| file.tensor_mut(Q).dims = vec![64, 0], &[Q, "dimension of 0"]);
     refused(|file| file.tensor_mut(Q).dims = vec![64, u64::MAX], &[Q, "dimension of"]);
-    refused(|file| file.tensor_mut(Q).dims = vec![63, 64], &[Q, "63 columns", "Q4_1"]);
+    refused(|file| file.tensor_mut(Q).dims = vec![63, 64], &[Q, "63 columns", "Q4_1 blocks of 32"]);
+    refused(|file| file.tensor_mut(Q).code = 14, &[Q, "64 columns", "Q6_K blocks of 256"]);
     refused(|file| file.tensor_mut(Q).dims = vec![64, 32], &[Q, "32 x 64", "64 x 64"]);
 }
 

@@ -99,6 +99,8 @@ enum Instructions {
     Portable,
     /// AVX2
     Avx2,
+    /// AVX-512 with VNNI
+    Avx512,
 }
 
 impl From<Instructions> for Isa {
@@ -107,6 +109,7 @@ impl From<Instructions> for Isa {
             Instructions::Auto => Self::Auto,
             Instructions::Portable => Self::Portable,
             Instructions::Avx2 => Self::Avx2,
+            Instructions::Avx512 => Self::Avx512,
         }
     }
 }

@@ -17,7 +17,12 @@ const ONE_OVER_MAX: Scale = Scale::from(A15_MAX as u64, 0).recip();
 /// # Panics
 /// If `codes` is shorter than `values`.
 pub fn quantize(kernels: Kernels, values: &[i32], codes: &mut [i16]) -> Scale {
-    kernels.widened(|| quantize_plain(values, codes))
+    kernels.widened(quantize_pair, (values, codes))
+}
+
+#[inline(always)]
+fn quantize_pair((values, codes): (&[i32], &mut [i16])) -> Scale {
+    quantize_plain(values, codes)
 }
 
 /// The body of [`quantize`], for operators that end with it.

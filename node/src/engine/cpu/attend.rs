@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        fixed::{A15_MAX, LOG2E, Scale, round_shift},
+        fixed::{A15_MAX, LOG2E, Scale, round_shift, round_shift_any},
         isa::Kernels,
     },
     a15::quantize,
@@ -14,7 +14,7 @@ const SHIFT_MAX: i32 = 62;
 /// Products of two codes that fit an `i32` when added.
 const PRODUCTS_MAX: usize = 8;
 
-/// Keys and values of one head, position after position, in A15 codes with a scale a position.
+/// Keys and values of one head in one page, position after position, in A15 codes with a scale a position.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadView<'a> {
     /// Codes of the keys.
@@ -36,16 +36,27 @@ pub struct HeadLaw {
     to_bits: Scale,
 }
 
-/// Buffers that the operator reuses, as long as the positions.
+/// Buffers that the operator reuses, as long as the positions; `dots` as long as those of a page.
 #[derive(Debug, Default)]
 pub struct AttendScratch {
     dots: Vec<i64>,
     logits: Vec<i32>,
+    value_scales: Vec<Scale>,
     weights: Vec<i32>,
     codes: Vec<i16>,
 }
 
 impl HeadLaw {
+    /// Right shift that takes a dot product of two heads to 32 bits.
+    pub fn dot_shift(&self) -> u32 {
+        self.dot_shift
+    }
+
+    /// Base-2 logarithm of e over the root of the size.
+    pub fn to_bits(&self) -> Scale {
+        self.to_bits
+    }
+
     /// Constants of heads of `size` numbers.
     ///
     /// # Panics
@@ -58,50 +69,90 @@ impl HeadLaw {
     }
 }
 
-/// Attends with one query over every position of `head`; writes the sum to `out` and returns its scale.
+/// Attends with one query over every position of a head, page after page; writes the sum to `out` and returns
+/// its scale.
 ///
 /// # Panics
-/// If `out`, `query` and the positions of `head` differ in size.
-pub fn attend(
+/// If `out`, `query` and the positions of the pages differ in size, or there are none.
+pub fn attend<'a>(
     kernels: Kernels,
     law: &HeadLaw,
-    (query, query_scale): (&[i16], Scale),
-    head: HeadView<'_>,
+    query: (&[i16], Scale),
+    pages: impl Iterator<Item = HeadView<'a>> + Clone,
     scratch: &mut AttendScratch,
     out: &mut [i64],
 ) -> Scale {
-    scratch.dots.resize(head.key_scales.len(), 0);
-    dots(kernels, query, head.keys, &mut scratch.dots);
-    scratch.logits.clear();
-    scratch.logits.extend(scratch.dots.iter().zip(head.key_scales).map(|(dot, key_scale)| {
-        let scale = query_scale.mul(*key_scale).mul(law.to_bits).exp2(law.dot_shift as i32);
-        scale.apply(round_shift(*dot, law.dot_shift) as i32, 16)
-    }));
-    let Some((total, top)) = weigh(&scratch.logits, head.value_scales, &mut scratch.weights) else {
-        out.fill(0);
+    scratch.score(kernels, law, query, pages.clone());
+    out.fill(0);
+    let (logits, value_scales) = (&scratch.logits[..], &scratch.value_scales[..]);
+    let weighed = kernels.widened(weigh, (logits, value_scales, &mut scratch.weights));
+    let Some((total, top)) = weighed else {
         return Scale::ZERO;
     };
     scratch.codes.resize(scratch.weights.len(), 0);
     let relative = quantize(kernels, &scratch.weights, &mut scratch.codes);
-    weighted_sum(kernels, &scratch.codes, head.values, out);
+    let mut codes = &scratch.codes[..];
+    for page in pages {
+        let (here, behind) = codes.split_at(page.value_scales.len());
+        weighted_sum(kernels, here, page.values, out);
+        codes = behind;
+    }
     relative.mul(Scale::from(total, 0).recip()).exp2(31 + top)
+}
+
+impl AttendScratch {
+    /// The base-2 logit of every position, and the scale of its value.
+    fn score<'a>(
+        &mut self,
+        kernels: Kernels,
+        law: &HeadLaw,
+        (query, query_scale): (&[i16], Scale),
+        pages: impl Iterator<Item = HeadView<'a>>,
+    ) {
+        self.logits.clear();
+        self.value_scales.clear();
+        for page in pages {
+            self.dots.resize(page.key_scales.len(), 0);
+            dots(kernels, query, page.keys, &mut self.dots);
+            let first = self.logits.len();
+            self.logits.resize(first + self.dots.len(), 0);
+            let (dots, logits) = (&self.dots[..], &mut self.logits[first..]);
+            kernels.widened(scaled_dots, (law, dots, query_scale, page.key_scales, logits));
+            self.value_scales.extend_from_slice(page.value_scales);
+        }
+    }
+}
+
+/// Logits in base-2 units, Q16, from dot products with keys of these scales.
+#[inline(always)]
+fn scaled_dots(
+    (law, dots, query_scale, key_scales, logits): (&HeadLaw, &[i64], Scale, &[Scale], &mut [i32]),
+) {
+    for ((logit, dot), key_scale) in logits.iter_mut().zip(dots).zip(key_scales) {
+        let scale = query_scale.mul(*key_scale).mul(law.to_bits).exp2(law.dot_shift as i32);
+        *logit = scale.apply(round_shift(*dot, law.dot_shift) as i32, 16);
+    }
 }
 
 /// The softmax numerators times the scales of the values, relative to `2^(31 + top)`; returns the denominator
 /// and `top`, the largest exponent of a value's scale, or nothing where all values are zero.
-fn weigh(logits: &[i32], value_scales: &[Scale], weights: &mut Vec<i32>) -> Option<(u64, i32)> {
+#[inline(always)]
+fn weigh(
+    (logits, value_scales, weights): (&[i32], &[Scale], &mut Vec<i32>),
+) -> Option<(u64, i32)> {
     let top = value_scales.iter().filter(|s| !s.is_zero()).map(|s| s.e).max()?;
     let peak = i64::from(logits.iter().copied().max()?);
     let mut total = 0;
-    weights.clear();
-    weights.extend(logits.iter().zip(value_scales).map(|(logit, scale)| {
-        let e = i64::from(exp2_neg((peak - i64::from(*logit)) as u64));
-        total += e as u64;
+    weights.resize(logits.len(), 0);
+    for ((weight, logit), scale) in weights.iter_mut().zip(logits).zip(value_scales) {
+        let e = i64::from(exp2_neg(peak.wrapping_sub(i64::from(*logit)) as u64));
+        total += e;
+        // A scale of zero has the mantissa zero.
         let down = 31 + top - scale.e;
-        let seen = !scale.is_zero() && down <= SHIFT_MAX;
-        if seen { round_shift(e.wrapping_mul(i64::from(scale.m)), down as u32) as i32 } else { 0 }
-    }));
-    Some((total, top))
+        let m = if down <= SHIFT_MAX { i64::from(scale.m) } else { 0 };
+        *weight = round_shift_any(e.wrapping_mul(m), down.clamp(0, SHIFT_MAX) as u32) as i32;
+    }
+    Some((total as u64, top))
 }
 
 /// The dot products of `query` with every key.
@@ -128,7 +179,7 @@ fn short_dot(a: &[i16], b: &[i16]) -> i32 {
     a.iter().zip(b).fold(0, |sum: i32, (a, b)| sum.wrapping_add(i32::from(*a).wrapping_mul(i32::from(*b))))
 }
 
-/// `out[j]`, the sum over positions of `codes[t] * values[t][j]`.
+/// Adds to `out[j]` the sum over positions of `codes[t] * values[t][j]`.
 pub(crate) fn weighted_sum(kernels: Kernels, codes: &[i16], values: &[i16], out: &mut [i64]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(proof) = kernels.avx2() {
@@ -140,7 +191,6 @@ pub(crate) fn weighted_sum(kernels: Kernels, codes: &[i16], values: &[i16], out:
 
 /// The one portable body of [`weighted_sum`].
 pub(crate) fn weighted_sum_plain(codes: &[i16], values: &[i16], out: &mut [i64]) {
-    out.fill(0);
     for (code, value) in codes.iter().zip(values.chunks_exact(out.len())) {
         for (sum, v) in out.iter_mut().zip(value) {
             *sum = sum.wrapping_add(i64::from(i32::from(*code).wrapping_mul(i32::from(*v))));
@@ -168,7 +218,14 @@ mod tests {
         let mut out = [0; 2];
         let query = (&[16_256, 16_256][..], Scale::from(1, -12));
         let law = HeadLaw::new(2);
-        let scale = attend(Kernels::PORTABLE, &law, query, view, &mut AttendScratch::default(), &mut out);
+        let scale = attend(
+            Kernels::PORTABLE,
+            &law,
+            query,
+            [view].into_iter(),
+            &mut AttendScratch::default(),
+            &mut out,
+        );
         let real = |o: i64| o as f64 * f64::from(scale.m) * f64::from(scale.e).exp2();
         assert!((real(out[0]) - 300.0 * 3.0 / 4096.0).abs() < 1e-6);
         assert!((real(out[1]) + 16_256.0 * 3.0 / 4096.0).abs() < 1e-5);
@@ -185,7 +242,14 @@ mod tests {
         let mut out = [5; 2];
         let query = (&[1, 1][..], Scale::from(1, 0));
         let law = HeadLaw::new(2);
-        let scale = attend(Kernels::PORTABLE, &law, query, view, &mut AttendScratch::default(), &mut out);
+        let scale = attend(
+            Kernels::PORTABLE,
+            &law,
+            query,
+            [view].into_iter(),
+            &mut AttendScratch::default(),
+            &mut out,
+        );
         assert_eq!((out, scale), ([0, 0], Scale::ZERO));
     }
 }

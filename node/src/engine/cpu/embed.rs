@@ -17,20 +17,24 @@ pub fn embed(matrix: &Matrix, token: usize, stream: &mut [i32]) {
     let (panel, row) = (matrix.panel(token / PANEL), token % PANEL);
     let exponents = matrix.row_exponents(token);
     let (blocks, rest) = stream.as_chunks_mut::<BLOCK>();
-    assert!(rest.is_empty() && blocks.len() == panel.scales.len(), "the stream is as wide as the matrix");
+    let each = panel.scales_each();
+    assert!(
+        rest.is_empty() && blocks.len() * each == panel.scales.len(),
+        "the stream is as wide as the matrix"
+    );
     for (at, block) in blocks.iter_mut().enumerate() {
-        let scale = i64::from(panel.scales[at][row]);
         let minimum = panel.minima.get(at).map_or(0, |minima| i64::from(minima[row]));
         let minimum = to_stream(minimum, exponents.minimum);
         for (col, x) in block.iter_mut().enumerate() {
-            let code = i64::from(panel.codes.get(at, row, col));
+            let scale = i64::from(panel.scales[at * each + col / panel.coding.block][row]);
+            let code = i64::from(panel.codes.get(at, row, col) - panel.coding.offset);
             *x = sat32(to_stream(scale * code, exponents.scale) + minimum);
         }
     }
 }
 
 /// `v * 2^-k` in Q14, for `v` below `2^26`. A left shift beyond 32 saturates, so it is cut there; parts that
-/// are added to another come from half precision, whose shifts end at 18.
+/// are added to another come from half precision, whose shifts end at 24.
 fn to_stream(v: i64, k: i32) -> i64 {
     match k - FRACTION_BITS {
         shift @ 0..=62 => round_shift(v, shift as u32),
@@ -40,8 +44,8 @@ fn to_stream(v: i64, k: i32) -> i64 {
 }
 
 impl PanelCodes<'_> {
-    /// The code at a block, a row of the panel and a column of the block.
-    fn get(&self, block: usize, row: usize, col: usize) -> i16 {
+    /// The code at a block, a row of the panel and a column of the block; a nibble as it is kept.
+    pub(crate) fn get(&self, block: usize, row: usize, col: usize) -> i16 {
         match self {
             Self::Nibbles(blocks) => {
                 let (vector, within) = (col / 8, col % 8);

@@ -213,14 +213,18 @@ fn panel_product(
 fn panel_product_plain(panel: &Panel<'_>, input: &Columns, sums: &mut PanelSums, minima: &mut PanelSums) {
     sums.fill([0; PANEL]);
     let mut weights = [0; PANEL_BLOCK];
-    for (block, scales) in panel.scales.iter().enumerate() {
-        panel.codes.unpack(block, &mut weights);
+    for (block, scales) in panel.scales.chunks_exact(panel.scales_each()).enumerate() {
+        panel.codes.unpack(block, panel.coding.offset, &mut weights);
         for (sums, codes) in sums.iter_mut().zip(input.codes(block)) {
-            match panel.codes {
-                PanelCodes::Words(_) => {
-                    add_scaled(sums, scales, wide_dots(&weights, codes), panel.block_shift)
+            let parts =
+                weights.chunks_exact(panel.coding.block * PANEL).zip(codes.chunks(panel.coding.block));
+            for (scales, (weights, codes)) in scales.iter().zip(parts) {
+                match panel.codes {
+                    PanelCodes::Words(_) => {
+                        add_scaled(sums, scales, wide_dots(weights, codes), panel.block_shift)
+                    }
+                    _ => add_scaled(sums, scales, dots(weights, codes).map(i64::from), panel.block_shift),
                 }
-                _ => add_scaled(sums, scales, dots(&weights, codes).map(i64::from), panel.block_shift),
             }
         }
         if let Some(scales) = panel.minima.get(block) {
@@ -254,7 +258,7 @@ fn finish(panel: &Panel<'_>, sums: &mut [i32; PANEL], minima: &[i32; PANEL]) {
 
 /// Eight dot products of one block with codes of at most eight bits.
 #[inline(always)]
-fn dots(weights: &[i16; PANEL_BLOCK], codes: &[i16; BLOCK]) -> [i32; PANEL] {
+fn dots(weights: &[i16], codes: &[i16]) -> [i32; PANEL] {
     let mut dots = [0i32; PANEL];
     for (pairs, codes) in weights.as_chunks::<{ 2 * PANEL }>().0.iter().zip(codes.as_chunks::<2>().0) {
         for (row, dot) in dots.iter_mut().enumerate() {
@@ -266,7 +270,7 @@ fn dots(weights: &[i16; PANEL_BLOCK], codes: &[i16; BLOCK]) -> [i32; PANEL] {
 
 /// Eight dot products of one block with codes of up to 15 bits.
 #[inline(always)]
-fn wide_dots(weights: &[i16; PANEL_BLOCK], codes: &[i16; BLOCK]) -> [i64; PANEL] {
+fn wide_dots(weights: &[i16], codes: &[i16]) -> [i64; PANEL] {
     let mut dots = [0i64; PANEL];
     for (pairs, codes) in weights.as_chunks::<{ 2 * PANEL }>().0.iter().zip(codes.as_chunks::<2>().0) {
         for (row, dot) in dots.iter_mut().enumerate() {
@@ -284,15 +288,17 @@ fn two_products(pairs: &[i16; 2 * PANEL], codes: &[i16; 2], row: usize) -> i32 {
 }
 
 impl PanelCodes<'_> {
-    /// Writes the codes of one block as 16-bit words, pair of columns by pair of columns.
+    /// Writes the codes of one block as 16-bit words, pair of columns by pair of columns; `offset` is what a nibble
+    /// is more than its code.
     #[inline(always)]
-    fn unpack(&self, block: usize, out: &mut [i16; PANEL_BLOCK]) {
+    fn unpack(&self, block: usize, offset: i16, out: &mut [i16; PANEL_BLOCK]) {
         match self {
             Self::Nibbles(blocks) => {
                 let vectors = blocks[block].as_chunks::<{ 2 * PANEL }>().0.iter();
                 for (words, out) in vectors.zip(out.as_chunks_mut::<{ 8 * PANEL }>().0) {
                     for (nibble, out) in out.as_chunks_mut::<{ 2 * PANEL }>().0.iter_mut().enumerate() {
-                        out.iter_mut().zip(words).for_each(|(o, w)| *o = (w >> (4 * nibble) & 15) as i16);
+                        let code = |w: &u16| (w >> (4 * nibble) & 15) as i16 - offset;
+                        out.iter_mut().zip(words).for_each(|(o, w)| *o = code(w));
                     }
                 }
             }

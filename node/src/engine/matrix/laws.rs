@@ -27,7 +27,8 @@ impl Laws {
         let sum = cols as u64 * (SCALE_MAX as u64 + 1) * A15_MAX as u64;
         let least =
             |from: u32, bound: u64| (from..).find(|shift| bound >> shift < 1 << 31).unwrap_or(u32::MAX);
-        Self { block_shift: least(kind.shift_min(), sum * kind.code_max()), minimum_shift: least(0, sum) }
+        let coding = kind.coding();
+        Self { block_shift: least(coding.shift_min(), sum * coding.code_max), minimum_shift: least(0, sum) }
     }
 
     fn scale_exponent(&self, row: &CodedRow) -> Option<i32> {
@@ -75,5 +76,6 @@ mod tests {
         assert_eq!(Laws::new(Kind::Q8_0, 576).block_shift, 12);
         assert_eq!(Laws::new(Kind::F32, 32).block_shift, 15);
         assert_eq!(Laws::new(Kind::F32, COLS_MAX).block_shift, 33);
+        assert_eq!([Kind::Q4_0, Kind::Q6K].map(|kind| Laws::new(kind, 1 << 16).block_shift), [14, 16]);
     }
 }

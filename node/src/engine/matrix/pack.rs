@@ -3,18 +3,18 @@
 use rayon::prelude::*;
 
 use super::{
-    super::coding::{BLOCK, CodedRow, Kind},
+    super::coding::{BLOCK, CodedRow, Coding, Form, Kind},
     Codes, PANEL,
 };
 
-/// One number a block of each row, as eight rows side by side.
+/// The numbers of each row, `count` of them, as eight rows side by side.
 pub(super) fn interleave(
     rows: &[CodedRow],
-    blocks: usize,
+    count: usize,
     part: impl Fn(&CodedRow) -> &[i16] + Sync,
 ) -> Vec<[i16; PANEL]> {
-    let mut panels = vec![[0; PANEL]; rows.len().div_ceil(PANEL) * blocks];
-    panels.par_chunks_mut(blocks).zip(rows.par_chunks(PANEL)).for_each(|(panel, rows)| {
+    let mut panels = vec![[0; PANEL]; rows.len().div_ceil(PANEL) * count];
+    panels.par_chunks_mut(count).zip(rows.par_chunks(PANEL)).for_each(|(panel, rows)| {
         for (at, row) in rows.iter().enumerate() {
             panel.iter_mut().zip(part(row)).for_each(|(eight, value)| eight[at] = *value);
         }
@@ -23,15 +23,16 @@ pub(super) fn interleave(
 }
 
 pub(super) fn pack_codes(kind: Kind, rows: &[CodedRow], blocks: usize) -> Codes {
-    match kind {
-        Kind::Q4_1 => Codes::Nibbles(pack_blocks(rows, blocks, |block, row, col, code| {
+    let Coding { form, offset, .. } = kind.coding();
+    match form {
+        Form::Nibbles => Codes::Nibbles(pack_blocks(rows, blocks, |block, row, col, code| {
             let (vector, within) = (col / 8, col % 8);
-            block[16 * vector + 2 * row + within % 2] |= (code as u16) << (4 * (within / 2));
+            block[16 * vector + 2 * row + within % 2] |= ((code + offset) as u16) << (4 * (within / 2));
         })),
-        Kind::Q8_0 => Codes::Bytes(pack_blocks(rows, blocks, |block, row, col, code| {
+        Form::Bytes => Codes::Bytes(pack_blocks(rows, blocks, |block, row, col, code| {
             block[pair_index(row, col)] = code as i8;
         })),
-        Kind::F32 => Codes::Words(pack_blocks(rows, blocks, |block, row, col, code| {
+        Form::Words => Codes::Words(pack_blocks(rows, blocks, |block, row, col, code| {
             block[pair_index(row, col)] = code;
         })),
     }

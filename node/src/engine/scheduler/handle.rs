@@ -9,7 +9,7 @@ use std::sync::{
 use super::{super::sequence::SequenceError, Command, EVENTS_A_TURN, EVENTS_MAX};
 
 /// What a job reports, in this order: `Started`, any number of `Token`s, then one `Done` or `Fault`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum JobEvent {
     /// The engine has taken the job up.
     Started {

@@ -97,7 +97,7 @@ pub enum TensorFault {
     #[error("has a dimension of {0}; 1 to {max} are read", max = super::DIM_MAX)]
     Size(u64),
     /// A row that does not fill whole blocks.
-    #[error("has rows of {cols} columns, which is not a whole number of {ty} blocks of 32")]
+    #[error("has rows of {cols} columns, which is not a whole number of {ty} blocks of {each}", each = ty.group_cols())]
     Blocks {
         /// Columns of a row.
         cols: usize,

@@ -2,21 +2,24 @@
 
 use super::{BLOCK, BlockType, CodedRow, WeightsError};
 
-/// The most columns for which no sum of a row can overflow (page, section 8).
-pub const COLUMNS_MAX: usize = 1 << 24;
+/// The most blocks of a row for which no sum of it can overflow (page, section 8).
+pub const BLOCKS_MAX: usize = 1 << 19;
+
+/// The most columns, in blocks of 32.
+pub const COLUMNS_MAX: usize = BLOCKS_MAX * BLOCK;
 
 /// Parts of a row that lie this many bits and more below the matrix's largest are too small to be seen.
 const SEEN_BITS: i32 = 31;
 
-/// The magnitudes that bound one block's product: 2^12 for the scale, 32 columns, 16256 for an activation.
-const BLOCK_BOUND: u128 = 4096 * 32 * 16256;
+/// The magnitudes that bound a column's product, its code apart: 2^12 for the scale, 16256 for an activation.
+const COLUMN_BOUND: u128 = 4096 * 16256;
 
 /// A matrix in codes. A product with an A15 vector has the scale of that vector times `2^x`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodedMatrix {
     /// How the file stores it.
     pub kind: BlockType,
-    /// Columns (inputs), a multiple of 32.
+    /// Columns (inputs), a multiple of what the type stores together.
     pub columns: usize,
     /// Rows (outputs).
     pub rows: Vec<CodedRow>,
@@ -40,7 +43,7 @@ impl CodedMatrix {
         bytes: &[u8],
     ) -> Result<Self, WeightsError> {
         check_shape(kind, rows, columns, bytes.len())?;
-        let row_bytes = columns / BLOCK * kind.block_bytes();
+        let row_bytes = columns / kind.group_columns() * kind.group_bytes();
         let code = |(row, bytes): (usize, &[u8])| {
             CodedRow::from_gguf(kind, bytes).map_err(|block| WeightsError::NotFinite { row, block })
         };
@@ -61,9 +64,9 @@ impl CodedMatrix {
 
     /// `Rd` and `Rm` of a matrix of `columns` columns; `Rm` is 0 where the type has no minima.
     pub fn shifts(kind: BlockType, columns: usize) -> (u32, u32) {
-        let bound = (columns / BLOCK) as u128 * BLOCK_BOUND;
+        let bound = columns as u128 * COLUMN_BOUND;
         let rd = least_shift(bound * u128::from(kind.code_max()), kind.shift_min());
-        (rd, if kind == BlockType::Q4_1 { least_shift(bound, 0) } else { 0 })
+        (rd, if kind.has_minima() { least_shift(bound, 0) } else { 0 })
     }
 
     /// `xD` of a row: the exponent of its scaled part, where it has one.
@@ -97,10 +100,11 @@ fn least_shift(bound: u128, min: u32) -> u32 {
 }
 
 fn check_shape(kind: BlockType, rows: usize, columns: usize, actual: usize) -> Result<(), WeightsError> {
-    if columns == 0 || !columns.is_multiple_of(BLOCK) || columns > COLUMNS_MAX {
-        return Err(WeightsError::Columns { columns });
+    let (of, max) = (kind.group_columns(), BLOCKS_MAX * kind.block());
+    if columns == 0 || !columns.is_multiple_of(of) || columns > max {
+        return Err(WeightsError::Columns { columns, kind, of, max });
     }
-    let expected = rows as u128 * (columns / BLOCK) as u128 * kind.block_bytes() as u128;
+    let expected = rows as u128 * (columns / of) as u128 * kind.group_bytes() as u128;
     if expected != actual as u128 {
         return Err(WeightsError::Length { rows, columns, expected, actual });
     }
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn shifts_are_the_least_that_fit() {
-        let bound = |n: u128, code_max: u128| n / 32 * BLOCK_BOUND * code_max;
+        let bound = |n: u128, code_max: u128| n * COLUMN_BOUND * code_max;
         assert_eq!(least_shift(bound(576, 15), 8), 9);
         assert_eq!(least_shift(bound(32, 15), 8), 8);
         assert_eq!(least_shift(bound(576, 1), 0), 5);
@@ -150,9 +154,15 @@ mod tests {
         let refuse = |rows, columns, bytes: &[u8]| {
             CodedMatrix::from_gguf(BlockType::Q4_1, rows, columns, bytes).expect_err("the shape is wrong")
         };
-        assert_eq!(refuse(1, 0, &[]), WeightsError::Columns { columns: 0 });
-        assert_eq!(refuse(1, 48, &[0; 30]), WeightsError::Columns { columns: 48 });
-        assert_eq!(refuse(0, 1 << 25, &[]), WeightsError::Columns { columns: 1 << 25 });
+        let width = |columns, kind, of, max| WeightsError::Columns { columns, kind, of, max };
+        let q4_1 = |columns| width(columns, BlockType::Q4_1, 32, 1 << 24);
+        assert_eq!(refuse(1, 0, &[]), q4_1(0));
+        assert_eq!(refuse(1, 48, &[0; 30]), q4_1(48));
+        assert_eq!(refuse(0, 1 << 25, &[]), q4_1(1 << 25));
+        for columns in [32, (1 << 23) + 256] {
+            let refusal = CodedMatrix::from_gguf(BlockType::Q6K, 0, columns, &[]);
+            assert_eq!(refusal, Err(width(columns, BlockType::Q6K, 256, 1 << 23)));
+        }
         let expected = WeightsError::Length { rows: 2, columns: 32, expected: 40, actual: 39 };
         assert_eq!(refuse(2, 32, &[0; 39]), expected);
         refuse(usize::MAX, 32, &[0; 20]);

@@ -32,7 +32,7 @@ pub(super) fn write(out: &mut Answers) {
     vectors(out, &mut seeded);
     tables(out);
     for kind in [BlockType::Q4_1, BlockType::Q8_0, BlockType::F32] {
-        matrices(out, &mut seeded, kind);
+        matrices(out, &mut seeded, kind, 64);
     }
     residual(out, &mut seeded);
     norms(out, &mut seeded);
@@ -42,6 +42,15 @@ pub(super) fn write(out: &mut Answers) {
     sampling(out, &mut seeded);
     chain(out, &mut seeded);
     forward(out);
+    more_kinds(out);
+}
+
+/// The kinds of weights that came after the first three, with numbers of their own.
+fn more_kinds(out: &mut Answers) {
+    let mut seeded = Seeded::new(0x6b69_6e64_7300_0001);
+    for &kind in &BlockType::ALL[3..] {
+        matrices(out, &mut seeded, kind, kind.group_columns());
+    }
 }
 
 fn words(out: &mut Answers, seeded: &mut Seeded) {
@@ -119,8 +128,8 @@ fn angles(row: &[RopePair]) -> [(&'static str, String); 2] {
 }
 
 /// Coding, product and embedding of one matrix, with a row of zeros and one too small to be seen.
-fn matrices(out: &mut Answers, seeded: &mut Seeded, kind: BlockType) {
-    let (rows, columns) = (5, 64);
+fn matrices(out: &mut Answers, seeded: &mut Seeded, kind: BlockType, columns: usize) {
+    let rows = 5;
     let mut bytes = seeded.tensor(kind, rows, columns, 0.02);
     let row = bytes.len() / rows;
     bytes[3 * row..4 * row].fill(0);
@@ -144,11 +153,16 @@ fn matrices(out: &mut Answers, seeded: &mut Seeded, kind: BlockType) {
     }
 }
 
-/// Scales down the blocks of a row: to subnormal half floats, or by 2^-40 for F32.
+/// Scales down the blocks of a row: to subnormal half floats, or by 2^-40 for the types that reach so far.
 fn make_tiny(kind: BlockType, row: &mut [u8]) {
+    let unit = if kind == BlockType::Q6K { 208 } else { 0 };
     match kind {
         BlockType::F32 => row.chunks_exact_mut(4).for_each(|w| w[3] -= 20),
-        _ => row.chunks_exact_mut(kind.block_bytes()).for_each(|b| b[..2].copy_from_slice(&[1, 0])),
+        BlockType::Bf16 => row.chunks_exact_mut(2).for_each(|w| w[1] -= 20),
+        BlockType::F16 => row.chunks_exact_mut(2).for_each(|w| w.copy_from_slice(&[1, 0])),
+        _ => {
+            row.chunks_exact_mut(kind.group_bytes()).for_each(|b| b[unit..unit + 2].copy_from_slice(&[1, 0]))
+        }
     }
 }
 

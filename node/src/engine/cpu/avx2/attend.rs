@@ -53,7 +53,6 @@ pub(crate) fn weighted_sum(_: Avx2, codes: &[i16], values: &[i16], out: &mut [i6
 
 #[target_feature(enable = "avx2")]
 fn weighted_sum_avx2(codes: &[i16], values: &[i16], out: &mut [i64]) {
-    out.fill(0);
     let width = out.len() / LANES;
     let (values, _) = values.as_chunks::<LANES>();
     let (out, _) = out.as_chunks_mut::<LANES>();

@@ -60,19 +60,19 @@ fn visit_blocks(
     let minimum_shift = _mm_cvtsi32_si128(panel.minimum_shift as i32);
     let minimum_half =
         _mm256_set1_epi32(if panel.minimum_shift == 0 { 0 } else { 1 << (panel.minimum_shift - 1) });
-    for (at, scales) in panel.scales.iter().enumerate() {
-        let scales = widen(scales);
+    let offset = panel.coding.offset.into();
+    for (at, scales) in panel.scales.chunks_exact(panel.scales_each()).enumerate() {
         let weights = match blocks {
             Blocks::Nibbles(blocks) => nibble_pairs(&blocks[at]),
             Blocks::Bytes(blocks) => byte_pairs(&blocks[at]),
         };
-        let (tiles, rest) = sums.as_chunks_mut::<TILE>();
-        let (tile_codes, rest_codes) = input.codes(at).as_chunks::<TILE>();
-        for (tile, codes) in tiles.iter_mut().zip(tile_codes) {
-            add_products(&weights, codes, scales, &rounding, tile);
-        }
-        for (sum, codes) in rest.as_chunks_mut::<1>().0.iter_mut().zip(rest_codes.as_chunks::<1>().0) {
-            add_products(&weights, codes, scales, &rounding, sum);
+        let vectors = Vectors { codes: input.codes(at), sums: input.sums(at), offset };
+        match scales {
+            [scales] => add_block(&weights, vectors, scales, &rounding, sums),
+            // Blocks of 16 columns: the first half of the pairs has the first scale.
+            _ => scales.iter().zip(weights.as_chunks::<{ PAIRS / 2 }>().0).enumerate().for_each(
+                |(half, (scales, weights))| add_half(weights, half, vectors.codes, scales, &rounding, sums),
+            ),
         }
         if let Some(scales) = panel.minima.get(at) {
             let scales = widen(scales);
@@ -89,17 +89,70 @@ fn visit_blocks(
     }
 }
 
-/// Adds the scaled products of one block with `N` vectors to their sums.
+/// All vectors in one block: their codes, the sums of those, and what a nibble is more than its code.
+#[derive(Clone, Copy)]
+struct Vectors<'a> {
+    codes: &'a [[i16; BLOCK]],
+    sums: &'a [i32],
+    offset: i32,
+}
+
+/// Adds the scaled products of one block with all vectors to their sums.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_products<const N: usize>(
+fn add_block(
     weights: &[__m256i; PAIRS],
-    codes: &[[i16; BLOCK]; N],
+    vectors: Vectors<'_>,
+    scales: &[i16; PANEL],
+    rounding: &Rounding,
+    sums: &mut PanelSums,
+) {
+    let scales = widen(scales);
+    // What the offset of the codes adds to a product, taken off before the product begins.
+    let start = |sum: i32| _mm256_set1_epi32(-vectors.offset * sum);
+    let (tiles, rest) = sums.as_chunks_mut::<TILE>();
+    let (tile_codes, rest_codes) = vectors.codes.as_chunks::<TILE>();
+    let (tile_sums, rest_sums) = vectors.sums.as_chunks::<TILE>();
+    for ((tile, codes), sums) in tiles.iter_mut().zip(tile_codes).zip(tile_sums) {
+        add_products(weights, codes, sums.map(start), scales, rounding, tile);
+    }
+    for ((sum, codes), of_codes) in rest.iter_mut().zip(rest_codes).zip(rest_sums) {
+        let (codes, sum) = (std::array::from_ref(codes), std::array::from_mut(sum));
+        add_products(weights, codes, [start(*of_codes)], scales, rounding, sum);
+    }
+}
+
+/// Adds the scaled products of half a block with all vectors to their sums.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_half(
+    weights: &[__m256i; PAIRS / 2],
+    half: usize,
+    vectors: &[[i16; BLOCK]],
+    scales: &[i16; PANEL],
+    rounding: &Rounding,
+    sums: &mut PanelSums,
+) {
+    let scales = widen(scales);
+    for (sum, codes) in sums.iter_mut().zip(vectors) {
+        let codes = codes.as_chunks::<{ BLOCK / 2 }>().0[half];
+        let start = [_mm256_setzero_si256()];
+        add_products(weights, &[codes], start, scales, rounding, std::array::from_mut(sum));
+    }
+}
+
+/// Adds the scaled products of `P` pairs of columns with `N` vectors to their sums; `dots` is what the products
+/// start from.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_products<const N: usize, const P: usize, const C: usize>(
+    weights: &[__m256i; P],
+    codes: &[[i16; C]; N],
+    mut dots: [__m256i; N],
     scales: __m256i,
     rounding: &Rounding,
     sums: &mut [[i32; PANEL]; N],
 ) {
-    let mut dots = [_mm256_setzero_si256(); N];
     for (pair, weights) in weights.iter().enumerate() {
         for (dot, codes) in dots.iter_mut().zip(codes) {
             let both = u32::from(codes[2 * pair] as u16) | u32::from(codes[2 * pair + 1] as u16) << 16;

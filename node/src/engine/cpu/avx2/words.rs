@@ -30,7 +30,7 @@ pub(crate) fn panel_product(_: Avx2, panel: &Panel<'_>, input: &Columns, sums: &
     let PanelCodes::Words(blocks) = panel.codes else {
         return false;
     };
-    if panel.block_shift > SHIFT_MAX {
+    if panel.block_shift > SHIFT_MAX || panel.scales_each() != 1 {
         return false;
     }
     sums.fill([0; PANEL]);

@@ -29,10 +29,10 @@ pub(crate) struct BlockLimbs {
     pub(super) high: [i32; STEPS],
     /// Four lower limbs a step, -64 to 63 each.
     pub(super) low: [i32; STEPS],
-    /// Sum of the upper limbs.
-    pub(super) high_sum: i32,
-    /// Sum of the lower limbs.
-    pub(super) low_sum: i32,
+    /// Sums of the upper limbs of the first and of the last 16 columns.
+    pub(super) high_sums: [i32; 2],
+    /// The same of the lower limbs.
+    pub(super) low_sums: [i32; 2],
     /// Sum of the codes.
     pub(super) sum: i32,
 }
@@ -88,12 +88,19 @@ fn split(codes: &[i16; BLOCK], sum: i32) -> BlockLimbs {
     let codes = _mm512_permutexvar_epi16(sources, codes);
     let high = _mm512_srai_epi16::<7>(_mm512_add_epi16(codes, _mm512_set1_epi16(64)));
     let low = _mm512_sub_epi16(codes, _mm512_slli_epi16::<7>(high));
-    let high_sum = _mm512_reduce_add_epi32(_mm512_madd_epi16(high, _mm512_set1_epi16(1)));
     BlockLimbs {
         high: quads(_mm512_cvtepi16_epi8(high)),
         low: quads(_mm512_cvtepi16_epi8(low)),
-        high_sum,
-        low_sum: sum - 128 * high_sum,
+        high_sums: half_sums(high),
+        low_sums: half_sums(low),
         sum,
     }
+}
+
+/// Sums of the first and of the last sixteen words.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn half_sums(words: __m512i) -> [i32; 2] {
+    let pairs = _mm512_madd_epi16(words, _mm512_set1_epi16(1));
+    [_mm512_mask_reduce_add_epi32(0x00ff, pairs), _mm512_mask_reduce_add_epi32(0xff00, pairs)]
 }

@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 use super::{
     super::super::{
         isa::Avx512,
-        matrix::{PANEL, PANEL_BLOCK, Panel, PanelCodes},
+        matrix::{PANEL, PANEL_BLOCK, Panel, PanelCodes, pair_index},
     },
     lanes::{ROWS, Wide, join, join_unsigned, load, load_bytes, load_unsigned_bytes, prefetch, round_lanes, store, widen},
     limbs::{BlockLimbs, Limbs, ORDER, STEPS},
@@ -48,108 +48,147 @@ impl WideSums {
 /// go another way.
 pub(crate) fn panels_product(_: Avx512, panels: [&Panel<'_>; 2], input: &Limbs, sums: &mut WideSums) -> bool {
     sums.reset(input.vectors());
-    match (panels[0].codes, panels[1].codes) {
-        (PanelCodes::Nibbles(low), PanelCodes::Nibbles(high)) => {
-            // SAFETY: the proof says that this machine executes these instructions.
-            unsafe { visit_nibbles(panels, [low, high], input, sums) }
-        }
-        (PanelCodes::Bytes(low), PanelCodes::Bytes(high)) => {
-            // SAFETY: as above.
-            unsafe { visit_bytes(panels, [low, high], input, sums) }
-        }
+    let codes = match (panels[0].codes, panels[1].codes) {
+        (PanelCodes::Nibbles(low), PanelCodes::Nibbles(high)) => PairCodes::Nibbles(low, high),
+        (PanelCodes::Bytes(low), PanelCodes::Bytes(high)) => PairCodes::Bytes(low, high),
         _ => return false,
+    };
+    // SAFETY: the proof says that this machine executes these instructions.
+    match panels[0].scales_each() {
+        1 => unsafe { visit_blocks::<1>(panels, codes, input, sums) },
+        _ => unsafe { visit_blocks::<2>(panels, codes, input, sums) },
     }
     // SAFETY: as above.
     unsafe { finish(panels, sums) };
     true
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")]
-fn visit_nibbles(
-    panels: [&Panel<'_>; 2],
-    codes: [&[[u16; PANEL_BLOCK / 4]]; 2],
-    input: &Limbs,
-    sums: &mut WideSums,
-) {
-    let law = Law::new(panels[0]);
-    for (at, (low, high)) in codes[0].iter().zip(codes[1]).enumerate() {
-        let ahead = size_of_val(codes[0]) + size_of_val(codes[1]);
-        prefetch(low, ahead);
-        prefetch(high, ahead);
-        add_block::<0>(&law, panels, at, &nibbles(low, high), (input.block(at), sums));
+/// The codes of two panels that become bytes, block by block.
+#[derive(Clone, Copy)]
+enum PairCodes<'a> {
+    Nibbles(&'a [[u16; PANEL_BLOCK / 4]], &'a [[u16; PANEL_BLOCK / 4]]),
+    Bytes(&'a [[i8; PANEL_BLOCK]], &'a [[i8; PANEL_BLOCK]]),
+}
+
+impl PairCodes<'_> {
+    /// The codes of one block as unsigned bytes, four columns of a row a lane; asks for those of the next two panels.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")]
+    fn unpack(self, block: usize) -> [__m512i; STEPS] {
+        match self {
+            Self::Nibbles(low, high) => {
+                let ahead = size_of_val(low) + size_of_val(high);
+                let (low, high) = (&low[block], &high[block]);
+                prefetch(low, ahead);
+                prefetch(high, ahead);
+                nibbles(low, high)
+            }
+            Self::Bytes(low, high) => {
+                let ahead = size_of_val(low) + size_of_val(high);
+                let (low, high) = (&low[block], &high[block]);
+                prefetch(low, ahead);
+                prefetch(high, ahead);
+                bytes(low, high)
+            }
+        }
+    }
+
+    /// How much more an unpacked byte is than its code, which is `nibble_offset` less than a nibble.
+    fn offset(self, nibble_offset: i16) -> i32 {
+        match self {
+            Self::Nibbles(..) => nibble_offset.into(),
+            Self::Bytes(..) => BYTE_OFFSET,
+        }
     }
 }
 
+/// Adds the products of all blocks, of `PARTS` scales each, with every vector.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")]
-fn visit_bytes(
+fn visit_blocks<const PARTS: usize>(
     panels: [&Panel<'_>; 2],
-    codes: [&[[i8; PANEL_BLOCK]]; 2],
+    codes: PairCodes<'_>,
     input: &Limbs,
     sums: &mut WideSums,
 ) {
-    let law = Law::new(panels[0]);
-    for (at, (low, high)) in codes[0].iter().zip(codes[1]).enumerate() {
-        let ahead = size_of_val(codes[0]) + size_of_val(codes[1]);
-        prefetch(low, ahead);
-        prefetch(high, ahead);
-        add_block::<BYTE_OFFSET>(&law, panels, at, &bytes(low, high), (input.block(at), sums));
+    let law = Law::new(panels[0], codes.offset(panels[0].coding.offset));
+    let scales = panels[0].scales.as_chunks::<PARTS>().0.iter().zip(panels[1].scales.as_chunks::<PARTS>().0);
+    for (at, (low, high)) in scales.enumerate() {
+        let weights = codes.unpack(at);
+        let mut scales = [_mm512_setzero_si512(); PARTS];
+        for (scales, (low, high)) in scales.iter_mut().zip(low.iter().zip(high)) {
+            *scales = widen(low, high);
+        }
+        add_block(&law, &weights, &scales, input.block(at), &mut sums.data);
+        if let (Some(low), Some(high)) = (panels[0].minima.get(at), panels[1].minima.get(at)) {
+            let scales = widen(low, high);
+            let sums = input.block(at).iter().zip(&mut sums.minima);
+            sums.for_each(|(vector, sum)| law.add_minima(vector, scales, sum));
+        }
     }
 }
 
-/// Adds the products of one block, whose codes have `OFFSET` added, with every vector.
+/// Adds the products of one block with every vector.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")]
-fn add_block<const OFFSET: i32>(
+fn add_block<const PARTS: usize>(
     law: &Law,
-    panels: [&Panel<'_>; 2],
-    at: usize,
     weights: &[__m512i; STEPS],
-    (vectors, sums): (&[BlockLimbs], &mut WideSums),
+    scales: &[__m512i; PARTS],
+    vectors: &[BlockLimbs],
+    sums: &mut [Wide],
 ) {
-    let scales = widen(&panels[0].scales[at], &panels[1].scales[at]);
     let (tiles, rest) = vectors.as_chunks::<TILE>();
-    let (tile_sums, rest_sums) = sums.data.as_chunks_mut::<TILE>();
+    let (tile_sums, rest_sums) = sums.as_chunks_mut::<TILE>();
     for (vectors, sums) in tiles.iter().zip(tile_sums) {
-        add_products::<OFFSET, TILE>(law, weights, vectors, scales, sums);
+        add_products(law, weights, vectors, scales, sums);
     }
     for (vectors, sums) in rest.as_chunks::<1>().0.iter().zip(rest_sums.as_chunks_mut::<1>().0) {
-        add_products::<OFFSET, 1>(law, weights, vectors, scales, sums);
-    }
-    if let (Some(low), Some(high)) = (panels[0].minima.get(at), panels[1].minima.get(at)) {
-        let scales = widen(low, high);
-        vectors.iter().zip(&mut sums.minima).for_each(|(vector, sum)| law.add_minima(vector, scales, sum));
+        add_products(law, weights, vectors, scales, sums);
     }
 }
 
 /// Adds the scaled products of one block with `N` vectors to their sums.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni")]
-fn add_products<const OFFSET: i32, const N: usize>(
+fn add_products<const N: usize, const PARTS: usize>(
     law: &Law,
     weights: &[__m512i; STEPS],
     vectors: &[BlockLimbs; N],
-    scales: __m512i,
+    scales: &[__m512i; PARTS],
     sums: &mut [Wide; N],
 ) {
-    let (mut high, mut low) = ([_mm512_setzero_si512(); N], [_mm512_setzero_si512(); N]);
-    for at in 0..N {
-        high[at] = _mm512_set1_epi32(-OFFSET * vectors[at].high_sum);
-        low[at] = _mm512_set1_epi32(-OFFSET * vectors[at].low_sum);
-    }
-    for (step, weights) in weights.iter().enumerate() {
+    for (part, scales) in scales.iter().enumerate() {
+        let (mut high, mut low) = ([_mm512_setzero_si512(); N], [_mm512_setzero_si512(); N]);
+        if law.offset != 0 {
+            for at in 0..N {
+                high[at] = _mm512_set1_epi32(-law.offset * part_sum::<PARTS>(&vectors[at].high_sums, part));
+                low[at] = _mm512_set1_epi32(-law.offset * part_sum::<PARTS>(&vectors[at].low_sums, part));
+            }
+        }
+        for step in part * STEPS / PARTS..(part + 1) * STEPS / PARTS {
+            for at in 0..N {
+                let limbs = (vectors[at].high[step], vectors[at].low[step]);
+                high[at] = _mm512_dpbusd_epi32(high[at], weights[step], _mm512_set1_epi32(limbs.0));
+                low[at] = _mm512_dpbusd_epi32(low[at], weights[step], _mm512_set1_epi32(limbs.1));
+            }
+        }
         for at in 0..N {
-            high[at] = _mm512_dpbusd_epi32(high[at], *weights, _mm512_set1_epi32(vectors[at].high[step]));
-            low[at] = _mm512_dpbusd_epi32(low[at], *weights, _mm512_set1_epi32(vectors[at].low[step]));
+            let sum = _mm512_add_epi32(load(&sums[at]), law.scaled(high[at], low[at], *scales));
+            store(&mut sums[at], sum);
         }
     }
-    for at in 0..N {
-        let sum = _mm512_add_epi32(load(&sums[at]), law.scaled(high[at], low[at], scales));
-        store(&mut sums[at], sum);
-    }
+}
+
+/// The sum of the limbs of part `part` of `PARTS`.
+#[inline(always)]
+fn part_sum<const PARTS: usize>(halves: &[i32; 2], part: usize) -> i32 {
+    if PARTS == 1 { halves[0] + halves[1] } else { halves[part] }
 }
 
 /// The shifts of a matrix, with the halves that round.
 struct Law {
+    /// How much more an unpacked byte is than its code.
+    offset: i32,
     half: __m512i,
     shift: __m128i,
     minimum_half: __m512i,
@@ -159,10 +198,11 @@ struct Law {
 impl Law {
     #[inline]
     #[target_feature(enable = "avx512f")]
-    fn new(panel: &Panel<'_>) -> Self {
+    fn new(panel: &Panel<'_>, offset: i32) -> Self {
         let shift = panel.block_shift - 7;
         let minimum_half = if panel.minimum_shift == 0 { 0 } else { 1 << (panel.minimum_shift - 1) };
         Self {
+            offset,
             half: _mm512_set1_epi32(1 << (shift - 1)),
             shift: _mm_cvtsi32_si128(shift as i32),
             minimum_half: _mm512_set1_epi32(minimum_half),
@@ -208,11 +248,10 @@ pub(super) fn finish(panels: [&Panel<'_>; 2], sums: &mut WideSums) {
 fn nibbles(low: &[u16; PANEL_BLOCK / 4], high: &[u16; PANEL_BLOCK / 4]) -> [__m512i; STEPS] {
     let mask = _mm512_set1_epi8(15);
     let mut steps = [_mm512_setzero_si512(); STEPS];
-    let words = low.as_chunks::<{ 2 * PANEL }>().0.iter().zip(high.as_chunks::<{ 2 * PANEL }>().0);
+    let words = low.as_chunks::<ROWS>().0.iter().zip(high.as_chunks::<ROWS>().0);
     for (steps, (low, high)) in steps.as_chunks_mut::<2>().0.iter_mut().zip(words) {
         let words = join_unsigned(low, high);
-        *steps =
-            [_mm512_and_si512(words, mask), _mm512_and_si512(_mm512_srli_epi16::<4>(words), mask)];
+        *steps = [_mm512_and_si512(words, mask), _mm512_and_si512(_mm512_srli_epi16::<4>(words), mask)];
     }
     steps
 }
@@ -222,9 +261,8 @@ const BYTE_SOURCES: [[u8; 64]; 2] = {
     let mut sources = [[0; 64]; 2];
     let mut at = 0;
     while at < 128 {
-        let (step, row, byte) = (at / 64, at / 4 % 16, at % 4);
-        let column = ORDER[step][byte];
-        let within = column / 2 * 2 * PANEL + 2 * (row % PANEL) + column % 2;
+        let (step, row, byte) = (at / 64, at / 4 % ROWS, at % 4);
+        let within = pair_index(row % PANEL, ORDER[step][byte]);
         sources[step][at % 64] = (row / PANEL * 64 + within) as u8;
         at += 1;
     }

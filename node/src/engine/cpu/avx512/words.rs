@@ -29,6 +29,9 @@ pub(crate) fn panels_product(_: Avx512, panels: [&Panel<'_>; 2], input: &Columns
     let (PanelCodes::Words(low), PanelCodes::Words(high)) = (panels[0].codes, panels[1].codes) else {
         return false;
     };
+    if panels[0].scales_each() != 1 {
+        return false;
+    }
     sums.reset(input.vectors());
     // SAFETY: the proof says that this machine executes these instructions.
     unsafe {

@@ -1,0 +1,15 @@
+//! The engine on graphics processors, by wgpu: the same integers as `cpu/`, from the kernels in `kernels/`.
+//!
+//! ```text
+//! adapter -> context (buffers, pipelines, faults)      shader (the text of each kernel, in variants)
+//! weights -> matrix (panels) -> program (dispatches, bound once) -> device (passes, decoding)
+//! ```
+
+pub mod adapter;
+mod buffers;
+pub mod context;
+pub mod device;
+mod matrix;
+pub mod program;
+pub mod shader;
+mod weights;

@@ -1,0 +1,164 @@
+//! What a pass leaves in an adapter's memory between two kernels, and the pages of keys and values.
+
+use wgpu::{Buffer, BufferUsages};
+
+use super::{
+    super::device::PAGE,
+    context::{Gpu, GpuFault},
+};
+use gridhour_protocol::exact::{llama::LlamaConfig, tables};
+
+/// Words that describe a row in the batch.
+pub(super) const ROW_WORDS: usize = 4;
+/// Invocations that share the vocabulary of a row.
+pub(super) const SHARES: u32 = 1024;
+/// Steps of one submission at most.
+pub(super) const STEPS_MAX: usize = 16;
+/// Words of a candidate.
+const CANDIDATE_WORDS: u64 = 8;
+/// Words of a record before the checksums.
+pub(super) const RECORD_WORDS: usize = 4;
+
+/// Sizes on which all buffers depend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) rows: usize,
+    pub(super) positions: usize,
+    pub(super) pages: usize,
+    pub(super) width: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+    pub(super) ffn: usize,
+    pub(super) vocab: usize,
+    pub(super) layers: usize,
+    /// Rows of the widest product.
+    pub(super) product: usize,
+}
+
+/// An input of products: codes, sums of blocks, scales.
+#[derive(Debug)]
+pub(super) struct Vectors {
+    pub(super) codes: Buffer,
+    pub(super) sums: Buffer,
+    pub(super) scales: Buffer,
+}
+
+/// Pages of one layer.
+#[derive(Debug)]
+pub(super) struct Cache {
+    pub(super) codes: Buffer,
+    pub(super) scales: Buffer,
+}
+
+/// All buffers.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each is named as the kernels name it")]
+pub(super) struct Buffers {
+    pub(super) pass_state: Buffer,
+    pub(super) batch: Buffer,
+    pub(super) stream: Buffer,
+    /// What norms give.
+    pub(super) hidden: Vectors,
+    /// What attention and the gated unit give.
+    pub(super) inner: Vectors,
+    pub(super) product: Buffer,
+    pub(super) queries: Buffer,
+    pub(super) query_scales: Buffer,
+    pub(super) scratch: Buffer,
+    pub(super) attended: Buffer,
+    pub(super) attended_scales: Buffer,
+    pub(super) checksums: Buffer,
+    pub(super) logits: Buffer,
+    pub(super) samplers: Buffer,
+    pub(super) candidates: Buffer,
+    pub(super) records: Buffer,
+    pub(super) caches: Vec<Cache>,
+    pub(super) turns: Buffer,
+    pub(super) exp2_table: Buffer,
+    pub(super) gumbel_tables: Buffer,
+}
+
+impl Sizes {
+    /// Bytes of a page over all layers.
+    pub(super) fn page_bytes(config: &LlamaConfig) -> usize {
+        let heads = 2 * config.kv_heads as usize * PAGE;
+        config.layers as usize * heads * (2 * config.head_dim as usize + 8)
+    }
+
+    /// Pages that a text may have.
+    pub(super) fn table(&self) -> usize {
+        self.positions.div_ceil(PAGE)
+    }
+
+    /// Words of a record.
+    pub(super) fn record(&self) -> usize {
+        RECORD_WORDS + self.layers
+    }
+
+    fn page_heads(&self) -> u64 {
+        (self.pages * 2 * self.kv_heads * PAGE) as u64
+    }
+}
+
+impl Buffers {
+    /// Room for passes of these sizes; `turns` are the cosines and sines of every position.
+    ///
+    /// # Errors
+    /// [`GpuFault`], naming the first that does not fit.
+    pub(super) fn new(gpu: &Gpu, sizes: &Sizes, turns: &[u32]) -> Result<Self, GpuFault> {
+        let rows = sizes.rows as u64;
+        let words = |what: &str, count: u64| gpu.storage(what, 4 * count);
+        let queries = rows * (sizes.heads * sizes.head_dim) as u64;
+        let heads = rows * sizes.heads as u64;
+        let cache = |_| -> Result<Cache, GpuFault> {
+            Ok(Cache {
+                codes: words("keys and values", sizes.page_heads() * sizes.head_dim as u64 / 2)?,
+                scales: words("scales of keys and values", 2 * sizes.page_heads())?,
+            })
+        };
+        Ok(Self {
+            pass_state: gpu.buffer("pass", 16, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?,
+            batch: words("batch", rows * (ROW_WORDS + 1 + sizes.table()) as u64)?,
+            stream: words("residual stream", rows * sizes.width as u64)?,
+            hidden: Vectors::new(gpu, sizes.rows, sizes.width)?,
+            inner: Vectors::new(gpu, sizes.rows, sizes.ffn.max(sizes.heads * sizes.head_dim))?,
+            product: words("product", rows * sizes.product as u64)?,
+            queries: words("queries", queries / 2)?,
+            query_scales: words("scales of queries", 2 * heads)?,
+            scratch: words("weights of attention", heads * (sizes.table() * PAGE) as u64)?,
+            attended: words("attention", 2 * queries)?,
+            attended_scales: words("scales of attention", 2 * heads)?,
+            checksums: words("checksums", rows * sizes.layers as u64)?,
+            logits: words("logits", rows * sizes.vocab as u64)?,
+            samplers: words("samplers", 4 * rows)?,
+            candidates: words("candidates", CANDIDATE_WORDS * rows * u64::from(SHARES))?,
+            records: words("records", (STEPS_MAX * sizes.record()) as u64 * rows)?,
+            caches: (0..sizes.layers).map(cache).collect::<Result<_, _>>()?,
+            turns: gpu.storage_of("turns", turns)?,
+            exp2_table: gpu.uniform_of("exp2 table", &in_fours(&tables::EXP2))?,
+            gumbel_tables: gpu.uniform_of(
+                "gumbel tables",
+                &[in_fours(&tables::LOG2), in_fours(&tables::EXPONENTIAL_RATIO)].concat(),
+            )?,
+        })
+    }
+}
+
+impl Vectors {
+    fn new(gpu: &Gpu, rows: usize, width: usize) -> Result<Self, GpuFault> {
+        let bytes = (2 * rows * width) as u64;
+        Ok(Self {
+            codes: gpu.storage("codes", bytes)?,
+            sums: gpu.storage("sums", bytes / 16)?,
+            scales: gpu.storage("scales", 8 * rows as u64)?,
+        })
+    }
+}
+
+/// A table as its kernel reads it: whole vectors of four.
+fn in_fours(table: &[i32]) -> Vec<u32> {
+    let mut words: Vec<u32> = table.iter().map(|entry| *entry as u32).collect();
+    words.resize(words.len().next_multiple_of(4), 0);
+    words
+}

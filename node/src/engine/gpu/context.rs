@@ -1,0 +1,305 @@
+//! One open adapter: its buffers and pipelines, and what went wrong on it.
+//!
+//! wgpu reports errors out of band, to callbacks. They are kept here and looked at whenever results are
+//! waited for, so that a fault ends the pass that it hit and nothing is read from a device that failed.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Duration,
+};
+
+use futures::executor::block_on;
+use thiserror::Error;
+use wgpu::{
+    Adapter, AdapterInfo, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
+    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, ErrorFilter, Features, Limits,
+    MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
+};
+
+use super::shader::Kernel;
+
+/// How long a submission may take before the adapter counts as hung.
+pub const WATCHDOG: Duration = Duration::from_secs(30);
+
+/// Why an adapter computes no more, or did not take what it was given.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum GpuFault {
+    /// The adapter could not be opened.
+    #[error("the graphics adapter could not be opened: {0}")]
+    Open(String),
+    /// The adapter is gone: unplugged, reset, or its driver ended.
+    #[error("the graphics adapter was lost: {0}")]
+    Lost(String),
+    /// The adapter has no memory left.
+    #[error("the graphics adapter has no room for {what} ({bytes} bytes)")]
+    OutOfMemory {
+        /// What was to be put there.
+        what: String,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// The adapter did not finish in time.
+    #[error("the graphics adapter did not finish within {} s", .0.as_secs())]
+    Hung(Duration),
+    /// wgpu refused a command; this program is at fault.
+    #[error("the graphics adapter refused a command: {0}")]
+    Refused(String),
+}
+
+/// An open adapter.
+#[derive(Debug)]
+pub struct Gpu {
+    device: Device,
+    queue: Queue,
+    info: AdapterInfo,
+    watchdog: Duration,
+    fault: Arc<Mutex<Option<GpuFault>>>,
+}
+
+impl Gpu {
+    /// Opens an adapter with all of its limits, and the features that kernels may use.
+    ///
+    /// # Errors
+    /// [`GpuFault::Open`].
+    pub fn open(adapter: &Adapter) -> Result<Self, GpuFault> {
+        Self::open_within(adapter, adapter.limits(), WATCHDOG)
+    }
+
+    /// Opens an adapter with these limits, none above the adapter's, and this patience.
+    ///
+    /// # Errors
+    /// [`GpuFault::Open`].
+    pub fn open_within(adapter: &Adapter, limits: Limits, watchdog: Duration) -> Result<Self, GpuFault> {
+        let wanted = Features::SUBGROUP | Features::TIMESTAMP_QUERY;
+        let request = adapter.request_device(&DeviceDescriptor {
+            label: Some("engine"),
+            required_features: adapter.features() & wanted,
+            required_limits: limits,
+            ..DeviceDescriptor::default()
+        });
+        let (device, queue) = block_on(request).map_err(|error| GpuFault::Open(error.to_string()))?;
+        let fault = Arc::new(Mutex::new(None));
+        let (lost, refused) = (fault.clone(), fault.clone());
+        device.set_device_lost_callback(move |reason, message| {
+            // A device that is dropped says so as well, when nobody asks any more.
+            let why = if reason == DeviceLostReason::Destroyed { "destroyed" } else { "lost by its driver" };
+            note(&lost, GpuFault::Lost(format!("{why} {message}").trim().to_owned()));
+        });
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&refused, of_error(error))));
+        Ok(Self { device, queue, info: adapter.get_info(), watchdog, fault })
+    }
+
+    /// Which adapter this is.
+    pub fn info(&self) -> &AdapterInfo {
+        &self.info
+    }
+
+    /// What the adapter takes at most.
+    pub fn limits(&self) -> Limits {
+        self.device.limits()
+    }
+
+    /// Whether invocations may combine values by subgroups.
+    pub fn has_subgroups(&self) -> bool {
+        self.device.features().contains(Features::SUBGROUP)
+    }
+
+    /// wgpu's device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// wgpu's queue.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Ends the device, as a driver would that gave up. Everything that waits for it fails.
+    pub fn destroy(&self) {
+        self.device.destroy();
+    }
+
+    /// The first thing that went wrong, if anything did.
+    ///
+    /// # Errors
+    /// That.
+    pub fn check(&self) -> Result<(), GpuFault> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+
+    /// A buffer of `bytes`, at least 16, filled with zeros.
+    ///
+    /// # Errors
+    /// [`GpuFault::OutOfMemory`], naming it.
+    pub fn buffer(&self, what: &str, bytes: u64, usage: BufferUsages) -> Result<Buffer, GpuFault> {
+        let size = bytes.max(16).next_multiple_of(16);
+        let full = || GpuFault::OutOfMemory { what: what.to_owned(), bytes: size };
+        if size > self.device.limits().max_buffer_size {
+            return Err(full());
+        }
+        let scope = self.device.push_error_scope(ErrorFilter::OutOfMemory);
+        let buffer = self.device.create_buffer(&BufferDescriptor {
+            label: Some(what),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        match block_on(scope.pop()) {
+            None => self.check().map(|()| buffer),
+            Some(_) => Err(full()),
+        }
+    }
+
+    /// A storage buffer that kernels and copies read and write.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`]; also where it is larger than one binding can be.
+    pub fn storage(&self, what: &str, bytes: u64) -> Result<Buffer, GpuFault> {
+        if bytes > self.binding_max() {
+            return Err(GpuFault::OutOfMemory { what: what.to_owned(), bytes });
+        }
+        self.buffer(what, bytes, BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC)
+    }
+
+    /// A storage buffer that holds `words`.
+    ///
+    /// # Errors
+    /// As [`Gpu::storage`].
+    pub fn storage_of(&self, what: &str, words: &[u32]) -> Result<Buffer, GpuFault> {
+        let buffer = self.storage(what, 4 * words.len() as u64)?;
+        self.write(&buffer, 0, words);
+        Ok(buffer)
+    }
+
+    /// A uniform buffer that holds `words`.
+    ///
+    /// # Errors
+    /// As [`Gpu::buffer`].
+    pub fn uniform_of(&self, what: &str, words: &[u32]) -> Result<Buffer, GpuFault> {
+        // The parameters of every kernel fit 64 bytes; tables are longer.
+        let bytes = (4 * words.len() as u64).max(64);
+        let buffer = self.buffer(what, bytes, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?;
+        self.write(&buffer, 0, words);
+        Ok(buffer)
+    }
+
+    /// Bytes of one storage binding at most.
+    pub fn binding_max(&self) -> u64 {
+        let limits = self.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    /// Writes words into a buffer before the next submission.
+    pub fn write(&self, buffer: &Buffer, first_word: u64, words: &[u32]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.queue.write_buffer(buffer, 4 * first_word, &bytes);
+    }
+
+    /// Compiles a kernel.
+    ///
+    /// # Errors
+    /// [`GpuFault::Refused`] with the driver's words, if it does not take it.
+    pub fn pipeline(&self, kernel: Kernel) -> Result<ComputePipeline, GpuFault> {
+        let scope = self.device.push_error_scope(ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(ErrorFilter::Internal);
+        let module = self.device.create_shader_module(ShaderModuleDescriptor {
+            label: Some(kernel.name()),
+            source: ShaderSource::Wgsl(kernel.source().into()),
+        });
+        let pipeline = self.device.create_compute_pipeline(&ComputePipelineDescriptor {
+            label: Some(kernel.name()),
+            layout: None,
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // No kernel reads workgroup memory that it has not written.
+                zero_initialize_workgroup_memory: false,
+                ..Default::default()
+            },
+            cache: None,
+        });
+        let (internal, validation) = (block_on(internal.pop()), block_on(scope.pop()));
+        match internal.or(validation) {
+            None => self.check().map(|()| pipeline),
+            Some(error) => Err(GpuFault::Refused(format!("kernel {}: {error}", kernel.name()))),
+        }
+    }
+
+    /// Submits what `record` records and waits for its end.
+    ///
+    /// # Errors
+    /// [`GpuFault`], if anything went wrong until then.
+    pub fn submit(&self, record: impl FnOnce(&mut CommandEncoder)) -> Result<(), GpuFault> {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        record(&mut encoder);
+        let submission = self.queue.submit([encoder.finish()]);
+        self.wait(PollType::Wait { submission_index: Some(submission), timeout: Some(self.watchdog) })
+    }
+
+    /// Submits what `record` records with a copy of `words` of each buffer, and gives their contents.
+    ///
+    /// # Errors
+    /// [`GpuFault`], if anything went wrong until then.
+    pub fn submit_and_read(
+        &self,
+        record: impl FnOnce(&mut CommandEncoder),
+        reads: &[(&Buffer, u64)],
+    ) -> Result<Vec<Vec<u32>>, GpuFault> {
+        let total = reads.iter().map(|(_, words)| 4 * words).sum();
+        let staging = self.buffer("results", total, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?;
+        self.submit(|encoder| {
+            record(encoder);
+            let mut offset = 0;
+            for (buffer, words) in reads {
+                encoder.copy_buffer_to_buffer(buffer, 0, &staging, offset, 4 * words);
+                offset += 4 * words;
+            }
+        })?;
+        let (send, receive) = mpsc::channel();
+        staging.slice(..).map_async(MapMode::Read, move |result| {
+            // The receiver waits below, or has given up on the device.
+            let _ = send.send(result);
+        });
+        self.wait(PollType::Wait { submission_index: None, timeout: Some(self.watchdog) })?;
+        match receive.try_recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(GpuFault::Lost(error.to_string())),
+            Err(_) => return Err(GpuFault::Hung(self.watchdog)),
+        }
+        let mapped = staging.get_mapped_range(..).map_err(|error| GpuFault::Lost(error.to_string()))?;
+        let (all, _) = mapped.as_chunks::<4>();
+        let mut rest = all;
+        let parts = reads.iter().map(|(_, words)| {
+            let (part, behind) = rest.split_at(*words as usize);
+            rest = behind;
+            part.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
+        });
+        Ok(parts.collect())
+    }
+
+    fn wait(&self, until: PollType) -> Result<(), GpuFault> {
+        let waited = self.device.poll(until);
+        self.check()?;
+        match waited {
+            Ok(_) => Ok(()),
+            Err(PollError::Timeout) => {
+                let hung = GpuFault::Hung(self.watchdog);
+                note(&self.fault, hung.clone());
+                Err(hung)
+            }
+            Err(error) => Err(GpuFault::Lost(error.to_string())),
+        }
+    }
+}
+
+/// Keeps the first fault: what comes after it follows from it.
+fn note(place: &Mutex<Option<GpuFault>>, fault: GpuFault) {
+    place.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+}
+
+fn of_error(error: wgpu::Error) -> GpuFault {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => GpuFault::OutOfMemory { what: "a pass".to_owned(), bytes: 0 },
+        error => GpuFault::Refused(error.to_string()),
+    }
+}

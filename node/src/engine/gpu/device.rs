@@ -1,0 +1,290 @@
+//! A model on a graphics processor, as a device.
+
+use std::sync::{Mutex, MutexGuard};
+
+use gridhour_protocol::exact::llama::LlamaConfig;
+use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
+
+use super::{
+    super::{
+        choice::Choice,
+        cpu::attend::HeadLaw,
+        device::{Device, DeviceFacts, DeviceFault, Lane, PAGE, PageId, Pass, See, decode_by_passes},
+        rope_table::RopeTable,
+        sampler::Sampling,
+        score_chain::Scores,
+        weights,
+    },
+    adapter::describe,
+    buffers::{Buffers, RECORD_WORDS, ROW_WORDS, STEPS_MAX, Sizes},
+    context::{Gpu, GpuFault},
+    program::{Arrangements, Maker, Pipelines, Program},
+    shader::Rope,
+    weights::Weights,
+};
+
+/// Rows of a pass at most.
+const ROWS_MAX: usize = 64;
+/// Bytes that the weights of attention may take between two kernels.
+const SCRATCH_MAX: u64 = 64 << 20;
+/// Rows below which the arrangement for single tokens is the faster one.
+const DECODE_ROWS: usize = 8;
+
+/// What a GPU device is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct GpuConfig {
+    /// Positions of a text at most.
+    pub context: usize,
+    /// Rows of a pass at most.
+    pub rows_max: usize,
+    /// Bytes that keys and values may take.
+    pub kv_bytes_max: usize,
+    /// Variants of the kernels.
+    pub arrangements: Arrangements,
+}
+
+/// A model on an adapter.
+#[derive(Debug)]
+pub struct GpuDevice {
+    gpu: Gpu,
+    sizes: Sizes,
+    weights: Weights,
+    buffers: Buffers,
+    decode: Program,
+    prefill: Program,
+    page_bytes: usize,
+    /// Held during a pass: buffers serve one at a time.
+    turn: Mutex<()>,
+}
+
+/// The words of a batch and of its state.
+struct Written {
+    rows: u32,
+    wanted: u32,
+}
+
+impl GpuDevice {
+    /// Puts a model on an adapter.
+    ///
+    /// # Errors
+    /// [`GpuFault`], if it does not fit, or the adapter fails.
+    pub(crate) fn new(
+        gpu: Gpu,
+        config: &LlamaConfig,
+        model: &weights::Weights,
+        rope: &RopeTable,
+        how: &GpuConfig,
+    ) -> Result<Self, GpuFault> {
+        let weights = Weights::upload(&gpu, model)?;
+        let sizes = sizes(&gpu, config, &weights, how);
+        let turns: Vec<u32> = rope.words(sizes.positions).collect();
+        let buffers = Buffers::new(&gpu, &sizes, &turns)?;
+        let mut pipelines = Pipelines::default();
+        let mut program = |arrangement| {
+            let law = HeadLaw::new(sizes.head_dim);
+            let (pipelines, rope) = (&mut pipelines, Rope::Pairs);
+            let (gpu, weights, buffers) = (&gpu, &weights, &buffers);
+            Maker { gpu, pipelines, weights, buffers, sizes, law, rope, arrangement }.program()
+        };
+        let (decode, prefill) = (program(how.arrangements.decode)?, program(how.arrangements.prefill)?);
+        let page_bytes = Sizes::page_bytes(config);
+        Ok(Self { gpu, sizes, weights, buffers, decode, prefill, page_bytes, turn: Mutex::new(()) })
+    }
+
+    /// The adapter.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    /// Bytes of keys and values that there is room for.
+    pub fn kv_bytes(&self) -> usize {
+        self.sizes.pages * self.page_bytes
+    }
+
+    /// Dispatches of one token that is decoded and sampled.
+    pub fn dispatches(&self) -> usize {
+        self.decode.dispatches()
+    }
+
+    fn turn(&self) -> Result<MutexGuard<'_, ()>, DeviceFault> {
+        self.turn.lock().map_err(|_| DeviceFault::Lost("a computation on it panicked".to_owned()))
+    }
+
+    fn program(&self, rows: usize) -> &Program {
+        if rows < DECODE_ROWS { &self.decode } else { &self.prefill }
+    }
+
+    /// Writes the rows, and what they need to know of each other.
+    fn write(&self, pass: &Pass<'_>, steps: usize) -> Written {
+        let tables_first = pass.rows.len() * ROW_WORDS + pass.wanted.len();
+        let mut firsts = Vec::with_capacity(pass.tables.len());
+        let mut tables: Vec<u32> = Vec::new();
+        for table in pass.tables {
+            firsts.push((tables_first + tables.len()) as u32);
+            tables.extend(table.iter().map(|PageId(page)| *page));
+        }
+        let rows = pass.rows.iter().flat_map(|row| [row.token, row.position, firsts[row.table], 0]);
+        let wanted = pass.wanted.iter().map(|row| *row as u32);
+        let words: Vec<u32> = rows.chain(wanted).chain(tables).collect();
+        self.gpu.write(&self.buffers.batch, 0, &words);
+        let last = pass.rows.iter().map(|row| row.position as usize).max().unwrap_or(0);
+        let positions = (last + steps).next_multiple_of(PAGE) as u32;
+        let (rows, wanted) = (pass.rows.len() as u32, pass.wanted.len() as u32);
+        self.gpu.write(&self.buffers.pass_state, 0, &[rows, wanted, positions, self.sizes.layers as u32]);
+        Written { rows, wanted }
+    }
+
+    fn record(&self, encoder: &mut CommandEncoder, program: &Program, written: &Written, steps: usize) {
+        let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+        for _ in 0..steps {
+            program.record(&mut pass, written.rows, written.wanted);
+            program.record_sampling(&mut pass, written.rows, written.wanted);
+        }
+    }
+
+    /// Chooses `steps` tokens a lane, in one submission.
+    fn choose(&self, pass: &Pass<'_>, samplers: &[u32], steps: usize) -> Result<Vec<Vec<Choice>>, GpuFault> {
+        let written = self.write(pass, steps);
+        self.gpu.write(&self.buffers.samplers, 0, samplers);
+        let (record, lanes) = (self.sizes.record(), pass.wanted.len());
+        let words = (steps * lanes * record) as u64;
+        let reads: [(&Buffer, u64); 1] = [(&self.buffers.records, words)];
+        let program = self.program(pass.rows.len());
+        let read = self.gpu.submit_and_read(|e| self.record(e, program, &written, steps), &reads)?;
+        let records: Vec<Choice> = read[0].chunks_exact(record).map(choice_of).collect();
+        Ok((0..lanes).map(|lane| records.iter().skip(lane).step_by(lanes).cloned().collect()).collect())
+    }
+}
+
+impl Device for GpuDevice {
+    fn facts(&self) -> DeviceFacts {
+        DeviceFacts {
+            kind: "gpu",
+            name: describe(self.gpu.info()),
+            threads: 1,
+            weight_bytes: self.weights.bytes() as usize,
+        }
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    fn rows_max(&self) -> usize {
+        self.sizes.rows
+    }
+
+    fn steps_max(&self) -> usize {
+        STEPS_MAX
+    }
+
+    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault> {
+        let _turn = self.turn()?;
+        let Written { rows, wanted } = self.write(pass, 1);
+        let Sizes { vocab, layers, .. } = self.sizes;
+        let program = self.program(pass.rows.len());
+        let record = |encoder: &mut CommandEncoder| {
+            let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+            program.record(&mut pass, rows, wanted);
+        };
+        if wanted == 0 {
+            return Ok(self.gpu.submit(record)?);
+        }
+        let logits = (wanted as usize * vocab) as u64;
+        let checksums = (rows as usize * layers) as u64;
+        let reads = [(&self.buffers.logits, logits), (&self.buffers.checksums, checksums)];
+        let read = self.gpu.submit_and_read(record, &reads)?;
+        for (row, logits) in pass.wanted.iter().zip(read[0].chunks_exact(vocab)) {
+            let logits: Vec<i32> = logits.iter().map(|word| *word as i32).collect();
+            see(*row, Scores { logits: &logits, checksums: &read[1][row * layers..(row + 1) * layers] });
+        }
+        Ok(())
+    }
+
+    fn decode(&self, lanes: &[Lane<'_>]) -> Result<Vec<Vec<Choice>>, DeviceFault> {
+        if !lanes.iter().all(|lane| is_plain(lane.sampling)) {
+            return decode_by_passes(self, lanes);
+        }
+        let turn = self.turn()?;
+        let steps = lanes.iter().map(|lane| lane.steps).min().unwrap_or(0).min(STEPS_MAX);
+        let rows: Vec<_> = lanes.iter().enumerate().map(|(table, lane)| row_of(table, lane)).collect();
+        let tables: Vec<&[PageId]> = lanes.iter().map(|lane| lane.table).collect();
+        let wanted: Vec<usize> = (0..lanes.len()).collect();
+        let samplers: Vec<u32> = lanes.iter().flat_map(|lane| sampler_words(lane.sampling)).collect();
+        let pass = Pass { rows: &rows, tables: &tables, wanted: &wanted };
+        let mut chosen = self.choose(&pass, &samplers, steps)?;
+        drop(turn);
+        for (lane, chosen) in lanes.iter().zip(&mut chosen) {
+            // What was computed behind a stop token is not the lane's.
+            if let Some(end) = chosen.iter().position(|choice| lane.stop.contains(&choice.token)) {
+                chosen.truncate(end + 1);
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+impl From<GpuFault> for DeviceFault {
+    fn from(fault: GpuFault) -> Self {
+        match fault {
+            GpuFault::OutOfMemory { bytes, .. } => Self::OutOfMemory { bytes },
+            GpuFault::Hung(waited) => Self::Hung { seconds: waited.as_secs() },
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
+fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, how: &GpuConfig) -> Sizes {
+    let positions = how.context.min(config.context as usize);
+    let heads = config.heads as usize;
+    let scratch = SCRATCH_MAX.min(gpu.binding_max());
+    let a_row = 4 * heads as u64 * positions.next_multiple_of(PAGE) as u64;
+    let rows = (scratch / a_row).clamp(1, how.rows_max.min(ROWS_MAX) as u64) as usize;
+    let page_layer = Sizes::page_bytes(config) as u64 / u64::from(config.layers);
+    let fit = gpu.binding_max() / page_layer;
+    let pages = (how.kv_bytes_max as u64 / (page_layer * u64::from(config.layers))).min(fit);
+    let wide = |layer: &super::weights::Layer| layer.attn_qkv.stride.max(layer.ffn_gate_up.stride);
+    Sizes {
+        rows,
+        positions,
+        pages: pages as usize,
+        width: config.width as usize,
+        heads,
+        kv_heads: config.kv_heads as usize,
+        head_dim: config.head_dim as usize,
+        ffn: config.ffn as usize,
+        vocab: config.vocab as usize,
+        layers: config.layers as usize,
+        product: weights.layers.iter().map(wide).max().unwrap_or(0) as usize,
+    }
+}
+
+fn row_of(table: usize, lane: &Lane<'_>) -> super::super::device::Row {
+    let token = lane.text.last().copied().unwrap_or(0);
+    super::super::device::Row { token, position: lane.text.len().saturating_sub(1) as u32, table }
+}
+
+/// Whether the kernels can sample so themselves.
+fn is_plain(_: &Sampling) -> bool {
+    true
+}
+
+/// A sampler as the kernel takes it: the inverse of the temperature, or 0, and the key.
+fn sampler_words(sampling: &Sampling) -> [u32; 4] {
+    let inverse = match sampling.temperature_q16 {
+        0 => 0,
+        temperature => ((1u64 << 32) / u64::from(temperature)) as u32,
+    };
+    let [first, second] = sampling.key.0;
+    [inverse, first, second, 0]
+}
+
+fn choice_of(record: &[u32]) -> Choice {
+    Choice {
+        token: record[0],
+        logit: record[1] as i32,
+        runner_up: record[2],
+        runner_up_logit: record[3] as i32,
+        checksums: record[RECORD_WORDS..].to_vec(),
+    }
+}
