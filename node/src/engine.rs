@@ -19,12 +19,14 @@ pub mod device;
 pub mod fixed;
 mod forward;
 pub mod gpu;
+pub mod head_form;
 pub mod isa;
 pub mod matrix;
 pub mod norm_weights;
 pub mod pages;
 pub mod rates;
 mod rope_table;
+pub mod row_weights;
 pub mod sampler;
 pub mod scheduler;
 pub mod score_chain;
@@ -38,7 +40,6 @@ use gridhour_protocol::{
     exact::NUMERICS_VERSION,
     exact::llama::ConfigError,
     exact::llama::LlamaConfig,
-    exact::tables::RopeFrequencies,
     model::{Digest, Facts, Manifest, ManifestError, ModelId, chat_template_digest},
 };
 use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
@@ -49,10 +50,8 @@ use self::{
     device::{Device, DeviceFacts},
     forward::Plan,
     gpu::{
-        adapter::{self, AdapterChoice, AdapterError},
-        context::{Gpu, GpuFault},
-        device::{GpuConfig, GpuDevice},
-        program::Arrangements,
+        device::{GpuDevice, GpuLimits},
+        options::{GpuError, GpuOptions},
     },
     isa::Isa,
     pages::table::Pages,
@@ -61,7 +60,7 @@ use self::{
     weights::{Weights, WeightsError},
 };
 use crate::model::{
-    config::llama_config,
+    config::{llama_config, rope_factors},
     gguf::{Gguf, GgufError},
     template::{TemplateError, chat_template_source},
     tokenizer::{TokenizerError, tokenizer_asset},
@@ -74,7 +73,7 @@ pub enum Backend {
     #[default]
     Cpu,
     /// A graphics processor.
-    Gpu(AdapterChoice),
+    Gpu(GpuOptions),
 }
 
 /// How an engine computes, and how much it may take.
@@ -133,12 +132,9 @@ pub enum EngineError {
     /// This machine lacks the instructions asked for.
     #[error("this processor has none of these instructions: choose others, or let the engine choose")]
     Isa,
-    /// There is no graphics processor to compute on.
+    /// The graphics processor does not compute the model.
     #[error(transparent)]
-    Adapter(#[from] AdapterError),
-    /// The graphics processor does not take the model.
-    #[error("{0}")]
-    Gpu(#[from] GpuFault),
+    Gpu(#[from] GpuError),
     /// The system gave no threads.
     #[error("the engine's threads could not be started: {0}")]
     Threads(#[from] ThreadPoolBuildError),
@@ -175,7 +171,7 @@ impl Engine {
         let pool = threads.thread_name(|index| format!("engine-{index}")).build()?;
         let model = llama_config(file)?;
         model.check()?;
-        let frequencies = RopeFrequencies::new(model.rope_base()?, model.head_dim as usize);
+        let frequencies = model.rope_frequencies(rope_factors(file).as_deref())?;
         let (weights, tensors) = pool.install(|| Weights::load(file, &model))?;
         let rope = pool.install(|| RopeTable::new(&frequencies, model.head_dim as usize, model.context));
         let manifest = Manifest::new(facts(file, model, rope.digest())?, tensors)?;
@@ -186,15 +182,14 @@ impl Engine {
                 let device = CpuDevice::new(plan, pool, config.rows_max.get());
                 (Box::new(device) as Box<dyn Device>, config.kv_bytes_max)
             }
-            Backend::Gpu(choice) => {
-                let gpu = Gpu::open(&adapter::choose(choice)?)?;
-                let sizes = GpuConfig {
+            Backend::Gpu(options) => {
+                let limits = GpuLimits {
                     context: config.context,
                     rows_max: config.rows_max.get(),
                     kv_bytes_max: config.kv_bytes_max,
-                    arrangements: Arrangements::guess(&gpu),
                 };
-                let device = pool.install(|| GpuDevice::new(gpu, &model, &weights, &rope, &sizes))?;
+                let load = || GpuDevice::load(options, &model, &weights, &rope, &limits);
+                let device = pool.install(load)?;
                 let kv_bytes = device.kv_bytes();
                 (Box::new(device) as Box<dyn Device>, kv_bytes)
             }

@@ -9,12 +9,15 @@ use crate::{
         AdvertId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest, SessionId,
     },
     job::{
+        logprobs::{Alternative, Logprobs},
         message::{Chunk, ClientMessage, Open, ProviderMessage, RefusalCode},
-        request::{Request, Sampling, TEMPERATURE_Q16_MAX, TEMPERATURE_Q16_MIN},
+        request::Request,
+        sampling::{FACTOR_Q16_MAX, FACTOR_Q16_MIN, ONE_Q16, PENALTY_Q16_MAX, Sampling},
     },
     limits::{
-        ADVERT_TTL_MS_MAX, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX, ORDER_TTL_MS_MAX,
-        OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION, WORK_RATE_MAX,
+        ADVERT_TTL_MS_MAX, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX, LOGPROBS_MAX,
+        ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION, STOP_TEXTS_MAX,
+        WORK_RATE_MAX,
     },
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
@@ -247,23 +250,69 @@ pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
         .boxed()
 }
 
-/// A request.
-pub fn requests() -> impl Strategy<Value = Request> {
-    let temperature = prop_oneof![Just(0), TEMPERATURE_Q16_MIN..=TEMPERATURE_Q16_MAX];
-    let place = (bytes32(), lanes(), any::<u32>());
-    let tokens = (vec(any::<u32>(), 1..40), 1..=OUTPUT_TOKENS_MAX as u32, vec(any::<u32>(), 0..4));
-    (place, tokens, temperature, any::<u64>(), bytes32()).prop_map(
-        |((session, lane, index), (prompt, max_tokens, stop), temperature_q16, seed, salt)| Request {
-            session: SessionId(session),
-            lane,
-            index,
-            prompt,
-            sampling: Sampling { temperature_q16, seed },
-            max_tokens,
-            stop,
-            salt,
+/// Rules of sampling, each of them off in about half of the cases.
+pub fn samplings() -> impl Strategy<Value = Sampling> {
+    let factor = || prop_oneof![FACTOR_Q16_MIN..=FACTOR_Q16_MAX, 20_000..200_000u32];
+    let (temperature, repetition) = (prop_oneof![Just(0), factor()], prop_oneof![Just(ONE_Q16), factor()]);
+    let share = |off: u32| prop_oneof![Just(off), 0..=ONE_Q16];
+    let penalty = || prop_oneof![Just(0), -PENALTY_Q16_MAX..=PENALTY_Q16_MAX];
+    let filters = (prop_oneof![Just(0), 1..50u32, any::<u32>()], share(ONE_Q16), share(0));
+    let repeat_last = prop_oneof![0..20u32, any::<u32>()];
+    ((temperature, filters), (repetition, repeat_last), (penalty(), penalty()), any::<u64>()).prop_map(
+        |((temperature_q16, (top_k, top_p_q16, min_p_q16)), repeat, (frequency_q16, presence_q16), seed)| {
+            let (repetition_q16, repeat_last) = repeat;
+            Sampling {
+                temperature_q16,
+                top_k,
+                top_p_q16,
+                min_p_q16,
+                repetition_q16,
+                repeat_last,
+                frequency_q16,
+                presence_q16,
+                seed,
+            }
         },
     )
+}
+
+/// A request.
+pub fn requests() -> impl Strategy<Value = Request> {
+    let place = (bytes32(), lanes(), any::<u32>());
+    let tokens = (vec(any::<u32>(), 1..40), 1..=OUTPUT_TOKENS_MAX as u32, vec(any::<u32>(), 0..4));
+    let asked = (vec(".{1,16}", 0..=STOP_TEXTS_MAX), 0..=LOGPROBS_MAX as u8);
+    (place, tokens, samplings(), asked, bytes32()).prop_map(
+        |((session, lane, index), (prompt, max_tokens, stop), sampling, (stop_texts, logprobs), salt)| {
+            Request {
+                session: SessionId(session),
+                lane,
+                index,
+                prompt,
+                sampling,
+                max_tokens,
+                stop,
+                stop_texts,
+                logprobs,
+                salt,
+            }
+        },
+    )
+}
+
+/// Log probabilities of a token.
+pub fn logprobs() -> impl Strategy<Value = Logprobs> {
+    let one = any::<(u32, i32)>().prop_map(|(token, logprob_q16)| Alternative { token, logprob_q16 });
+    (any::<i32>(), vec(one, 0..=LOGPROBS_MAX)).prop_map(|(logprob_q16, top)| Logprobs { logprob_q16, top })
+}
+
+/// Some of an output.
+pub fn chunks() -> impl Strategy<Value = Chunk> {
+    let pairs = vec((any::<u32>(), logprobs()), 1..=CHUNK_TOKENS_MAX);
+    (any::<u32>(), pairs, any::<bool>(), bytes32()).prop_map(|(start, pairs, asked, digest)| {
+        let (tokens, all): (Vec<u32>, Vec<Logprobs>) = pairs.into_iter().unzip();
+        let logprobs = if asked { all } else { Vec::new() };
+        Chunk { start, tokens, logprobs, digest: OutputDigest(digest) }
+    })
 }
 
 /// What a client may say.
@@ -281,13 +330,10 @@ pub fn client_messages() -> impl Strategy<Value = ClientMessage> {
 /// What a provider may say.
 pub fn provider_messages() -> impl Strategy<Value = ProviderMessage> {
     let code = prop_oneof![Just(RefusalCode::Stopping), Just(RefusalCode::HoldExhausted)];
-    let chunk = (any::<u32>(), vec(any::<u32>(), 1..=CHUNK_TOKENS_MAX), bytes32());
     prop_oneof![
         any::<u32>().prop_map(|prompt_tokens| ProviderMessage::Accepted { prompt_tokens }),
         (code, "[ -~]{0,256}").prop_map(|(code, detail)| ProviderMessage::Refused { code, detail }),
-        chunk.prop_map(|(start, tokens, digest)| {
-            ProviderMessage::Chunk(Chunk { start, tokens, digest: OutputDigest(digest) })
-        }),
+        chunks().prop_map(ProviderMessage::Chunk),
         signed(receipts).prop_map(|receipt| ProviderMessage::Done { receipt: Box::new(receipt) }),
         (signed(receipts), "[ -~]{0,256}")
             .prop_map(|(receipt, detail)| ProviderMessage::Fault { receipt: Box::new(receipt), detail }),

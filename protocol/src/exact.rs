@@ -11,10 +11,10 @@
 //! |---|---|---|
 //! | [`round`], [`scale`], [`a15`] | 1 | `round_shift`, `sat32`, `narrow`, scale arithmetic, A15 |
 //! | [`rational`], [`weights`] | 2 | reading float bits as rationals, coding rows and matrices |
-//! | [`matvec`], [`embed`], [`norm`], [`rope`], [`attend`], [`exp2`], [`silu`] | 3 | one file a group |
+//! | [`matvec`], [`embed`], [`norm`], [`bias`], [`rope`], [`attend`], [`exp2`], [`silu`] | 3 | one file a group |
 //! | [`llama`] | 4, 8 | the forward pass, and the sizes for which every bound is proven |
 //! | [`tables`] | 5 | cos/sin, `2^-x`, logarithms, by integer series |
-//! | [`sample`] | 6 | greedy choice, Threefry, Gumbel noise |
+//! | [`sample`] | 6 | penalties, filters, Threefry, Gumbel noise, log probabilities |
 //! | [`score_chain`] | 7 | the digest that ties a receipt to every layer |
 //!
 //! Functions here take values that are already inside the bounds of the page's section 8 and panic on vectors
@@ -24,6 +24,7 @@
 
 pub mod a15;
 pub mod attend;
+pub mod bias;
 pub mod embed;
 pub mod exp2;
 pub mod llama;

@@ -9,11 +9,14 @@
 
 pub mod buyer;
 pub mod effect;
+pub mod ending;
+pub mod logprobs;
 pub mod message;
 pub mod misbehavior;
 pub mod provider;
 mod receipt_check;
 pub mod request;
+pub mod sampling;
 
 #[cfg(test)]
 mod tests;

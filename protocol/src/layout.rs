@@ -35,6 +35,11 @@ impl Layout {
         self.fixed(&value.to_le_bytes())
     }
 
+    /// Four bytes, little-endian, two's complement.
+    pub fn i32(&mut self, value: i32) -> &mut Self {
+        self.fixed(&value.to_le_bytes())
+    }
+
     /// Eight bytes, little-endian.
     pub fn u64(&mut self, value: u64) -> &mut Self {
         self.fixed(&value.to_le_bytes())

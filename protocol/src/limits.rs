@@ -43,6 +43,12 @@ pub const OUTPUT_TOKENS_MAX: usize = 128 * 1024;
 pub const CHUNK_TOKENS_MAX: usize = 16;
 /// Token ids that end a job.
 pub const STOP_TOKENS_MAX: usize = 16;
+/// Texts that end a job.
+pub const STOP_TEXTS_MAX: usize = 8;
+/// Bytes of one such text.
+pub const STOP_TEXT_BYTES_MAX: usize = 64;
+/// Alternatives whose log probabilities go with an output token.
+pub const LOGPROBS_MAX: usize = 20;
 /// Lanes of a session: its concurrent jobs.
 pub const LANES_MAX: usize = 16;
 /// How long a session's use may last, in milliseconds.

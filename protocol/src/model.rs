@@ -13,6 +13,7 @@ mod bytes;
 mod manifest;
 mod proof;
 mod row;
+mod spelling;
 mod tokenizer;
 mod tree;
 

@@ -3,12 +3,13 @@
 use crate::{
     arbitrary::key,
     id::{AdvertId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest},
-    job::request::{Request, Sampling},
+    job::{request::Request, sampling::Sampling},
     limits::PROTOCOL_VERSION,
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         order::{LatencyLimit, LimitKind, Order},
     },
+    model::{TokenKind, TokenizerAsset, TokenizerFamily},
     receipt::{Cause, ClockSource, Receipt},
     session::{terms::Terms, voucher::Voucher},
     units::{Credits, GpuNs, Millis, PricePerHour, Timestamp, Work, WorkRate},
@@ -150,6 +151,27 @@ pub(crate) fn request() -> Request {
         sampling: Sampling::GREEDY,
         max_tokens: 10,
         stop: vec![0],
+        stop_texts: Vec::new(),
+        logprobs: 0,
         salt: [14; 32],
+    }
+}
+
+/// A tokenizer whose tokens are these texts, as they stand.
+pub(crate) fn tokenizer_of(texts: &[&str]) -> TokenizerAsset {
+    TokenizerAsset {
+        family: TokenizerFamily::SentencePiece,
+        pre: String::new(),
+        tokens: texts.iter().map(|text| (*text).to_owned()).collect(),
+        kinds: vec![TokenKind::Normal; texts.len()],
+        score_bits: Vec::new(),
+        merges: Vec::new(),
+        bos: None,
+        eos: None,
+        eot: None,
+        unknown: None,
+        add_bos: false,
+        add_eos: false,
+        add_space_prefix: false,
     }
 }

@@ -116,5 +116,5 @@ fn signed_bytes_are_frozen() {
     .map(|(kind, len, hash)| (kind, len, hash.to_owned()));
     assert_eq!(found, expected);
     assert_eq!(terms, "f904014c591b1a4965ff88780f89d28b36f0686e760d00ada5794d815e2229c0");
-    assert_eq!(request, "5f8fa78f0ecde4f86b0c1caf67d28b4b2bb2de82db116405e4020cf27f2ddc5d");
+    assert_eq!(request, "cb69ea9ce7abc7fc33c8d11fc2268d98ab02a6fa501509665f456825937e0139");
 }

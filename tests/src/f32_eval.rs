@@ -1,8 +1,9 @@
-//! The forward pass of architecture `llama` in 32-bit floats, written from the model's definition: what the
-//! exact engine is compared with. It shares no code with the engine; of the node it uses the file reader's
+//! The forward pass of the architectures in 32-bit floats, written from the models' definitions: what the exact
+//! engine is compared with. It shares no code with the engine; of the node it uses the file reader's
 //! bytes only.
 
 mod dequantise;
+mod heads;
 mod panels;
 
 use std::{f32, ops::Range};
@@ -10,7 +11,11 @@ use std::{f32, ops::Range};
 use gridhour_node::model::gguf::{Gguf, GgufError};
 use rayon::prelude::*;
 
-use self::{dequantise::dequantise, panels::Panels};
+pub use self::dequantise::dequantise;
+use self::{
+    heads::{Projection, Rotation},
+    panels::Panels,
+};
 
 /// Query positions that one task works on.
 const CHUNK: usize = 64;
@@ -23,7 +28,7 @@ pub struct F32Model {
     head_dim: usize,
     width: usize,
     vocab: usize,
-    rope_base: f64,
+    rotation: Rotation,
     eps: f32,
     /// One row a token.
     embedding: Vec<f32>,
@@ -35,9 +40,9 @@ pub struct F32Model {
 #[derive(Debug)]
 struct Layer {
     attn_norm: Vec<f32>,
-    query: Panels,
-    key: Panels,
-    value: Panels,
+    query: Projection,
+    key: Projection,
+    value: Projection,
     attn_output: Panels,
     ffn_norm: Vec<f32>,
     gate: Panels,
@@ -78,7 +83,8 @@ impl F32Model {
     /// # Errors
     /// [`GgufError`] if a tensor or a number is missing.
     pub fn load(file: &Gguf) -> Result<Self, GgufError> {
-        let number = |key: &str| file.uint(&format!("llama.{key}")).map(|number| number as usize);
+        let architecture = file.text("general.architecture")?;
+        let number = |key: &str| file.uint(&format!("{architecture}.{key}")).map(|number| number as usize);
         let floats = |name: &str| file.tensor(name).map(|tensor| dequantise(&tensor));
         let matrix = |name: &str| file.tensor(name).map(|t| Panels::pack(&dequantise(&t), t.rows, t.cols));
         let (width, heads) = (number("embedding_length")?, number("attention.head_count")?);
@@ -86,9 +92,9 @@ impl F32Model {
             let name = |part: &str| format!("blk.{layer}.{part}.weight");
             Ok(Layer {
                 attn_norm: floats(&name("attn_norm"))?,
-                query: matrix(&name("attn_q"))?,
-                key: matrix(&name("attn_k"))?,
-                value: matrix(&name("attn_v"))?,
+                query: Projection::load(file, layer, "attn_q")?,
+                key: Projection::load(file, layer, "attn_k")?,
+                value: Projection::load(file, layer, "attn_v")?,
                 attn_output: matrix(&name("attn_output"))?,
                 ffn_norm: floats(&name("ffn_norm"))?,
                 gate: matrix(&name("ffn_gate"))?,
@@ -96,15 +102,16 @@ impl F32Model {
                 down: matrix(&name("ffn_down"))?,
             })
         };
+        let head_dim = number("attention.key_length").unwrap_or(width / heads);
         let layers = (0..number("block_count")?).map(layer).collect::<Result<_, _>>()?;
         Ok(Self {
             heads,
             kv_heads: number("attention.head_count_kv")?,
-            head_dim: width / heads,
+            head_dim,
             width,
             vocab: file.tensor("token_embd.weight")?.rows,
-            rope_base: file.float("llama.rope.freq_base")?.into(),
-            eps: file.float("llama.attention.layer_norm_rms_epsilon")?,
+            rotation: Rotation::load(file, architecture, head_dim)?,
+            eps: file.float(&format!("{architecture}.attention.layer_norm_rms_epsilon"))?,
             embedding: floats("token_embd.weight")?,
             layers,
             output_norm: floats("output_norm.weight")?,
@@ -133,14 +140,8 @@ impl F32Model {
         &self.embedding[token * self.width..(token + 1) * self.width]
     }
 
-    /// Root-mean-square norm of each row, times the weights.
     fn norm(&self, x: &[f32], weights: &[f32]) -> Vec<f32> {
-        let norm_row = |row: &[f32]| {
-            let mean = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / row.len() as f64;
-            let scale = (mean + f64::from(self.eps)).sqrt().recip() as f32;
-            row.iter().zip(weights).map(move |(v, weight)| v * scale * weight).collect::<Vec<_>>()
-        };
-        x.par_chunks(self.width).flat_map_iter(norm_row).collect()
+        rms_norm(x, weights, self.eps)
     }
 
     fn feed_forward(&self, layer: &Layer, x: &mut [f32]) {
@@ -153,11 +154,11 @@ impl F32Model {
 
     fn attention(&self, layer: &Layer, x: &mut [f32]) {
         let input = self.norm(x, &layer.attn_norm);
-        let mut query = layer.query.apply(&input);
-        let mut key = layer.key.apply(&input);
-        let value = layer.value.apply(&input);
-        self.rotate(&mut query, self.heads);
-        self.rotate(&mut key, self.kv_heads);
+        let mut query = layer.query.apply(&input, self.eps);
+        let mut key = layer.key.apply(&input, self.eps);
+        let value = layer.value.apply(&input, self.eps);
+        self.rotation.rotate(&mut query, self.heads);
+        self.rotation.rotate(&mut key, self.kv_heads);
         let positions = x.len() / self.width;
         let mut joined = vec![0.0; positions * self.heads * self.head_dim];
         for kv_head in 0..self.kv_heads {
@@ -175,22 +176,6 @@ impl F32Model {
     fn head(&self, rows: &[f32], head: usize, heads: usize) -> Vec<f32> {
         let columns = head * self.head_dim..(head + 1) * self.head_dim;
         rows.chunks_exact(heads * self.head_dim).flat_map(|row| &row[columns.clone()]).copied().collect()
-    }
-
-    /// Turns pairs (2i, 2i+1) of each head by position · base^(-2i / head width).
-    fn rotate(&self, rows: &mut [f32], heads: usize) {
-        let width = heads * self.head_dim;
-        rows.par_chunks_mut(width).enumerate().for_each(|(position, row)| {
-            for head in row.chunks_exact_mut(self.head_dim) {
-                for (i, pair) in head.chunks_exact_mut(2).enumerate() {
-                    let exponent = -((2 * i) as f64) / self.head_dim as f64;
-                    let (sin, cos) = (position as f64 * self.rope_base.powf(exponent)).sin_cos();
-                    let (a, b) = (f64::from(pair[0]), f64::from(pair[1]));
-                    pair[0] = (a * cos - b * sin) as f32;
-                    pair[1] = (a * sin + b * cos) as f32;
-                }
-            }
-        });
     }
 
     /// One head's result for every position, into its columns of `joined`.
@@ -216,6 +201,16 @@ impl F32Model {
             }
         });
     }
+}
+
+/// Root-mean-square norm of each run of as many values as there are weights, times the weights.
+fn rms_norm(x: &[f32], weights: &[f32], eps: f32) -> Vec<f32> {
+    let norm_row = |row: &[f32]| {
+        let mean = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / row.len() as f64;
+        let scale = (mean + f64::from(eps)).sqrt().recip() as f32;
+        row.iter().zip(weights).map(move |(v, weight)| v * scale * weight).collect::<Vec<_>>()
+    };
+    x.par_chunks(weights.len()).flat_map_iter(norm_row).collect()
 }
 
 fn add(x: &mut [f32], y: &[f32]) {

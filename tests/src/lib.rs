@@ -11,3 +11,4 @@ pub mod gguf;
 pub mod scenario;
 pub mod seeds;
 pub mod sim;
+pub mod statistics;

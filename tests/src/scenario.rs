@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     id::NetworkId,
-    job::request::Sampling,
+    job::sampling::Sampling,
     signed::{PublicKey, SecretKey},
     units::{Credits, Millis, PricePerHour, Timestamp},
 };
@@ -16,6 +16,7 @@ use crate::{
         Actor,
         client::{self, Errand, MarketClient},
         double_spender::{DoubleSpender, Fraud, SCARCE},
+        goods,
         honest_client::{self, HonestClient},
         honest_provider::{self, HonestProvider},
         keeper::Keeper,
@@ -264,15 +265,18 @@ type Build = Box<dyn Fn() -> Box<dyn Actor>>;
 fn errand(rng: &mut Rng) -> Errand {
     let token = |rng: &mut Rng| rng.below(u64::from(VOCABULARY)) as u32;
     let greedy = rng.one_in(2);
+    let stop_text = |rng: &mut Rng| (0..1 + rng.below(2)).map(|_| goods::letter(token(rng))).collect();
     Errand {
         prompt: (0..1 + rng.below(20)).map(|_| token(rng)).collect(),
         max_tokens: 1 + rng.below(24) as u32,
         sampling: if greedy {
             Sampling::GREEDY
         } else {
-            Sampling { temperature_q16: 65_536, seed: rng.bits() }
+            Sampling { temperature_q16: 65_536, seed: rng.bits(), ..Sampling::GREEDY }
         },
         stop: if rng.one_in(2) { vec![token(rng)] } else { Vec::new() },
+        stop_texts: if rng.one_in(2) { vec![stop_text(rng), stop_text(rng)] } else { Vec::new() },
+        logprobs: rng.below(4) as u8,
     }
 }
 

@@ -6,6 +6,8 @@ mod bad_files;
 mod chat;
 #[path = "model/f32_eval.rs"]
 mod f32_eval;
+#[path = "model/parts.rs"]
+mod parts;
 #[path = "model/sentence_piece.rs"]
 mod sentence_piece;
 #[path = "model/tokens.rs"]

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use self::{report::Outcome, stage::Stage};
 use super::{
     market::explain_text,
-    run::{OrderOptions, Prefer, stream, summary},
+    run::{OrderOptions, Prefer, SamplingOptions, stream, summary},
 };
 use crate::{
     context::Context,
@@ -186,10 +186,9 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         region: Vec::new(),
         jurisdiction: Vec::new(),
         prefer: Prefer::Cheapest,
-        temperature: 0.0,
-        seed: Some(0),
         tag: None,
         use_secs: 600,
+        sampling: SamplingOptions::greedy(),
     };
     let usual = plain(PricePerHour(10_000_000));
     let scene = |title, prompt, options| Scene { title, prompt, options };

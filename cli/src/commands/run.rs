@@ -1,5 +1,8 @@
 //! `gridhour run`: one order, streamed.
 
+mod logprobs;
+mod sampling;
+
 use std::sync::{Arc, Mutex};
 
 use clap::ValueEnum;
@@ -8,18 +11,18 @@ use gridhour_node::{
         client::{Client, RunEvent, RunSpec},
         results::JobResult,
     },
-    keys::random_u64,
     model::template::{Message, Role},
 };
 use gridhour_protocol::{
     id::ModelId,
-    job::request::Sampling,
+    job::sampling::Sampling,
     market::order::{LatencyLimit, LimitKind},
     units::{Credits, Millis, PricePerHour},
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+pub use self::sampling::SamplingOptions;
 use super::market::{explain_text, live_offers, match_json};
 use crate::{
     context::Context,
@@ -33,7 +36,8 @@ EXAMPLES:
   gridhour run \"Name three rivers of Europe.\"
   gridhour run \"Write a haiku.\" --prefer fastest --explain
   gridhour run \"Hello\" --region eu-de --max-price 2 --max-total 0.01 --json
-  gridhour run \"Tell me a story.\" --temperature 0.8 --seed 7 --max-tokens 200
+  gridhour run \"Tell me a story.\" --temperature 0.8 --top-p 0.95 --seed 7 --max-tokens 200
+  gridhour run \"List ten colours.\" --repeat-penalty 1.1 --stop \"5.\" --logprobs 3
 
 Providers see your prompt. Amounts are credits; --max-price is per reference GPU-hour.";
 
@@ -98,14 +102,6 @@ pub struct OrderOptions {
     #[arg(long, value_enum, default_value_t = Prefer::Cheapest)]
     pub prefer: Prefer,
 
-    /// Choose tokens at random with this temperature; 0 takes the likeliest, always the same
-    #[arg(long, default_value_t = 0.0)]
-    pub temperature: f64,
-
-    /// Draw with this seed [default: a random one, which is reported]
-    #[arg(long)]
-    pub seed: Option<u64>,
-
     /// Note this tag on the order; only its hash travels
     #[arg(long)]
     pub tag: Option<String>,
@@ -113,6 +109,9 @@ pub struct OrderOptions {
     /// Let the session be used for this long
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     pub use_secs: u64,
+
+    #[command(flatten)]
+    pub sampling: SamplingOptions,
 }
 
 /// What decides between offers that meet the order.
@@ -140,11 +139,15 @@ impl OrderOptions {
             (None, Prefer::Fastest) => Some(soonest),
             (None, Prefer::Cheapest) => None,
         };
+        let (sampling, stop_texts) = (self.sampling.sampling()?, self.sampling.stop_texts()?);
+        let logprobs = self.sampling.alternatives()?;
         Ok(RunSpec {
             model: model_id(self.model.as_deref(), context)?,
             messages,
             max_tokens: self.max_tokens,
-            sampling: self.sampling()?,
+            sampling,
+            stop_texts,
+            logprobs,
             price_max: self.max_price,
             total_max: self.max_total,
             ttft,
@@ -154,21 +157,6 @@ impl OrderOptions {
             tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
         })
-    }
-
-    fn sampling(&self) -> Result<Sampling> {
-        let temperature = self.temperature;
-        if temperature != 0.0 && !(0.01..=100.0).contains(&temperature) {
-            return Err(CommandError::usage(format!(
-                "temperature {temperature} is neither 0 nor between 0.01 and 100"
-            )));
-        }
-        let seed = match self.seed {
-            Some(seed) => seed,
-            None => random_u64()?,
-        };
-        // The range check above keeps the product far inside 32 bits.
-        Ok(Sampling { temperature_q16: (temperature * 65_536.0).round() as u32, seed })
     }
 }
 
@@ -199,6 +187,12 @@ pub fn run(args: &Args, context: &Context) -> Result {
         let offers = live_offers(&client).await?;
         let result = stream(context, &client, &spec, &offers, cancel, args.explain).await?;
         context.out.document(&result_json(&client, &result).await?)?;
+        if result.request.logprobs > 0 {
+            let assets = client.assets(spec.model, &offers).await?;
+            logprobs::lines(&result, assets.tokenizer())
+                .iter()
+                .try_for_each(|line| context.out.line(line))?;
+        }
         context.out.line(summary(&result))?;
         let id = result.receipt.id();
         context.out.line(format!("Look further: gridhour receipt show {id}; gridhour receipt rerun {id}"))
@@ -215,7 +209,7 @@ pub async fn stream(
     explain: bool,
 ) -> Result<JobResult> {
     let assets = client.assets(spec.model, offers).await?;
-    let mut text = assets.tokenizer().stream();
+    let mut text = assets.tokenizer().stream_until(&spec.stop_texts);
     // The first failed write; the job goes on, because it is paid for.
     let failed = Mutex::new(Ok(()));
     let note = |written: Result| {
@@ -284,10 +278,24 @@ pub fn json_of(result: &JobResult, text: &str) -> Value {
     json!({
         "receipt_id": result.receipt.id().to_string(), "provider": result.terms.provider.to_string(),
         "model_id": result.terms.model.to_string(), "prompt_tokens": receipt.prompt_tokens,
-        "output_tokens": receipt.output_tokens, "token_ids": result.output, "text": text, "cost": result.cost.0,
+        "output_tokens": receipt.output_tokens, "token_ids": result.output, "text": text,
+        "logprobs": logprobs::document(result), "cost": result.cost.0,
         "gpu_ms": receipt.reference.0 / 1_000_000, "measured_ms": receipt.measured.0 / 1_000_000,
         "ttft_ms": result.ttft_ms, "total_ms": result.total_ms, "cause": receipt.cause.name(),
         "verification": { "level": "none", "odds": 0 }, "seed": result.request.sampling.seed,
+        "sampling": sampling_json(&result.request.sampling), "stop": result.request.stop_texts,
         "session": result.terms.id().to_string(), "match": match_json(&result.matched),
+    })
+}
+
+/// The rules of sampling in the units of their options.
+fn sampling_json(sampling: &Sampling) -> Value {
+    let real = |q16: i64| q16 as f64 / 65_536.0;
+    json!({
+        "temperature": real(sampling.temperature_q16.into()), "top_k": sampling.top_k,
+        "top_p": real(sampling.top_p_q16.into()), "min_p": real(sampling.min_p_q16.into()),
+        "repeat_penalty": real(sampling.repetition_q16.into()), "repeat_last_n": sampling.repeat_last,
+        "frequency_penalty": real(sampling.frequency_q16.into()),
+        "presence_penalty": real(sampling.presence_q16.into()),
     })
 }

@@ -15,6 +15,8 @@ fn every_command_has_help_with_examples() {
         &["model", "show"],
         &["model", "tokenize"],
         &["model", "eval"],
+        &["run"],
+        &["receipt"],
         &["completions"],
     ];
     for command in commands {
@@ -118,6 +120,29 @@ fn bad_usage_exits_with_two() {
         let answer = sandbox.run(line);
         assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{line:?}");
         assert!(!answer.stderr.is_empty());
+    }
+}
+
+#[test]
+fn rules_of_sampling_out_of_range_are_named_before_anything_is_asked_for() {
+    let sandbox = Sandbox::with_model();
+    for (options, said) in [
+        (&["--temperature", "0.001"][..], "--temperature 0.001: it must be 0, or from 0.01 to 100"),
+        (&["--top-p", "1.5"], "--top-p 1.5: it must be from 0 to 1"),
+        (&["--min-p", "2"], "--min-p 2: it must be from 0 to 1"),
+        (&["--repeat-penalty", "0"], "--repeat-penalty 0: it must be from 0.01 to 100"),
+        (&["--frequency-penalty", "-2.5"], "--frequency-penalty -2.5: it must be from -2 to 2"),
+        (&["--presence-penalty", "3"], "--presence-penalty 3: it must be from -2 to 2"),
+        (&["--stop", ""], "--stop \"\" has 0 bytes: it must have 1 to 64"),
+        (&["--logprobs", "21"], "--logprobs 21: it must be from 0 to 20"),
+    ] {
+        let line = [&["--json", "run", "Hello", "--model", "small.gguf"], options].concat();
+        let answer = sandbox.run(&line);
+        assert_eq!(
+            (answer.code, &answer.document()["error"]["message"]),
+            (Some(2), &json!(said)),
+            "{answer}"
+        );
     }
 }
 

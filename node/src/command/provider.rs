@@ -27,10 +27,11 @@ use crate::{
     engine::{Engine, EngineConfig, scheduler::Scheduler},
     keys,
     model::{
-        assets::{AssetBytes, work_of},
+        assets::{AssetBytes, AssetError, work_of},
         catalogue::{CATALOGUE, ModelCache, Resolved},
         gguf::Gguf,
         pull::pull,
+        tokenizer::tokenizer_asset,
     },
     net::{Address, Net, NetConfig},
     network_json,
@@ -189,6 +190,7 @@ fn serve_model(
     let context = u32::try_from(engine.context()).unwrap_or(u32::MAX);
     Ok(Served {
         assets: AssetBytes::from_file(&file, engine.manifest())?,
+        tokenizer: Arc::new(tokenizer_asset(&file).map_err(AssetError::from)?),
         vocabulary: engine.config().vocab,
         scheduler: Scheduler::start(engine).map_err(NodeError::Thread)?,
         offer: ModelOffer { model, work, context },

@@ -22,6 +22,7 @@ use gridhour_protocol::{
     id::{NetworkId, SessionId},
     limits::PROTOCOL_VERSION,
     market::advert::{Advert, Device, ModelOffer},
+    model::TokenizerAsset,
     session::terms::Terms,
     signed::{PublicKey, SecretKey, Signed},
     units::{Millis, PricePerHour, Timestamp},
@@ -120,6 +121,8 @@ pub struct Served {
     pub scheduler: Scheduler,
     /// For clients without the weights.
     pub assets: AssetBytes,
+    /// What tokens are spelled like, which decides where stop strings end an output.
+    pub tokenizer: Arc<TokenizerAsset>,
     /// The model in adverts.
     pub offer: ModelOffer,
     /// Tokens in the vocabulary.

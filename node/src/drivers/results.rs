@@ -8,8 +8,8 @@ use std::{
 
 use gridhour_protocol::{
     id::{ReceiptId, from_hex, to_hex},
-    job::request::Request,
-    limits::{OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX},
+    job::{logprobs::Logprobs, request::Request},
+    limits::{LOGPROBS_MAX, OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX},
     market::matching::MatchRecord,
     receipt::Receipt,
     session::{terms::Terms, voucher::Voucher},
@@ -20,7 +20,9 @@ use gridhour_protocol::{
 use serde::{Deserialize, Serialize};
 
 /// The largest result file that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of one token's log probabilities at most: its own, a count, and pairs of id and log probability.
+const LOGPROBS_BYTES_MAX: usize = 4 + 8 + 8 * LOGPROBS_MAX;
 
 /// A result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +33,8 @@ pub struct JobResult {
     pub request: Request,
     /// Token ids that were answered.
     pub output: Vec<u32>,
+    /// One entry a token if the request asks for log probabilities, else none.
+    pub logprobs: Vec<Logprobs>,
     /// What the provider answers for.
     pub receipt: Signed<Receipt>,
     /// The voucher that paid for it exactly and commits to the receipt.
@@ -46,10 +50,13 @@ pub struct JobResult {
 }
 
 impl Wire for JobResult {
-    const BYTES_MAX: usize = 4 * (PROMPT_TOKENS_MAX + OUTPUT_TOKENS_MAX) + 512 * 1024;
+    const BYTES_MAX: usize =
+        4 * PROMPT_TOKENS_MAX + (4 + LOGPROBS_BYTES_MAX) * OUTPUT_TOKENS_MAX + 512 * 1024;
 
     fn check_bounds(&self) -> Result<(), String> {
         at_most("output", self.output.len(), OUTPUT_TOKENS_MAX)?;
+        at_most("logprobs", self.logprobs.len(), OUTPUT_TOKENS_MAX)?;
+        self.logprobs.iter().try_for_each(Logprobs::check_bounds)?;
         self.request.check_bounds()
     }
 }

@@ -1,5 +1,7 @@
 //! One output token, with all that a receipt and its reader want to know of its choice.
 
+use gridhour_protocol::job::logprobs::Logprobs;
+
 use super::{
     sampler::Sampling,
     score_chain::{Scores, runner_up},
@@ -18,6 +20,8 @@ pub struct Choice {
     pub runner_up_logit: i32,
     /// One checksum a layer.
     pub checksums: Vec<u32>,
+    /// Log probabilities, if they are wanted.
+    pub logprobs: Option<Logprobs>,
 }
 
 impl Choice {
@@ -27,17 +31,24 @@ impl Choice {
     /// # Panics
     /// If there are no logits.
     pub fn of(scores: Scores<'_>, sampling: &Sampling, text: &[u32]) -> Self {
-        // Positions are bounded by 2^17.
-        Self::taking(sampling.choose(scores.logits, text.len() as u32), scores)
+        let token = sampling.choose(scores.logits, text);
+        Self { logprobs: sampling.logprobs(scores.logits, token), ..Self::taking(token, scores) }
     }
 
-    /// The choice of `token`, however it came about.
+    /// The choice of `token`, however it came about, without log probabilities.
     ///
     /// # Panics
     /// If the token is not in the vocabulary.
     pub fn taking(token: u32, scores: Scores<'_>) -> Self {
         let (runner_up, runner_up_logit) = runner_up(scores.logits, token);
         let logit = scores.logits[token as usize];
-        Self { token, logit, runner_up, runner_up_logit, checksums: scores.checksums.to_vec() }
+        Self {
+            token,
+            logit,
+            runner_up,
+            runner_up_logit,
+            checksums: scores.checksums.to_vec(),
+            logprobs: None,
+        }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod avx512;
 pub(crate) mod device;
 pub mod embed;
 pub mod exp2_neg;
+pub mod head_form;
 pub mod head_quant;
 pub mod join_heads;
 pub mod kv_store;

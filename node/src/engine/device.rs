@@ -92,6 +92,8 @@ pub struct DeviceFacts {
     pub threads: usize,
     /// Bytes that the matrices take in its memory.
     pub weight_bytes: usize,
+    /// Dispatches of one token that is decoded and sampled; none on a processor.
+    pub dispatches: usize,
 }
 
 /// Takes the scores of a row, by its index in the pass.
@@ -114,6 +116,10 @@ pub trait Device: Debug + Send + Sync {
     fn steps_max(&self) -> usize {
         1
     }
+
+    /// Gives the device up: what it computes fails, and its memory is free again. Nothing is to be computed on it
+    /// any more.
+    fn close(&self) {}
 
     /// Computes all rows of `pass`, stores their keys and values, and shows `see` the scores behind each
     /// wanted row, in order.

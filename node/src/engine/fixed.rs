@@ -73,6 +73,16 @@ impl Scale {
         Self::from(self.m as u64 * other.m as u64, self.e + other.e)
     }
 
+    /// The sum, each mantissa cut to units of the larger exponent.
+    pub fn add(self, other: Self) -> Self {
+        let (high, low) = if self.e >= other.e { (self, other) } else { (other, self) };
+        match (high.is_zero(), low.is_zero(), (high.e - low.e).unsigned_abs()) {
+            (true, ..) => low,
+            (_, true, _) | (_, _, 32..) => high,
+            (.., down) => Self::from(u64::from(high.m) + u64::from(low.m >> down), high.e),
+        }
+    }
+
     /// `self * 2^k`.
     #[inline]
     pub const fn exp2(self, k: i32) -> Self {

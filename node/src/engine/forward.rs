@@ -1,4 +1,4 @@
-//! The forward pass of rows of any texts, of architecture `llama`: `docs/NUMERICS.md`, section 4.
+//! The forward pass of rows of any texts: `docs/NUMERICS.md`, section 4.
 //!
 //! A token's result depends on the tokens before it alone, so a pass is computed layer by layer for all its
 //! rows at once, and the bits are those of one token at a time.
@@ -11,6 +11,7 @@ use super::{
         a15::A15Rows,
         attend::{AttendScratch, HeadLaw, attend},
         embed::embed,
+        head_form::form_heads,
         head_quant::head_quant,
         join_heads::join_heads,
         kv_store::{KvEntry, KvPlace, KvStore},
@@ -23,6 +24,7 @@ use super::{
     },
     device::{PAGE, Pass, Row, See},
     fixed::Scale,
+    head_form::HeadForm,
     isa::Kernels,
     matrix::Matrix,
     norm_weights::NormWeights,
@@ -74,12 +76,13 @@ struct HeadCodes {
 }
 
 impl HeadCodes {
-    /// Codes the heads of each row's product, turned to the rows' positions where `turned` gives them.
+    /// Codes the heads of each row's product, `heads` in the given form, turned to the rows' positions where
+    /// `turned` gives them.
     fn fill(
         &mut self,
         plan: &Plan,
         (product, scales): (&Product, &[Scale]),
-        heads: usize,
+        (heads, form): (usize, &HeadForm),
         turned: Option<&[Row]>,
     ) {
         let head_dim = plan.config.head_dim as usize;
@@ -87,14 +90,17 @@ impl HeadCodes {
         self.scales.resize(scales.len() * heads, Scale::ZERO);
         let codes = self.codes.par_chunks_mut(heads * head_dim);
         let tokens = codes.zip(self.scales.par_chunks_mut(heads)).zip(scales).enumerate();
-        tokens.for_each_init(Vec::new, |row, (token, ((codes, out), scale))| {
+        let scratch = || (Vec::new(), Vec::new());
+        tokens.for_each_init(scratch, |(row, wide), (token, ((codes, out), scale))| {
             product.copy_to(token, row);
-            let mut scale = *scale;
+            out.fill(*scale);
+            form_heads(form, row, out, wide);
             if let Some(rows) = turned {
-                rotate(plan.kernels, row, plan.rope.row(rows[token].position as usize));
-                scale = scale.exp2(SCALE_SHIFT);
+                let turns = plan.rope.row(rows[token].position as usize);
+                rotate(plan.kernels, row, turns, plan.config.architecture.rope_pairs());
+                out.iter_mut().for_each(|scale| *scale = scale.exp2(SCALE_SHIFT));
             }
-            head_quant(plan.kernels, row, scale, codes, out);
+            head_quant(plan.kernels, row, codes, out);
         });
     }
 
@@ -158,9 +164,10 @@ impl Workspace {
         matmul(plan.kernels, &self.hidden, &mut { products });
         let (turned, heads) = (Some(pass.rows), plan.config.heads as usize);
         let scales = |matrix| self.hidden.scales_of(matrix);
-        self.queries.fill(plan, (&self.first, &scales(&layer.attn_q)), heads, turned);
-        self.keys.fill(plan, (&self.second, &scales(&layer.attn_k)), kv_heads, turned);
-        self.values.fill(plan, (&self.third, &scales(&layer.attn_v)), kv_heads, None);
+        let (of_q, of_k, of_v) = (scales(&layer.attn_q), scales(&layer.attn_k), scales(&layer.attn_v));
+        self.queries.fill(plan, (&self.first, &of_q), (heads, &layer.query_form), turned);
+        self.keys.fill(plan, (&self.second, &of_k), (kv_heads, &layer.key_form), turned);
+        self.values.fill(plan, (&self.third, &of_v), (kv_heads, &layer.value_form), None);
         self.store(plan, store, pass, index);
         self.attend(plan, store, pass, index);
         self.join(plan);

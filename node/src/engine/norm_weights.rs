@@ -1,9 +1,6 @@
 //! Weights of one RMS norm.
 
-use super::{
-    coding::{BLOCK, CodedRow, Kind, code_row},
-    matrix::{MatrixError, check_shape, matrix_exponent},
-};
+use super::{coding::CodedRow, fixed::Scale, matrix::MatrixError, row_weights::RowWeights};
 
 /// The weights of a norm as integers, `values * 2^-exponent`, with the epsilon that the model adds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,28 +27,43 @@ impl NormWeights {
         eps: f32,
         leaf: impl Fn(&CodedRow) -> L,
     ) -> Result<(Self, L), MatrixError> {
-        check_shape(Kind::F32, 1, cols, bytes)?;
-        let row = code_row(Kind::F32, bytes).map_err(|_| MatrixError::NonFinite { row: 0 })?;
-        let blocks = row.codes.chunks_exact(BLOCK).zip(&row.scales);
-        let values =
-            blocks.flat_map(|(codes, scale)| codes.iter().map(|c| i32::from(*c) * i32::from(*scale)));
-        let norm = Self {
-            values: values.collect(),
-            exponent: row.scale_exponent,
-            epsilon: epsilon(eps, cols),
-            matrix_exponent: matrix_exponent(Kind::F32, cols, std::slice::from_ref(&row)),
-        };
-        Ok((norm, leaf(&row)))
+        let (RowWeights { values, exponent, matrix_exponent }, leaf) = RowWeights::build(cols, bytes, leaf)?;
+        Ok((Self { values, exponent, epsilon: epsilon(eps, cols), matrix_exponent }, leaf))
     }
+}
+
+/// The weights of a norm of single heads, with the epsilon as a scale: it is compared with squares of values whose
+/// own scale differs from head to head.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeadNorm {
+    /// One weight for each value of a head.
+    pub weights: RowWeights,
+    /// `eps` times the values of a head.
+    pub epsilon: Scale,
+}
+
+impl HeadNorm {
+    /// Adds the model's epsilon, from 0 to 1, to the weights of one head.
+    pub fn new(weights: RowWeights, eps: f32) -> Self {
+        let (mantissa, exponent) = parts(eps);
+        let epsilon = Scale::from(mantissa.unsigned_abs() * weights.values.len() as u64, exponent);
+        Self { weights, epsilon }
+    }
+}
+
+/// Integer mantissa and power of two of a float that is not negative.
+fn parts(float: f32) -> (i64, i32) {
+    let bits = float.to_bits();
+    let (exponent, fraction) = ((bits >> 23) as i32, i64::from(bits & 0x007f_ffff));
+    let mantissa = if exponent == 0 { fraction } else { fraction | 1 << 23 };
+    (mantissa, exponent.max(1) - 150)
 }
 
 /// `floor(eps * n * 2^28 + 1/2)`, from the bits of `eps`, which is at least 0 and at most 1.
 fn epsilon(eps: f32, cols: usize) -> i64 {
-    let bits = eps.to_bits();
-    let (exponent, fraction) = ((bits >> 23) as i32, i64::from(bits & 0x007f_ffff));
-    let mantissa = if exponent == 0 { fraction } else { fraction | 1 << 23 };
+    let (mantissa, exponent) = parts(eps);
     let doubled = (i128::from(mantissa) * cols as i128) << 29;
-    let down = (150 - exponent.max(1)).unsigned_abs();
+    let down = exponent.unsigned_abs();
     if down > 120 { 0 } else { (((doubled >> down) + 1) >> 1) as i64 }
 }
 
@@ -71,13 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn weights_keep_their_values() {
-        let weights: Vec<f32> = (0..32).map(|i| 0.03 * i as f32 - 0.4).collect();
-        let bytes: Vec<u8> = weights.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let (norm, ()) = NormWeights::build(32, &bytes, 1e-5, |_| ()).expect("finite weights");
-        for (value, weight) in norm.values.iter().zip(&weights) {
-            let back = f64::from(*value) * f64::from(-norm.exponent).exp2();
-            assert!((back - f64::from(*weight)).abs() < 1e-4, "{weight} became {back}");
-        }
+    fn a_head_s_epsilon_counts_its_values() {
+        let weights = RowWeights { values: vec![1; 128], exponent: 0, matrix_exponent: 0 };
+        let epsilon = |eps| HeadNorm::new(weights.clone(), eps).epsilon;
+        assert_eq!(epsilon(0.5), Scale::from(64, 0));
+        assert_eq!((epsilon(0.0), epsilon(f32::from_bits(1))), (Scale::ZERO, Scale::from(1, 7 - 149)));
     }
 }

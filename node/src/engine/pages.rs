@@ -183,3 +183,6 @@ impl PagePool {
         &mut self.slots[page.0 as usize]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use gridhour_protocol::job::logprobs::Logprobs;
+
 use super::{
     Engine,
     choice::Choice,
@@ -19,6 +21,8 @@ pub struct Claim<'a> {
     pub output: &'a [u32],
     /// How they were chosen.
     pub sampling: Sampling,
+    /// Log probabilities that came with the output: one entry a token, or none at all.
+    pub logprobs: &'a [Logprobs],
     /// Digest of the request, with which the score chain begins.
     pub request_digest: [u8; 32],
 }
@@ -28,6 +32,8 @@ pub struct Claim<'a> {
 pub struct Rerun {
     /// The first output token that the model would not have chosen.
     pub difference: Option<Difference>,
+    /// The first output token before that whose log probabilities are others than the model's.
+    pub false_logprobs: Option<usize>,
     /// The score chain over the tokens that the model chooses, up to the first difference and with it.
     pub score_chain: [u8; 32],
 }
@@ -53,7 +59,8 @@ pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, Sequence
     let text = [claim.prompt, claim.output].concat();
     let text = &text[..text.len() - usize::from(!claim.output.is_empty())];
     let chain = ScoreChain::new(&claim.request_digest, start as u32);
-    let mut check = Check { claim, text, chain, difference: None };
+    let sampling = claim.sampling.behind(claim.prompt);
+    let mut check = Check { claim, text, sampling, chain, difference: None, false_logprobs: None };
     let mut sequence = Sequence::new(engine, text.len())?;
     for (index, chunk) in text.chunks(CHUNK).enumerate() {
         let first = index * CHUNK;
@@ -64,15 +71,18 @@ pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, Sequence
             break;
         }
     }
-    Ok(Rerun { difference: check.difference, score_chain: check.chain.digest() })
+    let Check { difference, false_logprobs, chain, .. } = check;
+    Ok(Rerun { difference, false_logprobs, score_chain: chain.digest() })
 }
 
 struct Check<'a> {
     claim: &'a Claim<'a>,
     /// Prompt and output.
     text: &'a [u32],
+    sampling: Sampling,
     chain: ScoreChain,
     difference: Option<Difference>,
+    false_logprobs: Option<usize>,
 }
 
 impl Check<'_> {
@@ -81,10 +91,14 @@ impl Check<'_> {
         if self.difference.is_some() {
             return;
         }
-        let choice = Choice::of(scores, &self.claim.sampling, &self.text[..=position]);
+        let choice = Choice::of(scores, &self.sampling, &self.text[..=position]);
         let index = position + 1 - self.claim.prompt.len();
         let (claimed, chosen) = (self.claim.output[index], choice.token);
         self.chain.take(&choice);
+        let stated = self.claim.logprobs.get(index);
+        if self.false_logprobs.is_none() && chosen == claimed && stated != choice.logprobs.as_ref() {
+            self.false_logprobs = Some(index);
+        }
         self.difference = (chosen != claimed).then_some(Difference { index, claimed, chosen });
     }
 }

@@ -8,8 +8,10 @@ use thiserror::Error;
 
 use super::{
     coding::{CodedRow, Coding, Form, Kind},
+    head_form::HeadForm,
     matrix::{Matrix, MatrixError},
-    norm_weights::NormWeights,
+    norm_weights::{HeadNorm, NormWeights},
+    row_weights::RowWeights,
 };
 use crate::model::{
     config::is_tied,
@@ -32,10 +34,13 @@ pub enum WeightsError {
     },
 }
 
-/// Matrices and norms of one layer, named as in the file.
+/// Matrices and norms of one layer, named as in the file, and what happens to its heads.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the names are those of the file format")]
 pub struct Layer {
+    pub query_form: HeadForm,
+    pub key_form: HeadForm,
+    pub value_form: HeadForm,
     pub attn_norm: NormWeights,
     pub attn_q: Matrix,
     pub attn_k: Matrix,
@@ -66,7 +71,7 @@ impl Weights {
     /// # Errors
     /// [`WeightsError`], naming the tensor.
     pub fn load(file: &Gguf, config: &LlamaConfig) -> Result<(Self, Vec<TensorEntry>), WeightsError> {
-        let mut loader = Loader { file, eps: f32::from_bits(config.epsilon), entries: Vec::new() };
+        let mut loader = Loader { file, config, eps: f32::from_bits(config.epsilon), entries: Vec::new() };
         let weights = Self {
             embedding: loader.matrix("token_embd.weight")?,
             layers: (0..config.layers).map(|layer| loader.layer(layer)).collect::<Result<_, _>>()?,
@@ -104,6 +109,7 @@ impl Weights {
 
 struct Loader<'a> {
     file: &'a Gguf,
+    config: &'a LlamaConfig,
     eps: f32,
     entries: Vec<TensorEntry>,
 }
@@ -112,6 +118,9 @@ impl Loader<'_> {
     fn layer(&mut self, layer: u32) -> Result<Layer, WeightsError> {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         Ok(Layer {
+            query_form: self.head_form(layer, "attn_q", true)?,
+            key_form: self.head_form(layer, "attn_k", true)?,
+            value_form: self.head_form(layer, "attn_v", false)?,
             attn_norm: self.norm(&name("attn_norm"))?,
             attn_q: self.matrix(&name("attn_q"))?,
             attn_k: self.matrix(&name("attn_k"))?,
@@ -122,6 +131,18 @@ impl Loader<'_> {
             ffn_up: self.matrix(&name("ffn_up"))?,
             ffn_down: self.matrix(&name("ffn_down"))?,
         })
+    }
+
+    /// What happens to the heads of one part of a layer; values are never normed.
+    fn head_form(&mut self, layer: u32, part: &str, may_be_normed: bool) -> Result<HeadForm, WeightsError> {
+        if self.config.architecture.has_biases() {
+            return Ok(HeadForm::Biased(self.row(&format!("blk.{layer}.{part}.bias"))?));
+        }
+        if self.config.architecture.has_head_norms() && may_be_normed {
+            let weights = self.row(&format!("blk.{layer}.{part}_norm.weight"))?;
+            return Ok(HeadForm::Normed(HeadNorm::new(weights, self.eps)));
+        }
+        Ok(HeadForm::Plain)
     }
 
     fn matrix(&mut self, name: &str) -> Result<Matrix, WeightsError> {
@@ -139,6 +160,14 @@ impl Loader<'_> {
         let (norm, leaf) = built.map_err(|reason| refused(&tensor, reason))?;
         self.enter(&tensor, norm.matrix_exponent, vec![leaf]);
         Ok(norm)
+    }
+
+    fn row(&mut self, name: &str) -> Result<RowWeights, WeightsError> {
+        let tensor = self.file.tensor(name)?;
+        let built = RowWeights::build(tensor.cols, tensor.bytes, |row| leaf(Kind::F32, row));
+        let (row, leaf) = built.map_err(|reason| refused(&tensor, reason))?;
+        self.enter(&tensor, row.matrix_exponent, vec![leaf]);
+        Ok(row)
     }
 
     fn enter(&mut self, tensor: &Tensor<'_>, exponent: i32, leaves: Vec<Digest>) {

@@ -1,21 +1,22 @@
 //! Reader of GGUF model files, versions 2 and 3, little-endian.
 //!
-//! A file is hostile until read: every count and length is bounded before anything is allocated for it, every
+//! A file is hostile until read, each part of a model alone: every count and length is bounded before anything is allocated for it, every
 //! tensor must lie in the file and fill it without overlaps, and whatever is wrong is refused by the name of
 //! the tensor or metadata key at fault. Nothing here panics, whatever the bytes.
 
 mod cursor;
 mod error;
 mod header;
+mod parts;
 mod types;
 mod value;
 
-use std::{collections::BTreeMap, fs::File, ops::Range, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use gridhour_protocol::model;
 
 pub use self::{
-    error::{GgufError, TensorFault},
+    error::{GgufError, PartFault, TensorFault},
     types::{BLOCK_COLS, SUPER_COLS, TensorType},
     value::Value,
 };
@@ -38,11 +39,15 @@ pub const DIM_MAX: u64 = model::TENSOR_DIM_MAX as u64;
 /// Largest alignment of the data section, bytes.
 pub const ALIGNMENT_MAX: u64 = 1 << 16;
 
-/// An open model file whose description has been checked in full.
+/// Files of one model at most.
+pub const PARTS_MAX: u64 = 1_024;
+
+/// An open model whose description has been checked in full: one file, or several parts.
 #[derive(Debug)]
 pub struct Gguf {
-    bytes: FileBytes,
-    header: header::Header,
+    files: Vec<FileBytes>,
+    meta: BTreeMap<String, Value>,
+    tensors: BTreeMap<String, TensorPlace>,
 }
 
 /// Where a tensor lies, checked.
@@ -51,6 +56,8 @@ struct TensorPlace {
     ty: TensorType,
     rows: usize,
     cols: usize,
+    /// Which of the model's files.
+    part: usize,
     /// Bytes of the file.
     range: Range<usize>,
 }
@@ -82,32 +89,36 @@ impl<'a> Tensor<'a> {
 }
 
 impl Gguf {
-    /// Maps and checks the file at `path`.
+    /// Maps and checks the file at `path`; of a model in parts, any of them, the others lying beside it under the
+    /// names that the format gives them (`NAME-00001-of-00003.gguf`).
     ///
     /// # Errors
     /// [`GgufError`] naming the tensor, the key or the part of the file that is at fault.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        let io = |source| GgufError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        Self::parse(FileBytes::map(&file).map_err(io)?)
+        let opened = parts::read(path)?;
+        match parts::parts_of(path, &opened)? {
+            Some(parts) => parts::assemble(&parts),
+            None => Ok(Self::of(opened)),
+        }
     }
 
     /// Checks a file held in memory.
     ///
     /// # Errors
-    /// As [`Gguf::open`], without the file system's.
+    /// As [`Gguf::open`], without the file system's; one part of a model is refused, as the others are not there.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, GgufError> {
-        Self::parse(FileBytes::Owned(bytes))
+        let file = parts::parse(FileBytes::Owned(bytes))?;
+        parts::refuse_part(&file)?;
+        Ok(Self::of(file))
     }
 
-    fn parse(bytes: FileBytes) -> Result<Self, GgufError> {
-        let header = header::read(&bytes)?;
-        Ok(Self { bytes, header })
+    fn of(file: parts::File) -> Self {
+        Self { files: vec![file.bytes], meta: file.header.meta, tensors: file.header.tensors }
     }
 
-    /// The whole file, for digests.
-    pub fn file_bytes(&self) -> &[u8] {
-        &self.bytes
+    /// Bytes of the model's files together.
+    pub fn bytes(&self) -> usize {
+        self.files.iter().map(|file| file.len()).sum()
     }
 
     /// The tensor called `name`.
@@ -115,7 +126,7 @@ impl Gguf {
     /// # Errors
     /// [`GgufError::MissingTensor`] if the file has none of that name.
     pub fn tensor(&self, name: &str) -> Result<Tensor<'_>, GgufError> {
-        match self.header.tensors.get_key_value(name) {
+        match self.tensors.get_key_value(name) {
             Some((name, place)) => Ok(self.view(name, place)),
             None => Err(GgufError::MissingTensor { name: name.to_owned() }),
         }
@@ -123,22 +134,22 @@ impl Gguf {
 
     /// All tensors, in the order of their names.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
-        self.header.tensors.iter().map(|(name, place)| self.view(name, place))
+        self.tensors.iter().map(|(name, place)| self.view(name, place))
     }
 
     fn view<'a>(&'a self, name: &'a str, place: &TensorPlace) -> Tensor<'a> {
-        let bytes = &self.bytes[place.range.clone()];
+        let bytes = &self.files[place.part][place.range.clone()];
         Tensor { name, ty: place.ty, rows: place.rows, cols: place.cols, bytes }
     }
 
     /// The metadata value of `key`.
     pub fn meta(&self, key: &str) -> Option<&Value> {
-        self.header.meta.get(key)
+        self.meta.get(key)
     }
 
     /// All metadata, in the order of the keys.
     pub fn metadata(&self) -> &BTreeMap<String, Value> {
-        &self.header.meta
+        &self.meta
     }
 
     /// The value of `key` as `read` sees it, if the key is there.

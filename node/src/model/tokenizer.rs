@@ -4,12 +4,13 @@
 //! same tokens as one that holds the weights. Byte-pair merging is crate `tokenizers`; which texts are
 //! special, and where they count as such, is decided here.
 
-mod alphabet;
 pub mod asset;
 mod merges;
 mod pre;
 mod specials;
 mod stream;
+
+use std::sync::Arc;
 
 use gridhour_protocol::model::{MalformedBytes, TokenKind, TokenizerAsset, TokenizerFamily};
 use thiserror::Error;
@@ -62,7 +63,7 @@ pub enum TokenizerError {
 /// Cuts texts into the tokens of one model.
 #[derive(Debug)]
 pub struct Tokenizer {
-    asset: TokenizerAsset,
+    asset: Arc<TokenizerAsset>,
     merger: Merger,
     specials: Specials,
 }
@@ -82,12 +83,17 @@ impl Tokenizer {
         }
         let merger = merges::merger(&asset)?;
         let specials = Specials::new(&asset);
-        Ok(Self { asset, merger, specials })
+        Ok(Self { asset: Arc::new(asset), merger, specials })
     }
 
     /// What this tokenizer was built from.
     pub fn asset(&self) -> &TokenizerAsset {
         &self.asset
+    }
+
+    /// The same, to be kept.
+    pub fn shared_asset(&self) -> Arc<TokenizerAsset> {
+        self.asset.clone()
     }
 
     /// Tokens of the vocabulary.
@@ -153,12 +159,22 @@ impl Tokenizer {
 
     /// A decoder of a stream of tokens.
     pub fn stream(&self) -> TextStream<'_> {
-        TextStream::new(&self.asset)
+        self.stream_until(&[])
+    }
+
+    /// A decoder of a stream of tokens whose text ends where the first of `stop` begins.
+    pub fn stream_until<'a>(&'a self, stop: &'a [String]) -> TextStream<'a> {
+        TextStream::new(&self.asset, stop)
     }
 
     /// The text of `ids` without control tokens; bytes that are no UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let mut stream = self.stream();
+        self.decode_until(ids, &[])
+    }
+
+    /// The same, up to where the first of `stop` begins.
+    pub fn decode_until(&self, ids: &[u32], stop: &[String]) -> String {
+        let mut stream = self.stream_until(stop);
         let mut text: String = ids.iter().map(|id| stream.push(*id)).collect();
         text.push_str(&stream.finish());
         text

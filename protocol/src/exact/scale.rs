@@ -12,7 +12,7 @@ const APPLY_SHIFT_MAX: i32 = 62;
 
 /// `m * 2^e` with `2^30 <= m < 2^31`, or zero (`m = e = 0`).
 ///
-/// In a model that passes `LlamaConfig::check`, `|e| < 1024` (page, section 8), so exponents are plain sums.
+/// In a model that passes `LlamaConfig::check`, `|e| < 2048` (page, section 8), so exponents are plain sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scale {
     mantissa: u32,
@@ -55,6 +55,16 @@ impl Scale {
     pub fn times(self, other: Self) -> Self {
         let product = u64::from(self.mantissa) * u64::from(other.mantissa);
         Self::from_int(product, self.exponent + other.exponent)
+    }
+
+    /// `plus(a, b)`: the sum of two scales, each mantissa cut to units of the larger exponent.
+    pub fn plus(self, other: Self) -> Self {
+        if self.is_zero() || other.is_zero() {
+            return if self.is_zero() { other } else { self };
+        }
+        let e = self.exponent.max(other.exponent);
+        let cut = |s: Self| u64::from(s.mantissa.checked_shr((e - s.exponent) as u32).unwrap_or(0));
+        Self::from_int(cut(self) + cut(other), e)
     }
 
     /// `self * 2^k`; zero stays zero.
@@ -110,6 +120,17 @@ mod tests {
         assert_eq!(Scale::from_int(0, 7), Scale::ZERO);
         assert_eq!(Scale::from_int(3, 0).times(Scale::ZERO), Scale::ZERO);
         assert_eq!(Scale::ZERO.exp2(9), Scale::ZERO);
+    }
+
+    #[test]
+    fn sums_are_cut_to_the_larger_exponent() {
+        let (one, three) = (Scale::from_int(1, 0), Scale::from_int(3, 0));
+        assert_eq!(one.plus(three), Scale::from_int(4, 0));
+        assert_eq!((one.plus(Scale::ZERO), Scale::ZERO.plus(three)), (one, three));
+        assert_eq!(one.plus(Scale::from_int(7, -32)), Scale { mantissa: (1 << 30) + 1, exponent: -30 });
+        assert_eq!((one.plus(Scale::from_int(1, -31)), Scale::from_int(1, -2000).plus(one)), (one, one));
+        let most = Scale { mantissa: i32::MAX as u32, exponent: 5 };
+        assert_eq!(most.plus(most), Scale { mantissa: i32::MAX as u32, exponent: 6 });
     }
 
     #[test]

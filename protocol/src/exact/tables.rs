@@ -70,6 +70,25 @@ pub struct RopePair {
     pub sin: i32,
 }
 
+/// Which values of a head of `d` are turned together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RopePairs {
+    /// (2i, 2i+1), for i below d/2.
+    Neighbours,
+    /// (i, i + d/2), for i below d/2.
+    Halves,
+}
+
+impl RopePairs {
+    /// The places of pair `i` in a head of `d` values.
+    pub fn places(self, i: usize, d: usize) -> (usize, usize) {
+        match self {
+            Self::Neighbours => (2 * i, 2 * i + 1),
+            Self::Halves => (i, i + d / 2),
+        }
+    }
+}
+
 /// The frequencies of a rotary embedding, from which rows of its table are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RopeFrequencies(Vec<i64>);
@@ -80,6 +99,21 @@ impl RopeFrequencies {
         let ln_base = ln(i64::from(base.numerator()) << 37, base.exponent() + 23);
         let frequency = |i: usize| exp_neg(2 * i as i128 * ln_base / head_dim as i128);
         Self((0..head_dim / 2).map(frequency).collect())
+    }
+
+    /// The same frequencies, each divided by its factor: `floor(f_i / factor)` in Q60. Factors are at least 1.
+    ///
+    /// # Panics
+    /// If there is not one factor a frequency.
+    pub fn divided(self, factors: &[Dyadic]) -> Self {
+        assert_eq!(self.0.len(), factors.len(), "a factor per frequency");
+        let quotient = |(&f, by): (&i64, &Dyadic)| {
+            let (f, n) = (i128::from(f), i128::from(by.numerator()));
+            let quotient =
+                if by.exponent() < 0 { (f << -by.exponent()) / n } else { f / (n << by.exponent()) };
+            quotient as i64
+        };
+        Self(self.0.iter().zip(factors).map(quotient).collect())
     }
 
     /// The table's row of one position.

@@ -2,9 +2,11 @@
 
 mod blocks;
 mod matrix;
+mod vector;
 
 pub use blocks::{BLOCK, BlockType, SUPER_BLOCK};
 pub use matrix::{BLOCKS_MAX, COLUMNS_MAX, CodedMatrix};
+pub use vector::VectorWeights;
 
 use super::{
     a15::A15_MAX,

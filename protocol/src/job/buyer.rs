@@ -10,14 +10,19 @@
 //! A voucher leaves only when the last token that was paid for has arrived and fits its digest. So what the buyer has
 //! promised is never more than one chunk ahead of what it holds.
 
+use std::sync::Arc;
+
 use super::{
     effect::Effects,
+    ending::Ending,
+    logprobs::Logprobs,
     message::{Chunk, ClientMessage, Open, ProviderMessage, RefusalCode},
     misbehavior::Misbehavior,
     receipt_check::{Facts, prompt_tokens},
     request::{OutputChain, Request},
 };
 use crate::{
+    model::TokenizerAsset,
     receipt::{Cause, Receipt},
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::{SecretKey, Signed},
@@ -37,6 +42,8 @@ pub struct BuyerSetup {
     pub lane: LaneLedger,
     /// What to compute. Its session, lane and index are set from the lane.
     pub request: Request,
+    /// The model's tokenizer: it says where stop strings end the output.
+    pub tokenizer: Arc<TokenizerAsset>,
     /// How long the buyer waits.
     pub patience: BuyerPatience,
 }
@@ -95,6 +102,8 @@ pub enum BuyerEffect {
     Deliver {
         /// Token ids, in order.
         tokens: Vec<u32>,
+        /// One entry a token if the request asks for log probabilities, else none.
+        logprobs: Vec<Logprobs>,
     },
     /// The job is over; close the stream. Always the last effect.
     Finish(Box<BuyerOutcome>),
@@ -166,8 +175,8 @@ pub struct Buyer {
     paid_for: u32,
     /// The same for the voucher before it; `None` while voucher 0 is the newest.
     paid_before: Option<u32>,
-    /// Whether a stop token or the last token asked for has come.
-    ended: bool,
+    /// Whether the last token of the output has come.
+    ending: Ending,
     cancelled: bool,
     deadline: Timestamp,
 }
@@ -192,6 +201,7 @@ impl Buyer {
         let base = setup.terms.amount(setup.lane.reference).ok_or(NotStarted::Overflow)?;
         let deadline = now.after(setup.patience.first_token).ok_or(NotStarted::Overflow)?;
         let chain = OutputChain::start(&setup.request.digest());
+        let ending = Ending::new(&setup.request, setup.tokenizer.clone());
         let mut buyer = Self {
             setup,
             base,
@@ -200,7 +210,7 @@ impl Buyer {
             received: 0,
             paid_for: 0,
             paid_before: None,
-            ended: false,
+            ending,
             cancelled: false,
             deadline,
         };
@@ -293,10 +303,8 @@ impl Buyer {
     fn take(&mut self, now: Timestamp, chunk: Chunk, fx: Asks<'_>) -> Result<(), Misbehavior> {
         self.check_chunk(&chunk)?;
         self.received = self.reached(&chunk);
-        self.ended = self.received == self.setup.request.max_tokens
-            || chunk.tokens.last().is_some_and(|last| self.setup.request.stop.contains(last));
-        fx.ask(BuyerEffect::Deliver { tokens: chunk.tokens });
-        if !self.ended && !self.cancelled && self.received == self.paid_for {
+        fx.ask(BuyerEffect::Deliver { tokens: chunk.tokens, logprobs: chunk.logprobs });
+        if !self.ended() && !self.cancelled && self.received == self.paid_for {
             self.pay(now, fx);
         }
         self.deadline = now.after(self.setup.patience.stall).unwrap_or(Timestamp(u64::MAX));
@@ -304,14 +312,18 @@ impl Buyer {
         Ok(())
     }
 
+    fn ended(&self) -> bool {
+        self.ending.end().is_some()
+    }
+
     /// Tokens received once `chunk` is taken; saturating, so that an absurd chunk only exceeds every limit.
     fn reached(&self, chunk: &Chunk) -> u32 {
         self.received.saturating_add(u32::try_from(chunk.tokens.len()).unwrap_or(u32::MAX))
     }
 
-    /// Checks order, number, stop rules and digest; on success the running digest has moved on.
+    /// Checks order, number, stop rules, log probabilities and digest; on success the running digest has moved on.
     fn check_chunk(&mut self, chunk: &Chunk) -> Result<(), Misbehavior> {
-        if self.ended {
+        if self.ended() {
             return Err(Misbehavior::TokensAfterStop);
         }
         if chunk.start != self.received || chunk.tokens.is_empty() {
@@ -321,17 +333,28 @@ impl Buyer {
         if reached > self.paid_for {
             return Err(Misbehavior::ExtraTokens { reached, allowed: self.paid_for });
         }
-        let (_, before_last) = chunk.tokens.split_last().unwrap_or((&0, &[]));
-        if before_last.iter().any(|token| self.setup.request.stop.contains(token)) {
+        let last = chunk.tokens.len() - 1;
+        let end = chunk.tokens.iter().position(|token| self.ending.push(*token).is_some());
+        if end.is_some_and(|end| end < last) {
             return Err(Misbehavior::TokensAfterStop);
         }
+        if !self.logprobs_fit(chunk) {
+            return Err(Misbehavior::WrongLogprobs { tokens: reached });
+        }
         let mut chain = self.chain;
-        chunk.tokens.iter().for_each(|token| chain.push(*token));
+        chain.extend(&chunk.tokens, &chunk.logprobs);
         if chain.digest() != chunk.digest {
             return Err(Misbehavior::WrongDigest { tokens: reached });
         }
         self.chain = chain;
         Ok(())
+    }
+
+    fn logprobs_fit(&self, chunk: &Chunk) -> bool {
+        let asked = self.setup.request.logprobs;
+        let expected = if asked == 0 { 0 } else { chunk.tokens.len() };
+        let mut pairs = chunk.tokens.iter().zip(&chunk.logprobs);
+        chunk.logprobs.len() == expected && pairs.all(|(token, logprobs)| logprobs.fits(*token, asked))
     }
 
     /// Pays for the next chunk, or stops at the end of the session, after which vouchers are void.
@@ -349,7 +372,7 @@ impl Buyer {
     }
 
     fn cancel(&mut self, fx: Asks<'_>) {
-        if !self.cancelled && !self.ended {
+        if !self.cancelled && !self.ended() {
             self.cancelled = true;
             fx.ask(BuyerEffect::Send(ClientMessage::Cancel));
         }
@@ -376,8 +399,8 @@ impl Buyer {
     fn check_cause(&self, cause: Cause, fault: bool) -> Result<(), Misbehavior> {
         let waited = self.paid_before == Some(self.received) || self.received == self.paid_for;
         let true_cause = match cause {
-            Cause::Delivered => !fault && self.ended,
-            Cause::ClientFault => !fault && !self.ended && (self.cancelled || waited),
+            Cause::Delivered => !fault && self.ended(),
+            Cause::ClientFault => !fault && !self.ended() && (self.cancelled || waited),
             Cause::ProviderFault => fault,
             Cause::Network => false,
         };

@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::request::Request;
+use super::{logprobs::Logprobs, request::Request};
 use crate::{
     id::OutputDigest,
     limits::{CHUNK_TOKENS_MAX, DETAIL_BYTES_MAX, JOB_FRAME_BYTES_MAX},
@@ -84,6 +84,8 @@ pub struct Chunk {
     pub start: u32,
     /// Token ids.
     pub tokens: Vec<u32>,
+    /// One entry a token if the request asks for log probabilities, else none.
+    pub logprobs: Vec<Logprobs>,
     /// The running digest of the output after the last of these tokens.
     pub digest: OutputDigest,
 }
@@ -176,8 +178,8 @@ impl Wire for ClientMessage {
 }
 
 impl Wire for ProviderMessage {
-    /// Far below a frame: the longest are a chunk and a fault.
-    const BYTES_MAX: usize = 1024;
+    /// Far below a frame: the longest is a chunk with all its log probabilities.
+    const BYTES_MAX: usize = 4096;
 
     fn check_bounds(&self) -> Result<(), String> {
         match self {
@@ -199,7 +201,8 @@ impl Chunk {
         if self.tokens.is_empty() {
             return Err("a chunk has no tokens".into());
         }
-        Ok(())
+        at_most("logprobs of a chunk", self.logprobs.len(), self.tokens.len())?;
+        self.logprobs.iter().try_for_each(Logprobs::check_bounds)
     }
 }
 

@@ -81,6 +81,12 @@ pub enum Misbehavior {
         /// Tokens after this chunk.
         tokens: u32,
     },
+    /// Provider: log probabilities that were not asked for, are missing, or cannot be any.
+    #[error("log probabilities after {tokens} tokens are not what was asked for")]
+    WrongLogprobs {
+        /// Tokens after this chunk.
+        tokens: u32,
+    },
     /// Provider: a field of the receipt is not what both sides know it to be.
     #[error("receipt has another {field} than this job")]
     WrongReceipt {
@@ -115,6 +121,7 @@ impl Misbehavior {
             Self::ExtraTokens { .. } => "extra-tokens",
             Self::TokensAfterStop => "tokens-after-stop",
             Self::WrongDigest { .. } => "wrong-digest",
+            Self::WrongLogprobs { .. } => "wrong-logprobs",
             Self::WrongReceipt { .. } => "wrong-receipt",
             Self::FalseCause { .. } => "false-cause",
         }

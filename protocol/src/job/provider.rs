@@ -13,8 +13,12 @@
 //! Nothing is computed before a voucher that pays for it is on disk, and nothing is sent that was not paid for. So the
 //! provider risks nothing, whatever the client does.
 
+use std::sync::Arc;
+
 use super::{
     effect::Effects,
+    ending::Ending,
+    logprobs::Logprobs,
     message::{Chunk, ClientMessage, Open, ProviderMessage, RefusalCode, detail},
     misbehavior::Misbehavior,
     receipt_check::{Facts, empty_scores, prompt_tokens},
@@ -24,6 +28,7 @@ use crate::{
     id::ScoreDigest,
     limits::CHUNK_TOKENS_MAX,
     market::advert::DeviceClass,
+    model::TokenizerAsset,
     receipt::{Cause, ClockSource, Receipt},
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::{SecretKey, Signed, Verified},
@@ -47,6 +52,8 @@ pub struct ProviderSetup {
     pub context: u32,
     /// Tokens in the vocabulary.
     pub vocabulary: u32,
+    /// The model's tokenizer: it says where stop strings end the output.
+    pub tokenizer: Arc<TokenizerAsset>,
     /// How long the provider waits.
     pub patience: ProviderPatience,
 }
@@ -61,12 +68,14 @@ pub struct ProviderPatience {
 }
 
 /// A token as the engine chose it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {
     /// Token id.
     pub token: u32,
     /// The score chain after this token.
     pub scores: ScoreDigest,
+    /// Its log probabilities, if the request asks for them.
+    pub logprobs: Option<Logprobs>,
 }
 
 /// What a provider is told.
@@ -104,7 +113,8 @@ pub enum ProviderEffect {
     },
     /// Send this on the job's stream.
     Send(ProviderMessage),
-    /// Start to compute, and stop before token number `grant`, after a stop token, or when halted.
+    /// Start to compute, and stop before token number `grant`, where the request says that the output ends, or when
+    /// halted.
     StartInference {
         /// What to compute.
         request: Box<Request>,
@@ -168,6 +178,7 @@ pub struct Provider {
     request: Request,
     phase: Phase,
     chain: OutputChain,
+    ending: Ending,
     scores: ScoreDigest,
     measured: GpuNs,
     sent: u32,
@@ -188,12 +199,14 @@ impl Provider {
         let voucher = open.voucher.verify()?;
         let chain = OutputChain::start(&open.request.digest());
         let scores = empty_scores(&open.request);
+        let ending = Ending::new(&open.request, setup.tokenizer.clone());
         let mut provider = Self {
             setup,
             terms: open.terms,
             request: open.request,
             phase: Phase::Running,
             chain,
+            ending,
             scores,
             measured: GpuNs(0),
             sent: 0,
@@ -352,36 +365,40 @@ impl Provider {
         Ok(())
     }
 
-    /// Sends tokens of the engine, up to a stop token or the last one.
+    /// Sends tokens of the engine, up to the end of the output.
     fn release(&mut self, now: Timestamp, tokens: &[Generated], fx: Asks<'_>) {
         let room = self.granted.saturating_sub(self.sent) as usize;
         if tokens.len() > room.min(CHUNK_TOKENS_MAX) {
             let why = format!("the engine gave {} tokens, {room} were paid for", tokens.len());
             return self.fail(now, why, fx);
         }
-        let Some(last) = self.push_until_stop(tokens, fx) else { return };
-        if self.request.stop.contains(&last) || self.sent == self.request.max_tokens {
+        let asked = self.request.logprobs > 0;
+        if tokens.iter().any(|one| one.logprobs.is_some() != asked) {
+            return self.fail(now, "the engine gave no log probabilities, or some unasked".into(), fx);
+        }
+        self.push_until_end(tokens, fx);
+        if self.ending.end().is_some() {
             self.end(now, Cause::Delivered, fx);
         } else if self.sent == self.granted {
             self.wait(now, self.setup.patience.payment, fx);
         }
     }
 
-    /// Sends one chunk and returns its last token; `None` if there are no tokens.
-    fn push_until_stop(&mut self, generated: &[Generated], fx: Asks<'_>) -> Option<u32> {
+    /// Sends one chunk; nothing if there are no tokens.
+    fn push_until_end(&mut self, generated: &[Generated], fx: Asks<'_>) {
         let start = self.sent;
-        let stop = generated.iter().position(|one| self.request.stop.contains(&one.token));
-        let released = &generated[..stop.map_or(generated.len(), |at| at + 1)];
-        let last = released.last()?;
+        let end = generated.iter().position(|one| self.ending.push(one.token).is_some());
+        let released = &generated[..end.map_or(generated.len(), |at| at + 1)];
+        let Some(last) = released.last() else { return };
         for one in released {
-            self.chain.push(one.token);
+            self.chain.push(one.token, one.logprobs.as_ref());
         }
         self.scores = last.scores;
         self.sent = self.sent.saturating_add(u32::try_from(released.len()).unwrap_or(u32::MAX));
         let tokens = released.iter().map(|one| one.token).collect();
-        let chunk = Chunk { start, tokens, digest: self.chain.digest() };
+        let logprobs = released.iter().filter_map(|one| one.logprobs.clone()).collect();
+        let chunk = Chunk { start, tokens, logprobs, digest: self.chain.digest() };
         fx.ask(ProviderEffect::Send(ProviderMessage::Chunk(chunk)));
-        Some(last.token)
     }
 
     fn wait(&mut self, now: Timestamp, patience: Millis, fx: Asks<'_>) {

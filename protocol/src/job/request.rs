@@ -2,31 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{logprobs::Logprobs, sampling::Sampling};
 use crate::{
     id::{JobId, OutputDigest, RequestDigest, SessionId},
     layout::Layout,
-    limits::{JOB_FRAME_BYTES_MAX, LANES_MAX, OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX, STOP_TOKENS_MAX},
+    limits::{
+        JOB_FRAME_BYTES_MAX, LANES_MAX, LOGPROBS_MAX, OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX,
+        STOP_TEXT_BYTES_MAX, STOP_TEXTS_MAX, STOP_TOKENS_MAX,
+    },
     wire::{Wire, at_most},
 };
-
-/// Lowest temperature above greedy, in 1/65536: 0.01.
-pub const TEMPERATURE_Q16_MIN: u32 = 656;
-/// Highest temperature, in 1/65536: 100.
-pub const TEMPERATURE_Q16_MAX: u32 = 100 << 16;
-
-/// How the next token is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Sampling {
-    /// Temperature in 1/65536; 0 is greedy.
-    pub temperature_q16: u32,
-    /// Seed of the noise; without effect when greedy.
-    pub seed: u64,
-}
-
-impl Sampling {
-    /// Always the likeliest token.
-    pub const GREEDY: Self = Self { temperature_q16: 0, seed: 0 };
-}
 
 /// One inference request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,12 +24,16 @@ pub struct Request {
     pub index: u32,
     /// Token ids of the prompt, template applied.
     pub prompt: Vec<u32>,
-    /// Sampling parameters.
+    /// How tokens are chosen.
     pub sampling: Sampling,
     /// Most tokens to write.
     pub max_tokens: u32,
     /// Token ids that end the output; the one that did is part of it.
     pub stop: Vec<u32>,
+    /// Texts that end the output; the token that completed one is part of it ([`super::ending`]).
+    pub stop_texts: Vec<String>,
+    /// Alternatives whose log probabilities go with each token; 0 for no log probabilities at all.
+    pub logprobs: u8,
     /// Hides the prompt in the digest from those who were not shown it.
     pub salt: [u8; 32],
 }
@@ -53,18 +42,26 @@ impl Request {
     /// Binds salted prompt, parameters and the job's place in its session.
     #[must_use]
     pub fn digest(&self) -> RequestDigest {
-        let mut out = Layout::new("gridhour/request/v1");
+        let mut out = Layout::new("gridhour/request/v2");
         out.fixed(&self.session.0).u16(self.lane).u32(self.index).fixed(&self.salt);
-        out.tokens(&self.prompt).u32(self.sampling.temperature_q16).u64(self.sampling.seed);
-        out.u32(self.max_tokens).tokens(&self.stop);
+        out.tokens(&self.prompt);
+        self.sampling.lay_out(&mut out);
+        out.u64(self.sampling.seed).u32(self.max_tokens).tokens(&self.stop).count(self.stop_texts.len());
+        for text in &self.stop_texts {
+            out.bytes(text.as_bytes());
+        }
+        out.u8(self.logprobs);
         RequestDigest(out.hash())
     }
 
-    /// What the sampling key is drawn from, beside the seed: the unsalted prompt and the temperature. Neither salt nor
-    /// session enters, so (model, prompt, seed) gives one text.
+    /// What the sampling key is drawn from, beside the seed: the unsalted prompt and the rules of sampling. Neither salt
+    /// nor session enters, nor where the output ends, so (model, prompt, rules, seed) gives one text.
     #[must_use]
     pub fn core(&self) -> Vec<u8> {
-        request_core(&self.prompt, self.sampling)
+        let mut out = Layout::new("gridhour/request-core/v2");
+        out.tokens(&self.prompt);
+        self.sampling.lay_out(&mut out);
+        out.as_bytes().to_vec()
     }
 
     /// The job's id.
@@ -76,14 +73,6 @@ impl Request {
     }
 }
 
-/// [`Request::core`] of parts.
-#[must_use]
-pub fn request_core(prompt: &[u32], sampling: Sampling) -> Vec<u8> {
-    let mut out = Layout::new("gridhour/request-core/v1");
-    out.tokens(prompt).u32(sampling.temperature_q16);
-    out.as_bytes().to_vec()
-}
-
 impl Wire for Request {
     const BYTES_MAX: usize = JOB_FRAME_BYTES_MAX - 4096;
 
@@ -91,15 +80,19 @@ impl Wire for Request {
         at_most("prompt tokens", self.prompt.len(), PROMPT_TOKENS_MAX)?;
         at_most("output tokens", self.max_tokens as usize, OUTPUT_TOKENS_MAX)?;
         at_most("stop tokens", self.stop.len(), STOP_TOKENS_MAX)?;
+        at_most("stop texts", self.stop_texts.len(), STOP_TEXTS_MAX)?;
+        for text in &self.stop_texts {
+            at_most("bytes of a stop text", text.len(), STOP_TEXT_BYTES_MAX)?;
+        }
+        at_most("logprobs", usize::from(self.logprobs), LOGPROBS_MAX)?;
         at_most("lane", usize::from(self.lane), LANES_MAX - 1)?;
         if self.prompt.is_empty() || self.max_tokens == 0 {
             return Err("a job needs at least one prompt token and one output token".into());
         }
-        let temperature = self.sampling.temperature_q16;
-        if temperature != 0 && !(TEMPERATURE_Q16_MIN..=TEMPERATURE_Q16_MAX).contains(&temperature) {
-            return Err("temperature is neither 0 nor between 0.01 and 100".into());
+        if self.stop_texts.iter().any(String::is_empty) {
+            return Err("a stop text is empty".into());
         }
-        Ok(())
+        self.sampling.check().map_err(|error| error.to_string())
     }
 }
 
@@ -116,10 +109,13 @@ impl OutputChain {
         Self(OutputDigest(out.hash()))
     }
 
-    /// After one token more.
-    pub fn push(&mut self, token: u32) {
+    /// After one token more, with its log probabilities if the request asks for them.
+    pub fn push(&mut self, token: u32, logprobs: Option<&Logprobs>) {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.0.0).update(&token.to_le_bytes());
+        if let Some(logprobs) = logprobs {
+            logprobs.hash_into(&mut hasher);
+        }
         self.0 = OutputDigest(*hasher.finalize().as_bytes());
     }
 
@@ -129,11 +125,75 @@ impl OutputChain {
         self.0
     }
 
-    /// Digest of a whole output.
+    /// Digest of a whole output: tokens, and one entry of `logprobs` for each, or none at all.
     #[must_use]
-    pub fn of(request: &RequestDigest, tokens: &[u32]) -> OutputDigest {
+    pub fn of(request: &RequestDigest, tokens: &[u32], logprobs: &[Logprobs]) -> OutputDigest {
         let mut chain = Self::start(request);
-        tokens.iter().for_each(|token| chain.push(*token));
+        chain.extend(tokens, logprobs);
         chain.digest()
+    }
+
+    /// After these tokens more, and one entry of `logprobs` for each, or none at all.
+    pub fn extend(&mut self, tokens: &[u32], logprobs: &[Logprobs]) {
+        for (at, token) in tokens.iter().enumerate() {
+            self.push(*token, logprobs.get(at));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn everything_asked_for_is_in_the_digest_and_the_text_depends_on_prompt_and_rules_alone() {
+        let sampling = |change: fn(&mut Sampling)| {
+            let mut sampling = sample::request().sampling;
+            change(&mut sampling);
+            Request { sampling, ..sample::request() }
+        };
+        let base = sample::request();
+        let same_text = [
+            Request { session: SessionId([1; 32]), ..base.clone() },
+            Request { salt: [1; 32], ..base.clone() },
+            Request { max_tokens: 11, ..base.clone() },
+            Request { stop: vec![], ..base.clone() },
+            Request { stop_texts: vec!["a".into()], ..base.clone() },
+            Request { stop_texts: vec!["a".into(), "b".into()], ..base.clone() },
+            Request { stop_texts: vec!["ab".into()], ..base.clone() },
+            Request { logprobs: 1, ..base.clone() },
+            sampling(|rules| rules.seed = 1),
+        ];
+        let other_text = [
+            Request { prompt: vec![1], ..base.clone() },
+            sampling(|rules| rules.temperature_q16 = 700),
+            sampling(|rules| rules.top_k = 5),
+            sampling(|rules| rules.presence_q16 = 5),
+        ];
+        assert!(same_text.iter().all(|request| request.core() == base.core()));
+        assert!(other_text.iter().all(|request| request.core() != base.core()));
+        let all = same_text.iter().chain(&other_text).chain([&base]);
+        let mut digests: Vec<_> = all.map(|request| request.digest().0).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        assert_eq!(digests.len(), same_text.len() + other_text.len() + 1);
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused_by_name() {
+        let base = sample::request();
+        let hot = Sampling { temperature_q16: u32::MAX, ..base.sampling };
+        let cases = [
+            (Request { stop_texts: vec!["a".into(); 9], ..base.clone() }, "stop texts"),
+            (Request { stop_texts: vec!["a".repeat(65)], ..base.clone() }, "bytes of a stop text"),
+            (Request { stop_texts: vec![String::new()], ..base.clone() }, "a stop text is empty"),
+            (Request { logprobs: 21, ..base.clone() }, "logprobs"),
+            (Request { sampling: hot, ..base.clone() }, "temperature"),
+        ];
+        assert_eq!(base.check_bounds(), Ok(()));
+        for (request, name) in cases {
+            assert!(request.check_bounds().is_err_and(|why| why.starts_with(name)), "{name}");
+        }
     }
 }

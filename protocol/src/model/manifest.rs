@@ -8,13 +8,14 @@ use super::{
     row::RowType,
     tree::{Digest, TreeBuilder},
 };
-use crate::exact::llama::LlamaConfig;
+use crate::exact::llama::{Architecture, LlamaConfig, ROPE_UNSCALED};
 
 const FACTS_CONTEXT: &str = "gridhour model facts v1";
 const TENSOR_CONTEXT: &str = "gridhour model tensor v1";
 const TEMPLATE_CONTEXT: &str = "gridhour chat template v1";
-/// First byte of the facts' encoding: the architecture `llama`.
-const ARCHITECTURE_LLAMA: u8 = 0;
+/// Added to the first byte of the facts' encoding, the architecture, where the rotary embedding is scaled: the
+/// factor then follows the other numbers.
+const SCALED: u8 = 0x80;
 /// Bytes of a tensor's entry with an empty name.
 const TENSOR_LEAST: usize = 4 + 1 + 4 + 4 + 2 + 32;
 
@@ -75,7 +76,8 @@ pub fn chat_template_digest(template: &str) -> Digest {
 
 impl Facts {
     fn put(&self, out: &mut Vec<u8>) {
-        out.push(ARCHITECTURE_LLAMA);
+        let scaled = if self.config.rope_scaling == ROPE_UNSCALED { 0 } else { SCALED };
+        out.push(architecture_code(self.config.architecture) | scaled);
         out.extend_from_slice(&self.numerics_version.to_le_bytes());
         put_config(out, &self.config);
         for digest in [&self.tables, &self.tokenizer, &self.chat_template] {
@@ -84,12 +86,14 @@ impl Facts {
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, MalformedBytes> {
-        if reader.u8()? != ARCHITECTURE_LLAMA {
-            return Err(MalformedBytes("the architecture is unknown"));
-        }
+        let first = reader.u8()?;
+        let is_scaled = first & SCALED != 0;
+        let known = |architecture: &Architecture| architecture_code(*architecture) == first & !SCALED;
+        let architecture =
+            Architecture::ALL.into_iter().find(known).ok_or(MalformedBytes("the architecture is unknown"))?;
         Ok(Self {
             numerics_version: reader.u16()?,
-            config: read_config(reader)?,
+            config: read_config(reader, architecture, is_scaled)?,
             tables: reader.array()?,
             tokenizer: reader.array()?,
             chat_template: reader.array()?,
@@ -103,16 +107,32 @@ impl Facts {
     }
 }
 
-fn put_config(out: &mut Vec<u8>, config: &LlamaConfig) {
-    let LlamaConfig { layers, width, heads, kv_heads, head_dim, ffn, vocab, context, rope_base, epsilon } =
-        *config;
-    for number in [layers, width, heads, kv_heads, head_dim, ffn, vocab, context, rope_base, epsilon] {
-        out.extend_from_slice(&number.to_le_bytes());
+fn architecture_code(architecture: Architecture) -> u8 {
+    match architecture {
+        Architecture::Llama => 0,
+        Architecture::Qwen2 => 1,
+        Architecture::Qwen3 => 2,
     }
 }
 
-fn read_config(reader: &mut Reader<'_>) -> Result<LlamaConfig, MalformedBytes> {
-    let config = LlamaConfig {
+fn put_config(out: &mut Vec<u8>, config: &LlamaConfig) {
+    let LlamaConfig { layers, width, heads, kv_heads, head_dim, ffn, vocab, context, .. } = *config;
+    let LlamaConfig { rope_base, rope_scaling, epsilon, .. } = *config;
+    for number in [layers, width, heads, kv_heads, head_dim, ffn, vocab, context, rope_base, epsilon] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    if rope_scaling != ROPE_UNSCALED {
+        out.extend_from_slice(&rope_scaling.to_le_bytes());
+    }
+}
+
+fn read_config(
+    reader: &mut Reader<'_>,
+    architecture: Architecture,
+    is_scaled: bool,
+) -> Result<LlamaConfig, MalformedBytes> {
+    let mut config = LlamaConfig {
+        architecture,
         layers: reader.u32()?,
         width: reader.u32()?,
         heads: reader.u32()?,
@@ -123,7 +143,14 @@ fn read_config(reader: &mut Reader<'_>) -> Result<LlamaConfig, MalformedBytes> {
         context: reader.u32()?,
         rope_base: reader.u32()?,
         epsilon: reader.u32()?,
+        rope_scaling: ROPE_UNSCALED,
     };
+    if is_scaled {
+        config.rope_scaling = reader.u32()?;
+        if config.rope_scaling == ROPE_UNSCALED {
+            return Err(MalformedBytes("a rotary embedding is said to be scaled, by 1"));
+        }
+    }
     config.check().map_err(|_| MalformedBytes("the hyperparameters are outside their bounds"))?;
     Ok(config)
 }
@@ -244,6 +271,7 @@ pub(super) mod tests {
 
     pub(in super::super) fn facts() -> Facts {
         let config = LlamaConfig {
+            architecture: Architecture::Llama,
             layers: 2,
             width: 64,
             heads: 4,
@@ -253,6 +281,7 @@ pub(super) mod tests {
             vocab: 300,
             context: 128,
             rope_base: 0x4700_0000,
+            rope_scaling: ROPE_UNSCALED,
             epsilon: 0x3727_c5ac,
         };
         Facts { numerics_version: 1, config, tables: [1; 32], tokenizer: [2; 32], chat_template: [3; 32] }
@@ -272,7 +301,13 @@ pub(super) mod tests {
     }
 
     pub(in super::super) fn manifest() -> impl Strategy<Value = Manifest> {
-        vec(entry(), 1..12).prop_filter_map("names differ", |tensors| Manifest::new(facts(), tensors).ok())
+        let architecture = prop::sample::select(Architecture::ALL.to_vec());
+        let scaling = prop::sample::select(vec![ROPE_UNSCALED, 0x4100_0000]);
+        let manifest = |(architecture, rope_scaling, tensors)| {
+            let config = LlamaConfig { architecture, rope_scaling, head_dim: 32, ..facts().config };
+            Manifest::new(Facts { config, ..facts() }, tensors).ok()
+        };
+        (architecture, scaling, vec(entry(), 1..12)).prop_filter_map("names differ", manifest)
     }
 
     proptest! {
@@ -308,6 +343,31 @@ pub(super) mod tests {
             tensors.reverse();
             prop_assert_eq!(Manifest::new(*manifest.facts(), tensors), Ok(manifest));
         }
+    }
+
+    /// A file of the first architecture keeps the id that it had when there was no other.
+    #[test]
+    fn facts_begin_with_the_architecture_and_its_scaling() {
+        let encoded = |config| {
+            let mut bytes = Vec::new();
+            Facts { config, ..facts() }.put(&mut bytes);
+            (bytes[0], bytes.len())
+        };
+        let llama = facts().config;
+        assert_eq!(encoded(llama), (0, 1 + 2 + 40 + 96));
+        assert_eq!(encoded(LlamaConfig { architecture: Architecture::Qwen3, ..llama }), (2, 139));
+        let scaled = LlamaConfig { architecture: Architecture::Qwen2, rope_scaling: 0x4000_0000, ..llama };
+        assert_eq!(encoded(scaled), (0x81, 143));
+    }
+
+    #[test]
+    fn a_scaling_by_one_is_not_written_out() {
+        let mut facts = facts();
+        facts.config.rope_scaling = 0x4000_0000;
+        let mut bytes = Manifest::new(facts, Vec::new()).expect("no tensors").encode();
+        bytes[43..47].copy_from_slice(&ROPE_UNSCALED.to_le_bytes());
+        let refusal = MalformedBytes("a rotary embedding is said to be scaled, by 1");
+        assert_eq!(Manifest::decode(&bytes), Err(refusal));
     }
 
     #[test]

@@ -4,15 +4,16 @@
 use gridhour_protocol::exact::{
     a15::{A15, Scaled},
     attend::{attend, join_heads},
+    bias::add_bias,
     matvec::matvec,
-    norm::{NormWeights, norm_epsilon, norm_quant},
+    norm::{head_norm, norm_epsilon, norm_quant},
     rational::Dyadic,
     rope::{head_quant, rope},
     round::round_shift,
     scale::Scale,
     silu::silu_mul_quant,
-    tables::RopePair,
-    weights::{BLOCKS_MAX, BlockType, CodedMatrix, SCALE_CODE_MAX},
+    tables::{RopePair, RopePairs},
+    weights::{BLOCKS_MAX, BlockType, CodedMatrix, SCALE_CODE_MAX, VectorWeights},
 };
 
 use crate::support::Seeded;
@@ -75,9 +76,43 @@ fn norms_of_the_largest_residuals_fit() {
     let below_one = Dyadic::from_f32_bits(0x3f7f_ffff).expect("finite");
     for weight in [1, -66_568_320, 66_568_320] {
         for k in [-103, 174] {
-            let w = NormWeights { values: vec![weight; n], k };
+            let w = VectorWeights { values: vec![weight; n], k };
             let got = norm_quant(&vec![-i32::MAX; n], &w, norm_epsilon(below_one, 1 << 24));
             assert_eq!(i64::from(got.values[0]), -16256 * i64::from(weight.signum()));
+        }
+    }
+}
+
+/// Scales at both ends of what a product can have (section 8), and of moderate size.
+const PRODUCT_SCALES: [i32; 5] = [-420, -390, -60, -30, 267];
+
+#[test]
+fn heads_with_the_largest_values_and_biases_fit() {
+    let (most, bias) = (OUTPUT_MAX as i32, 66_568_320);
+    for e in PRODUCT_SCALES {
+        for k in [-103, -20, 0, 25, 174] {
+            for (y, b) in [(most, bias), (-most, -bias), (most, -bias), (most, 0), (0, bias)] {
+                let head = Scaled { values: vec![y, -y, 0], scale: Scale::from_int(u32::MAX.into(), e) };
+                let sum = add_bias(&head, &VectorWeights { values: vec![b, -b, 0], k });
+                assert!(sum.values.iter().all(|v| v.abs() <= 1 << 30));
+                assert!((-419..=300).contains(&(sum.scale.exponent() + 30)), "{e} {k} {:?}", sum.scale);
+            }
+        }
+    }
+}
+
+#[test]
+fn norms_of_the_largest_heads_fit() {
+    for e in PRODUCT_SCALES {
+        for (eps, k) in [(1, -103), (1, 174), (0x3f7f_ffff, -103), (0x3f7f_ffff, 174), (0, 0)] {
+            for (y, w, d) in [(OUTPUT_MAX as i32, -66_568_320, 256), (1, 1, 2), (0, 66_568_320, 32)] {
+                let eps = Dyadic::from_f32_bits(eps).expect("finite");
+                let head = Scaled { values: vec![y; d], scale: Scale::from_int(u32::MAX.into(), e) };
+                let normed = head_norm(&head, &VectorWeights { values: vec![w; d], k }, eps);
+                assert!(normed.values.iter().all(|v| v.abs() <= 1 << 30));
+                let lg = normed.scale.exponent() + 31;
+                assert!((-570..=480).contains(&lg) && (y == 0 || lg <= 135), "{e} {k} {lg}");
+            }
         }
     }
 }
@@ -89,7 +124,7 @@ fn rope_of_the_largest_values_fits() {
     for (cos, sin) in [(1 << 30, 0), (0, -(1 << 30)), (diagonal, diagonal), (-diagonal, diagonal)] {
         for (a, b) in [(most, most), (most, -most), (-most, -most)] {
             let y = Scaled { values: vec![a, b], scale: Scale::from_int(1, 0) };
-            let turned = rope(&y, &[RopePair { cos, sin }]);
+            let turned = rope(&y, &[RopePair { cos, sin }], RopePairs::Halves);
             assert!(turned.values.iter().any(|v| v.abs() > 1 << 29));
             assert_eq!(head_quant(&turned, 2).len(), 1);
         }

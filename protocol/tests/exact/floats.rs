@@ -4,15 +4,16 @@
 use gridhour_protocol::exact::{
     a15::{A15, Scaled, a15},
     attend::{attend, join_heads},
+    bias::add_bias,
     embed::embed,
     exp2::exp2_neg,
     matvec::matvec,
-    norm::{NormWeights, norm_epsilon, norm_quant},
+    norm::{head_norm, norm_epsilon, norm_quant},
     rational::Dyadic,
     rope::{head_quant, rope},
     silu::silu_mul_quant,
-    tables::{EXP2, EXPONENTIAL_RATIO, LOG2, RopeFrequencies},
-    weights::{BlockType, CodedMatrix, CodedRow},
+    tables::{EXP2, EXPONENTIAL_RATIO, LOG2, RopeFrequencies, RopePairs},
+    weights::{BlockType, CodedMatrix, CodedRow, VectorWeights},
 };
 
 use crate::support::{Seeded, dequantise, distance, peak, real, reals};
@@ -127,7 +128,7 @@ fn norm_is_rms_norm() {
         let x: Vec<i32> = seeded.ints(576, bits).into_iter().map(|v| v as i32).collect();
         let bytes = seeded.tensor(BlockType::F32, 1, 576, 1.5);
         let row = CodedRow::from_gguf(BlockType::F32, &bytes).expect("finite weights");
-        let got = norm_quant(&x, &NormWeights::from_row(&row), norm_epsilon(dyadic(eps), 576));
+        let got = norm_quant(&x, &VectorWeights::from_row(&row), norm_epsilon(dyadic(eps), 576));
         let floats: Vec<f64> = x.iter().map(|&v| f64::from(v) / 16384.0).collect();
         let mean = floats.iter().map(|v| v * v).sum::<f64>() / 576.0;
         let inverse = 1.0 / (mean + f64::from(eps)).sqrt();
@@ -142,20 +143,79 @@ fn norm_is_rms_norm() {
 }
 
 #[test]
+fn biases_are_added_to_the_values() {
+    let mut seeded = Seeded::new(7);
+    // The biases are far below the values, as large, and far above; a value is about 2^(e + 61).
+    for e in [-30, -62, -80] {
+        let y = Scaled { values: seeded.ints32(64), scale: seeded.scale(e) };
+        let bytes = seeded.tensor(BlockType::F32, 1, 64, 3.0);
+        let row = CodedRow::from_gguf(BlockType::F32, &bytes).expect("finite weights");
+        let biases = VectorWeights::from_row(&row);
+        let coded = |(y, &b): (f64, &i32)| y + f64::from(b) * 2f64.powi(-biases.k);
+        let exact: Vec<f64> = reals(&y).into_iter().zip(&biases.values).map(coded).collect();
+        let got = reals(&add_bias(&y, &biases));
+        assert!(distance(&got, &exact) <= 2f64.powi(-29) * peak(&exact), "{e}");
+        let of_the_file: Vec<f64> =
+            reals(&y).iter().zip(dequantise(BlockType::F32, &bytes)).map(|(y, b)| y + b).collect();
+        assert!(distance(&got, &of_the_file) <= A15_STEP * 4.5 + 2f64.powi(-29) * peak(&exact), "{e}");
+    }
+}
+
+#[test]
+fn head_norm_is_rms_norm_whatever_the_head_s_scale() {
+    let mut seeded = Seeded::new(8);
+    for (e, eps) in [(-60, 1e-6f32), (-20, 1e-6), (-75, 1e-6), (-92, 1e-6), (-61, 0.9), (-40, 0.0)] {
+        let y = Scaled { values: seeded.ints32(128), scale: seeded.scale(e) };
+        let bytes = seeded.tensor(BlockType::F32, 1, 128, 1.5);
+        let row = CodedRow::from_gguf(BlockType::F32, &bytes).expect("finite weights");
+        let got = reals(&head_norm(&y, &VectorWeights::from_row(&row), dyadic(eps)));
+        let (floats, weights) = (reals(&y), dequantise(BlockType::F32, &bytes));
+        let mean = floats.iter().map(|v| v * v).sum::<f64>() / 128.0;
+        let inverse = 1.0 / (mean + f64::from(eps)).sqrt();
+        let exact: Vec<f64> = floats.iter().zip(&weights).map(|(y, w)| y * inverse * w).collect();
+        // The squares are of values rounded to 15 bits; the coded weights are within half a step of 15 bits.
+        let coding = 1.01 * A15_STEP * peak(&weights) * peak(&floats) * inverse;
+        assert!(distance(&got, &exact) <= coding + (2f64.powi(-15) + 1e-6) * peak(&exact), "{e} {eps}");
+    }
+}
+
+#[test]
 fn rope_turns_every_pair_and_heads_are_quantised_alone() {
     let mut seeded = Seeded::new(5);
-    let y = Scaled { values: seeded.ints32(24), scale: seeded.scale(-50) };
-    let angles = RopeFrequencies::new(dyadic(10_000.0), 8).row(37);
-    let floats = reals(&y);
-    let turned = floats.chunks_exact(2).enumerate().flat_map(|(i, pair)| {
-        let (s, c) = (37.0 * 10_000f64.powf(-((i % 4) as f64) / 4.0)).sin_cos();
-        [pair[0] * c - pair[1] * s, pair[0] * s + pair[1] * c]
-    });
-    let exact: Vec<f64> = turned.collect();
-    let got = rope(&y, &angles);
-    assert!(distance(&reals(&got), &exact) <= 4e-9 * peak(&floats));
-    for (head, exact) in head_quant(&got, 8).iter().zip(exact.chunks_exact(8)) {
-        assert!(distance(&reals(head), exact) <= 1.001 * A15_STEP * peak(exact) + 4e-9 * peak(&floats));
+    for pairs in [RopePairs::Neighbours, RopePairs::Halves] {
+        let y = Scaled { values: seeded.ints32(24), scale: seeded.scale(-50) };
+        let angles = RopeFrequencies::new(dyadic(10_000.0), 8).row(37);
+        let floats = reals(&y);
+        let mut exact = floats.clone();
+        for (head, i) in (0..3).flat_map(|head| (0..4).map(move |i| (8 * head, i))) {
+            let (a, b) = match pairs {
+                RopePairs::Neighbours => (head + 2 * i, head + 2 * i + 1),
+                RopePairs::Halves => (head + i, head + i + 4),
+            };
+            let (s, c) = (37.0 * 10_000f64.powf(-(i as f64) / 4.0)).sin_cos();
+            (exact[a], exact[b]) = (floats[a] * c - floats[b] * s, floats[a] * s + floats[b] * c);
+        }
+        let got = rope(&y, &angles, pairs);
+        // Half a unit of the result, and what angles of 30 bits can be off.
+        let tolerance = 0.51 * real(got.scale) + 4e-9 * peak(&floats);
+        assert!(distance(&reals(&got), &exact) <= tolerance, "{pairs:?}");
+        for (head, exact) in head_quant(&got, 8).iter().zip(exact.chunks_exact(8)) {
+            assert!(distance(&reals(head), exact) <= 1.001 * A15_STEP * peak(exact) + tolerance);
+        }
+    }
+}
+
+#[test]
+fn scaled_frequencies_are_those_of_the_base_divided() {
+    let factors = [1.0f32, 1.5, 8.0, 31.9];
+    let divided = RopeFrequencies::new(dyadic(500_000.0), 8).divided(&factors.map(dyadic));
+    for position in [0, 1, 77, 8191, 131_071] {
+        for (i, (pair, by)) in divided.row(position).iter().zip(factors).enumerate() {
+            let angle = f64::from(position) * 500_000f64.powf(-(i as f64) / 4.0) / f64::from(by);
+            let tolerance = 0.5 * 2f64.powi(-30) + angle * 1e-15;
+            let (c, s) = (f64::from(pair.cos) / 2f64.powi(30), f64::from(pair.sin) / 2f64.powi(30));
+            assert!((c - angle.cos()).abs() <= tolerance && (s - angle.sin()).abs() <= tolerance);
+        }
     }
 }
 

@@ -1,6 +1,11 @@
 //! Sampled tokens follow the softmax of the logits over the temperature.
 
-use gridhour_protocol::exact::sample::{SamplingKey, Temperature, greedy, sample};
+use gridhour_protocol::{
+    exact::sample::{History, SamplingKey, greedy, sample},
+    job::sampling::{FACTOR_Q16_MIN, Sampling},
+};
+
+const NOTHING: History<'_> = History { prompt: &[], output: &[] };
 
 const DRAWS: u32 = 200_000;
 
@@ -14,11 +19,16 @@ fn q16(v: f64) -> i32 {
     (v * 65536.0) as i32
 }
 
+/// Temperature alone.
+fn at(temperature_q16: u32) -> Sampling {
+    Sampling { temperature_q16, ..Sampling::GREEDY }
+}
+
 /// The statistic of tokens drawn at one temperature against the softmax at another.
 fn chi_square(logits: &[i32; 8], drawn_at: f64, expected_at: f64, key: SamplingKey) -> f64 {
-    let t = Temperature::from_q16(q16(drawn_at) as u32).expect("in range");
+    let rules = at(q16(drawn_at) as u32);
     let mut counts = [0f64; 8];
-    (0..DRAWS).for_each(|position| counts[sample(logits, t, key, position) as usize] += 1.0);
+    (0..DRAWS).for_each(|position| counts[sample(logits, &rules, NOTHING, key, position) as usize] += 1.0);
     let weights = logits.map(|l| (f64::from(l) / 65536.0 / expected_at).exp());
     let total: f64 = weights.iter().sum();
     let expected = weights.map(|w| w / total * f64::from(DRAWS));
@@ -45,20 +55,21 @@ fn zero_and_the_least_temperature() {
     let logits = [7, 9, 9, -4].map(|l| l << 16);
     let key = SamplingKey::derive(5, b"");
     assert_eq!(greedy(&logits), 1);
-    assert_eq!(sample(&logits, Temperature::ZERO, key, 3), 1);
-    let coldest = Temperature::from_q16(Temperature::MIN_Q16).expect("in range");
-    let chosen: Vec<u32> = (0..200).map(|p| sample(&logits, coldest, key, p)).collect();
+    assert_eq!(sample(&logits, &Sampling::GREEDY, NOTHING, key, 3), 1);
+    let coldest = at(FACTOR_Q16_MIN);
+    let chosen: Vec<u32> = (0..200).map(|p| sample(&logits, &coldest, NOTHING, key, p)).collect();
     assert!(chosen.contains(&1) && chosen.contains(&2) && chosen.iter().all(|&t| t == 1 || t == 2));
 }
 
 #[test]
-fn temperatures_outside_the_range_are_refused() {
-    for value in [1, 655, Temperature::MAX_Q16 + 1, u32::MAX] {
-        Temperature::from_q16(value).expect_err("outside the range");
-    }
-    for value in [0, 656, 65536, Temperature::MAX_Q16] {
-        assert_eq!(Temperature::from_q16(value).map(Temperature::q16), Ok(value));
-    }
+fn penalties_decide_a_greedy_choice_and_filters_do_not() {
+    let logits = [5, 9, 8, -4].map(|l| l << 16);
+    let key = SamplingKey::derive(5, b"");
+    let history = History { prompt: &[2], output: &[1] };
+    let choose = |rules: Sampling| sample(&logits, &rules, history, key, 2);
+    assert_eq!(choose(Sampling { presence_q16: 2 << 16, ..Sampling::GREEDY }), 2);
+    assert_eq!(choose(Sampling { repetition_q16: 2 << 16, ..Sampling::GREEDY }), 0);
+    assert_eq!(choose(Sampling { top_k: 2, top_p_q16: 0, min_p_q16: 1 << 16, ..Sampling::GREEDY }), 1);
 }
 
 #[test]

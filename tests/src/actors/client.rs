@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gridhour_contracts_sim::ledger::{entry::Event, reject::Reject};
 use gridhour_protocol::{
     id::{NetworkId, SessionId},
-    job::{buyer::BuyerPatience, message::ClientMessage, request::Sampling},
+    job::{buyer::BuyerPatience, message::ClientMessage, sampling::Sampling},
     market::{advert::Advert, book::Book, order::Order},
     session::terms::Terms,
     signed::{PublicKey, SecretKey, Signed, Verified},
@@ -51,6 +51,10 @@ pub struct Errand {
     pub sampling: Sampling,
     /// Tokens that end the answer.
     pub stop: Vec<u32>,
+    /// Texts that end the answer.
+    pub stop_texts: Vec<String>,
+    /// Alternatives whose log probabilities come with each token.
+    pub logprobs: u8,
 }
 
 /// What a client is like.

@@ -1,11 +1,16 @@
 //! What is traded in the world: one model, one arithmetic, and prices that make a token cost a visible
 //! amount.
 
+use std::sync::{Arc, LazyLock};
+
 use gridhour_protocol::{
     id::ModelId,
+    model::{TokenKind, TokenizerAsset, TokenizerFamily},
     units::{Millis, WorkRate},
     work::{Rates, WorkModel},
 };
+
+use crate::sim::engine::VOCABULARY;
 
 /// The model that all providers serve.
 pub const MODEL: ModelId = ModelId([77; 32]);
@@ -23,3 +28,27 @@ pub const CONTEXT: u32 = 512;
 pub const USE: Millis = Millis(60_000);
 /// How long its provider may collect afterwards.
 pub const GRACE: Millis = Millis(30_000);
+
+/// The model's tokenizer: every token is one letter.
+pub static TOKENIZER: LazyLock<Arc<TokenizerAsset>> = LazyLock::new(|| {
+    Arc::new(TokenizerAsset {
+        family: TokenizerFamily::SentencePiece,
+        pre: String::new(),
+        tokens: (0..VOCABULARY).map(|token| letter(token).to_string()).collect(),
+        kinds: vec![TokenKind::Normal; VOCABULARY as usize],
+        score_bits: Vec::new(),
+        merges: Vec::new(),
+        bos: None,
+        eos: None,
+        eot: None,
+        unknown: None,
+        add_bos: false,
+        add_eos: false,
+        add_space_prefix: false,
+    })
+});
+
+/// The letter of a token.
+pub fn letter(token: u32) -> char {
+    char::from(b'0' + (token % VOCABULARY) as u8)
+}

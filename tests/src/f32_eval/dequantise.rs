@@ -3,7 +3,7 @@
 use gridhour_node::model::gguf::{Tensor, TensorType};
 
 /// All weights of a tensor, row after row.
-pub(super) fn dequantise(tensor: &Tensor<'_>) -> Vec<f32> {
+pub fn dequantise(tensor: &Tensor<'_>) -> Vec<f32> {
     let bytes = tensor.bytes;
     match tensor.ty {
         TensorType::F32 => bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),

@@ -63,6 +63,21 @@ impl GgufWriter {
             .expect("the test names a tensor of the file")
     }
 
+    /// The same model in `count` files: metadata in the first, tensors spread in their order. The first has none
+    /// where there are more files than tensors to spread.
+    pub fn parts(&self, count: usize) -> Vec<Self> {
+        let part = |number: usize| {
+            let share = |number| number * self.tensors.len() / count;
+            let meta = if number == 0 { self.meta.clone() } else { Vec::new() };
+            let mut part = Self { meta, tensors: self.tensors[share(number)..share(number + 1)].to_vec() };
+            part.meta("split.no", Value::Uint(number as u64));
+            part.meta("split.count", Value::Uint(count as u64));
+            part.meta("split.tensors.count", Value::Int(self.tensors.len() as i64));
+            part
+        };
+        (0..count).map(part).collect()
+    }
+
     /// The file's bytes, version 3.
     pub fn finish(&self) -> Vec<u8> {
         let mut out = b"GGUF\x03\0\0\0".to_vec();

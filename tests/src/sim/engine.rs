@@ -3,8 +3,15 @@
 
 use gridhour_protocol::{
     id::ScoreDigest,
-    job::{provider::Generated, request::Request},
+    job::{
+        ending::Ending,
+        logprobs::{Alternative, Logprobs},
+        provider::Generated,
+        request::Request,
+    },
 };
+
+use crate::actors::goods;
 
 /// Tokens in the vocabulary.
 pub const VOCABULARY: u32 = 64;
@@ -16,7 +23,7 @@ pub struct FakeEngine {
     made: u32,
     grant: u32,
     scores: ScoreDigest,
-    ended: bool,
+    ending: Ending,
 }
 
 /// Token number `position` of the answer to `request`.
@@ -31,21 +38,33 @@ pub fn token_at(request: &Request, position: u32) -> u32 {
 /// The whole answer to `request`.
 #[must_use]
 pub fn answer(request: &Request) -> Vec<u32> {
-    let mut tokens = Vec::new();
+    let (mut tokens, mut ending) = (Vec::new(), ending(request));
     for position in 0..request.max_tokens {
-        tokens.push(token_at(request, position));
-        if request.stop.contains(&token_at(request, position)) {
+        let token = token_at(request, position);
+        tokens.push(token);
+        if ending.push(token).is_some() {
             break;
         }
     }
     tokens
 }
 
+fn ending(request: &Request) -> Ending {
+    Ending::new(request, goods::TOKENIZER.clone())
+}
+
+/// What a real engine would say of the token, as far as anyone here can tell.
+fn logprobs(request: &Request, token: u32) -> Option<Logprobs> {
+    let top = vec![Alternative { token, logprob_q16: -5 }];
+    (request.logprobs > 0).then_some(Logprobs { logprob_q16: -5, top })
+}
+
 impl FakeEngine {
     /// Starts on `request`, up to token number `grant`.
     #[must_use]
     pub fn new(request: Request, grant: u32) -> Self {
-        Self { request, made: 0, grant, scores: ScoreDigest([0; 32]), ended: false }
+        let ending = ending(&request);
+        Self { request, made: 0, grant, scores: ScoreDigest([0; 32]), ending }
     }
 
     /// Lets it go on up to token number `grant`.
@@ -56,7 +75,7 @@ impl FakeEngine {
     /// Whether there is something to compute.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.ended && self.made < self.grant
+        self.ending.end().is_none() && self.made < self.grant
     }
 
     /// The next tokens, at most `burst`; none if there is no work.
@@ -74,10 +93,10 @@ impl FakeEngine {
     fn step(&mut self) -> Generated {
         let token = token_at(&self.request, self.made);
         self.made += 1;
-        self.ended = self.request.stop.contains(&token);
+        self.ending.push(token);
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.scores.0).update(&token.to_le_bytes());
         self.scores = ScoreDigest(*hasher.finalize().as_bytes());
-        Generated { token, scores: self.scores }
+        Generated { token, scores: self.scores, logprobs: logprobs(&self.request, token) }
     }
 }

@@ -127,6 +127,7 @@ pub(crate) fn job_result() -> JobResult {
     JobResult {
         request: samples(arbitrary::requests(), 1).remove(0),
         output: vec![5, 6, 7],
+        logprobs: samples(arbitrary::logprobs(), 3),
         receipt: samples(arbitrary::signed(arbitrary::receipts), 1).remove(0),
         voucher: samples(arbitrary::signed(arbitrary::vouchers), 1).remove(0),
         cost: Credits(9),

@@ -13,14 +13,16 @@ use testkit::{
     },
 };
 
-use gridhour_protocol::job::request::Sampling;
+use gridhour_protocol::job::sampling::Sampling;
 
 fn two_jobs(seed: u64) -> Scenario {
     let errand = |seed| Errand {
         prompt: vec![5; 6],
         max_tokens: 12,
-        sampling: Sampling { temperature_q16: 65_536, seed },
+        sampling: Sampling { temperature_q16: 65_536, seed, ..Sampling::GREEDY },
         stop: Vec::new(),
+        stop_texts: Vec::new(),
+        logprobs: 0,
     };
     Scenario { errands: Some(vec![errand(1), errand(2)]), ..Scenario::honest(seed, 1, 1) }
 }

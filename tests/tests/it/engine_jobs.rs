@@ -2,20 +2,42 @@
 
 use std::sync::Arc;
 
-use gridhour_node::engine::{
-    Engine,
-    isa::Isa,
-    sampler::{Sampling, SamplingKey},
-    scheduler::{
-        EVENTS_MAX, JOBS_MAX, JobEnd, JobEvent, JobHandle, JobRequest, Reason, STOP_TOKENS_MAX, Scheduler,
-        SubmitError,
+use gridhour_node::{
+    engine::{
+        Engine,
+        isa::Isa,
+        sampler::{Sampling, SamplingKey},
+        scheduler::{
+            EVENTS_MAX, JOBS_MAX, JobEnd, JobEvent, JobHandle, JobRequest, Reason, STOP_TOKENS_MAX,
+            Scheduler, SubmitError,
+        },
+        sequence::SequenceError,
+        verify::{Claim, verify},
     },
-    sequence::SequenceError,
-    verify::{Claim, verify},
+    model::{gguf::Gguf, tokenizer::tokenizer_asset},
+};
+use gridhour_protocol::{
+    job::{
+        ending::{StopTexts, first_stop},
+        sampling::Sampling as Rules,
+    },
+    model::TokenizerAsset,
 };
 use testkit::gguf::SmallModel;
 
 use crate::engine_model::{engine, tokens};
+
+/// The tokenizer of every small model.
+fn tokenizer() -> Arc<TokenizerAsset> {
+    let file = Gguf::from_bytes(SmallModel::new(1).bytes()).expect("a sound file");
+    Arc::new(tokenizer_asset(&file).expect("it has a tokenizer"))
+}
+
+/// Temperature 1.
+fn warm(seed: u64) -> Sampling {
+    let rules = Rules { temperature_q16: 65_536, ..Rules::GREEDY };
+    Sampling::new(rules, SamplingKey::derive(seed, b"core"))
+}
 
 fn scheduler(seed: u64) -> Scheduler {
     Scheduler::start(engine(&SmallModel::new(seed), Isa::Auto)).expect("a thread")
@@ -25,11 +47,13 @@ fn scheduler(seed: u64) -> Scheduler {
 fn request(engine: &Engine, prompt: usize, max_tokens: u32, seed: u64) -> JobRequest {
     JobRequest {
         prompt: tokens(engine.config().vocab, prompt, seed),
-        sampling: Sampling { temperature_q16: 65_536, key: SamplingKey::derive(seed, b"core") },
+        sampling: warm(seed),
         max_tokens,
         stop: Vec::new(),
+        stop_texts: StopTexts::new(&[], tokenizer()),
         request_digest: [seed as u8; 32],
         granted: u32::MAX,
+        scope: None,
     }
 }
 
@@ -43,7 +67,7 @@ fn read_tokens(job: &JobHandle, first: u32, count: u32) -> Vec<u32> {
 }
 
 fn read_start(job: &JobHandle, prompt_tokens: u32) {
-    assert_eq!(job.next_event(), Some(JobEvent::Started { prompt_tokens }));
+    assert_eq!(job.next_event(), Some(JobEvent::Started { prompt_tokens, reused_tokens: 0 }));
 }
 
 fn read_end(job: &JobHandle) -> JobEnd {
@@ -133,10 +157,68 @@ fn a_stop_token_is_the_last_token() {
         prompt: &stopped.prompt,
         output: &found,
         sampling: stopped.sampling,
+        logprobs: &[],
         request_digest: stopped.request_digest,
     };
     let rerun = verify(scheduler.engine(), &claim).expect("the claim fits");
     assert_eq!((rerun.difference, rerun.score_chain), (None, end.score_chain));
+}
+
+#[test]
+fn a_stop_text_ends_the_output_with_the_token_that_completes_it() {
+    let scheduler = scheduler(27);
+    let (tokenizer, free) = (tokenizer(), request(scheduler.engine(), 12, 60, 4));
+    let (output, _) = run_alone(&scheduler, &free);
+    let bytes = |tokens: &[u32]| {
+        let mut bytes = Vec::new();
+        tokens.iter().for_each(|token| tokenizer.append_bytes(*token, &mut bytes));
+        bytes
+    };
+    // Two ASCII letters that two tokens write together.
+    let letters = |at: &usize| {
+        bytes(&output[*at..at + 2]).iter().all(u8::is_ascii) && bytes(&output[*at..at + 1]).len() == 1
+    };
+    let at =
+        (0..50).find(|at| letters(at) && bytes(&output[at + 1..at + 2]).len() == 1).expect("two letters");
+    let text = String::from_utf8(bytes(&output[at..at + 2])).expect("ASCII");
+    let ends = |count: &usize| first_stop(&bytes(&output[..*count]), std::slice::from_ref(&text)).is_some();
+    let expected = (1..=60).find(ends).expect("the text is in the output");
+    let stop_texts = StopTexts::new(&[text.clone()], tokenizer.clone());
+    let job = scheduler.submit(JobRequest { stop_texts, ..free }).expect("a place");
+    read_start(&job, 12);
+    assert_eq!(read_tokens(&job, 0, expected as u32), output[..expected], "stopped by {text:?}");
+    assert_eq!(read_end(&job).reason, Reason::Stop);
+}
+
+#[test]
+fn log_probabilities_are_confirmed_by_a_rerun_and_false_ones_named() {
+    let scheduler = scheduler(28);
+    let sampling = warm(2).telling(5);
+    let asked = JobRequest { sampling, ..request(scheduler.engine(), 9, 30, 2) };
+    let job = scheduler.submit(asked.clone()).expect("a place");
+    read_start(&job, 9);
+    let (mut output, mut logprobs) = (Vec::new(), Vec::new());
+    for _ in 0..30 {
+        let Some(JobEvent::Token { id, logprobs: Some(one), .. }) = job.next_event() else {
+            panic!("a token with log probabilities")
+        };
+        assert!(one.fits(id, 5) && one.top.len() == 5);
+        output.push(id);
+        logprobs.push(one);
+    }
+    let claim = Claim {
+        prompt: &asked.prompt,
+        output: &output,
+        sampling: asked.sampling,
+        logprobs: &logprobs,
+        request_digest: asked.request_digest,
+    };
+    let rerun = verify(scheduler.engine(), &claim).expect("the claim fits");
+    assert_eq!((rerun.difference, rerun.false_logprobs), (None, None));
+    let mut false_ones = logprobs.clone();
+    false_ones[17].top[4].logprob_q16 -= 1;
+    let rerun = verify(scheduler.engine(), &Claim { logprobs: &false_ones, ..claim }).expect("it fits");
+    assert_eq!((rerun.difference, rerun.false_logprobs), (None, Some(17)));
 }
 
 #[test]
@@ -185,10 +267,11 @@ fn jobs_that_cannot_run_are_refused_before_they_start() {
     let over = JobRequest { max_tokens: context as u32 - 2, ..good.clone() };
     assert_eq!(refusal(over), sequence(long));
     assert_eq!(refusal(JobRequest { max_tokens: 0, ..good.clone() }), SubmitError::NoTokens.to_string());
-    let cold = Sampling { temperature_q16: 1, ..good.sampling };
+    let rules = Rules { temperature_q16: 1, ..Rules::GREEDY };
+    let (cold, why) = (Sampling::new(rules, good.sampling.key), rules.check().expect_err("too cold"));
     assert_eq!(
         refusal(JobRequest { sampling: cold, ..good.clone() }),
-        SubmitError::Temperature(1).to_string()
+        SubmitError::Sampling(why).to_string()
     );
     let stops = STOP_TOKENS_MAX + 1;
     let stopped = JobRequest { stop: vec![0; stops], ..good };

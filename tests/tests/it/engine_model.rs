@@ -13,10 +13,16 @@ use gridhour_node::{
         sequence::{CHUNK, Sequence, SequenceError},
         verify::{Claim, Difference, verify},
     },
-    model::gguf::Gguf,
+    model::gguf::{Gguf, TensorType},
 };
-use gridhour_protocol::exact::llama::{Reference, Step};
-use testkit::{definition::definition_weights, gguf::SmallModel};
+use gridhour_protocol::{
+    exact::llama::{Architecture, Reference, Step},
+    job::sampling::Sampling as Rules,
+};
+use testkit::{
+    definition::definition_weights,
+    gguf::{RopeScaling, SmallModel, Types},
+};
 
 /// An engine of two threads over a made-up model.
 pub(crate) fn engine(model: &SmallModel, isa: Isa) -> Arc<Engine> {
@@ -51,24 +57,48 @@ fn scores_in_pieces(sequence: &mut Sequence, tokens: &[u32], piece: usize) -> Ve
     steps
 }
 
+/// A model of every architecture, tied and with its own output matrix, with every scaling of positions.
+fn variants() -> Vec<SmallModel> {
+    let mut variants =
+        vec![SmallModel::new(1), SmallModel::mixed(2), SmallModel { kv_heads: 1, ..SmallModel::mixed(3) }];
+    for (architecture, seed) in Architecture::ALL.into_iter().zip(20..) {
+        variants.push(SmallModel::of(architecture, seed));
+        variants.push(SmallModel { tied: true, kv_heads: 1, ..SmallModel::of(architecture, seed + 10) });
+    }
+    variants.push(SmallModel { rope_scaling: RopeScaling::Factors, ..SmallModel::mixed(40) });
+    let linear = RopeScaling::Linear(2.5);
+    variants.push(SmallModel { rope_scaling: linear, ..SmallModel::of(Architecture::Qwen2, 41) });
+    variants
+}
+
 #[test]
 fn models_give_the_bits_of_the_definition() {
-    for model in
-        [SmallModel::new(1), SmallModel::mixed(2), SmallModel { kv_heads: 1, ..SmallModel::mixed(3) }]
-    {
-        let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
-        let tokens = tokens(model.vocab, 40, model.seed);
-        for isa in forms() {
-            let engine = engine(&model, isa);
-            let weights = definition_weights(&file);
-            let mut reference = Reference::new(&weights);
-            let mut sequence = Sequence::new(&engine, tokens.len()).expect("room");
-            let found = scores_in_pieces(&mut sequence, &tokens, tokens.len());
-            for (at, (token, found)) in tokens.iter().zip(found).enumerate() {
-                let expected = reference.forward(*token).expect("a token of the vocabulary");
-                assert_eq!(found.checksums, expected.checksums, "seed {} {isa:?} position {at}", model.seed);
-                assert_eq!(found.logits, expected.logits, "seed {} {isa:?} position {at}", model.seed);
-            }
+    variants().iter().for_each(|model| compare_with_definition(model, 40));
+}
+
+#[test]
+fn every_type_in_every_architecture_gives_the_bits_of_the_definition() {
+    for (architecture, seed) in Architecture::ALL.into_iter().zip(50..) {
+        for ty in TensorType::ALL {
+            compare_with_definition(&SmallModel::typed(architecture, ty, seed), 7);
+        }
+    }
+}
+
+fn compare_with_definition(model: &SmallModel, count: usize) {
+    let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
+    let tokens = tokens(model.vocab, count, model.seed);
+    let weights = definition_weights(&file);
+    let mut reference = Reference::new(&weights);
+    let expected: Vec<Step> =
+        tokens.iter().map(|token| reference.forward(*token).expect("a token of the vocabulary")).collect();
+    for isa in forms() {
+        let engine = engine(model, isa);
+        let mut sequence = Sequence::new(&engine, tokens.len()).expect("room");
+        let found = scores_in_pieces(&mut sequence, &tokens, tokens.len());
+        for (at, (expected, found)) in expected.iter().zip(found).enumerate() {
+            assert_eq!(found.checksums, expected.checksums, "{model:?} {isa:?} position {at}");
+            assert_eq!(found.logits, expected.logits, "{model:?} {isa:?} position {at}");
         }
     }
 }
@@ -138,6 +168,33 @@ fn the_number_of_threads_changes_no_bit() {
     assert_eq!(one, scores(3));
 }
 
+/// What is not a weight is in the facts: architecture and tables of positions.
+#[test]
+fn model_ids_tell_architectures_and_scalings_apart() {
+    let sizes = SmallModel { types: Types::Common, kv_heads: 1, ..SmallModel::of(Architecture::Llama, 5) };
+    let scaled = |rope_scaling| SmallModel { rope_scaling, ..sizes.clone() };
+    let models = [
+        sizes.clone(),
+        SmallModel { architecture: Architecture::Qwen2, ..sizes.clone() },
+        SmallModel { architecture: Architecture::Qwen3, ..sizes.clone() },
+        scaled(RopeScaling::Linear(2.0)),
+        scaled(RopeScaling::Linear(4.0)),
+        scaled(RopeScaling::Factors),
+    ];
+    let mut ids: Vec<_> = models.iter().map(|model| engine(model, Isa::Auto).model_id().0).collect();
+    assert_eq!(engine(&scaled(RopeScaling::Linear(1.0)), Isa::Auto).model_id().0, ids[0]);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), models.len());
+}
+
+/// The id that this file had before there were other architectures and types.
+#[test]
+fn the_id_of_a_file_stays_what_it_was() {
+    let id = engine(&SmallModel::new(5), Isa::Auto).model_id();
+    assert_eq!(id.to_string(), "09d80c3e98c3487ce1e03e78ef5d3a9067bab5249da1197f0e3ecd8d2029485f");
+}
+
 #[test]
 fn a_bad_weight_is_refused_by_the_name_of_its_tensor() {
     for (name, byte) in [("blk.0.attn_v.weight", 1), ("blk.1.ffn_norm.weight", 3), ("token_embd.weight", 1)] {
@@ -197,27 +254,46 @@ fn keys_and_values_never_exceed_their_memory() {
 fn generate(engine: &Arc<Engine>, claim: &Claim<'_>, count: usize) -> (Vec<u32>, [u8; 32]) {
     let mut chain = ScoreChain::new(&claim.request_digest, claim.prompt.len() as u32);
     let mut sequence = Sequence::new(engine, claim.prompt.len() + count).expect("room");
-    let mut output: Vec<u32> = Vec::new();
-    while output.len() < count {
-        let input = output.last().map_or(claim.prompt, std::slice::from_ref);
-        let position = (claim.prompt.len() + output.len()) as u32;
+    let (sampling, mut text) = (claim.sampling.behind(claim.prompt), claim.prompt.to_vec());
+    while text.len() < claim.prompt.len() + count {
+        let input = &text[sequence.position()..];
         let choose = |scores: Scores<'_>| {
-            let token = claim.sampling.choose(scores.logits, position);
+            let token = sampling.choose(scores.logits, &text);
             chain.push(token, scores);
             token
         };
-        output.push(sequence.prefill(input, choose).expect("room"));
+        let token = sequence.prefill(input, choose).expect("room");
+        text.push(token);
     }
-    (output, chain.digest())
+    (text.split_off(claim.prompt.len()), chain.digest())
+}
+
+fn key(seed: u64) -> SamplingKey {
+    SamplingKey::derive(seed, b"core")
+}
+
+/// A claim of nothing yet, at temperature 1.
+fn claim(prompt: &[u32], seed: u64) -> Claim<'_> {
+    Claim {
+        prompt,
+        output: &[],
+        sampling: Sampling::new(Rules { temperature_q16: 65_536, ..Rules::GREEDY }, key(seed)),
+        logprobs: &[],
+        request_digest: [7; 32],
+    }
 }
 
 #[test]
 fn a_rerun_confirms_an_honest_result_and_names_the_first_false_token() {
     let engine = engine(&SmallModel::new(11), Isa::Auto);
-    let warm = Sampling { temperature_q16: 65_536, key: SamplingKey::derive(3, b"core") };
-    for (sampling, prompt) in [(Sampling::GREEDY, 5), (warm, CHUNK), (warm, CHUNK + 1)] {
+    let warm = Rules { temperature_q16: 65_536, ..Rules::GREEDY };
+    let repetition = Rules { repetition_q16: 80_000, ..Rules::GREEDY };
+    let all = Rules { top_k: 50, top_p_q16: 60_000, frequency_q16: 9_000, presence_q16: 9_000, ..warm };
+    for (rules, prompt) in
+        [(Rules::GREEDY, 5), (repetition, 9), (warm, CHUNK), (warm, CHUNK + 1), (all, CHUNK + 2)]
+    {
         let prompt = tokens(engine.config().vocab, prompt, 11);
-        let claim = Claim { prompt: &prompt, output: &[], sampling, request_digest: [7; 32] };
+        let claim = Claim { sampling: Sampling::new(rules, key(3)), ..claim(&prompt, 3) };
         let (output, chain) = generate(&engine, &claim, CHUNK + 9);
         let honest = Claim { output: &output, ..claim };
         let rerun = verify(&engine, &honest).expect("the claim fits");
@@ -237,11 +313,10 @@ fn a_rerun_confirms_an_honest_result_and_names_the_first_false_token() {
 #[test]
 fn a_rerun_catches_another_seed_and_another_model() {
     let (engine, other) = (engine(&SmallModel::new(12), Isa::Auto), engine(&SmallModel::new(13), Isa::Auto));
-    let warm = |seed| Sampling { temperature_q16: 65_536, key: SamplingKey::derive(seed, b"core") };
     let prompt = tokens(engine.config().vocab, 9, 12);
-    let claim = Claim { prompt: &prompt, output: &[], sampling: warm(1), request_digest: [0; 32] };
+    let claim = claim(&prompt, 1);
     let (output, _) = generate(&engine, &claim, 40);
-    let swapped = Claim { output: &output, sampling: warm(2), ..claim };
+    let swapped = Claim { output: &output, sampling: Sampling::new(claim.sampling.rules, key(2)), ..claim };
     assert!(verify(&engine, &swapped).expect("the claim fits").difference.is_some());
     assert!(
         verify(&other, &Claim { output: &output, ..claim }).expect("the claim fits").difference.is_some()

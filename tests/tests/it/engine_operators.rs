@@ -7,6 +7,7 @@ use gridhour_node::engine::{
         attend::{AttendScratch, HeadLaw, HeadView, attend},
         embed::embed,
         exp2_neg::exp2_neg,
+        head_form::form_heads,
         head_quant::head_quant,
         join_heads::join_heads,
         logits::logits,
@@ -17,19 +18,19 @@ use gridhour_node::engine::{
         silu_mul::{SiluScratch, silu_mul_quant},
     },
     fixed::Scale,
+    head_form::HeadForm,
     isa::{Isa, Kernels},
     matrix::Matrix,
-    norm_weights::NormWeights,
-    sampler::{Sampling, SamplingKey},
+    norm_weights::{HeadNorm, NormWeights},
+    row_weights::RowWeights,
     score_chain::{ScoreChain, Scores},
 };
 use gridhour_protocol::exact::{
     self,
     a15::{A15, Scaled},
     rational::Dyadic,
-    sample::Temperature,
-    tables::RopeFrequencies,
-    weights::{BlockType, CodedMatrix},
+    tables::{RopeFrequencies, RopePairs},
+    weights::{BlockType, CodedMatrix, VectorWeights},
 };
 use proptest::{collection::vec, prelude::*};
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
@@ -201,6 +202,35 @@ fn compare_attention(query: &A15, keys: &[A15], values: &[A15], page: usize) -> 
     Ok(())
 }
 
+/// A row of biases or norm weights, often with heads of zeros, as the engine and as the definition have it.
+fn vector_weights(len: usize) -> impl Strategy<Value = (RowWeights, VectorWeights)> {
+    let head = prop_oneof![4 => vec(single(), 32), 1 => Just(vec![0.0; 32])];
+    (vec(head, len / 32), -60..60i32).prop_map(|(heads, size)| {
+        let sized = |v: f32| if v == f32::MAX { v } else { v * (size as f32).exp2() };
+        let bytes: Vec<u8> = heads.concat().into_iter().flat_map(|v| sized(v).to_le_bytes()).collect();
+        let (row, ()) = RowWeights::build(bytes.len() / 4, &bytes, |_| ()).expect("finite weights");
+        let coded =
+            CodedMatrix::from_gguf(BlockType::F32, 1, bytes.len() / 4, &bytes).expect("finite weights");
+        (row, VectorWeights::from_row(&coded.rows[0]))
+    })
+}
+
+/// Compares the heads of 32 that `form` makes of a product.
+fn compare_heads(
+    form: &HeadForm,
+    product: &Scaled<i32>,
+    expected: impl Iterator<Item = Scaled<i32>>,
+) -> Result<(), TestCaseError> {
+    let mut values = product.values.clone();
+    let mut scales = vec![ours(product.scale); values.len() / 32];
+    form_heads(form, &mut values, &mut scales, &mut Vec::new());
+    for (at, expected) in expected.enumerate() {
+        prop_assert_eq!(&values[32 * at..][..32], &expected.values, "head {}", at);
+        prop_assert_eq!(scales[at], ours(expected.scale), "head {}", at);
+    }
+    Ok(())
+}
+
 /// A vector of one code.
 fn uniform(code: i16, len: usize) -> A15 {
     A15 { values: vec![code; len], scale: exact::scale::Scale::from_int(1, -14) }
@@ -288,7 +318,7 @@ proptest! {
         let eps = Dyadic::from_f32_bits(eps.to_bits()).expect("finite");
         let epsilon = exact::norm::norm_epsilon(eps, stream.len());
         prop_assert_eq!((norm.matrix_exponent, norm.epsilon), (coded.x, epsilon));
-        let weights = exact::norm::NormWeights::from_row(&coded.rows[0]);
+        let weights = VectorWeights::from_row(&coded.rows[0]);
         let expected = exact::norm::norm_quant(&stream, &weights, epsilon);
         for kernels in forms() {
             let mut codes = vec![1; stream.len()];
@@ -298,22 +328,57 @@ proptest! {
     }
 
     #[test]
-    fn turned_heads(y in scaled(48), position in 0..131_072u32) {
+    fn turned_heads(
+        y in scaled(48),
+        position in 0..131_072u32,
+        pairs in prop::sample::select(vec![RopePairs::Neighbours, RopePairs::Halves]),
+    ) {
         let base = Dyadic::from_f32_bits(10_000f32.to_bits()).expect("finite");
         let row = RopeFrequencies::new(base, 16).row(position);
-        let turned = exact::rope::rope(&y, &row);
+        let turned = exact::rope::rope(&y, &row, pairs);
         prop_assert_eq!(ours(y.scale).exp2(SCALE_SHIFT), ours(turned.scale));
         for kernels in forms() {
             let mut values = y.values.clone();
-            rotate(kernels, &mut values, &row);
+            rotate(kernels, &mut values, &row, pairs);
             prop_assert_eq!(&values, &turned.values, "{:?}", kernels);
-            let (mut codes, mut scales) = (vec![0; 48], [Scale::ZERO; 3]);
-            head_quant(kernels, &values, ours(turned.scale), &mut codes, &mut scales);
+            let (mut codes, mut scales) = (vec![0; 48], [ours(turned.scale); 3]);
+            head_quant(kernels, &values, &mut codes, &mut scales);
             for (at, expected) in exact::rope::head_quant(&turned, 16).into_iter().enumerate() {
                 prop_assert_eq!(&codes[at * 16..(at + 1) * 16], &expected.values);
                 prop_assert_eq!(scales[at], ours(expected.scale));
             }
         }
+    }
+
+    #[test]
+    fn heads_with_biases(y in scaled(96), weights in vector_weights(96)) {
+        let (row, coded) = weights;
+        let expected = y.values.chunks(32).enumerate().map(|(at, head)| {
+            let head = Scaled { values: head.to_vec(), scale: y.scale };
+            exact::bias::add_bias(&head, &coded.head(at, 32))
+        });
+        compare_heads(&HeadForm::Biased(row), &y, expected)?;
+    }
+
+    #[test]
+    fn heads_with_norms(
+        y in scaled(96),
+        weights in vector_weights(32),
+        eps in prop_oneof![Just(0.0), Just(1e-6f32), Just(1e-12f32), Just(f32::from_bits(1)), 0.0..1.0f32],
+    ) {
+        let (row, coded) = weights;
+        let dyadic = Dyadic::from_f32_bits(eps.to_bits()).expect("finite");
+        let expected = y.values.chunks(32).map(|head| {
+            let head = Scaled { values: head.to_vec(), scale: y.scale };
+            exact::norm::head_norm(&head, &coded, dyadic)
+        });
+        compare_heads(&HeadForm::Normed(HeadNorm::new(row, eps)), &y, expected)?;
+    }
+
+    #[test]
+    fn sums_of_scales(a in scale(), b in scale(), down in 0..80i32) {
+        prop_assert_eq!(ours(a).add(ours(b)), ours(a.plus(b)));
+        prop_assert_eq!(ours(a).add(ours(a.exp2(-down))), ours(a.plus(a.exp2(-down))));
     }
 
     #[test]
@@ -378,21 +443,6 @@ proptest! {
         prop_assert_eq!(a.recip(), ours(c.recip()));
         prop_assert_eq!(Scale::sqrt(v, e), ours(exact::scale::Scale::sqrt(v, e)));
         prop_assert_eq!(a.apply(y, 16), c.apply(y, 16));
-    }
-
-    #[test]
-    fn choices(
-        logits in vec(-2_000_000..2_000_000i32, 1..300),
-        temperature in prop_oneof![Just(0u32), 656..6_553_601u32, 20_000..90_000u32],
-        seed: u64,
-        position in 0..131_072u32,
-    ) {
-        let sampling = Sampling { temperature_q16: temperature, key: SamplingKey::derive(seed, b"core") };
-        let key = exact::sample::SamplingKey::derive(seed, b"core");
-        prop_assert_eq!(sampling.key.0, key.0);
-        let temperature = Temperature::from_q16(temperature).expect("in range");
-        let expected = exact::sample::sample(&logits, temperature, key, position);
-        prop_assert_eq!(sampling.choose(&logits, position), expected);
     }
 
     #[test]

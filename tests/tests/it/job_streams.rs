@@ -13,19 +13,26 @@ use gridhour_node::{
         ledger_client::LedgerClient,
         memory::Memory,
         provider::{Parts, Provider, ProviderConfig, ProviderEvent, Served, measure_device},
+        results::JobResult,
         validator::Validator,
     },
-    engine::{Engine, EngineConfig, scheduler::Scheduler},
+    engine::{
+        Engine, EngineConfig,
+        sampler::Sampling as EngineSampling,
+        scheduler::Scheduler,
+        verify::{Claim, verify},
+    },
     model::{
         assets::{AssetBytes, work_of},
         gguf::Gguf,
         template::{Message, Role},
+        tokenizer::tokenizer_asset,
     },
     net::{Net, NetConfig, NetHandle},
     store::ledger_dir::Ledger,
 };
 use gridhour_protocol::{
-    job::{message::ClientMessage, request::Sampling},
+    job::{message::ClientMessage, sampling::Sampling},
     market::advert::ModelOffer,
     receipt::Cause,
     signed::{PublicKey, SecretKey, Verified},
@@ -93,13 +100,21 @@ async fn ledger_node(folder: &Path, stop: watch::Receiver<bool>) -> Verified<Net
     signed.verify().expect("just signed")
 }
 
-fn served() -> Served {
-    let file = Gguf::from_bytes(SmallModel::new(5).bytes()).expect("a sound model");
+fn file() -> Gguf {
+    Gguf::from_bytes(SmallModel::new(5).bytes()).expect("a sound model")
+}
+
+fn engine() -> Arc<Engine> {
     let config = EngineConfig { threads: NonZeroUsize::MIN, ..EngineConfig::default() };
-    let engine = Arc::new(Engine::from_gguf(&file, config).expect("the engine takes it"));
+    Arc::new(Engine::from_gguf(&file(), config).expect("the engine takes it"))
+}
+
+fn served() -> Served {
+    let (file, engine) = (file(), engine());
     let work = work_of(engine.manifest()).expect("sane sizes");
     Served {
         assets: AssetBytes::from_file(&file, engine.manifest()).expect("it has a tokenizer"),
+        tokenizer: Arc::new(tokenizer_asset(&file).expect("it has a tokenizer")),
         vocabulary: engine.config().vocab,
         offer: ModelOffer { model: engine.model_id(), work, context: engine.context() as u32 },
         device: measure_device(&engine, &work).expect("it computes"),
@@ -153,6 +168,8 @@ fn spec(model: ModelOffer) -> RunSpec {
         messages: vec![Message { role: Role::User, content: "hello".into() }],
         max_tokens: 20,
         sampling: Sampling::GREEDY,
+        stop_texts: Vec::new(),
+        logprobs: 0,
         price_max: ASK,
         total_max: Credits(1_000_000),
         ttft: None,
@@ -261,6 +278,58 @@ async fn a_client_that_closes_alone_while_its_job_runs_pays_for_what_it_released
     let left = client.ledger().account(client.id()).await.expect("the ledger answers");
     assert!(paid > Credits(0), "what was released is paid");
     assert_eq!((left.balance.checked_add(paid), left.holds), (Some(Credits(1_000_000)), Vec::new()));
+    market.stop.send_replace(true);
+    client.net().shutdown().await;
+}
+
+/// One order of a funded client, delivered.
+async fn deliver(client: &Client, spec: &RunSpec) -> (JobResult, String) {
+    let offers = client.offers(1, PATIENCE).await;
+    let (_keep, cancel) = watch::channel(false);
+    let result = client.run(spec, &offers, cancel, &mut |_| {}).await.expect("it is delivered");
+    client.results().load(result.receipt.id()).expect("it was kept")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rules_of_sampling_stop_texts_and_log_probabilities_travel_and_are_confirmed_by_a_rerun() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let market = market(folder.path(), Duration::ZERO).await;
+    let client = funded_client(&market, &folder.path().join("client")).await;
+    let sampling = Sampling {
+        temperature_q16: 60_000,
+        top_k: 60,
+        top_p_q16: 64_000,
+        min_p_q16: 100,
+        repetition_q16: 70_000,
+        frequency_q16: 10_000,
+        presence_q16: -5_000,
+        seed: 7,
+        ..Sampling::GREEDY
+    };
+    let free = RunSpec { sampling, logprobs: 4, max_tokens: 40, ..spec(market.offer) };
+    let (whole, text) = deliver(&client, &free).await;
+    assert_eq!(whole.receipt.body.cause, Cause::Delivered);
+    let confirmed = |result: &JobResult| {
+        let claim = Claim {
+            prompt: &result.request.prompt,
+            output: &result.output,
+            sampling: EngineSampling::of(&result.request),
+            logprobs: &result.logprobs,
+            request_digest: result.receipt.body.request.0,
+        };
+        let rerun = verify(&engine(), &claim).expect("the claim fits");
+        let scores = rerun.score_chain == result.receipt.body.scores.0;
+        scores && (rerun.difference, rerun.false_logprobs) == (None, None)
+    };
+    assert!(confirmed(&whole) && whole.logprobs.len() == whole.output.len());
+    let letters: Vec<char> = text.chars().filter(|letter| *letter != char::REPLACEMENT_CHARACTER).collect();
+    let stop = letters[letters.len() / 2].to_string();
+    let stopped = RunSpec { stop_texts: vec!["never said".into(), stop.clone()], ..free };
+    let (part, shown) = deliver(&client, &stopped).await;
+    assert!(part.output.len() < whole.output.len() && whole.output.starts_with(&part.output), "{stop:?}");
+    assert_eq!(Some(shown.as_str()), text.split(&stop).next(), "what is shown ends before {stop:?}");
+    assert_eq!(part.receipt.body.output_tokens as usize, part.output.len(), "nothing behind it is billed");
+    assert!(confirmed(&part));
     market.stop.send_replace(true);
     client.net().shutdown().await;
 }

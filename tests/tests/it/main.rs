@@ -4,6 +4,7 @@ mod crashes;
 mod engine_jobs;
 mod engine_model;
 mod engine_operators;
+mod engine_sampling;
 mod honest_market;
 mod job_streams;
 mod misdeeds;

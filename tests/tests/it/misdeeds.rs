@@ -7,7 +7,7 @@ use testkit::{
     sim::{net::Weather, world::Report},
 };
 
-use gridhour_protocol::job::request::Sampling;
+use gridhour_protocol::job::sampling::Sampling;
 
 const SEEDS: u64 = 12;
 /// Nothing overtakes anything, so that several transactions reach the ledger in the order in which they were
@@ -19,8 +19,10 @@ fn errands(count: usize, max_tokens: u32) -> Option<Vec<Errand>> {
     let errand = |seed| Errand {
         prompt: vec![1, 2, 3],
         max_tokens,
-        sampling: Sampling { temperature_q16: 65_536, seed },
+        sampling: Sampling { temperature_q16: 65_536, seed, ..Sampling::GREEDY },
         stop: Vec::new(),
+        stop_texts: Vec::new(),
+        logprobs: 0,
     };
     Some((0..count as u64).map(errand).collect())
 }

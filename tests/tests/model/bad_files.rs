@@ -7,6 +7,7 @@ use gridhour_node::model::{
     gguf::{Gguf, TensorType, Value},
     tokenizer::{Tokenizer, tokenizer_asset},
 };
+use gridhour_protocol::exact::llama::Architecture;
 use proptest::prelude::*;
 use testkit::gguf::{GgufWriter, RawTensor, SmallModel};
 
@@ -96,8 +97,15 @@ fn missing_doubled_and_foreign_tensors_are_named() {
 fn metadata_that_changes_the_arithmetic_is_named() {
     let text = |text: &str| Value::Text(text.to_owned());
     for (key, value, word) in [
-        ("general.architecture", text("qwen2"), "qwen2"),
+        ("general.architecture", text("gemma3"), "supported are llama, qwen2, qwen3"),
+        ("general.architecture", text("qwen3moe"), "qwen3moe"),
         ("llama.rope.scaling.type", text("yarn"), "yarn"),
+        ("llama.rope.scaling.type", text("longrope"), "longrope"),
+        ("llama.rope.scaling.factor", Value::F32(0.5), "rope scaling factor"),
+        ("llama.rope.scaling.factor", text("four"), "32-bit float"),
+        ("llama.attention.sliding_window", Value::Uint(4096), "is 4096, a variant"),
+        ("llama.attention.causal", Value::Bool(false), "variant"),
+        ("llama.final_logit_softcapping", Value::F32(30.0), "variant"),
         ("llama.rope.dimension_count", Value::Uint(8), "width of a head"),
         ("llama.expert_count", Value::Uint(8), "variant"),
         ("llama.block_count", Value::Uint(1 << 40), "llama.block_count"),
@@ -119,6 +127,35 @@ fn metadata_that_changes_the_arithmetic_is_named() {
     }
     refused(|file| file.remove("llama.block_count"), &["no metadata key", "llama.block_count"]);
     refused(|file| file.meta("llama.rope.scaling.type", text("none")), &[]);
+}
+
+#[test]
+fn each_architecture_has_tensors_of_its_own() {
+    let sound = |architecture| SmallModel::of(architecture, 2).writer();
+    let without = |architecture, name: &str| {
+        let mut file = sound(architecture);
+        assert_eq!(refusal(&file), "", "{architecture:?} is sound");
+        let before = file.tensors.len();
+        file.tensors.retain(|tensor| tensor.name != name);
+        assert_eq!(file.tensors.len(), before - 1);
+        refusal(&file)
+    };
+    for (architecture, name) in [
+        (Architecture::Qwen2, "blk.1.attn_k.bias"),
+        (Architecture::Qwen3, "blk.0.attn_q_norm.weight"),
+        (Architecture::Llama, "blk.0.attn_q.weight"),
+    ] {
+        assert!(without(architecture, name).contains(name));
+    }
+    let foreign = |architecture, name: &str, count: usize| {
+        let mut file = sound(architecture);
+        file.tensor(RawTensor::new(name, TensorType::F32, vec![count as u64], vec![0; 4 * count]));
+        refusal(&file)
+    };
+    assert!(foreign(Architecture::Qwen3, "blk.0.attn_q.bias", 128).contains("not part of the architecture"));
+    assert!(foreign(Architecture::Qwen2, "rope_freqs.weight", 16).contains("rope_freqs.weight"));
+    assert!(foreign(Architecture::Llama, "rope_freqs.weight", 16).contains("rope scaling factor"));
+    assert!(foreign(Architecture::Llama, "rope_freqs.weight", 15).contains("1 x 16"));
 }
 
 #[test]

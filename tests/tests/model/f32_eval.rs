@@ -1,8 +1,16 @@
 //! The evaluation in floats makes sense by itself: probabilities, causality, positions that matter.
 
-use gridhour_node::model::gguf::Gguf;
-use gridhour_protocol::exact::llama::Reference;
-use testkit::{definition::definition_weights, f32_eval::F32Model, gguf::SmallModel};
+use gridhour_node::model::gguf::{Gguf, TensorType};
+use gridhour_protocol::exact::llama::{Architecture, Reference};
+use testkit::{
+    agreement::Top,
+    definition::definition_weights,
+    f32_eval::F32Model,
+    gguf::{RopeScaling, SmallModel},
+};
+
+/// KL of the floats' distribution from the definition's, nats, at most, at any position.
+const DIVERGENCE_MAX: f64 = 1e-4;
 
 fn model(small: &SmallModel) -> F32Model {
     let file = Gguf::from_bytes(small.bytes()).expect("the file is sound");
@@ -63,17 +71,49 @@ fn divergence(logs: &[f32], logits: &[i32]) -> f64 {
 /// Floats and integers come from separate code; that they agree speaks for both.
 #[test]
 fn floats_and_the_definition_agree() {
-    for small in [SmallModel::new(6), SmallModel::mixed(7)] {
+    let scaled =
+        |architecture, rope_scaling, seed| SmallModel { rope_scaling, ..SmallModel::of(architecture, seed) };
+    for small in [
+        SmallModel::new(6),
+        SmallModel::mixed(7),
+        SmallModel::of(Architecture::Llama, 8),
+        SmallModel::of(Architecture::Qwen2, 9),
+        SmallModel { tied: true, ..SmallModel::of(Architecture::Qwen3, 10) },
+        scaled(Architecture::Llama, RopeScaling::Factors, 11),
+        scaled(Architecture::Qwen3, RopeScaling::Linear(4.0), 12),
+    ] {
         let file = Gguf::from_bytes(small.bytes()).expect("the file is sound");
         let tokens = window(40);
         let logs = F32Model::load(&file).expect("the file is whole").log_probs(&tokens, 0..40);
         let exact = exact_logits(&file, &tokens);
         let worst = (0..40).map(|row| divergence(logs.row(row), &exact[row])).fold(0.0, f64::max);
-        assert!(worst < 1e-4, "seed {}: KL {worst}", small.seed);
+        assert!(worst < DIVERGENCE_MAX, "{small:?}: KL {worst}");
         let spread = logs.row(39).iter().copied().fold(f32::NEG_INFINITY, f32::max) + (283f32).ln();
         assert!(
             spread > 0.5,
             "the distributions are far from uniform, or agreement would mean little: {spread}"
         );
+    }
+}
+
+/// Every type in every architecture: the same distribution, and the same likeliest token wherever the floats
+/// hold no two for about as likely.
+#[test]
+fn every_type_in_every_architecture_agrees() {
+    const COUNT: usize = 12;
+    for (architecture, seed) in Architecture::ALL.into_iter().zip(60..) {
+        for ty in TensorType::ALL {
+            let small = SmallModel::typed(architecture, ty, seed);
+            let file = Gguf::from_bytes(small.bytes()).expect("the file is sound");
+            let tokens = window(COUNT as u32);
+            let logs = F32Model::load(&file).expect("the file is whole").log_probs(&tokens, 0..COUNT);
+            for (row, logits) in exact_logits(&file, &tokens).iter().enumerate() {
+                let far = divergence(logs.row(row), logits);
+                assert!(far < DIVERGENCE_MAX, "{architecture:?} {ty}, position {row}: KL {far}");
+                let (top, exact) = (Top::of(logs.row(row)), logits.iter().max().expect("a vocabulary"));
+                let same = logits[top.token as usize] == *exact;
+                assert!(same || top.is_near_tie(), "{architecture:?} {ty}, position {row}: {top:?}");
+            }
+        }
     }
 }

@@ -9,12 +9,12 @@ use gridhour_node::{
     engine::{Engine, EngineConfig, isa::Isa, sampler::Sampling, sequence::Sequence},
     model::{
         chat::chat_tokens,
-        gguf::Gguf,
+        gguf::{Gguf, TensorType},
         template::{ChatTemplate, Message, Role, chat_template_source},
         tokenizer::{Tokenizer, tokenizer_asset},
     },
 };
-use testkit::{data, f32_eval::F32Model};
+use testkit::{data, f32_eval::F32Model, gguf::requantise};
 
 /// A file, and what is made of it.
 pub(crate) struct Subject {
@@ -23,6 +23,7 @@ pub(crate) struct Subject {
     template: ChatTemplate,
     /// With the fastest instructions of this machine.
     pub(crate) engine: Arc<Engine>,
+    floats: OnceLock<F32Model>,
 }
 
 /// The catalogue's first model; `None` if it cannot be had, the test is then skipped.
@@ -31,15 +32,25 @@ pub(crate) fn subject() -> Option<&'static Subject> {
     data::smollm2().map(|path| SUBJECT.get_or_init(|| Subject::load(path)))
 }
 
+/// The same model with its 4-bit codes requantised to 8 bits.
+pub(crate) fn eight_bit_subject() -> Option<Subject> {
+    let file = requantise(&subject()?.file, TensorType::Q8_0).finish();
+    Some(Subject::of(Gguf::from_bytes(file).expect("what was written is sound")))
+}
+
 impl Subject {
     fn load(path: &Path) -> Self {
-        let file = Gguf::open(path).expect("the file is sound");
+        Self::of(Gguf::open(path).expect("the file is sound"))
+    }
+
+    fn of(file: Gguf) -> Self {
         let asset = tokenizer_asset(&file).expect("the file describes a tokenizer");
         let source = chat_template_source(&file).expect("the file has a template");
         Self {
             template: ChatTemplate::new(source, &asset).expect("the template is sound"),
             tokenizer: Tokenizer::new(asset).expect("the description is sound"),
             engine: engine(&file, Isa::Auto),
+            floats: OnceLock::new(),
             file,
         }
     }
@@ -50,9 +61,8 @@ impl Subject {
     }
 
     /// The same weights as floats.
-    pub(crate) fn floats(&self) -> &'static F32Model {
-        static FLOATS: OnceLock<F32Model> = OnceLock::new();
-        FLOATS.get_or_init(|| F32Model::load(&self.file).expect("the file is whole"))
+    pub(crate) fn floats(&self) -> &F32Model {
+        self.floats.get_or_init(|| F32Model::load(&self.file).expect("the file is whole"))
     }
 
     /// All of WikiText-2's test split; `None` if it cannot be had, the test is then skipped.
@@ -71,14 +81,13 @@ impl Subject {
     /// The `count` likeliest tokens after `prompt`, one after another, beyond the end of the answer.
     pub(crate) fn greedy(&self, prompt: &[u32], count: usize) -> Vec<u32> {
         let mut sequence = Sequence::new(&self.engine, prompt.len() + count).expect("the context is longer");
-        let mut output: Vec<u32> = Vec::new();
-        while output.len() < count {
-            let input = output.last().map_or(prompt, std::slice::from_ref);
-            let position = (prompt.len() + output.len()) as u32;
-            let next = sequence.prefill(input, |scores| Sampling::GREEDY.choose(scores.logits, position));
-            output.push(next.expect("there is room"));
+        let mut text = prompt.to_vec();
+        while text.len() < prompt.len() + count {
+            let input = &text[sequence.position()..];
+            let next = sequence.prefill(input, |scores| Sampling::GREEDY.choose(scores.logits, &text));
+            text.push(next.expect("there is room"));
         }
-        output
+        text.split_off(prompt.len())
     }
 }
 

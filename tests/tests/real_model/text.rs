@@ -5,10 +5,11 @@ use std::time::Instant;
 use gridhour_node::{
     engine::sequence::SequenceError,
     evaluate::{Watch, Windows, evaluate},
+    model::gguf::{Tensor, TensorType},
 };
 use testkit::{agreement::Agreement, f32_eval::LogProbs};
 
-use crate::subject::{Subject, subject};
+use crate::subject::{Subject, eight_bit_subject, subject};
 
 /// Mean KL(floats || engine), nats, at most.
 const DIVERGENCE_MAX: f64 = 1e-4;
@@ -58,8 +59,7 @@ fn compare(subject: &Subject, window: &[u32], rows: Option<usize>, agreement: &m
 }
 
 /// `count` windows of `length` tokens from the start of WikiText-2; `None` skips the test.
-fn agreement(length: usize, count: usize, rows: Option<usize>) -> Option<Agreement> {
-    let subject = subject()?;
+fn agreement(subject: &Subject, length: usize, count: usize, rows: Option<usize>) -> Option<Agreement> {
     let tokens = subject.wikitext()?;
     let mut agreement = Agreement::default();
     for window in tokens.chunks_exact(length).take(count) {
@@ -77,14 +77,27 @@ fn assert_close(agreement: &Agreement, rows: u32) {
 
 #[test]
 fn short_windows_agree_with_floats_at_every_position() {
-    if let Some(agreement) = agreement(512, 2, None) {
+    let Some(subject) = subject() else { return };
+    if let Some(agreement) = agreement(subject, 512, 2, None) {
         assert_close(&agreement, 2 * 511);
     }
 }
 
 #[test]
 fn a_long_window_agrees_with_floats_at_its_end() {
-    if let Some(agreement) = agreement(4_096, 1, Some(512)) {
+    let Some(subject) = subject() else { return };
+    if let Some(agreement) = agreement(subject, 4_096, 1, Some(512)) {
         assert_close(&agreement, 512);
+    }
+}
+
+/// The floats have the weights of the 8-bit file, not those of the file that it was made from.
+#[test]
+fn a_file_of_eight_bits_agrees_with_floats_at_every_position() {
+    let Some(subject) = eight_bit_subject() else { return };
+    let matrices = |tensor: &Tensor<'_>| tensor.rows > 1;
+    assert!(subject.file.tensors().filter(matrices).all(|tensor| tensor.ty == TensorType::Q8_0));
+    if let Some(agreement) = agreement(&subject, 512, 2, None) {
+        assert_close(&agreement, 2 * 511);
     }
 }

@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
     audit::{Report, Trust},
     export::{block_frame, closing, opening},
 };
-use gridhour_node::{drivers::client::Client, engine::EngineConfig};
+use gridhour_node::{drivers::client::Client, engine::EngineConfig, model::tokenizer::tokenizer_asset};
 use gridhour_protocol::{id::ReceiptId, units::Height};
 use serde_json::{Value, json};
 
@@ -51,8 +51,10 @@ pub async fn conclude(
     });
     let first = first.ok_or_else(|| CommandError::internal("no job was delivered"))?;
     let rerun = tokio::task::block_in_place(|| {
-        let engine = models::load(&models::open(model)?, model, EngineConfig::default(), context)?;
-        rerun(&Arc::new(engine), first)
+        let file = models::open(model)?;
+        let tokenizer = Arc::new(tokenizer_asset(&file).map_err(CommandError::refused)?);
+        let engine = models::load(&file, model, EngineConfig::default(), context)?;
+        rerun(&Arc::new(engine), &tokenizer, first)
     })?;
     let told = jobs.iter().map(|job| tell(client, job)).collect::<Result<_>>()?;
     Ok(Outcome {

@@ -162,7 +162,7 @@ fn engine_config(args: &Args, context: &Context) -> Result<EngineConfig> {
         None => thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
     // One window at a time, at most the model's context, on the user's own machine: no budget to share.
-    Ok(EngineConfig { threads, isa: args.isa.into(), context: usize::MAX, kv_bytes_max: usize::MAX })
+    Ok(EngineConfig { threads, isa: args.isa.into(), kv_bytes_max: usize::MAX, ..EngineConfig::default() })
 }
 
 fn windows<'a>(args: &Args, tokens: &'a [u32], context: usize) -> Result<Windows<'a>> {

@@ -82,7 +82,7 @@ fn describe(model: Model, file: &Gguf, engine: &Engine) -> Result<Description> {
         id: engine.model_id().to_string(),
         name: model.name,
         path: model.path,
-        bytes: file.file_bytes().len(),
+        bytes: file.bytes(),
         architecture: "llama",
         layers: config.layers,
         width: config.width,

@@ -1,6 +1,6 @@
 //! Checking a result without computing it. No network and no model: signatures, digests, work, and the exported ledger.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use gridhour_contracts_sim::{
     audit::Trust,
@@ -8,17 +8,22 @@ use gridhour_contracts_sim::{
     export::{Decoder, FrameKind},
     tx::Call,
 };
-use gridhour_node::drivers::results::{JobResult, Results};
+use gridhour_node::{
+    drivers::results::{JobResult, Results},
+    model::assets::AssetBytes,
+};
 use gridhour_protocol::{
     exact::numerics_digest,
     id::ReceiptId,
     job::request::OutputChain,
     merkle::{Frontier, leaf_hash},
+    model::TokenizerAsset,
     units::Height,
     wire,
 };
 use serde_json::json;
 
+use super::rerun::ends;
 use crate::{
     commands::audit::audit_file,
     context::Context,
@@ -34,7 +39,12 @@ struct Check {
 
 pub fn run(context: &Context, results: &Results, id: ReceiptId) -> Result {
     let (result, _) = results.load(id)?;
-    let checks = checks(&result, id);
+    let mut checks = checks(&result, id);
+    let tokenizer = tokenizer(context, &result)?;
+    checks.extend(tokenizer.as_ref().map(|tokenizer| Check {
+        what: "the output ends where the request says",
+        holds: ends(&result, tokenizer),
+    }));
     let height = on_ledger(context, &result)?;
     let ok = checks.iter().all(|check| check.holds);
     let listed = checks.iter().map(|check| json!({ "check": check.what, "ok": check.holds }));
@@ -45,6 +55,11 @@ pub fn run(context: &Context, results: &Results, id: ReceiptId) -> Result {
     for check in &checks {
         context.out.line(format!("{}  {}", if check.holds { "ok   " } else { "WRONG" }, check.what))?;
     }
+    if tokenizer.is_none() {
+        context
+            .out
+            .line("       where the output must end was not checked: the tokenizer is not cached here")?;
+    }
     context.out.line(match height {
         Some(height) => format!("ok     its voucher was collected at height {}", height.0),
         None => "       signed, not yet on the ledger that was exported here".into(),
@@ -53,7 +68,7 @@ pub fn run(context: &Context, results: &Results, id: ReceiptId) -> Result {
 }
 
 fn checks(result: &JobResult, id: ReceiptId) -> Vec<Check> {
-    let JobResult { terms, request, output, receipt: signed, voucher, .. } = result;
+    let JobResult { terms, request, output, logprobs, receipt: signed, voucher, .. } = result;
     let receipt = &signed.body;
     let (prompt, count) = (u32::try_from(request.prompt.len()).ok(), u32::try_from(output.len()).ok());
     let counts = prompt == Some(receipt.prompt_tokens) && count == Some(receipt.output_tokens);
@@ -81,7 +96,10 @@ fn checks(result: &JobResult, id: ReceiptId) -> Vec<Check> {
         ("the arithmetic is the one of this program", receipt.numerics == numerics_digest()),
         ("the model is the session's", receipt.model == terms.model),
         ("the request has the receipt's digest", request.digest() == receipt.request),
-        ("the output has the receipt's digest", OutputChain::of(&receipt.request, output) == receipt.output),
+        (
+            "the output has the receipt's digest",
+            OutputChain::of(&receipt.request, output, logprobs) == receipt.output,
+        ),
         ("the token counts are right", counts),
         ("the work follows from the counts", work),
         ("the reference time follows from the work", time == Some(receipt.reference)),
@@ -89,6 +107,17 @@ fn checks(result: &JobResult, id: ReceiptId) -> Vec<Check> {
         ("the voucher commits to the receipt", commits),
     ];
     list.map(|(what, holds)| Check { what, holds }).into()
+}
+
+/// The model's tokenizer, if the client kept it, as it does with every order.
+fn tokenizer(context: &Context, result: &JobResult) -> Result<Option<Arc<TokenizerAsset>>> {
+    let model = result.terms.model;
+    let Some(bytes) = AssetBytes::load(&context.data_dir.assets(), model).map_err(CommandError::refused)?
+    else {
+        return Ok(None);
+    };
+    let assets = bytes.check(model).map_err(CommandError::refused)?;
+    Ok(Some(assets.tokenizer().shared_asset()))
 }
 
 /// The height at which the result's voucher was collected, by the ledger that was last exported here; `None` if it was

@@ -6,15 +6,19 @@ use gridhour_node::{
     drivers::results::{JobResult, Results},
     engine::{
         Engine, EngineConfig,
-        sampler::{Sampling, SamplingKey},
+        choice::Choice,
+        sampler::Sampling,
         score_chain::ScoreChain,
         sequence::Sequence,
         verify::{Claim, Difference, verify},
     },
+    model::tokenizer::tokenizer_asset,
 };
 use gridhour_protocol::{
     id::{OutputDigest, ReceiptId},
-    job::request::OutputChain,
+    job::{ending::Ending, logprobs::Logprobs, request::OutputChain},
+    model::TokenizerAsset,
+    receipt::Cause,
 };
 use serde_json::json;
 
@@ -43,9 +47,13 @@ pub struct Args {
 pub struct Rerun {
     /// The first token that differs.
     pub difference: Option<Difference>,
+    /// The first token whose log probabilities differ.
+    pub false_logprobs: Option<usize>,
+    /// Whether the output ends where the request and the receipt's cause say.
+    pub ends: bool,
     /// The output digest of what the model gives.
     pub output: OutputDigest,
-    /// Whether tokens, output digest and score chain are the receipt's.
+    /// Whether tokens, log probabilities, end, output digest and score chain are the receipt's.
     pub same: bool,
     /// Milliseconds to generate the output again, token by token.
     pub generate_ms: u64,
@@ -61,12 +69,15 @@ pub fn run(args: &Args, context: &Context, results: &Results) -> Result {
         threads: args.threads.unwrap_or(EngineConfig::default().threads),
         ..EngineConfig::default()
     };
-    let engine = Arc::new(models::load(&models::open(&path)?, &path, config, context)?);
-    let rerun = rerun(&engine, &result)?;
+    let file = models::open(&path)?;
+    let tokenizer = Arc::new(tokenizer_asset(&file).map_err(CommandError::refused)?);
+    let engine = Arc::new(models::load(&file, &path, config, context)?);
+    let rerun = rerun(&engine, &tokenizer, &result)?;
     context.out.document(&json!({
         "match": rerun.same, "generate_ms": rerun.generate_ms, "verify_ms": rerun.verify_ms,
         "receipt_id": args.id.to_string(), "output": rerun.output.to_string(),
         "first_difference": rerun.difference.map(|difference| difference.index),
+        "first_false_logprobs": rerun.false_logprobs, "ends": rerun.ends,
     }))?;
     report(context, &result, &rerun)
 }
@@ -87,6 +98,12 @@ fn report(context: &Context, result: &JobResult, rerun: &Rerun) -> Result {
             "DIFFERENT at output token {index}: the result has {claimed}, the model gives {chosen}"
         ))?;
     }
+    if let Some(index) = rerun.false_logprobs {
+        out.line(format!("DIFFERENT log probabilities at output token {index}"))?;
+    }
+    if !rerun.ends {
+        out.line("the output does NOT end where the request says")?;
+    }
     let (generate, verify) = (rerun.generate_ms, rerun.verify_ms);
     out.line(format!("generated again in {generate} ms; verified in one pass in {verify} ms"))?;
     if rerun.same {
@@ -98,7 +115,7 @@ fn report(context: &Context, result: &JobResult, rerun: &Rerun) -> Result {
 }
 
 /// Computes a result again on `engine`: once in one prefill that follows the kept output, once token by token.
-pub fn rerun(engine: &Arc<Engine>, result: &JobResult) -> Result<Rerun> {
+pub fn rerun(engine: &Arc<Engine>, tokenizer: &Arc<TokenizerAsset>, result: &JobResult) -> Result<Rerun> {
     let (receipt, request) = (&result.receipt.body, &result.request);
     if engine.model_id() != receipt.model {
         let (here, there) = (engine.model_id(), receipt.model);
@@ -107,48 +124,61 @@ pub fn rerun(engine: &Arc<Engine>, result: &JobResult) -> Result<Rerun> {
         ))
         .hint("pass the right file with --model PATH"));
     }
-    let key = SamplingKey::derive(request.sampling.seed, &request.core());
-    let sampling = Sampling { temperature_q16: request.sampling.temperature_q16, key };
+    let sampling = Sampling::of(request);
     let begin = Instant::now();
     let claim = Claim {
         prompt: &request.prompt,
         output: &result.output,
         sampling,
+        logprobs: &result.logprobs,
         request_digest: receipt.request.0,
     };
     let checked = verify(engine, &claim)?;
     let verify_ms = milliseconds(begin);
     let begin = Instant::now();
-    let (tokens, scores) = generate(engine, result, sampling)?;
-    let output = OutputChain::of(&receipt.request, &tokens);
+    let (tokens, logprobs, scores) = generate(engine, result, &sampling)?;
+    let output = OutputChain::of(&receipt.request, &tokens, &logprobs);
+    let ends = ends(result, tokenizer);
     let same = checked.difference.is_none()
+        && ends
+        && logprobs == result.logprobs
         && tokens == result.output
         && request.digest() == receipt.request
         && output == receipt.output
         && scores == receipt.scores.0
         && checked.score_chain == receipt.scores.0;
-    Ok(Rerun { difference: checked.difference, output, same, generate_ms: milliseconds(begin), verify_ms })
+    let (difference, false_logprobs) = (checked.difference, checked.false_logprobs);
+    Ok(Rerun { difference, false_logprobs, ends, output, same, generate_ms: milliseconds(begin), verify_ms })
 }
 
-/// As many tokens as the receipt counts, and the score chain over them.
-fn generate(engine: &Arc<Engine>, result: &JobResult, sampling: Sampling) -> Result<(Vec<u32>, [u8; 32])> {
-    let (receipt, prompt) = (&result.receipt.body, &result.request.prompt);
-    let count = receipt.output_tokens as usize;
-    let mut sequence = Sequence::new(engine, prompt.len() + count)?;
-    let mut chain = ScoreChain::new(&receipt.request.0, receipt.prompt_tokens);
-    let mut tokens: Vec<u32> = Vec::with_capacity(count);
-    while tokens.len() < count {
-        let last: Vec<u32> = tokens.last().copied().into_iter().collect();
-        let input = if tokens.is_empty() { prompt.as_slice() } else { last.as_slice() };
-        let place = u32::try_from(prompt.len() + tokens.len()).map_err(CommandError::internal)?;
-        let token = sequence.prefill(input, |scores| {
-            let token = sampling.choose(scores.logits, place);
-            chain.push(token, scores);
-            token
-        })?;
-        tokens.push(token);
+/// Whether the output ends where it should: a delivered one with its last token, any other one not before it.
+pub fn ends(result: &JobResult, tokenizer: &Arc<TokenizerAsset>) -> bool {
+    let mut ending = Ending::new(&result.request, tokenizer.clone());
+    let end = result.output.iter().position(|token| ending.push(*token).is_some());
+    match result.receipt.body.cause {
+        Cause::Delivered => end.is_some_and(|end| end + 1 == result.output.len()),
+        Cause::ClientFault | Cause::ProviderFault | Cause::Network => end.is_none(),
     }
-    Ok((tokens, chain.digest()))
+}
+
+/// Tokens, their log probabilities if they were asked for, and the score chain over them.
+type Generated = (Vec<u32>, Vec<Logprobs>, [u8; 32]);
+
+/// As many tokens as the receipt counts.
+fn generate(engine: &Arc<Engine>, result: &JobResult, sampling: &Sampling) -> Result<Generated> {
+    let (receipt, prompt) = (&result.receipt.body, &result.request.prompt);
+    let end = prompt.len() + receipt.output_tokens as usize;
+    let mut sequence = Sequence::new(engine, end)?;
+    let mut chain = ScoreChain::new(&receipt.request.0, receipt.prompt_tokens);
+    let (mut text, mut logprobs) = (prompt.clone(), Vec::new());
+    while text.len() < end {
+        let input = &text[sequence.position()..];
+        let choice = sequence.prefill(input, |scores| Choice::of(scores, sampling, &text))?;
+        chain.take(&choice);
+        text.push(choice.token);
+        logprobs.extend(choice.logprobs);
+    }
+    Ok((text.split_off(prompt.len()), logprobs, chain.digest()))
 }
 
 fn milliseconds(since: Instant) -> u64 {

@@ -6,6 +6,7 @@ use gridhour_protocol::{
     job::{
         buyer::{Buyer, BuyerEffect, BuyerInput, BuyerOutcome, BuyerSetup},
         effect::Effects,
+        logprobs::Logprobs,
         message::ClientMessage,
     },
     units::Timestamp,
@@ -26,6 +27,9 @@ use crate::{
 /// How long a frame may take to leave.
 const SEND_TIME: Duration = Duration::from_secs(30);
 
+/// Told about tokens, and their log probabilities if they were asked for.
+pub(super) type Deliver<'a> = &'a mut (dyn FnMut(&[u32], &[Logprobs]) + Send);
+
 /// A job that runs, from the buyer's side.
 pub(super) struct Job<'a> {
     memory: &'a Memory,
@@ -38,7 +42,7 @@ pub(super) struct Job<'a> {
     started: Instant,
     first_token: Option<Instant>,
     /// Told about tokens as they come.
-    deliver: &'a mut (dyn FnMut(&[u32]) + Send),
+    deliver: Deliver<'a>,
 }
 
 /// How a job went, with times by this side's clock.
@@ -56,7 +60,7 @@ impl<'a> Job<'a> {
         stream: JobStream,
         setup: BuyerSetup,
         cancel: watch::Receiver<bool>,
-        deliver: &'a mut (dyn FnMut(&[u32]) + Send),
+        deliver: Deliver<'a>,
     ) -> Result<Ran, RunError> {
         let mut effects = Effects::default();
         let machine = Buyer::start(clock::now(), setup, &mut effects)?;
@@ -100,9 +104,9 @@ impl<'a> Job<'a> {
             }
             BuyerEffect::Send(message) => self.send(&message).await,
             BuyerEffect::WakeAt(at) => self.wake = Some(at),
-            BuyerEffect::Deliver { tokens } => {
+            BuyerEffect::Deliver { tokens, logprobs } => {
                 self.first_token.get_or_insert_with(Instant::now);
-                (self.deliver)(&tokens);
+                (self.deliver)(&tokens, &logprobs);
             }
             BuyerEffect::Finish(outcome) => {
                 // The last voucher must have left before the stream is dropped; if it cannot, the provider has the one

@@ -8,7 +8,9 @@ use gridhour_protocol::{
     id::{ModelId, SessionId},
     job::{
         buyer::{BuyerEnd, BuyerPatience, BuyerSetup},
-        request::{Request, Sampling},
+        logprobs::Logprobs,
+        request::Request,
+        sampling::Sampling,
     },
     limits::{CHUNK_TOKENS_MAX, PROTOCOL_VERSION},
     market::{
@@ -50,6 +52,10 @@ pub struct RunSpec {
     pub max_tokens: u32,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Texts that end the output; what is shown ends before them.
+    pub stop_texts: Vec<String>,
+    /// Alternatives whose log probabilities go with each token; 0 for no log probabilities at all.
+    pub logprobs: u8,
     /// The most to pay for a reference GPU-hour.
     pub price_max: PricePerHour,
     /// The most to pay in all.
@@ -137,8 +143,9 @@ impl Client {
         on_event: OnEvent<'_>,
     ) -> Result<JobResult, RunError> {
         let assets = self.assets(spec.model, adverts).await?;
-        let prompt = assets.prompt(&spec.messages)?;
-        let order = self.order(spec, prompt.len())?;
+        let request = request(spec, &assets, assets.prompt(&spec.messages)?)?;
+        let prompt_tokens = request.prompt.len();
+        let order = self.order(spec, prompt_tokens)?;
         let adverts = &with_true_work(adverts, spec.model, assets.work());
         let matched = self.match_order(&order, adverts).await;
         let chosen = adverts.iter().find(|advert| matched.chosen == Some(advert.provider));
@@ -146,9 +153,8 @@ impl Client {
             return Err(RunError::NoOffer(Box::new(matched)));
         };
         on_event(RunEvent::Matched(&matched));
-        let terms = self.open_session(spec, &order, advert, prompt.len(), on_event).await?;
-        let request = request(spec, &assets, prompt, terms.id())?;
-        let ran = self.job(&terms, request, cancel, on_event).await;
+        let terms = self.open_session(spec, &order, advert, prompt_tokens, on_event).await?;
+        let ran = self.job(&terms, request, &assets, cancel, on_event).await;
         self.settle(&terms, on_event).await;
         let (result, text) = finish(terms, matched, &assets, ran?)?;
         self.results.keep(&result, &text)?;
@@ -203,6 +209,7 @@ impl Client {
         &self,
         terms: &Terms,
         request: Request,
+        assets: &ModelAssets,
         cancel: watch::Receiver<bool>,
         on_event: OnEvent<'_>,
     ) -> Result<Delivered, RunError> {
@@ -214,17 +221,20 @@ impl Client {
             terms: terms.clone(),
             lane: LaneLedger::new(terms.id(), 0),
             request,
+            tokenizer: assets.tokenizer().shared_asset(),
             patience: PATIENCE,
         };
-        let mut output = Vec::new();
-        let mut deliver = |tokens: &[u32]| {
+        let (mut output, mut logprobs) = (Vec::new(), Vec::new());
+        let mut deliver = |tokens: &[u32], new: &[Logprobs]| {
             output.extend_from_slice(tokens);
+            logprobs.extend_from_slice(new);
             on_event(RunEvent::Tokens(tokens));
         };
         let ran = Job::run(&self.memory, stream, setup, cancel, &mut deliver).await?;
         match &ran.outcome.end {
             BuyerEnd::Settled(_) => {
-                Ok(Delivered { request: ran.machine.request().clone(), output, ran: Box::new(ran) })
+                let request = ran.machine.request().clone();
+                Ok(Delivered { request, output, logprobs, ran: Box::new(ran) })
             }
             _ => Err(RunError::Failed(Box::new(ran.outcome))),
         }
@@ -278,25 +288,26 @@ fn with_true_work(
 struct Delivered {
     request: Request,
     output: Vec<u32>,
+    logprobs: Vec<Logprobs>,
     ran: Box<super::job::Ran>,
 }
 
-fn request(
-    spec: &RunSpec,
-    assets: &ModelAssets,
-    prompt: Vec<u32>,
-    session: SessionId,
-) -> Result<Request, RunError> {
-    Ok(Request {
-        session,
+/// The request for `spec`, whose place in a session its machine fills in.
+fn request(spec: &RunSpec, assets: &ModelAssets, prompt: Vec<u32>) -> Result<Request, RunError> {
+    let request = Request {
+        session: SessionId([0; 32]),
         lane: 0,
         index: 0,
         prompt,
         sampling: spec.sampling,
         max_tokens: spec.max_tokens,
         stop: assets.stop_tokens(),
+        stop_texts: spec.stop_texts.clone(),
+        logprobs: spec.logprobs,
         salt: random32()?,
-    })
+    };
+    request.check_bounds().map_err(RunError::Order)?;
+    Ok(request)
 }
 
 fn finish(
@@ -305,16 +316,18 @@ fn finish(
     assets: &ModelAssets,
     delivered: Delivered,
 ) -> Result<(JobResult, String), RunError> {
-    let Delivered { request, output, ran } = delivered;
+    let Delivered { request, output, logprobs, ran } = delivered;
     let super::job::Ran { outcome, ttft, total, .. } = *ran;
     let (BuyerEnd::Settled(receipt), Some(voucher)) = (outcome.end.clone(), outcome.lane.newest.clone())
     else {
         return Err(RunError::Failed(Box::new(outcome)));
     };
-    let text = assets.tokenizer().decode(&output);
+    let text = assets.tokenizer().decode_until(&output, &request.stop_texts);
     let (receipt, cost): (Signed<_>, _) = (*receipt, outcome.cost);
     let (ttft_ms, total_ms) = (millis(ttft), millis(total));
-    Ok((JobResult { terms, request, output, receipt, voucher, cost, matched, ttft_ms, total_ms }, text))
+    let result =
+        JobResult { terms, request, output, logprobs, receipt, voucher, cost, matched, ttft_ms, total_ms };
+    Ok((result, text))
 }
 
 fn millis(time: Duration) -> u64 {

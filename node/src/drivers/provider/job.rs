@@ -13,6 +13,7 @@ use gridhour_protocol::{
     id::{ScoreDigest, SessionId},
     job::{
         effect::Effects,
+        ending::StopTexts,
         message::{ClientMessage, Open, ProviderMessage, RefusalCode, detail},
         provider::{
             Generated, Provider, ProviderEffect, ProviderEnd, ProviderInput, ProviderOutcome,
@@ -34,8 +35,8 @@ use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
     engine::{
-        sampler::{Sampling, SamplingKey},
-        scheduler::{JobControl, JobEvent, JobHandle, JobRequest, SubmitError},
+        sampler::Sampling,
+        scheduler::{JobControl, JobEnd, JobEvent, JobHandle, JobRequest, Reason, SubmitError},
     },
     net::{FrameError, JobReceiver, JobSender, JobStream},
 };
@@ -175,6 +176,7 @@ async fn run(
         lane_cap,
         context: shared.served.offer.context,
         vocabulary: shared.served.vocabulary,
+        tokenizer: shared.served.tokenizer.clone(),
         patience: PATIENCE,
     };
     let mut effects = Effects::default();
@@ -226,8 +228,9 @@ struct Job {
     ending: Option<watch::Receiver<BTreeSet<SessionId>>>,
     /// `None` once the provider was told to stop.
     stop: Option<watch::Receiver<bool>>,
-    tokens: mpsc::Sender<JobEvent>,
-    engine: mpsc::Receiver<JobEvent>,
+    /// Events of the engine; nothing if it is gone before the job's end.
+    tokens: mpsc::Sender<Option<JobEvent>>,
+    engine: mpsc::Receiver<Option<JobEvent>>,
     control: Option<JobControl>,
     granted: u32,
     wake: Option<Timestamp>,
@@ -288,7 +291,7 @@ impl Job {
 
     fn start(&mut self, request: Request, grant: u32) {
         self.granted = grant;
-        match submit(&self.shared, request, grant) {
+        match submit(&self.shared, request, &self.client, grant) {
             Ok(handle) => {
                 self.control = Some(handle.control());
                 self.forward(handle);
@@ -302,13 +305,7 @@ impl Job {
     /// Hands the engine's events, which block, over to this task. The thread ends with the job.
     fn forward(&mut self, handle: JobHandle) {
         let tokens = self.tokens.clone();
-        let forward = move || {
-            while let Some(event) = handle.next_event() {
-                if tokens.blocking_send(event).is_err() {
-                    break;
-                }
-            }
-        };
+        let forward = move || pass_on(|| handle.next_event(), |event| tokens.blocking_send(event).is_ok());
         if let Err(error) = thread::Builder::new().name("job-events".into()).spawn(forward) {
             self.inputs.push_back(ProviderInput::InferenceFailed { detail: error.to_string() });
         }
@@ -327,7 +324,7 @@ impl Job {
                 self.shared.blame(&self.client, malformed);
                 ProviderInput::Disconnected
             })),
-            Some(event) = self.engine.recv() => token_input(event),
+            Some(event) = self.engine.recv() => engine_input(event),
             () = until(self.wake) => {
                 self.wake = None;
                 Some(ProviderInput::Wake)
@@ -340,28 +337,53 @@ impl Job {
     }
 }
 
-fn submit(shared: &Shared, request: Request, granted: u32) -> Result<JobHandle, SubmitError> {
+fn submit(
+    shared: &Shared,
+    request: Request,
+    client: &PublicKey,
+    granted: u32,
+) -> Result<JobHandle, SubmitError> {
     let request_digest = request.digest().0;
-    let key = SamplingKey::derive(request.sampling.seed, &request.core());
-    let sampling = Sampling { temperature_q16: request.sampling.temperature_q16, key };
+    let sampling = Sampling::of(&request);
+    let stop_texts = StopTexts::new(&request.stop_texts, shared.served.tokenizer.clone());
     shared.served.scheduler.submit(JobRequest {
         prompt: request.prompt,
         sampling,
         max_tokens: request.max_tokens,
         stop: request.stop,
+        stop_texts,
         request_digest,
         granted,
+        scope: Some(client.0),
     })
 }
 
-fn token_input(event: JobEvent) -> Option<ProviderInput> {
+/// Passes events on as long as they are taken. A job's last event is its end or a fault; if none came, the engine is
+/// gone, and nothing is passed on in its place.
+fn pass_on(next: impl Fn() -> Option<JobEvent>, tell: impl Fn(Option<JobEvent>) -> bool) {
+    loop {
+        let event = next();
+        let is_last = matches!(event, None | Some(JobEvent::Done(_) | JobEvent::Fault(_)));
+        if !tell(event) || is_last {
+            return;
+        }
+    }
+}
+
+/// What an event of the engine means to the machine. It ignores a cancellation that it asked for itself.
+fn engine_input(event: Option<JobEvent>) -> Option<ProviderInput> {
+    let failed = |detail: String| Some(ProviderInput::InferenceFailed { detail });
     match event {
-        JobEvent::Token { id, score_chain, compute_ns, .. } => {
-            let tokens = vec![Generated { token: id, scores: ScoreDigest(score_chain) }];
+        Some(JobEvent::Token { id, logprobs, score_chain, compute_ns, .. }) => {
+            let tokens = vec![Generated { token: id, scores: ScoreDigest(score_chain), logprobs }];
             Some(ProviderInput::Tokens { tokens, measured: GpuNs(compute_ns) })
         }
-        JobEvent::Fault(error) => Some(ProviderInput::InferenceFailed { detail: error.to_string() }),
-        JobEvent::Started { .. } | JobEvent::Done(_) => None,
+        Some(JobEvent::Fault(error)) => failed(error.to_string()),
+        Some(JobEvent::Done(JobEnd { reason: Reason::Cancelled, .. })) => {
+            failed("the engine gave up the job".into())
+        }
+        Some(JobEvent::Started { .. } | JobEvent::Done(_)) => None,
+        None => failed("the engine is gone".into()),
     }
 }
 
@@ -406,4 +428,76 @@ async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
     // An error means that whoever could say so is gone: the same.
     let _ = told.wait_for(|stop| *stop).await;
     *stop = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::engine::device::DeviceFault;
+
+    fn token() -> JobEvent {
+        JobEvent::Token { index: 0, id: 7, logprobs: None, score_chain: [1; 32], compute_ns: 5 }
+    }
+
+    fn done(reason: Reason) -> JobEvent {
+        JobEvent::Done(JobEnd {
+            reason,
+            output_tokens: 1,
+            reused_tokens: 0,
+            score_chain: [1; 32],
+            compute_ns: 5,
+        })
+    }
+
+    /// What is passed on of these events, after which the engine says nothing more.
+    fn passed_on(events: Vec<JobEvent>) -> Vec<Option<JobEvent>> {
+        let (events, told) = (RefCell::new(VecDeque::from(events)), RefCell::new(Vec::new()));
+        pass_on(
+            || events.borrow_mut().pop_front(),
+            |event| {
+                told.borrow_mut().push(event);
+                true
+            },
+        );
+        told.into_inner()
+    }
+
+    fn fails(event: Option<JobEvent>) -> bool {
+        matches!(engine_input(event), Some(ProviderInput::InferenceFailed { .. }))
+    }
+
+    #[test]
+    fn an_engine_that_is_gone_before_the_end_fails_the_job() {
+        let told = passed_on(vec![JobEvent::Started { prompt_tokens: 3, reused_tokens: 0 }, token()]);
+        assert_eq!(told.len(), 3);
+        assert!(fails(told[2].clone()) && !fails(told[0].clone()) && !fails(told[1].clone()));
+    }
+
+    #[test]
+    fn a_job_that_ended_did_not_fail() {
+        for reason in [Reason::Stop, Reason::Length] {
+            let told = passed_on(vec![token(), done(reason)]);
+            assert_eq!(told.len(), 2, "nothing is passed on behind the end");
+            assert!(!fails(told[1].clone()));
+        }
+        assert!(fails(Some(done(Reason::Cancelled))), "somebody else ended it");
+        let fault = JobEvent::Fault(DeviceFault::Hung { seconds: 9 });
+        assert_eq!(passed_on(vec![fault.clone()]).len(), 1);
+        assert!(fails(Some(fault)));
+    }
+
+    #[test]
+    fn nothing_is_read_for_a_job_that_nobody_listens_to() {
+        let reads = RefCell::new(0);
+        pass_on(
+            || {
+                *reads.borrow_mut() += 1;
+                Some(token())
+            },
+            |_| false,
+        );
+        assert_eq!(reads.into_inner(), 1);
+    }
 }

@@ -50,6 +50,7 @@ impl Device for CpuDevice {
             name: self.plan.kernels.name().to_owned(),
             threads: self.pool.current_num_threads(),
             weight_bytes: self.plan.weights.bytes(),
+            dispatches: 0,
         }
     }
 

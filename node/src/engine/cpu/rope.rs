@@ -1,6 +1,6 @@
-//! Rotary position embedding of adjacent pairs, as the architecture `llama` has it.
+//! Rotary position embedding: of neighbouring values, or of the two halves of a head.
 
-use gridhour_protocol::exact::tables;
+use gridhour_protocol::exact::tables::{RopePair, RopePairs};
 
 use super::super::{fixed::round_shift, isa::Kernels};
 
@@ -9,20 +9,34 @@ pub const SCALE_SHIFT: i32 = 1;
 
 /// Rotates each pair of each head by the angles of one position.
 ///
-/// `pairs` holds the cosine and sine in Q30 of every pair of one head; `heads` is a whole number of heads.
-pub fn rotate(kernels: Kernels, heads: &mut [i32], pairs: &[tables::RopePair]) {
-    kernels.widened(rotate_plain, (heads, pairs));
+/// `turns` holds the cosine and sine in Q30 of every pair of one head; `heads` is a whole number of heads.
+pub fn rotate(kernels: Kernels, heads: &mut [i32], turns: &[RopePair], pairs: RopePairs) {
+    kernels.widened(rotate_plain, (heads, turns, pairs));
 }
 
 #[inline(always)]
-fn rotate_plain((heads, pairs): (&mut [i32], &[tables::RopePair])) {
-    for head in heads.chunks_exact_mut(2 * pairs.len()) {
-        let (slots, _) = head.as_chunks_mut::<2>();
-        for ([a, b], turn) in slots.iter_mut().zip(pairs) {
-            let (x, y) = (i64::from(*a), i64::from(*b));
-            let (cos, sin) = (i64::from(turn.cos), i64::from(turn.sin));
-            *a = round_shift(x.wrapping_mul(cos).wrapping_sub(y.wrapping_mul(sin)), 31) as i32;
-            *b = round_shift(x.wrapping_mul(sin).wrapping_add(y.wrapping_mul(cos)), 31) as i32;
+fn rotate_plain((heads, turns, pairs): (&mut [i32], &[RopePair], RopePairs)) {
+    for head in heads.chunks_exact_mut(2 * turns.len()) {
+        match pairs {
+            RopePairs::Neighbours => {
+                for ([a, b], turn) in head.as_chunks_mut::<2>().0.iter_mut().zip(turns) {
+                    rotate_pair(a, b, turn);
+                }
+            }
+            RopePairs::Halves => {
+                let (first, second) = head.split_at_mut(turns.len());
+                for ((a, b), turn) in first.iter_mut().zip(second).zip(turns) {
+                    rotate_pair(a, b, turn);
+                }
+            }
         }
     }
+}
+
+#[inline(always)]
+fn rotate_pair(a: &mut i32, b: &mut i32, turn: &RopePair) {
+    let (x, y) = (i64::from(*a), i64::from(*b));
+    let (cos, sin) = (i64::from(turn.cos), i64::from(turn.sin));
+    *a = round_shift(x.wrapping_mul(cos).wrapping_sub(y.wrapping_mul(sin)), 31) as i32;
+    *b = round_shift(x.wrapping_mul(sin).wrapping_add(y.wrapping_mul(cos)), 31) as i32;
 }

@@ -1,6 +1,6 @@
 //! What a pass leaves in an adapter's memory between two kernels, and the pages of keys and values.
 
-use wgpu::{Buffer, BufferUsages};
+use wgpu::Buffer;
 
 use super::{
     super::device::PAGE,
@@ -51,9 +51,8 @@ pub(super) struct Cache {
     pub(super) scales: Buffer,
 }
 
-/// All buffers.
+/// All buffers, each named as the kernels name it.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "each is named as the kernels name it")]
 pub(super) struct Buffers {
     pub(super) pass_state: Buffer,
     pub(super) batch: Buffer,
@@ -63,6 +62,8 @@ pub(super) struct Buffers {
     /// What attention and the gated unit give.
     pub(super) inner: Vectors,
     pub(super) product: Buffer,
+    /// Scales of single heads, where something was done with them.
+    pub(super) head_scales: Buffer,
     pub(super) queries: Buffer,
     pub(super) query_scales: Buffer,
     pub(super) scratch: Buffer,
@@ -118,12 +119,13 @@ impl Buffers {
             })
         };
         Ok(Self {
-            pass_state: gpu.buffer("pass", 16, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?,
+            pass_state: gpu.uniform_of("pass", &[0; 4])?,
             batch: words("batch", rows * (ROW_WORDS + 1 + sizes.table()) as u64)?,
             stream: words("residual stream", rows * sizes.width as u64)?,
             hidden: Vectors::new(gpu, sizes.rows, sizes.width)?,
             inner: Vectors::new(gpu, sizes.rows, sizes.ffn.max(sizes.heads * sizes.head_dim))?,
             product: words("product", rows * sizes.product as u64)?,
+            head_scales: words("scales of heads", 2 * rows * (sizes.heads + 2 * sizes.kv_heads) as u64)?,
             queries: words("queries", queries / 2)?,
             query_scales: words("scales of queries", 2 * heads)?,
             scratch: words("weights of attention", heads * (sizes.table() * PAGE) as u64)?,
@@ -136,11 +138,8 @@ impl Buffers {
             records: words("records", (STEPS_MAX * sizes.record()) as u64 * rows)?,
             caches: (0..sizes.layers).map(cache).collect::<Result<_, _>>()?,
             turns: gpu.storage_of("turns", turns)?,
-            exp2_table: gpu.uniform_of("exp2 table", &in_fours(&tables::EXP2))?,
-            gumbel_tables: gpu.uniform_of(
-                "gumbel tables",
-                &[in_fours(&tables::LOG2), in_fours(&tables::EXPONENTIAL_RATIO)].concat(),
-            )?,
+            exp2_table: gpu.uniform_of("exp2 table", &exp2_words())?,
+            gumbel_tables: gpu.uniform_of("gumbel tables", &gumbel_words())?,
         })
     }
 }
@@ -154,6 +153,16 @@ impl Vectors {
             scales: gpu.storage("scales", 8 * rows as u64)?,
         })
     }
+}
+
+/// The table of `exp2_neg.wgsl`.
+pub(super) fn exp2_words() -> Vec<u32> {
+    in_fours(&tables::EXP2)
+}
+
+/// The tables of `gumbel.wgsl`.
+pub(super) fn gumbel_words() -> Vec<u32> {
+    [in_fours(&tables::LOG2), in_fours(&tables::EXPONENTIAL_RATIO)].concat()
 }
 
 /// A table as its kernel reads it: whole vectors of four.

@@ -12,8 +12,8 @@ use futures::executor::block_on;
 use thiserror::Error;
 use wgpu::{
     Adapter, AdapterInfo, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
-    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, ErrorFilter, Features, Limits,
-    MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
+    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, DeviceType, ErrorFilter, Features,
+    Limits, MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
 };
 
 use super::shader::Kernel;
@@ -46,8 +46,8 @@ pub enum GpuFault {
     Refused(String),
 }
 
-/// An open adapter.
-#[derive(Debug)]
+/// An open adapter; a clone is the same one.
+#[derive(Clone, Debug)]
 pub struct Gpu {
     device: Device,
     queue: Queue,
@@ -57,19 +57,13 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens an adapter with all of its limits, and the features that kernels may use.
+    /// Opens an adapter with the features that kernels may use, and its limits, of which one can be lowered.
     ///
     /// # Errors
     /// [`GpuFault::Open`].
-    pub fn open(adapter: &Adapter) -> Result<Self, GpuFault> {
-        Self::open_within(adapter, adapter.limits(), WATCHDOG)
-    }
-
-    /// Opens an adapter with these limits, none above the adapter's, and this patience.
-    ///
-    /// # Errors
-    /// [`GpuFault::Open`].
-    pub fn open_within(adapter: &Adapter, limits: Limits, watchdog: Duration) -> Result<Self, GpuFault> {
+    pub fn open(adapter: &Adapter, binding_max: u64, watchdog: Duration) -> Result<Self, GpuFault> {
+        let mut limits = adapter.limits();
+        limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(binding_max);
         let wanted = Features::SUBGROUP | Features::TIMESTAMP_QUERY;
         let request = adapter.request_device(&DeviceDescriptor {
             label: Some("engine"),
@@ -178,7 +172,8 @@ impl Gpu {
     pub fn uniform_of(&self, what: &str, words: &[u32]) -> Result<Buffer, GpuFault> {
         // The parameters of every kernel fit 64 bytes; tables are longer.
         let bytes = (4 * words.len() as u64).max(64);
-        let buffer = self.buffer(what, bytes, BufferUsages::UNIFORM | BufferUsages::COPY_DST)?;
+        let usage = BufferUsages::UNIFORM | BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let buffer = self.buffer(what, bytes, usage)?;
         self.write(&buffer, 0, words);
         Ok(buffer)
     }
@@ -200,14 +195,22 @@ impl Gpu {
     /// # Errors
     /// [`GpuFault::Refused`] with the driver's words, if it does not take it.
     pub fn pipeline(&self, kernel: Kernel) -> Result<ComputePipeline, GpuFault> {
+        self.compile(kernel.name(), self.source(kernel))
+    }
+
+    /// Compiles a module whose entry is `main`.
+    ///
+    /// # Errors
+    /// As [`Gpu::pipeline`].
+    pub fn compile(&self, name: &str, source: String) -> Result<ComputePipeline, GpuFault> {
         let scope = self.device.push_error_scope(ErrorFilter::Validation);
         let internal = self.device.push_error_scope(ErrorFilter::Internal);
         let module = self.device.create_shader_module(ShaderModuleDescriptor {
-            label: Some(kernel.name()),
-            source: ShaderSource::Wgsl(kernel.source().into()),
+            label: Some(name),
+            source: ShaderSource::Wgsl(source.into()),
         });
         let pipeline = self.device.create_compute_pipeline(&ComputePipelineDescriptor {
-            label: Some(kernel.name()),
+            label: Some(name),
             layout: None,
             module: &module,
             entry_point: Some("main"),
@@ -221,8 +224,22 @@ impl Gpu {
         let (internal, validation) = (block_on(internal.pop()), block_on(scope.pop()));
         match internal.or(validation) {
             None => self.check().map(|()| pipeline),
-            Some(error) => Err(GpuFault::Refused(format!("kernel {}: {error}", kernel.name()))),
+            Some(error) => Err(GpuFault::Refused(format!("kernel {name}: {error}"))),
         }
+    }
+
+    /// The text of a kernel for this adapter. Mesa's software driver compiles a kernel anew for every value of
+    /// the uniforms that its loops depend on, at a millisecond a dispatch; from storage it takes them as they
+    /// are.
+    pub fn source(&self, kernel: Kernel) -> String {
+        let source = kernel.source();
+        if self.info.device_type != DeviceType::Cpu {
+            return source;
+        }
+        let from_storage =
+            |name: &str| (format!("var<uniform> {name}"), format!("var<storage, read> {name}"));
+        let (params, pass) = (from_storage("params"), from_storage("pass_state"));
+        source.replace(&params.0, &params.1).replace(&pass.0, &pass.1)
     }
 
     /// Submits what `record` records and waits for its end.

@@ -1,25 +1,32 @@
 //! A model on a graphics processor, as a device.
 
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
 
-use gridhour_protocol::exact::llama::LlamaConfig;
+use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables::RopePairs};
 use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
 
 use super::{
     super::{
         choice::Choice,
         cpu::attend::HeadLaw,
-        device::{Device, DeviceFacts, DeviceFault, Lane, PAGE, PageId, Pass, See, decode_by_passes},
+        device::{Device, DeviceFacts, DeviceFault, Lane, PAGE, PageId, Pass, Row, See, decode_by_passes},
         rope_table::RopeTable,
         sampler::Sampling,
         score_chain::Scores,
         weights,
     },
-    adapter::describe,
+    adapter::{self, describe},
     buffers::{Buffers, RECORD_WORDS, ROW_WORDS, STEPS_MAX, Sizes},
     context::{Gpu, GpuFault},
-    program::{Arrangements, Maker, Pipelines, Program},
+    known_answers::{self, Refusal},
+    options::{GpuError, GpuOptions},
+    program::{Arrangement, Arrangements, Maker, Pipelines, Program},
+    remembered,
     shader::Rope,
+    tuning,
     weights::Weights,
 };
 
@@ -27,20 +34,20 @@ use super::{
 const ROWS_MAX: usize = 64;
 /// Bytes that the weights of attention may take between two kernels.
 const SCRATCH_MAX: u64 = 64 << 20;
+/// Measurements of a variant, of which the fastest counts.
+const TIMINGS: usize = 3;
 /// Rows below which the arrangement for single tokens is the faster one.
 const DECODE_ROWS: usize = 8;
 
-/// What a GPU device is made for.
+/// What a device is made for.
 #[derive(Clone, Copy, Debug)]
-pub struct GpuConfig {
+pub(crate) struct GpuLimits {
     /// Positions of a text at most.
-    pub context: usize,
+    pub(crate) context: usize,
     /// Rows of a pass at most.
-    pub rows_max: usize,
+    pub(crate) rows_max: usize,
     /// Bytes that keys and values may take.
-    pub kv_bytes_max: usize,
-    /// Variants of the kernels.
-    pub arrangements: Arrangements,
+    pub(crate) kv_bytes_max: usize,
 }
 
 /// A model on an adapter.
@@ -52,6 +59,9 @@ pub struct GpuDevice {
     buffers: Buffers,
     decode: Program,
     prefill: Program,
+    pipelines: Pipelines,
+    rope: Rope,
+    arrangements: Arrangements,
     page_bytes: usize,
     /// Held during a pass: buffers serve one at a time.
     turn: Mutex<()>,
@@ -63,47 +73,128 @@ struct Written {
     wanted: u32,
 }
 
+fn rope_of(config: &LlamaConfig) -> Rope {
+    match config.architecture.rope_pairs() {
+        RopePairs::Neighbours => Rope::Pairs,
+        RopePairs::Halves => Rope::Halves,
+    }
+}
+
 impl GpuDevice {
-    /// Puts a model on an adapter.
+    /// Takes an adapter, lets it give the known answers, and puts a model on it.
     ///
     /// # Errors
-    /// [`GpuFault`], if it does not fit, or the adapter fails.
-    pub(crate) fn new(
-        gpu: Gpu,
+    /// [`GpuError`], if there is no adapter, or it computes wrongly, or the model does not fit.
+    pub(crate) fn load(
+        options: &GpuOptions,
         config: &LlamaConfig,
         model: &weights::Weights,
         rope: &RopeTable,
-        how: &GpuConfig,
-    ) -> Result<Self, GpuFault> {
-        let weights = Weights::upload(&gpu, model)?;
-        let sizes = sizes(&gpu, config, &weights, how);
-        let turns: Vec<u32> = rope.words(sizes.positions).collect();
-        let buffers = Buffers::new(&gpu, &sizes, &turns)?;
-        let mut pipelines = Pipelines::default();
-        let mut program = |arrangement| {
-            let law = HeadLaw::new(sizes.head_dim);
-            let (pipelines, rope) = (&mut pipelines, Rope::Pairs);
-            let (gpu, weights, buffers) = (&gpu, &weights, &buffers);
-            Maker { gpu, pipelines, weights, buffers, sizes, law, rope, arrangement }.program()
-        };
-        let (decode, prefill) = (program(how.arrangements.decode)?, program(how.arrangements.prefill)?);
-        let page_bytes = Sizes::page_bytes(config);
-        Ok(Self { gpu, sizes, weights, buffers, decode, prefill, page_bytes, turn: Mutex::new(()) })
+        limits: &GpuLimits,
+    ) -> Result<Self, GpuError> {
+        let gpu = Gpu::open(&adapter::choose(&options.adapter)?, options.binding_max, options.watchdog)?;
+        let place = options.memory.as_deref().map(|folder| remembered::place(folder, &gpu, config));
+        let recalled = place.as_deref().and_then(remembered::recall);
+        let guess = Arrangements::guess(&gpu);
+        let chosen = options.arrangements.or(recalled);
+        let mut device = Self::new(gpu, config, model, (rope, limits), &chosen.unwrap_or(guess))?;
+        if chosen.is_none() && place.is_some() {
+            device.tune()?;
+        }
+        if recalled.is_none() || options.arrangements.is_some() {
+            device.ask()?;
+        }
+        match place.filter(|_| chosen.is_none()).map(|place| remembered::keep(&place, &device.arrangements)) {
+            Some(Err(error)) => {
+                tracing::warn!(%error, "what was found out about the adapter could not be kept")
+            }
+            Some(Ok(())) | None => {}
+        }
+        Ok(device)
     }
 
-    /// The adapter.
-    pub fn gpu(&self) -> &Gpu {
-        &self.gpu
+    fn new(
+        gpu: Gpu,
+        config: &LlamaConfig,
+        model: &weights::Weights,
+        (rope, limits): (&RopeTable, &GpuLimits),
+        arrangements: &Arrangements,
+    ) -> Result<Self, GpuFault> {
+        let weights = Weights::upload(&gpu, model)?;
+        let sizes = sizes(&gpu, config, &weights, limits);
+        let turns: Vec<u32> = rope.words(sizes.positions).collect();
+        let buffers = Buffers::new(&gpu, &sizes, &turns)?;
+        let mut device = Self {
+            page_bytes: Sizes::page_bytes(config),
+            arrangements: *arrangements,
+            decode: Program::default(),
+            prefill: Program::default(),
+            pipelines: Pipelines::default(),
+            rope: rope_of(config),
+            turn: Mutex::new(()),
+            gpu,
+            sizes,
+            weights,
+            buffers,
+        };
+        device.arrange(*arrangements)?;
+        Ok(device)
+    }
+
+    /// Makes the programs of these variants.
+    fn arrange(&mut self, arrangements: Arrangements) -> Result<(), GpuFault> {
+        self.decode = self.make(arrangements.decode)?;
+        self.prefill = self.make(arrangements.prefill)?;
+        self.arrangements = arrangements;
+        Ok(())
+    }
+
+    fn make(&mut self, arrangement: Arrangement) -> Result<Program, GpuFault> {
+        let Self { gpu, weights, buffers, pipelines, sizes, rope, .. } = self;
+        let (law, rope) = (HeadLaw::new(sizes.head_dim), *rope);
+        Maker { gpu, pipelines, weights, buffers, sizes: *sizes, law, rope, arrangement }.program()
+    }
+
+    /// Finds out which variants are fast here.
+    fn tune(&mut self) -> Result<(), GpuFault> {
+        let gpu = self.gpu.clone();
+        let found = tuning::tune(&gpu, &mut |arrangement, rows| {
+            let program = self.make(arrangement)?;
+            self.time(&program, rows)
+        })?;
+        self.arrange(found)
+    }
+
+    /// How long a pass of so many rows takes.
+    fn time(&self, program: &Program, rows: usize) -> Result<Duration, GpuFault> {
+        let rows = rows.min(self.sizes.rows).min(self.sizes.positions);
+        let rows: Vec<Row> =
+            (0..rows).map(|at| Row { token: at as u32 % 2, position: at as u32, table: 0 }).collect();
+        let table: Vec<PageId> = (0..rows.len().div_ceil(PAGE) as u32).map(PageId).collect();
+        let pass = Pass { rows: &rows, tables: &[&table], wanted: &[rows.len() - 1] };
+        let mut least = Duration::MAX;
+        for _ in 0..TIMINGS {
+            let written = self.write(&pass, 1);
+            let start = Instant::now();
+            self.gpu.submit(|encoder| {
+                let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
+                program.record(&mut pass, written.rows, written.wanted);
+            })?;
+            least = least.min(start.elapsed());
+        }
+        Ok(least)
+    }
+
+    /// Lets the adapter give the known answers.
+    fn ask(&mut self) -> Result<(), Refusal> {
+        let Self { gpu, arrangements, pipelines, .. } = self;
+        let mut compile = |kernel| pipelines.get(gpu, kernel);
+        known_answers::check(gpu, arrangements, known_answers::SEED, &mut compile).map(drop)
     }
 
     /// Bytes of keys and values that there is room for.
-    pub fn kv_bytes(&self) -> usize {
+    pub(crate) fn kv_bytes(&self) -> usize {
         self.sizes.pages * self.page_bytes
-    }
-
-    /// Dispatches of one token that is decoded and sampled.
-    pub fn dispatches(&self) -> usize {
-        self.decode.dispatches()
     }
 
     fn turn(&self) -> Result<MutexGuard<'_, ()>, DeviceFault> {
@@ -163,6 +254,7 @@ impl Device for GpuDevice {
             name: describe(self.gpu.info()),
             threads: 1,
             weight_bytes: self.weights.bytes() as usize,
+            dispatches: self.decode.dispatches(),
         }
     }
 
@@ -176,6 +268,10 @@ impl Device for GpuDevice {
 
     fn steps_max(&self) -> usize {
         STEPS_MAX
+    }
+
+    fn close(&self) {
+        self.gpu.destroy();
     }
 
     fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault> {
@@ -202,7 +298,7 @@ impl Device for GpuDevice {
     }
 
     fn decode(&self, lanes: &[Lane<'_>]) -> Result<Vec<Vec<Choice>>, DeviceFault> {
-        if !lanes.iter().all(|lane| is_plain(lane.sampling)) {
+        if !lanes.iter().all(|lane| lane.sampling.is_plain()) {
             return decode_by_passes(self, lanes);
         }
         let turn = self.turn()?;
@@ -234,15 +330,15 @@ impl From<GpuFault> for DeviceFault {
     }
 }
 
-fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, how: &GpuConfig) -> Sizes {
-    let positions = how.context.min(config.context as usize);
+fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, limits: &GpuLimits) -> Sizes {
+    let positions = limits.context.min(config.context as usize);
     let heads = config.heads as usize;
     let scratch = SCRATCH_MAX.min(gpu.binding_max());
     let a_row = 4 * heads as u64 * positions.next_multiple_of(PAGE) as u64;
-    let rows = (scratch / a_row).clamp(1, how.rows_max.min(ROWS_MAX) as u64) as usize;
+    let rows = (scratch / a_row).clamp(1, limits.rows_max.min(ROWS_MAX) as u64) as usize;
     let page_layer = Sizes::page_bytes(config) as u64 / u64::from(config.layers);
     let fit = gpu.binding_max() / page_layer;
-    let pages = (how.kv_bytes_max as u64 / (page_layer * u64::from(config.layers))).min(fit);
+    let pages = (limits.kv_bytes_max as u64 / (page_layer * u64::from(config.layers))).min(fit);
     let wide = |layer: &super::weights::Layer| layer.attn_qkv.stride.max(layer.ffn_gate_up.stride);
     Sizes {
         rows,
@@ -259,19 +355,14 @@ fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, how: &GpuConfig) ->
     }
 }
 
-fn row_of(table: usize, lane: &Lane<'_>) -> super::super::device::Row {
+fn row_of(table: usize, lane: &Lane<'_>) -> Row {
     let token = lane.text.last().copied().unwrap_or(0);
-    super::super::device::Row { token, position: lane.text.len().saturating_sub(1) as u32, table }
-}
-
-/// Whether the kernels can sample so themselves.
-fn is_plain(_: &Sampling) -> bool {
-    true
+    Row { token, position: lane.text.len().saturating_sub(1) as u32, table }
 }
 
 /// A sampler as the kernel takes it: the inverse of the temperature, or 0, and the key.
-fn sampler_words(sampling: &Sampling) -> [u32; 4] {
-    let inverse = match sampling.temperature_q16 {
+pub(super) fn sampler_words(sampling: &Sampling) -> [u32; 4] {
+    let inverse = match sampling.rules.temperature_q16 {
         0 => 0,
         temperature => ((1u64 << 32) / u64::from(temperature)) as u32,
     };
@@ -285,6 +376,7 @@ fn choice_of(record: &[u32]) -> Choice {
         logit: record[1] as i32,
         runner_up: record[2],
         runner_up_logit: record[3] as i32,
+        logprobs: None,
         checksums: record[RECORD_WORDS..].to_vec(),
     }
 }

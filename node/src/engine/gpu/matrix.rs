@@ -80,19 +80,24 @@ impl Matrices {
 }
 
 /// Panels of a matrix, as they go into buffers.
-struct Laid {
-    form: Form,
-    codes: Vec<u32>,
-    scales: Vec<u32>,
-    shifts: Vec<u32>,
-    blocks: u32,
+pub(super) struct Laid {
+    pub(super) form: Form,
+    pub(super) codes: Vec<u32>,
+    pub(super) scales: Vec<u32>,
+    pub(super) shifts: Vec<u32>,
+    pub(super) blocks: u32,
     first_panel: u32,
-    panels: u32,
+    pub(super) panels: u32,
     block_shift: u32,
     minimum_shift: u32,
 }
 
 impl Laid {
+    /// A small matrix as one part.
+    pub(super) fn whole(matrix: &Matrix) -> Self {
+        Self::new(matrix, &(0..matrix.rows().div_ceil(ROWS)), 0)
+    }
+
     fn new(matrix: &Matrix, panels: &Range<usize>, first_panel: u32) -> Self {
         let form = form(matrix);
         let lay = |words: fn(&Matrix, Form, usize) -> Vec<u32>| -> Vec<u32> {
@@ -146,14 +151,17 @@ impl Laid {
 /// # Errors
 /// [`GpuFault`], if there is no room.
 pub(super) fn upload_exponents(gpu: &Gpu, matrix: &Matrix, part: &Part) -> Result<Buffer, GpuFault> {
-    let first = (part.first_panel * PANEL) as usize;
-    let rows = first..first + (part.panels * PANEL) as usize;
-    let exponents = rows.map(|row| match row < matrix.rows() {
+    let first = part.first_panel as usize;
+    gpu.storage_of("row exponents", &exponent_words(matrix, first..first + part.panels as usize))
+}
+
+/// The exponents of the rows of some panels.
+pub(super) fn exponent_words(matrix: &Matrix, panels: Range<usize>) -> Vec<u32> {
+    let exponents = (panels.start * ROWS..panels.end * ROWS).map(|row| match row < matrix.rows() {
         true => matrix.row_exponents(row),
         false => matrix::RowExponents::default(),
     });
-    let words: Vec<u32> = exponents.flat_map(|e| [e.scale as u32, e.minimum as u32]).collect();
-    gpu.storage_of("row exponents", &words)
+    exponents.flat_map(|e| [e.scale as u32, e.minimum as u32]).collect()
 }
 
 /// Panels that one binding takes, part by part.

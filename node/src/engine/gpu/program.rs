@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
 use wgpu::{
     BindGroup, BindGroupDescriptor, BindGroupEntry, Buffer, ComputePass, ComputePipeline, DeviceType,
 };
@@ -12,16 +13,16 @@ use super::{
     buffers::{Buffers, RECORD_WORDS, SHARES, Sizes, Vectors},
     context::{Gpu, GpuFault},
     matrix::{Matrices, Part},
-    shader::{Dot, Keep, Kernel, Lanes, Rope, Tile},
+    shader::{Dot, HeadScale, Keep, Kernel, Lanes, Rope, Tile},
     weights::{Layer, Norm, Weights},
 };
 
 /// Where the tables of exponentials and of Gumbel noise are bound.
-const EXP2_BINDING: u32 = 12;
-const GUMBEL_BINDING: u32 = 13;
+pub(super) const EXP2_BINDING: u32 = 12;
+pub(super) const GUMBEL_BINDING: u32 = 13;
 
 /// Which variant of each kernel a program uses.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Arrangement {
     /// Of norms, joined heads and gated units: the kernels that see whole rows.
     pub rows: Lanes,
@@ -34,7 +35,7 @@ pub struct Arrangement {
 }
 
 /// The variants for both kinds of passes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Arrangements {
     /// For few rows, one or some more.
     pub decode: Arrangement,
@@ -89,7 +90,7 @@ struct Step {
 }
 
 /// A pass, ready to be recorded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Program {
     /// Tokens to logits.
     forward: Vec<Step>,
@@ -220,18 +221,36 @@ impl Maker<'_> {
     fn attention(&mut self, index: usize, layer: &Layer) -> Result<Vec<Step>, GpuFault> {
         let b = self.buffers;
         let mut steps = self.matmul(&layer.attn_qkv, &b.hidden, &b.product, Keep::Store)?;
-        steps.push(self.head_quant(index, &layer.attn_qkv)?);
+        steps.extend(self.head_forms(layer)?);
+        steps.push(self.head_quant(index, layer)?);
         steps.push(self.attend(index)?);
         steps.push(self.join_heads()?);
         steps.extend(self.matmul(&layer.attn_output, &b.inner, &b.stream, Keep::Residual)?);
         Ok(steps)
     }
 
-    fn head_quant(&mut self, index: usize, qkv: &Matrices) -> Result<Step, GpuFault> {
+    /// Biases and norms of single heads, where the layer has any.
+    fn head_forms(&mut self, layer: &Layer) -> Result<Option<Step>, GpuFault> {
+        let Some(forms) = &layer.head_forms else { return Ok(None) };
         let lanes = self.arrangement.heads;
+        let Sizes { heads, kv_heads, head_dim, .. } = self.sizes;
+        let sizes = [heads as u32, kv_heads as u32, head_dim as u32, layer.attn_qkv.stride];
+        let b = self.buffers;
+        let storage = [&b.product, &b.hidden.scales, &forms.weights, &b.head_scales];
+        let grid = Grid::Heads((heads + 2 * kv_heads) as u32, lanes);
+        let params = [&sizes[..], &forms.params].concat();
+        self.step(Kernel::HeadForm(lanes), &params, &storage, None, grid).map(Some)
+    }
+
+    fn head_quant(&mut self, index: usize, layer: &Layer) -> Result<Step, GpuFault> {
+        let (lanes, qkv) = (self.arrangement.heads, &layer.attn_qkv);
         let Sizes { heads, kv_heads, head_dim, .. } = self.sizes;
         let [(_, query), (key_first, key), (value_first, value)] = qkv.members[..] else {
             return Err(GpuFault::Refused("queries, keys and values are three matrices".to_owned()));
+        };
+        let (scale, scales) = match layer.head_forms {
+            None => (HeadScale::Product, &self.buffers.hidden.scales),
+            Some(_) => (HeadScale::Own, &self.buffers.head_scales),
         };
         let exponents = [query, key, value].map(|exponent| exponent as u32);
         let params = [heads as u32, kv_heads as u32, head_dim as u32, qkv.stride, key_first, value_first];
@@ -240,7 +259,7 @@ impl Maker<'_> {
         let storage = [
             &b.batch,
             &b.product,
-            &b.hidden.scales,
+            scales,
             &b.turns,
             &b.queries,
             &b.query_scales,
@@ -249,7 +268,7 @@ impl Maker<'_> {
         ];
         let grid = Grid::Heads((heads + 2 * kv_heads) as u32, lanes);
         let params = [&params[..], &exponents].concat();
-        self.step(Kernel::HeadQuant(self.rope, lanes), &params, &storage, None, grid)
+        self.step(Kernel::HeadQuant(self.rope, scale, lanes), &params, &storage, None, grid)
     }
 
     fn attend(&mut self, index: usize) -> Result<Step, GpuFault> {
@@ -396,12 +415,12 @@ impl Maker<'_> {
 }
 
 /// Bindings that a variant of a kernel does not touch, so that its layout has no place for them.
-fn unused_bindings(kernel: Kernel) -> &'static [u32] {
+pub(super) fn unused_bindings(kernel: Kernel) -> &'static [u32] {
     match kernel {
         // The scale of the input only matters where the product is brought to a fixed point.
         Kernel::Matmul(_, Keep::Store, _) => &[7],
         // Their rows are those of the grid.
-        Kernel::Embed(_) | Kernel::HeadQuant(..) => &[1],
+        Kernel::Embed(_) | Kernel::HeadForm(_) | Kernel::HeadQuant(..) => &[1],
         _ => &[],
     }
 }

@@ -4,10 +4,12 @@
 //! swaps single words (how lanes meet, how four bytes are multiplied), so that every variant computes the same
 //! integers in another arrangement.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::device::PAGE;
 
 /// How the invocations of a group share its work.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Lanes {
     /// One invocation does it all; so many groups make a workgroup. Without barriers, for processors.
     One(u32),
@@ -18,7 +20,7 @@ pub enum Lanes {
 }
 
 /// How four pairs of bytes are multiplied and added.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Dot {
     /// `dot4I8Packed`.
     Packed,
@@ -27,7 +29,7 @@ pub enum Dot {
 }
 
 /// The arrangement of a matrix product.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Tile {
     /// Invocations that share the blocks of a matrix row.
     pub splits: u32,
@@ -76,6 +78,15 @@ pub enum Rope {
     Halves,
 }
 
+/// Where the scale of a head comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum HeadScale {
+    /// From the product that all heads are of.
+    Product,
+    /// From what was done with the head since.
+    Own,
+}
+
 /// A kernel in one of its variants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(missing_docs, reason = "each is named as its file")]
@@ -83,7 +94,8 @@ pub enum Kernel {
     Embed(Form),
     NormQuant(Lanes),
     Matmul(Form, Keep, Tile),
-    HeadQuant(Rope, Lanes),
+    HeadForm(Lanes),
+    HeadQuant(Rope, HeadScale, Lanes),
     Attend(Lanes),
     JoinHeads(Lanes),
     SiluMul(Lanes),
@@ -122,8 +134,10 @@ impl Kernel {
                 let own = [word!("root"), word!("write_codes"), word!("norm_quant")];
                 join(text, &with_lanes(lanes, &own))
             }
-            Self::HeadQuant(rope, lanes) => {
-                join(text, &with_lanes(lanes, &[pairs(rope), word!("head_quant")]))
+            Self::HeadForm(lanes) => join(text, &with_lanes(lanes, &[word!("root"), word!("head_form")])),
+            Self::HeadQuant(rope, scale, lanes) => {
+                let own = [pairs(rope), scale_before(scale), word!("head_quant")];
+                join(text, &with_lanes(lanes, &own))
             }
             Self::Attend(lanes) => join(text, &with_lanes(lanes, &[word!("exp2_neg"), word!("attend")])),
             Self::JoinHeads(lanes) => {
@@ -146,7 +160,8 @@ impl Kernel {
         match self {
             Self::Matmul(_, _, tile) => PANEL * tile.splits,
             Self::NormQuant(lanes)
-            | Self::HeadQuant(_, lanes)
+            | Self::HeadForm(lanes)
+            | Self::HeadQuant(_, _, lanes)
             | Self::Attend(lanes)
             | Self::JoinHeads(lanes)
             | Self::SiluMul(lanes) => lanes.workgroup(),
@@ -160,6 +175,7 @@ impl Kernel {
             Self::Embed(_) => "embed",
             Self::NormQuant(_) => "norm_quant",
             Self::Matmul(..) => "matmul",
+            Self::HeadForm(_) => "head_form",
             Self::HeadQuant(..) => "head_quant",
             Self::Attend(_) => "attend",
             Self::JoinHeads(_) => "join_heads",
@@ -256,6 +272,13 @@ fn pairs(rope: Rope) -> &'static str {
     }
 }
 
+fn scale_before(scale: HeadScale) -> &'static str {
+    match scale {
+        HeadScale::Product => word!("scale_of_product"),
+        HeadScale::Own => word!("scale_of_head"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use wgpu::naga::{
@@ -285,8 +308,10 @@ mod tests {
         });
         let mut all: Vec<Kernel> = products.chain(forms.map(Kernel::Embed)).collect();
         for lanes in lanes {
-            let ropes = [Rope::Pairs, Rope::Halves].map(|rope| Kernel::HeadQuant(rope, lanes));
-            all.extend(ropes);
+            for scale in [HeadScale::Product, HeadScale::Own] {
+                all.extend([Rope::Pairs, Rope::Halves].map(|rope| Kernel::HeadQuant(rope, scale, lanes)));
+            }
+            all.push(Kernel::HeadForm(lanes));
             all.extend(
                 [Kernel::NormQuant, Kernel::Attend, Kernel::JoinHeads, Kernel::SiluMul].map(|k| k(lanes)),
             );

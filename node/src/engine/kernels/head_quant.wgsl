@@ -56,7 +56,8 @@ fn run(item: u32, row: u32) {
     }
     lanes_meet();
     largest = lanes_max(largest);
-    let scale = head_scale(largest, row, exponent + select(1, 0, is_value));
+    let before = scale_exp2(scale_before(row, item, exponent), select(1, 0, is_value));
+    let scale = scale_mul(a15_scale(largest), before);
     if is_query {
         let place = row * params.heads + item;
         write_head(first, largest, place * pairs, 0u);
@@ -78,10 +79,6 @@ fn turned(values: vec2<i32>, turn: vec2<i32>) -> vec2<i32> {
     let a = sub_wide(mul_both(values.x, turn.x), mul_both(values.y, turn.y));
     let b = add_wide(mul_both(values.x, turn.y), mul_both(values.y, turn.x));
     return vec2<i32>(low_half(round_wide(a, 31u)), low_half(round_wide(b, 31u)));
-}
-
-fn head_scale(largest: u32, row: u32, exponent: i32) -> Scale {
-    return scale_mul(a15_scale(largest), scale_exp2(input_scales[row], exponent));
 }
 
 // Which head of the cache belongs to a row: pages hold all heads, keys before values.

@@ -6,6 +6,8 @@ use super::{super::fixed::round_shift, SamplingKey};
 
 /// No noise is larger, Q16 nats: the variate of the least uniform number, `33 ln 2`, and some slack.
 pub(super) const NOISE_MAX: i64 = 23 << 16;
+/// No two noises are further apart, Q16 nats: the least is above `-4`. It is where a weight in Q28 is long zero, too.
+pub(super) const NOISE_SPAN: i64 = NOISE_MAX + (4 << 16);
 /// More than the tables can be off by, Q16.
 const SLACK: i64 = 64;
 /// One in Q28.
@@ -60,7 +62,7 @@ impl Draw {
 }
 
 /// The base-2 logarithm of `n` in Q28, `n` from 1 to below `2^63`.
-fn log2(n: u64) -> i64 {
+pub(super) fn log2(n: u64) -> i64 {
     let whole = n.ilog2();
     let fraction = (((n << (63 - whole)) >> 32) & 0x7fff_ffff) as i64;
     let (entry, rest) = ((fraction >> 23) as usize, fraction & 0x007f_ffff);
@@ -111,6 +113,7 @@ mod tests {
             let draw = Draw { v };
             assert!((draw.value() as f64 - exact).abs() < 3.0, "{} for {exact}, v = {v}", draw.value());
             assert!(draw.value() <= draw.upper_bound() && draw.value() <= NOISE_MAX, "bounds of v = {v}");
+            assert!(draw.value() > NOISE_MAX - NOISE_SPAN, "least of v = {v}");
         }
     }
 }

@@ -6,15 +6,19 @@ use std::sync::{
     mpsc::{Receiver, SyncSender, TrySendError},
 };
 
-use super::{super::sequence::SequenceError, Command, EVENTS_A_TURN, EVENTS_MAX};
+use gridhour_protocol::job::logprobs::Logprobs;
+
+use super::{super::device::DeviceFault, Command, EVENTS_BESIDE_TOKENS, EVENTS_MAX};
 
 /// What a job reports, in this order: `Started`, any number of `Token`s, then one `Done` or `Fault`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum JobEvent {
-    /// The engine has taken the job up.
+    /// The engine computes the job from now on.
     Started {
         /// Tokens of the prompt.
         prompt_tokens: u32,
+        /// Those of them that need no computing, since an earlier job of the same scope began with them.
+        reused_tokens: u32,
     },
     /// An output token was chosen.
     Token {
@@ -22,15 +26,18 @@ pub enum JobEvent {
         index: u32,
         /// The token.
         id: u32,
+        /// Its log probabilities, if the request asks for them.
+        logprobs: Option<Logprobs>,
         /// Score chain over the output so far.
         score_chain: [u8; 32],
-        /// Nanoseconds spent computing this job so far, by the host's monotonic clock.
+        /// Nanoseconds spent computing this job so far, by the host's monotonic clock; a pass that several
+        /// jobs share counts by rows.
         compute_ns: u64,
     },
     /// The job has ended.
     Done(JobEnd),
-    /// The engine failed; whoever runs it is at fault.
-    Fault(SequenceError),
+    /// The device failed; whoever runs it is at fault.
+    Fault(DeviceFault),
 }
 
 /// How a job ended.
@@ -40,16 +47,19 @@ pub struct JobEnd {
     pub reason: Reason,
     /// Output tokens chosen.
     pub output_tokens: u32,
+    /// Prompt tokens that needed no computing; none for a job that ended in line.
+    pub reused_tokens: u32,
     /// Score chain over the output.
     pub score_chain: [u8; 32],
-    /// Nanoseconds spent computing this job, by the host's monotonic clock.
+    /// Nanoseconds spent computing this job, by the host's monotonic clock; a pass that several jobs share
+    /// counts by rows.
     pub compute_ns: u64,
 }
 
 /// Why a job ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// The model chose a stop token.
+    /// The model chose a stop token, or completed a stop text.
     Stop,
     /// The limit of output tokens was reached.
     Length,
@@ -88,7 +98,7 @@ impl JobControl {
         self.wake();
     }
 
-    /// Ends the job after the piece that is being computed.
+    /// Ends the job after the pass that is being computed; its memory is free then.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Release);
         self.wake();
@@ -107,7 +117,7 @@ impl JobHandle {
     pub fn next_event(&self) -> Option<JobEvent> {
         let event = self.events.recv().ok()?;
         let unread = self.control.shared.unread.fetch_sub(1, Ordering::AcqRel);
-        if unread + EVENTS_A_TURN > EVENTS_MAX {
+        if unread + EVENTS_BESIDE_TOKENS >= EVENTS_MAX {
             self.control.wake();
         }
         Some(event)

@@ -69,6 +69,30 @@ pub enum GgufError {
         /// The tensor's name.
         name: String,
     },
+    /// A part of a model in several files that cannot be used.
+    #[error("{path}, a part of the model: {source}")]
+    Part {
+        /// The part.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<GgufError>,
+    },
+    /// A part that is not the one that its place asks for.
+    #[error("{path} {reason}")]
+    Place {
+        /// The part.
+        path: PathBuf,
+        /// What is wrong, a clause that follows the path.
+        reason: PartFault,
+    },
+    /// One part of a model without the others.
+    #[error("this is part {number} of {count} of a model; open it by its path, with the others beside it")]
+    Alone {
+        /// The part, counted from 1.
+        number: u64,
+        /// Parts of the model.
+        count: u64,
+    },
     /// A tensor in an encoding that is not served.
     #[error("tensor {name:?} has type {found}; supported are {SUPPORTED}")]
     UnsupportedType {
@@ -84,6 +108,36 @@ pub enum GgufError {
         name: String,
         /// What is wrong, a clause that follows the tensor's name.
         reason: TensorFault,
+    },
+}
+
+/// How a part of a model does not fit the others.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum PartFault {
+    /// The file is not called what its place asks for, so that the others cannot be found.
+    #[error("is a part of a model, so its name must end in {end:?}, as that of the others beside it")]
+    Name {
+        /// How the name must end.
+        end: String,
+    },
+    /// It says that it is another part, or one of another number of parts.
+    #[error("says that it is part {} of {}, not part {} of {}; the parts are mixed up, fetch them again",
+            found.0, found.1, expected.0, expected.1)]
+    Place {
+        /// Its number, counted from 1, and how many it says that there are.
+        found: (u64, u64),
+        /// The number and the count that its name and the opened part ask for.
+        expected: (u64, u64),
+    },
+    /// Parts that differ in how many tensors they have together.
+    #[error(
+        "speaks of {found} tensors where the parts should have {expected}; one of them is of another model"
+    )]
+    Tensors {
+        /// Tensors found, or spoken of.
+        found: u64,
+        /// Tensors that the opened part says there are.
+        expected: u64,
     },
 }
 

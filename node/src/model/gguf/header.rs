@@ -143,7 +143,7 @@ fn place(
         previous = Some((name, end));
         // Both ends are at most the length of a slice, so they fit a usize.
         let range = (data_start + offset) as usize..(data_start + end) as usize;
-        if tensors.insert(name.to_owned(), TensorPlace { ty, rows, cols, range }).is_some() {
+        if tensors.insert(name.to_owned(), TensorPlace { ty, rows, cols, part: 0, range }).is_some() {
             return fault(TensorFault::Duplicate);
         }
     }

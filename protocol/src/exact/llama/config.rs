@@ -1,7 +1,9 @@
 //! The sizes of a model, and the bounds within which no accumulator can overflow (page, section 8).
 
+use super::Architecture;
 use crate::exact::{
     rational::Dyadic,
+    tables::RopeFrequencies,
     weights::{BLOCK, COLUMNS_MAX},
 };
 
@@ -15,12 +17,16 @@ pub const HEAD_DIM_MAX: u32 = 256;
 pub const CONTEXT_MAX: u32 = 1 << 17;
 /// The largest vocabulary.
 pub const VOCAB_MAX: u32 = 1 << 20;
-/// The base of the rotary embedding is at most 2 to this.
+/// The base of the rotary embedding, and what its frequencies are divided by, is below 2 to this.
 pub const ROPE_BASE_LOG2_MAX: i32 = 32;
+/// The bits of the single float 1: a rotary embedding that is not scaled.
+pub const ROPE_UNSCALED: u32 = 0x3f80_0000;
 
-/// The hyperparameters of a `llama` model. Floats of the file are kept as their bits.
+/// The hyperparameters of a model of the `llama` family. Floats of the file are kept as their bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LlamaConfig {
+    /// Which of the family it is.
+    pub architecture: Architecture,
     /// Layers.
     pub layers: u32,
     /// Length of the residual stream.
@@ -39,6 +45,8 @@ pub struct LlamaConfig {
     pub context: u32,
     /// Base of the rotary embedding, as the bits of a single float.
     pub rope_base: u32,
+    /// What linear scaling divides the frequencies of the rotary embedding by, as the bits of a single float.
+    pub rope_scaling: u32,
     /// Epsilon of the RMS norm, as the bits of a single float.
     pub epsilon: u32,
 }
@@ -71,6 +79,9 @@ pub enum ConfigError {
     /// The base of the rotary embedding is not a number in its range.
     #[error("rope base (float bits {0:#010x}) must lie between 1 and 2^{ROPE_BASE_LOG2_MAX}")]
     RopeBase(u32),
+    /// What the frequencies of the rotary embedding are divided by is not a number in its range.
+    #[error("a rope scaling factor (float bits {0:#010x}) must lie between 1 and 2^{ROPE_BASE_LOG2_MAX}")]
+    RopeScaling(u32),
     /// The epsilon is not a number in its range.
     #[error("norm epsilon (float bits {0:#010x}) must lie between 0 and 1")]
     Epsilon(u32),
@@ -96,7 +107,14 @@ impl LlamaConfig {
         multiple("width", self.width.into(), BLOCK as u64)?;
         multiple("feed-forward size", self.ffn.into(), BLOCK as u64)?;
         multiple("heads times head size", self.query_width() as u64, BLOCK as u64)?;
+        if self.architecture.has_biases() {
+            multiple("key-value heads times head size", self.kv_width() as u64, BLOCK as u64)?;
+        }
+        if self.architecture.has_head_norms() {
+            multiple("head size", self.head_dim.into(), BLOCK as u64)?;
+        }
         self.rope_base()?;
+        rope_divisor(self.rope_scaling)?;
         self.epsilon()?;
         Ok(())
     }
@@ -116,9 +134,24 @@ impl LlamaConfig {
     /// # Errors
     /// [`ConfigError::RopeBase`] if it is not a number from 1 to 2^32.
     pub fn rope_base(&self) -> Result<Dyadic, ConfigError> {
-        let base = Dyadic::from_f32_bits(self.rope_base).filter(|b| b.numerator() > 0);
-        let in_range = |b: &Dyadic| b.floor_log2().is_some_and(|e| (0..ROPE_BASE_LOG2_MAX).contains(&e));
-        base.filter(in_range).ok_or(ConfigError::RopeBase(self.rope_base))
+        from_one(self.rope_base).ok_or(ConfigError::RopeBase(self.rope_base))
+    }
+
+    /// The frequencies of the rotary embedding: those of the base, divided by the file's `factors`, one a pair,
+    /// where it has some, and then by linear scaling.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the base or a factor is not a number in its range.
+    ///
+    /// # Panics
+    /// If there are factors, but not one a pair.
+    pub fn rope_frequencies(&self, factors: Option<&[u32]>) -> Result<RopeFrequencies, ConfigError> {
+        let mut frequencies = RopeFrequencies::new(self.rope_base()?, self.head_dim as usize);
+        if let Some(factors) = factors {
+            let factors = factors.iter().map(|&bits| rope_divisor(bits)).collect::<Result<Vec<_>, _>>()?;
+            frequencies = frequencies.divided(&factors);
+        }
+        Ok(frequencies.divided(&vec![rope_divisor(self.rope_scaling)?; self.head_dim as usize / 2]))
     }
 
     /// The epsilon of the RMS norm as a rational.
@@ -130,6 +163,17 @@ impl LlamaConfig {
         let in_range = |e: &Dyadic| e.floor_log2().is_none_or(|log2| log2 < 0);
         epsilon.filter(in_range).ok_or(ConfigError::Epsilon(self.epsilon))
     }
+}
+
+/// What frequencies are divided by, from its float bits.
+fn rope_divisor(bits: u32) -> Result<Dyadic, ConfigError> {
+    from_one(bits).ok_or(ConfigError::RopeScaling(bits))
+}
+
+/// The number with these float bits, if it is at least 1 and below 2^32.
+fn from_one(bits: u32) -> Option<Dyadic> {
+    let number = Dyadic::from_f32_bits(bits).filter(|b| b.numerator() > 0);
+    number.filter(|b| b.floor_log2().is_some_and(|e| (0..ROPE_BASE_LOG2_MAX).contains(&e)))
 }
 
 fn range(name: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
@@ -145,6 +189,7 @@ mod tests {
     use super::*;
 
     const SOUND: LlamaConfig = LlamaConfig {
+        architecture: Architecture::Llama,
         layers: 30,
         width: 576,
         heads: 9,
@@ -154,13 +199,43 @@ mod tests {
         vocab: 49152,
         context: 8192,
         rope_base: 0x47c3_5000, // 100,000
-        epsilon: 0x3727_c5ac,   // 0.00001
+        rope_scaling: ROPE_UNSCALED,
+        epsilon: 0x3727_c5ac, // 0.00001
     };
 
     #[test]
     fn a_sound_model_passes() {
         assert_eq!(SOUND.check(), Ok(()));
         assert_eq!(LlamaConfig { epsilon: 0, rope_base: 0x3f80_0000, ..SOUND }.check(), Ok(()));
+    }
+
+    #[test]
+    fn architectures_with_vectors_of_heads_need_whole_blocks_of_them() {
+        let qwen2 = LlamaConfig { architecture: Architecture::Qwen2, ..SOUND };
+        let qwen3 = LlamaConfig { architecture: Architecture::Qwen3, ..SOUND };
+        assert_eq!((qwen2.check(), qwen3.check()), (Ok(()), Ok(())));
+        let narrow = |config| LlamaConfig { heads: 12, kv_heads: 1, head_dim: 48, ..config };
+        assert_eq!(narrow(SOUND).check(), Ok(()));
+        assert!(narrow(qwen2).check().is_err() && narrow(qwen3).check().is_err());
+    }
+
+    #[test]
+    fn frequencies_are_divided_pair_by_pair_and_then_all() {
+        let sound = LlamaConfig { head_dim: 4, ..SOUND };
+        let bits = |v: f32| v.to_bits();
+        let plain = sound.rope_frequencies(None).expect("the base is sound");
+        assert_eq!(sound.rope_frequencies(Some(&[ROPE_UNSCALED; 2])), Ok(plain.clone()));
+        let doubled = LlamaConfig { rope_scaling: bits(2.0), ..sound };
+        assert_eq!(doubled.check(), Ok(()));
+        let both = doubled.rope_frequencies(Some(&[bits(1.0), bits(4.0)])).expect("the factors are sound");
+        assert_eq!(both, sound.rope_frequencies(Some(&[bits(2.0), bits(8.0)])).expect("sound"));
+        // The first pair turns by the position itself, so twice the position undoes the scaling.
+        assert_eq!(both.row(14)[0], plain.row(7)[0]);
+        for wrong in [0.0, 0.5, -2.0, f32::NAN, 4_294_967_296.0].map(bits) {
+            let error = Err(ConfigError::RopeScaling(wrong));
+            assert_eq!(sound.rope_frequencies(Some(&[bits(1.0), wrong])), error);
+            assert_eq!(LlamaConfig { rope_scaling: wrong, ..SOUND }.check(), error.map(|_| ()));
+        }
     }
 
     #[test]

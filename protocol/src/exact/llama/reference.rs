@@ -2,15 +2,18 @@
 
 use super::{LayerWeights, LlamaConfig, LlamaWeights};
 use crate::exact::{
-    a15::A15,
+    a15::{A15, Scaled},
     attend::{attend, join_heads},
+    bias::add_bias,
     embed::{add, embed},
     matvec::matvec,
-    norm::{norm_epsilon, norm_quant},
+    norm::{head_norm, norm_epsilon, norm_quant},
+    rational::Dyadic,
     rope::{head_quant, rope},
     score_chain::layer_checksum,
     silu::silu_mul_quant,
-    tables::{RopeFrequencies, RopePair},
+    tables::RopePair,
+    weights::{CodedMatrix, VectorWeights},
 };
 
 /// Fractional bits of the logits of a vocabulary.
@@ -55,8 +58,7 @@ struct HeadCache {
 #[derive(Clone, Debug)]
 pub struct Reference<'a> {
     weights: &'a LlamaWeights,
-    frequencies: RopeFrequencies,
-    epsilon: i64,
+    epsilon: Dyadic,
     caches: Vec<Vec<HeadCache>>,
     position: u32,
 }
@@ -65,12 +67,10 @@ impl<'a> Reference<'a> {
     /// An empty sequence.
     pub fn new(weights: &'a LlamaWeights) -> Self {
         let config = weights.config();
-        let checked = "a model's sizes are checked when it is loaded";
         let heads = vec![HeadCache::default(); config.kv_heads as usize];
         Self {
             weights,
-            frequencies: RopeFrequencies::new(config.rope_base().expect(checked), config.head_dim as usize),
-            epsilon: norm_epsilon(config.epsilon().expect(checked), config.width as usize),
+            epsilon: config.epsilon().expect("a model's sizes are checked when it is loaded"),
             caches: vec![heads; config.layers as usize],
             position: 0,
         }
@@ -87,7 +87,7 @@ impl<'a> Reference<'a> {
     /// A token outside the vocabulary, or a full context; the sequence is then unchanged.
     pub fn forward(&mut self, token: u32) -> Result<Step, StepError> {
         self.check(token)?;
-        let angles = self.frequencies.row(self.position);
+        let angles = self.weights.frequencies().row(self.position);
         let mut x = embed(self.weights.embedding(), token as usize);
         let mut checksums = Vec::with_capacity(self.caches.len());
         for (layer, cache) in self.weights.layers().iter().zip(&mut self.caches) {
@@ -113,7 +113,7 @@ impl<'a> Reference<'a> {
     }
 
     fn logits(&self, x: &[i32]) -> Vec<i32> {
-        let normed = norm_quant(x, self.weights.output_norm(), self.epsilon);
+        let normed = norm_quant(x, self.weights.output_norm(), norm_epsilon(self.epsilon, x.len()));
         let y = matvec(self.weights.output(), &normed);
         y.values.iter().map(|&v| y.scale.apply(v, LOGIT_BITS)).collect()
     }
@@ -124,16 +124,28 @@ struct Block<'a> {
     layer: &'a LayerWeights,
     config: &'a LlamaConfig,
     angles: &'a [RopePair],
-    epsilon: i64,
+    epsilon: Dyadic,
+}
+
+/// A matrix whose product is cut into heads, and what happens to those.
+#[derive(Clone, Copy)]
+struct Projection<'a> {
+    matrix: &'a CodedMatrix,
+    bias: Option<&'a VectorWeights>,
+    norm: Option<&'a VectorWeights>,
+    turned: bool,
 }
 
 impl Block<'_> {
     fn attention(&self, x: &mut [i32], cache: &mut [HeadCache]) {
-        let (layer, head_dim) = (self.layer, self.config.head_dim as usize);
-        let input = norm_quant(x, &layer.attn_norm, self.epsilon);
-        let queries = head_quant(&rope(&matvec(&layer.attn_q, &input), self.angles), head_dim);
-        let keys = head_quant(&rope(&matvec(&layer.attn_k, &input), self.angles), head_dim);
-        let values = head_quant(&matvec(&layer.attn_v, &input), head_dim);
+        let layer = self.layer;
+        let input = self.norm(x, &layer.attn_norm);
+        let projection = |matrix, bias, norm, turned| Projection { matrix, bias, norm, turned };
+        let (q_bias, k_bias) = (layer.attn_q_bias.as_ref(), layer.attn_k_bias.as_ref());
+        let (q_norm, k_norm) = (layer.attn_q_norm.as_ref(), layer.attn_k_norm.as_ref());
+        let queries = self.heads(projection(&layer.attn_q, q_bias, q_norm, true), &input);
+        let keys = self.heads(projection(&layer.attn_k, k_bias, k_norm, true), &input);
+        let values = self.heads(projection(&layer.attn_v, layer.attn_v_bias.as_ref(), None, false), &input);
         for ((head, key), value) in cache.iter_mut().zip(keys).zip(values) {
             head.keys.push(key);
             head.values.push(value);
@@ -145,8 +157,32 @@ impl Block<'_> {
         add(x, &matvec(&layer.attn_output, &join_heads(&heads)));
     }
 
+    /// The heads of a product: biased, normed and turned where the architecture says so, then quantised.
+    fn heads(&self, projection: Projection<'_>, input: &A15) -> Vec<A15> {
+        let head_dim = self.config.head_dim as usize;
+        let y = matvec(projection.matrix, input);
+        let head = |(i, values): (usize, &[i32])| {
+            let mut head = Scaled { values: values.to_vec(), scale: y.scale };
+            if let Some(bias) = projection.bias {
+                head = add_bias(&head, &bias.head(i, head_dim));
+            }
+            if let Some(norm) = projection.norm {
+                head = head_norm(&head, norm, self.epsilon);
+            }
+            if projection.turned {
+                head = rope(&head, self.angles, self.config.architecture.rope_pairs());
+            }
+            head_quant(&head, head_dim)
+        };
+        y.values.chunks_exact(head_dim).enumerate().flat_map(head).collect()
+    }
+
+    fn norm(&self, x: &[i32], weights: &VectorWeights) -> A15 {
+        norm_quant(x, weights, norm_epsilon(self.epsilon, x.len()))
+    }
+
     fn feed_forward(&self, x: &mut [i32]) {
-        let input = norm_quant(x, &self.layer.ffn_norm, self.epsilon);
+        let input = self.norm(x, &self.layer.ffn_norm);
         let gate = matvec(&self.layer.ffn_gate, &input);
         let up = matvec(&self.layer.ffn_up, &input);
         add(x, &matvec(&self.layer.ffn_down, &silu_mul_quant(&gate, &up)));

@@ -1,9 +1,9 @@
-//! The coded weights of a `llama` model, taken from a file's tensors by their GGUF names.
+//! The coded weights of a model, taken from a file's tensors by their GGUF names.
 
 use super::{ConfigError, LlamaConfig};
 use crate::exact::{
-    norm::NormWeights,
-    weights::{BlockType, CodedMatrix, WeightsError},
+    tables::RopeFrequencies,
+    weights::{BlockType, CodedMatrix, VectorWeights, WeightsError},
 };
 
 /// A tensor of the file: `rows` rows of `columns` weights, as the file stores them.
@@ -41,9 +41,9 @@ pub enum LoadError {
         /// Rows and columns of the file.
         actual: (usize, usize),
     },
-    /// A vector of norm weights is not stored as F32.
-    #[error("tensor {name} is stored as {kind:?}: norm weights must be F32")]
-    NormType {
+    /// A vector (of norm weights, biases or rope factors) is not stored as F32.
+    #[error("tensor {name} is stored as {kind:?}: vectors must be F32")]
+    VectorType {
         /// The tensor.
         name: String,
         /// How it is stored.
@@ -63,15 +63,20 @@ pub enum LoadError {
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the names are those of the file format")]
 pub struct LayerWeights {
-    pub attn_norm: NormWeights,
+    pub attn_norm: VectorWeights,
     pub attn_q: CodedMatrix,
     pub attn_k: CodedMatrix,
     pub attn_v: CodedMatrix,
     pub attn_output: CodedMatrix,
-    pub ffn_norm: NormWeights,
+    pub ffn_norm: VectorWeights,
     pub ffn_gate: CodedMatrix,
     pub ffn_up: CodedMatrix,
     pub ffn_down: CodedMatrix,
+    pub attn_q_bias: Option<VectorWeights>,
+    pub attn_k_bias: Option<VectorWeights>,
+    pub attn_v_bias: Option<VectorWeights>,
+    pub attn_q_norm: Option<VectorWeights>,
+    pub attn_k_norm: Option<VectorWeights>,
 }
 
 /// A model whose sizes passed [`LlamaConfig::check`] and whose tensors have the shapes they ask for.
@@ -80,8 +85,9 @@ pub struct LlamaWeights {
     config: LlamaConfig,
     embedding: CodedMatrix,
     layers: Vec<LayerWeights>,
-    output_norm: NormWeights,
+    output_norm: VectorWeights,
     output: Option<CodedMatrix>,
+    frequencies: RopeFrequencies,
 }
 
 impl LlamaWeights {
@@ -102,7 +108,8 @@ impl LlamaWeights {
             config,
             embedding: loader.matrix("token_embd.weight", vocab, width)?,
             layers: (0..config.layers).map(|layer| loader.layer(layer)).collect::<Result<_, _>>()?,
-            output_norm: loader.norm("output_norm.weight")?,
+            output_norm: loader.vector("output_norm.weight", width)?,
+            frequencies: config.rope_frequencies(loader.rope_factors()?.as_deref())?,
             output: if tied { None } else { Some(loader.matrix("output.weight", vocab, width)?) },
         })
     }
@@ -123,8 +130,13 @@ impl LlamaWeights {
     }
 
     /// The last norm.
-    pub fn output_norm(&self) -> &NormWeights {
+    pub fn output_norm(&self) -> &VectorWeights {
         &self.output_norm
+    }
+
+    /// The frequencies of the rotary embedding.
+    pub fn frequencies(&self) -> &RopeFrequencies {
+        &self.frequencies
     }
 
     /// The matrix that gives the logits.
@@ -143,16 +155,30 @@ impl<'a, F: Fn(&str) -> Option<Tensor<'a>>> Loader<F> {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         let (width, ffn) = (self.config.width as usize, self.config.ffn as usize);
         let (query, kv) = (self.config.query_width(), self.config.kv_width());
+        let LlamaConfig { architecture, head_dim, .. } = self.config;
+        let bias = |part: &str, count| {
+            let load = || self.vector(&format!("blk.{layer}.{part}.bias"), count);
+            architecture.has_biases().then(load).transpose()
+        };
+        let head_norm = |part: &str| {
+            let load = || self.vector(&name(part), head_dim as usize);
+            architecture.has_head_norms().then(load).transpose()
+        };
         Ok(LayerWeights {
-            attn_norm: self.norm(&name("attn_norm"))?,
+            attn_norm: self.vector(&name("attn_norm"), width)?,
             attn_q: self.matrix(&name("attn_q"), query, width)?,
             attn_k: self.matrix(&name("attn_k"), kv, width)?,
             attn_v: self.matrix(&name("attn_v"), kv, width)?,
             attn_output: self.matrix(&name("attn_output"), width, query)?,
-            ffn_norm: self.norm(&name("ffn_norm"))?,
+            ffn_norm: self.vector(&name("ffn_norm"), width)?,
             ffn_gate: self.matrix(&name("ffn_gate"), ffn, width)?,
             ffn_up: self.matrix(&name("ffn_up"), ffn, width)?,
             ffn_down: self.matrix(&name("ffn_down"), width, ffn)?,
+            attn_q_bias: bias("attn_q", query)?,
+            attn_k_bias: bias("attn_k", kv)?,
+            attn_v_bias: bias("attn_v", kv)?,
+            attn_q_norm: head_norm("attn_q_norm")?,
+            attn_k_norm: head_norm("attn_k_norm")?,
         })
     }
 
@@ -162,13 +188,30 @@ impl<'a, F: Fn(&str) -> Option<Tensor<'a>>> Loader<F> {
             .map_err(|source| LoadError::Weights { name: name.to_owned(), source })
     }
 
-    fn norm(&self, name: &str) -> Result<NormWeights, LoadError> {
-        let kind = self.find(name, 1, self.config.width as usize)?.kind;
-        if kind != BlockType::F32 {
-            return Err(LoadError::NormType { name: name.to_owned(), kind });
+    fn vector(&self, name: &str, count: usize) -> Result<VectorWeights, LoadError> {
+        self.f32_row(name, count)?;
+        let matrix = self.matrix(name, 1, count)?;
+        Ok(VectorWeights::from_row(&matrix.rows[0]))
+    }
+
+    /// The bits of the factors that divide the rotary frequencies, where the file has some.
+    fn rope_factors(&self) -> Result<Option<Vec<u32>>, LoadError> {
+        let name = "rope_freqs.weight";
+        if !self.config.architecture.may_have_rope_factors() || (self.tensors)(name).is_none() {
+            return Ok(None);
         }
-        let matrix = self.matrix(name, 1, self.config.width as usize)?;
-        Ok(NormWeights::from_row(&matrix.rows[0]))
+        let bytes = self.f32_row(name, self.config.head_dim as usize / 2)?;
+        let words = bytes.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
+        Ok(Some(words.collect()))
+    }
+
+    /// The bytes of a vector of F32.
+    fn f32_row(&self, name: &str, count: usize) -> Result<&'a [u8], LoadError> {
+        let tensor = self.find(name, 1, count)?;
+        if tensor.kind != BlockType::F32 {
+            return Err(LoadError::VectorType { name: name.to_owned(), kind: tensor.kind });
+        }
+        Ok(tensor.bytes)
     }
 
     fn find(&self, name: &str, rows: usize, columns: usize) -> Result<Tensor<'a>, LoadError> {

@@ -33,7 +33,7 @@ fn log2_large(v: i64) -> i64 {
 }
 
 /// log2 of an integer of at least 1, in Q28: its length, and 31 bits below the leading one through the table.
-fn log2(n: i64) -> i64 {
+pub(super) fn log2(n: i64) -> i64 {
     let length = i64::from(n.ilog2());
     let normalised = if length >= 31 { n >> (length - 31) } else { n << (31 - length) };
     (length << 28) + interpolate(&LOG2, normalised - (1 << 31), 23)

@@ -1,13 +1,13 @@
 //! Sides that cheat. Each misdeed is caught by its name.
 
-use super::pair::{NOW, Pair, new_lane, provider_setup};
+use super::pair::{NOW, Pair, logprobs_of, new_lane, provider_setup, token};
 use crate::{
     arbitrary::key,
     id::{ModelId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest, SessionId},
     job::{
         buyer::{BuyerEnd, BuyerInput},
         effect::Effects,
-        message::{ClientMessage, Open, ProviderMessage},
+        message::{Chunk, ClientMessage, Open, ProviderMessage},
         misbehavior::Misbehavior,
         provider::{Provider, ProviderEnd, ProviderInput},
         request::Request,
@@ -21,7 +21,15 @@ use crate::{
 
 /// Runs an honest job up to the message that `pick` finds, and gives the buyer what `change` makes of it.
 fn lie(pick: fn(&ProviderMessage) -> bool, change: impl FnOnce(&mut ProviderMessage)) -> &'static str {
-    let mut pair = Pair::new(sample::terms(), sample::request());
+    lie_about(sample::request(), pick, change)
+}
+
+fn lie_about(
+    request: Request,
+    pick: fn(&ProviderMessage) -> bool,
+    change: impl FnOnce(&mut ProviderMessage),
+) -> &'static str {
+    let mut pair = Pair::new(sample::terms(), request);
     loop {
         match pair.to_buyer.front_mut() {
             Some(message) if pick(message) => break change(message),
@@ -43,8 +51,12 @@ fn is_chunk(message: &ProviderMessage) -> bool {
     matches!(message, ProviderMessage::Chunk(_))
 }
 
-fn lie_in_chunk(change: fn(&mut crate::job::message::Chunk)) -> &'static str {
-    lie(is_chunk, |message| {
+fn lie_in_chunk(change: fn(&mut Chunk)) -> &'static str {
+    lie_in_chunk_of(sample::request(), change)
+}
+
+fn lie_in_chunk_of(request: Request, change: fn(&mut Chunk)) -> &'static str {
+    lie_about(request, is_chunk, |message| {
         let ProviderMessage::Chunk(chunk) = message else { unreachable!() };
         change(chunk);
     })
@@ -65,6 +77,39 @@ fn lies_about_the_stream_are_caught() {
 }
 
 #[test]
+fn tokens_after_a_stop_text_are_caught() {
+    let stopped = Request { stop_texts: vec!["(1)".into()], ..sample::request() };
+    assert_eq!(lie_in_chunk_of(stopped, |chunk| chunk.tokens.push(token(2))), "tokens-after-stop");
+}
+
+#[test]
+fn log_probabilities_that_do_not_fit_the_request_are_caught() {
+    let asked = || Request { logprobs: 2, ..sample::request() };
+    assert_eq!(lie_in_chunk(|chunk| chunk.logprobs.push(logprobs_of(token(0)))), "wrong-logprobs");
+    assert_eq!(lie_in_chunk_of(asked(), |chunk| chunk.logprobs.clear()), "wrong-logprobs");
+    assert_eq!(lie_in_chunk_of(asked(), |chunk| drop(chunk.logprobs.pop())), "wrong-logprobs");
+    assert_eq!(lie_in_chunk_of(asked(), |chunk| chunk.logprobs[1].top[0].logprob_q16 -= 1), "wrong-logprobs");
+    // What could be true is caught by the digest, and by whoever computes it again.
+    let lowered = |chunk: &mut Chunk| {
+        chunk.logprobs[1].top[0].logprob_q16 -= 1;
+        chunk.logprobs[1].logprob_q16 -= 1;
+    };
+    assert_eq!(lie_in_chunk_of(asked(), lowered), "wrong-digest");
+}
+
+#[test]
+fn an_engine_that_forgets_log_probabilities_fails_the_job() {
+    let mut pair = Pair::new(sample::terms(), Request { logprobs: 2, ..sample::request() });
+    pair.pass_to_provider();
+    pair.tell_provider(super::pair::generated(0, 1, false));
+    pair.run_clean();
+    let Some(BuyerEnd::Settled(receipt)) = pair.buyer_outcome.map(|outcome| outcome.end) else {
+        panic!("a fault is answered for");
+    };
+    assert_eq!((receipt.body.cause, receipt.body.output_tokens), (Cause::ProviderFault, 0));
+}
+
+#[test]
 fn a_chunk_that_is_repeated_or_comes_after_the_end_is_caught() {
     let mut pair = Pair::new(sample::terms(), Request { max_tokens: 4, ..sample::request() });
     pair.pass_to_provider();
@@ -79,7 +124,7 @@ fn a_chunk_that_is_repeated_or_comes_after_the_end_is_caught() {
 #[test]
 fn messages_out_of_place_are_caught() {
     let mut pair = Pair::new(sample::terms(), sample::request());
-    let chunk = crate::job::message::Chunk { start: 0, tokens: vec![1], digest: OutputDigest([0; 32]) };
+    let chunk = Chunk { start: 0, tokens: vec![1], logprobs: Vec::new(), digest: OutputDigest([0; 32]) };
     pair.tell_buyer(BuyerInput::Message(ProviderMessage::Chunk(chunk)));
     assert_eq!(pair.misdeeds, [Misbehavior::OutOfPlace { message: "chunk" }]);
 }

@@ -99,7 +99,7 @@ fn a_broken_stream_leaves_the_provider_paid_for_what_it_released() {
 #[test]
 fn an_engine_that_writes_more_than_was_granted_stops_the_job() {
     let mut pair = after_one_chunk();
-    pair.tell_provider(super::pair::generated(4, 1));
+    pair.tell_provider(super::pair::generated(4, 1, false));
     let Some(ProviderMessage::Fault { receipt, detail }) = pair.to_buyer.pop_back() else {
         panic!("a fault is told")
     };

@@ -2,10 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::pair::{NOW, Pair, new_lane, token};
+use super::pair::{NOW, Pair, logprobs_of, new_lane, token};
 use crate::{
     job::{
         buyer::{BuyerEnd, BuyerOutcome},
+        logprobs::Logprobs,
         provider::ProviderEnd,
         request::{OutputChain, Request},
     },
@@ -31,7 +32,7 @@ fn both_sides_end_with_the_same_lane_and_the_exact_amount() {
     assert_eq!(pair.delivered, (0..10).map(token).collect::<Vec<_>>());
     let receipt = settled(pair.buyer_outcome.take());
     assert_eq!(receipt.body.cause, Cause::Delivered);
-    assert_eq!(receipt.body.output, OutputChain::of(&pair.buyer.request().digest(), &pair.delivered));
+    assert_eq!(receipt.body.output, OutputChain::of(&pair.buyer.request().digest(), &pair.delivered, &[]));
     assert_eq!(receipt.body.reference, sample::terms().job_time(5, 10).unwrap());
     let end = pair.provider_outcome.take().unwrap().end;
     assert_eq!(end, ProviderEnd::Settled(Box::new(receipt.clone())));
@@ -85,6 +86,37 @@ fn a_stop_token_ends_the_job_and_the_rest_of_its_chunk_is_not_paid() {
     assert_eq!((receipt.body.output_tokens, receipt.body.cause), (6, Cause::Delivered));
     assert_eq!(pair.paid_on_disk(), pair.due(6));
     assert!(pair.provider_disk.committed > pair.paid_on_disk(), "the chunk's voucher was for more");
+}
+
+#[test]
+fn a_stop_text_ends_the_job_with_the_token_that_completes_it() {
+    // The tokens are spelled (0)(1)(2)...
+    for (text, tokens) in [("5)(6", 7), ("(3)", 4), ("(9)", 10), (")(10", 10)] {
+        let request = Request { stop_texts: vec!["none".into(), text.into()], ..sample::request() };
+        let mut pair = Pair::new(sample::terms(), request);
+        pair.run_clean();
+        let receipt = settled(pair.buyer_outcome.take());
+        assert_eq!((receipt.body.output_tokens, receipt.body.cause), (tokens, Cause::Delivered), "{text}");
+        assert_eq!(pair.delivered.len(), tokens as usize);
+        assert_eq!(pair.paid_on_disk(), pair.due(tokens), "nothing behind the text is paid");
+    }
+}
+
+#[test]
+fn log_probabilities_come_with_the_tokens_and_are_part_of_what_the_receipt_answers_for() {
+    let mut plain = Pair::new(sample::terms(), sample::request());
+    plain.run_clean();
+    assert_eq!(plain.logprobs, []);
+    let mut pair = Pair::new(sample::terms(), Request { logprobs: 3, ..sample::request() });
+    pair.run_clean();
+    assert_eq!(pair.logprobs, (0..10).map(|i| logprobs_of(token(i))).collect::<Vec<_>>());
+    let receipt = settled(pair.buyer_outcome.take());
+    let digest = |logprobs: &[Logprobs]| OutputChain::of(&receipt.body.request, &pair.delivered, logprobs);
+    assert_eq!(digest(&pair.logprobs), receipt.body.output);
+    let mut changed = pair.logprobs.clone();
+    changed[7].top[0].logprob_q16 -= 1;
+    assert_ne!(digest(&changed), receipt.body.output);
+    assert_ne!(digest(&[]), receipt.body.output);
 }
 
 #[test]

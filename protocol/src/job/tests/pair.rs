@@ -1,6 +1,6 @@
 //! A buyer, a provider and a pretended engine in memory. Everything that was asked for is recorded.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     arbitrary::key,
@@ -8,6 +8,7 @@ use crate::{
     job::{
         buyer::{Buyer, BuyerEffect, BuyerInput, BuyerOutcome, BuyerPatience, BuyerSetup},
         effect::Effects,
+        logprobs::{Alternative, Logprobs},
         message::{ClientMessage, ProviderMessage},
         misbehavior::Misbehavior,
         provider::{
@@ -17,6 +18,7 @@ use crate::{
         request::Request,
     },
     market::advert::DeviceClass,
+    model::TokenizerAsset,
     sample,
     session::{lane::LaneLedger, terms::Terms},
     units::{Credits, GpuNs, Millis, Timestamp},
@@ -34,9 +36,23 @@ pub(super) fn new_lane() -> LaneLedger {
     LaneLedger::new(sample::terms().id(), 0)
 }
 
+/// Token 100 is spelled "(0)", 101 "(1)" and so on; those below say nothing.
+fn tokenizer() -> Arc<TokenizerAsset> {
+    let texts: Vec<String> =
+        (0..400).map(|id| if id < 100 { String::new() } else { format!("({})", id - 100) }).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    Arc::new(sample::tokenizer_of(&texts))
+}
+
+/// Log probabilities of token `id`, as sound ones as any.
+pub(super) fn logprobs_of(id: u32) -> Logprobs {
+    Logprobs { logprob_q16: -9, top: vec![Alternative { token: id, logprob_q16: -9 }] }
+}
+
 pub(super) fn buyer_setup(terms: Terms, lane: LaneLedger, request: Request) -> BuyerSetup {
     let patience = BuyerPatience { first_token: Millis(10_000), stall: Millis(2_000) };
-    BuyerSetup { key: key(sample::CLIENT), numerics: NUMERICS, terms, lane, request, patience }
+    let tokenizer = tokenizer();
+    BuyerSetup { key: key(sample::CLIENT), numerics: NUMERICS, terms, lane, request, tokenizer, patience }
 }
 
 pub(super) fn provider_setup(lane: LaneLedger) -> ProviderSetup {
@@ -48,13 +64,18 @@ pub(super) fn provider_setup(lane: LaneLedger) -> ProviderSetup {
         lane_cap: Credits(u64::MAX),
         context: 2048,
         vocabulary: 49_152,
+        tokenizer: tokenizer(),
         patience: ProviderPatience { payment: Millis(3_000), settlement: Millis(3_000) },
     }
 }
 
-pub(super) fn generated(i: u32, tokens: u32) -> ProviderInput {
+pub(super) fn generated(i: u32, tokens: u32, with_logprobs: bool) -> ProviderInput {
     let tokens = (i..i + tokens)
-        .map(|i| Generated { token: token(i), scores: ScoreDigest([u8::try_from(i % 251).unwrap(); 32]) })
+        .map(|i| Generated {
+            token: token(i),
+            scores: ScoreDigest([u8::try_from(i % 251).unwrap(); 32]),
+            logprobs: with_logprobs.then(|| logprobs_of(token(i))),
+        })
         .collect();
     ProviderInput::Tokens { tokens, measured: GpuNs(u64::from(i)) }
 }
@@ -67,6 +88,7 @@ pub(super) struct Pair {
     pub(super) to_provider: VecDeque<ClientMessage>,
     pub(super) to_buyer: VecDeque<ProviderMessage>,
     pub(super) delivered: Vec<u32>,
+    pub(super) logprobs: Vec<Logprobs>,
     /// Output tokens that the engine may write, and has written.
     pub(super) granted: u32,
     pub(super) written: u32,
@@ -105,6 +127,7 @@ impl Pair {
             to_provider: VecDeque::new(),
             to_buyer: VecDeque::new(),
             delivered: Vec::new(),
+            logprobs: Vec::new(),
             granted: 0,
             written: 0,
             halted: false,
@@ -148,7 +171,7 @@ impl Pair {
         if tokens == 0 || self.halted {
             return false;
         }
-        let input = generated(self.written, tokens);
+        let input = generated(self.written, tokens, self.buyer.request().logprobs > 0);
         self.written += tokens;
         self.tell_provider(input);
         true
@@ -188,7 +211,10 @@ impl Pair {
                     self.to_provider.push_back(message);
                 }
                 BuyerEffect::WakeAt(at) => assert!(at > self.now),
-                BuyerEffect::Deliver { tokens } => self.delivered.extend(tokens),
+                BuyerEffect::Deliver { tokens, logprobs } => {
+                    self.delivered.extend(tokens);
+                    self.logprobs.extend(logprobs);
+                }
                 BuyerEffect::Finish(outcome) => self.buyer_outcome = Some(*outcome),
             }
         }

@@ -1,27 +1,31 @@
 //! The cases: edge values first, then seeded ones.
 
-use gridhour_protocol::exact::{
-    a15::{A15, Scaled, a15},
-    attend::{attend, join_heads},
-    embed::{add, embed},
-    exp2::exp2_neg,
-    llama::Reference,
-    matvec::matvec,
-    norm::{NormWeights, norm_epsilon, norm_quant},
-    rational::Dyadic,
-    rope::{head_quant, rope},
-    round::{narrow, round_shift, sat32},
-    sample::{SamplingKey, Temperature, gumbel, sample, threefry2x32},
-    scale::Scale,
-    score_chain::{Score, ScoreChain, layer_checksum},
-    silu::silu_mul_quant,
-    tables::{EXP2, EXPONENTIAL_RATIO, LOG2, RopeFrequencies, RopePair},
-    weights::{BlockType, CodedMatrix},
+use gridhour_protocol::{
+    exact::{
+        a15::{A15, Scaled, a15},
+        attend::{attend, join_heads},
+        bias::add_bias,
+        embed::{add, embed},
+        exp2::exp2_neg,
+        llama::{LlamaConfig, Reference},
+        matvec::matvec,
+        norm::{head_norm, norm_epsilon, norm_quant},
+        rational::Dyadic,
+        rope::{head_quant, rope},
+        round::{narrow, round_shift, sat32},
+        sample::{History, SamplingKey, gumbel, logprobs, sample, threefry2x32},
+        scale::Scale,
+        score_chain::{Score, ScoreChain, layer_checksum},
+        silu::silu_mul_quant,
+        tables::{EXP2, EXPONENTIAL_RATIO, LOG2, RopeFrequencies, RopePair, RopePairs},
+        weights::{BlockType, CodedMatrix, VectorWeights},
+    },
+    job::{logprobs::Logprobs, sampling::Sampling},
 };
 
 use super::{Answers, hex, ints, scale, scaled};
 use crate::{
-    model::{File, SMALL},
+    model::{File, SMALL, VARIANTS},
     support::Seeded,
 };
 
@@ -41,8 +45,14 @@ pub(super) fn write(out: &mut Answers) {
     gates(out, &mut seeded);
     sampling(out, &mut seeded);
     chain(out, &mut seeded);
-    forward(out);
+    forward(out, SMALL, 99, &[]);
     more_kinds(out);
+    rules(out, &mut Seeded::new(0x7275_6c65_7300_0001));
+    heads(out);
+    for config in VARIANTS {
+        let architecture = ("architecture", config.architecture.name().to_owned());
+        forward(out, config, 100, &[architecture, ("rope_scaling", config.rope_scaling.to_string())]);
+    }
 }
 
 /// The kinds of weights that came after the first three, with numbers of their own.
@@ -50,6 +60,51 @@ fn more_kinds(out: &mut Answers) {
     let mut seeded = Seeded::new(0x6b69_6e64_7300_0001);
     for &kind in &BlockType::ALL[3..] {
         matrices(out, &mut seeded, kind, kind.group_columns());
+    }
+}
+
+/// What the architectures after the first do with heads, with numbers of its own.
+fn heads(out: &mut Answers) {
+    let mut seeded = Seeded::new(0x6865_6164_7300_0001);
+    divided_frequencies(out);
+    let row = RopeFrequencies::new(dyadic(1_000_000.0), 8).row(4095);
+    let y = Scaled { values: seeded.ints32(16), scale: seeded.scale(-50) };
+    let inputs = [&scaled(&y, ["y", "s"])[..], &angles(&row)].concat();
+    out.line("rope_halves", &inputs, &scaled(&rope(&y, &row, RopePairs::Halves), ["y", "s"]));
+    let (most, zero) = (i32::MAX - (1 << 18), VectorWeights { values: vec![0; 8], k: 0 });
+    for (e, k) in [(-55, 24), (-55, 12), (-85, 24), (-20, 24), (-300, 174), (200, -103)] {
+        let values = [&[most, -most, 0, 1], &seeded.ints32(4)[..]].concat();
+        let y = Scaled { values, scale: seeded.scale(e) };
+        let values = seeded.ints(8, 25).into_iter().map(|v| v as i32).collect();
+        let weights = VectorWeights { values, k };
+        for (y, weights) in [(&y, &weights), (&y, &zero), (&y.clone().with_scale(Scale::ZERO), &weights)] {
+            vector_on_head(out, y, weights);
+        }
+    }
+    let silent = Scaled { values: vec![0; 8], scale: Scale::from_int(1, -50) };
+    vector_on_head(out, &silent, &zero);
+}
+
+/// One vector as biases, and as the weights of a norm.
+fn vector_on_head(out: &mut Answers, y: &Scaled<i32>, weights: &VectorWeights) {
+    let head = scaled(y, ["y", "s"]);
+    let inputs = [&head[..], &[("B", ints(&weights.values)), ("k", weights.k.to_string())]].concat();
+    out.line("add_bias", &inputs, &scaled(&add_bias(y, weights), ["y", "s"]));
+    for eps in [0.0f32, 1e-6, 0.9] {
+        let weights_of = [("W", ints(&weights.values)), ("k", weights.k.to_string())];
+        let inputs = [&head[..], &weights_of, &[("eps", eps.to_bits().to_string())]].concat();
+        out.line("head_norm", &inputs, &scaled(&head_norm(y, weights, dyadic(eps)), ["y", "s"]));
+    }
+}
+
+fn divided_frequencies(out: &mut Answers) {
+    let factors = [1f32, 1.7, 8.0, 31.9];
+    let divided = RopeFrequencies::new(dyadic(500_000.0), 8).divided(&factors.map(dyadic));
+    for p in [0, 1, 1000, 131_071] {
+        let bits = ints(&factors.map(f32::to_bits));
+        let base = 500_000f32.to_bits().to_string();
+        let inputs = [("base", base), ("d", "8".to_owned()), ("p", p.to_string()), ("factors", bits)];
+        out.line("rope_row", &inputs, &angles(&divided.row(p)));
     }
 }
 
@@ -197,7 +252,7 @@ fn norms(out: &mut Answers, seeded: &mut Seeded) {
     let random = [8, 17, 25, 31].map(|bits| seeded.ints(32, bits).into_iter().map(|v| v as i32).collect());
     for x in [vec![0; 32], vec![-i32::MAX; 32], vec![1; 32]].into_iter().chain(random) {
         let values = seeded.ints(32, 25).into_iter().map(|v| v as i32).collect();
-        let w = NormWeights { values, k: 24 };
+        let w = VectorWeights { values, k: 24 };
         for epsilon in [0, 85_899] {
             let weights = [("W", ints(&w.values)), ("k", w.k.to_string())];
             let inputs = [&[("x", ints(&x))][..], &weights, &[("E", epsilon.to_string())]].concat();
@@ -214,7 +269,7 @@ fn ropes(out: &mut Answers, seeded: &mut Seeded) {
             values: [&[most, most, -most, most], &seeded.ints32(12)[..]].concat(),
             scale: seeded.scale(-50),
         };
-        let turned = rope(&y, &row);
+        let turned = rope(&y, &row, RopePairs::Neighbours);
         let inputs = [&scaled(&y, ["y", "s"])[..], &angles(&row)].concat();
         out.line("rope", &inputs, &scaled(&turned, ["y", "s"]));
         let heads = head_quant(&turned, 8);
@@ -285,12 +340,63 @@ fn sampling(out: &mut Answers, seeded: &mut Seeded) {
         out.line("gumbel", &inputs, &[("g", ints(&noise))]);
         let logits: Vec<i32> = seeded.ints(12, 18).into_iter().map(|v| v as i32).collect();
         for q16 in [0, 656, 45_875, 65_536, 100 << 16] {
-            let t = Temperature::from_q16(q16).expect("in range");
-            let tokens: Vec<u32> = (0..8).map(|p| sample(&logits, t, key, p)).collect();
+            let rules = Sampling { temperature_q16: q16, ..Sampling::GREEDY };
+            let none = History { prompt: &[], output: &[] };
+            let tokens: Vec<u32> = (0..8).map(|p| sample(&logits, &rules, none, key, p)).collect();
             let inputs = [("logits", ints(&logits)), ("T", q16.to_string()), ("key", ints(&key.0))];
             out.line("sample", &inputs, &[("tokens_at_0_to_7", ints(&tokens))]);
         }
     }
+}
+
+/// Choices under every rule, alone and together, and log probabilities.
+fn rules(out: &mut Answers, seeded: &mut Seeded) {
+    let warm = Sampling { temperature_q16: 80_000, ..Sampling::GREEDY };
+    let repeat = Sampling { repetition_q16: 85_197, repeat_last: 4, ..Sampling::GREEDY };
+    let each = [
+        Sampling { top_k: 3, ..warm },
+        Sampling { top_p_q16: 40_000, ..warm },
+        Sampling { top_p_q16: 0, ..warm },
+        Sampling { min_p_q16: 9_000, ..warm },
+        Sampling { top_k: 9, top_p_q16: 60_000, min_p_q16: 2_000, ..warm },
+        repeat,
+        Sampling { repetition_q16: 50_000, repeat_last: u32::MAX, ..warm },
+        Sampling { frequency_q16: 60_000, ..warm },
+        Sampling { presence_q16: -131_072, ..Sampling::GREEDY },
+        Sampling { top_k: 8, top_p_q16: 64_000, frequency_q16: 30_000, presence_q16: 20_000, ..repeat },
+    ];
+    let key = SamplingKey::derive(7, b"rules");
+    let history = History { prompt: &[1, 2, 3, 5], output: &[8, 8, 2] };
+    let places = [("prompt", ints(history.prompt)), ("output", ints(history.output))];
+    for rules in each {
+        let logits: Vec<i32> = (0..12).map(|_| seeded.range(-300_000, 300_000) as i32).collect();
+        let tokens: Vec<u32> = (7..23).map(|p| sample(&logits, &rules, history, key, p)).collect();
+        let inputs = [&[("logits", ints(&logits))][..], &fields(&rules), &places, &[("key", ints(&key.0))]];
+        out.line("sample", &inputs.concat(), &[("tokens_at_7_to_22", ints(&tokens))]);
+    }
+    let extremes = vec![i32::MAX, 0, -i32::MAX, i32::MAX];
+    for logits in [seeded.ints(12, 20).into_iter().map(|v| v as i32).collect(), vec![7; 5], extremes] {
+        let Logprobs { logprob_q16, top } = logprobs(&logits, 2, 3);
+        let inputs = [("logits", ints(&logits)), ("token", "2".to_owned()), ("count", "3".to_owned())];
+        let (ids, values): (Vec<u32>, Vec<i32>) = top.iter().map(|one| (one.token, one.logprob_q16)).unzip();
+        let outputs =
+            [("logprob", logprob_q16.to_string()), ("top", ints(&ids)), ("top_logprobs", ints(&values))];
+        out.line("logprobs", &inputs, &outputs);
+    }
+}
+
+/// The rules by the names of the page.
+fn fields(rules: &Sampling) -> [(&'static str, String); 8] {
+    [
+        ("T", rules.temperature_q16.to_string()),
+        ("K", rules.top_k.to_string()),
+        ("P", rules.top_p_q16.to_string()),
+        ("M", rules.min_p_q16.to_string()),
+        ("R", rules.repetition_q16.to_string()),
+        ("N", rules.repeat_last.to_string()),
+        ("F", rules.frequency_q16.to_string()),
+        ("H", rules.presence_q16.to_string()),
+    ]
 }
 
 fn chain(out: &mut Answers, seeded: &mut Seeded) {
@@ -314,13 +420,14 @@ fn chain(out: &mut Answers, seeded: &mut Seeded) {
     }
 }
 
-fn forward(out: &mut Answers) {
-    let file = File::seeded(SMALL, 99);
+fn forward(out: &mut Answers, config: LlamaConfig, seed: u64, more: &[(&str, String)]) {
+    let file = File::seeded(config, seed);
     let c = file.config;
     let sizes = [c.layers, c.width, c.heads, c.kv_heads, c.head_dim, c.ffn, c.vocab, c.context];
     let names = ["layers", "width", "heads", "kv_heads", "head_dim", "ffn", "vocab", "context"];
     let mut inputs: Vec<_> = names.into_iter().zip(sizes.map(|v| v.to_string())).collect();
     inputs.extend([("rope_base", c.rope_base.to_string()), ("epsilon", c.epsilon.to_string())]);
+    inputs.extend(more.iter().cloned());
     out.line("model", &inputs, &[]);
     for (name, t) in file.tensors() {
         let shape = [

@@ -89,6 +89,7 @@ impl<T: Twist> MarketClient<T> {
             terms: terms.clone(),
             lane: lane.clone(),
             request: request(&self.profile.errands[errand], cx),
+            tokenizer: goods::TOKENIZER.clone(),
             patience: PATIENCE,
         };
         let (mut effects, now) = (Effects::default(), self.twist.clock(cx.now(), &terms));
@@ -154,7 +155,7 @@ impl<T: Twist> MarketClient<T> {
                     }
                 }
                 BuyerEffect::WakeAt(at) => cx.wake_at(at, Alarm::Machine(stream)),
-                BuyerEffect::Deliver { tokens } => {
+                BuyerEffect::Deliver { tokens, .. } => {
                     if let Some(run) = self.runs.get_mut(&stream) {
                         run.tokens.extend(tokens);
                     }
@@ -244,6 +245,8 @@ fn request(errand: &Errand, cx: &mut Context<'_>) -> Request {
         sampling: errand.sampling,
         max_tokens: errand.max_tokens,
         stop: errand.stop.clone(),
+        stop_texts: errand.stop_texts.clone(),
+        logprobs: errand.logprobs,
         salt: core::array::from_fn(|i| salt[i]),
     }
 }

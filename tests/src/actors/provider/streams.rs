@@ -164,6 +164,7 @@ impl<T: Twist> MarketProvider<T> {
             lane_cap: taken.cap,
             context: goods::CONTEXT,
             vocabulary: VOCABULARY,
+            tokenizer: goods::TOKENIZER.clone(),
             patience: PATIENCE,
         }
     }

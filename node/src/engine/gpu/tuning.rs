@@ -1,0 +1,132 @@
+//! Which variant of each kernel is fast on an adapter: a short measurement with the model itself.
+//!
+//! One choice is varied at a time, the costliest first. Every variant gives the same bits, so that a wrong guess
+//! of a noisy moment costs time and nothing else.
+
+use std::time::Duration;
+
+use wgpu::DeviceType;
+
+use super::{
+    context::{Gpu, GpuFault},
+    program::{Arrangement, Arrangements},
+    shader::{Dot, Lanes, Tile},
+};
+
+/// Rows of a pass that stands for decoding, and of one that stands for prefill.
+const DECODE_ROWS: usize = 1;
+const PREFILL_ROWS: usize = 64;
+
+/// Finds the fastest arrangements; `time` measures a pass of so many rows.
+///
+/// # Errors
+/// The first fault of a measurement.
+pub(super) fn tune(
+    gpu: &Gpu,
+    time: &mut dyn FnMut(Arrangement, usize) -> Result<Duration, GpuFault>,
+) -> Result<Arrangements, GpuFault> {
+    let guess = Arrangements::guess(gpu);
+    let space = Space::of(gpu);
+    Ok(Arrangements {
+        decode: space.descend(guess.decode, &[1], &mut |tried| time(tried, DECODE_ROWS))?,
+        prefill: space.descend(guess.prefill, &space.tokens, &mut |tried| time(tried, PREFILL_ROWS))?,
+    })
+}
+
+/// What there is to choose from.
+struct Space {
+    lanes: Vec<Lanes>,
+    splits: Vec<u32>,
+    tokens: Vec<u32>,
+}
+
+impl Space {
+    fn of(gpu: &Gpu) -> Self {
+        let sizes: &[u32] = if gpu.info().device_type == DeviceType::Cpu { &[8] } else { &[64, 256] };
+        let mut lanes: Vec<Lanes> = sizes.iter().map(|size| Lanes::Barrier(*size)).collect();
+        if gpu.has_subgroups() {
+            lanes.extend(sizes.iter().map(|size| Lanes::Subgroup(*size)));
+        }
+        match gpu.info().device_type {
+            DeviceType::Cpu => {
+                lanes.push(Lanes::One(8));
+                Self { lanes, splits: vec![1], tokens: vec![1, 4] }
+            }
+            _ => Self { lanes, splits: vec![1, 2, 4, 8], tokens: vec![4, 8, 16] },
+        }
+    }
+
+    /// Varies one part after another, and keeps what is faster.
+    fn descend(
+        &self,
+        mut best: Arrangement,
+        tokens: &[u32],
+        time: &mut dyn FnMut(Arrangement) -> Result<Duration, GpuFault>,
+    ) -> Result<Arrangement, GpuFault> {
+        let tiles = self.splits.iter().flat_map(|splits| {
+            tokens.iter().flat_map(|tokens| {
+                [Dot::Packed, Dot::Unpacked].map(|dot| Tile { splits: *splits, tokens: *tokens, dot })
+            })
+        });
+        let mut least = time(best)?;
+        let with_tile = tiles.map(|product| -> Change { Box::new(move |a| Arrangement { product, ..a }) });
+        let lanes = |set: fn(Arrangement, Lanes) -> Arrangement| {
+            self.lanes.iter().map(move |lanes| -> Change { Box::new(move |a| set(a, *lanes)) })
+        };
+        let changes = with_tile
+            .chain(lanes(|a, rows| Arrangement { rows, ..a }))
+            .chain(lanes(|a, attend| Arrangement { attend, ..a }))
+            .chain(lanes(|a, heads| Arrangement { heads, ..a }));
+        for change in changes {
+            let tried = change(best);
+            if tried == best {
+                continue;
+            }
+            let took = time(tried)?;
+            if took < least {
+                (best, least) = (tried, took);
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// A step of the search.
+type Change<'a> = Box<dyn Fn(Arrangement) -> Arrangement + 'a>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrangement(lanes: Lanes, splits: u32) -> Arrangement {
+        let product = Tile { splits, tokens: 1, dot: Dot::Unpacked };
+        Arrangement { rows: lanes, heads: lanes, attend: lanes, product }
+    }
+
+    /// A made-up adapter on which every part has one best choice.
+    fn cost(a: Arrangement) -> Duration {
+        let lanes = |l: Lanes, best: Lanes| if l == best { 1 } else { 5 };
+        let wrong = u64::from(a.product.splits.abs_diff(4)) + u64::from(a.product.dot != Dot::Packed);
+        let rest = lanes(a.rows, Lanes::Subgroup(64)) + lanes(a.attend, Lanes::Barrier(64));
+        Duration::from_micros(10 * wrong + rest + lanes(a.heads, Lanes::Subgroup(64)))
+    }
+
+    #[test]
+    fn the_search_ends_at_the_best_choice_of_every_part() {
+        let lanes = vec![Lanes::Barrier(64), Lanes::Subgroup(64)];
+        let space = Space { lanes, splits: vec![1, 2, 4], tokens: vec![4] };
+        let start = arrangement(Lanes::Barrier(64), 1);
+        let found = space.descend(start, &[1], &mut |tried| Ok(cost(tried))).expect("no fault");
+        assert_eq!(found.product, Tile { splits: 4, tokens: 1, dot: Dot::Packed });
+        assert_eq!((found.rows, found.attend), (Lanes::Subgroup(64), Lanes::Barrier(64)));
+        assert_eq!(found.heads, Lanes::Subgroup(64));
+    }
+
+    #[test]
+    fn a_fault_ends_the_search() {
+        let space = Space { lanes: vec![], splits: vec![1], tokens: vec![1] };
+        let fault = GpuFault::Lost("gone".to_owned());
+        let result = space.descend(arrangement(Lanes::One(8), 1), &[1], &mut |_| Err(fault.clone()));
+        assert_eq!(result, Err(fault));
+    }
+}
