@@ -172,7 +172,12 @@ impl Workspace {
         self.attend(plan, store, pass, index);
         self.join(plan);
         matmul(plan.kernels, &self.heads_in, &mut [(&layer.attn_output, &mut self.first)]);
-        add_product(plan.kernels, &mut self.stream, &self.first, &self.heads_in.scales_of(&layer.attn_output));
+        add_product(
+            plan.kernels,
+            &mut self.stream,
+            &self.first,
+            &self.heads_in.scales_of(&layer.attn_output),
+        );
     }
 
     /// Writes the keys and values of every row to its text's pages.
@@ -264,7 +269,11 @@ impl Workspace {
                 let of_row = self.checksums[part * OUTPUT_ROWS + at..].iter();
                 checksums.extend(of_row.step_by(pass.wanted.len()));
                 self.first.copy_to(at, &mut self.logits);
-                logits(plan.kernels, &mut self.logits, self.hidden.scale(at).exp2(plan.weights.output().exponent()));
+                logits(
+                    plan.kernels,
+                    &mut self.logits,
+                    self.hidden.scale(at).exp2(plan.weights.output().exponent()),
+                );
                 see(*row, Scores { logits: &self.logits, checksums: &checksums });
             }
         }

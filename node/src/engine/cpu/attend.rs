@@ -137,9 +137,7 @@ fn scaled_dots(
 /// The softmax numerators times the scales of the values, relative to `2^(31 + top)`; returns the denominator
 /// and `top`, the largest exponent of a value's scale, or nothing where all values are zero.
 #[inline(always)]
-fn weigh(
-    (logits, value_scales, weights): (&[i32], &[Scale], &mut Vec<i32>),
-) -> Option<(u64, i32)> {
+fn weigh((logits, value_scales, weights): (&[i32], &[Scale], &mut Vec<i32>)) -> Option<(u64, i32)> {
     let top = value_scales.iter().filter(|s| !s.is_zero()).map(|s| s.e).max()?;
     let peak = i64::from(logits.iter().copied().max()?);
     let mut total = 0;

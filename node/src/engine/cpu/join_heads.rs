@@ -23,9 +23,7 @@ pub fn join_heads(
 }
 
 #[inline(always)]
-fn join_heads_plain(
-    (heads, scales, scratch, codes): (&[i64], &[Scale], &mut Vec<i32>, &mut [i16]),
-) -> Scale {
+fn join_heads_plain((heads, scales, scratch, codes): (&[i64], &[Scale], &mut Vec<i32>, &mut [i16])) -> Scale {
     let width = heads.len() / scales.len();
     let narrowed = heads.chunks_exact(width).zip(scales).map(|(head, scale)| {
         let mut largest = 0;

@@ -90,7 +90,8 @@ mod tests {
         let whole = (28..=29).map(|bits| 1i64 << bits);
         let spread = (1i64 << 28..=1 << 29).step_by(104_729);
         // Divisors of 2^58 plus or minus a little: quotients just below and just above whole numbers.
-        let beside = (1i64 << 29..1 << 30).step_by(1_000_003).flat_map(|q| [(1 << 58) / q, (1 << 58) / q + 1]);
+        let beside =
+            (1i64 << 29..1 << 30).step_by(1_000_003).flat_map(|q| [(1 << 58) / q, (1 << 58) / q + 1]);
         for d in whole.chain(spread).chain(beside) {
             assert_eq!(quotient_of_2_58(d), (1 << 58) / d, "for {d}");
         }

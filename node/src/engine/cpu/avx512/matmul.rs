@@ -12,7 +12,10 @@ use super::{
         isa::Avx512,
         matrix::{PANEL, PANEL_BLOCK, Panel, PanelCodes, pair_index},
     },
-    lanes::{ROWS, Wide, join, join_unsigned, load, load_bytes, load_unsigned_bytes, prefetch, round_lanes, store, widen},
+    lanes::{
+        ROWS, Wide, join, join_unsigned, load, load_bytes, load_unsigned_bytes, prefetch, round_lanes, store,
+        widen,
+    },
     limbs::{BlockLimbs, Limbs, ORDER, STEPS},
 };
 

@@ -25,7 +25,12 @@ const PAIRS: usize = BLOCK / 2;
 const TILE: usize = 4;
 
 /// The products of two panels of one matrix of two-limb codes with every vector. False for other codes.
-pub(crate) fn panels_product(_: Avx512, panels: [&Panel<'_>; 2], input: &Columns, sums: &mut WideSums) -> bool {
+pub(crate) fn panels_product(
+    _: Avx512,
+    panels: [&Panel<'_>; 2],
+    input: &Columns,
+    sums: &mut WideSums,
+) -> bool {
     let (PanelCodes::Words(low), PanelCodes::Words(high)) = (panels[0].codes, panels[1].codes) else {
         return false;
     };
