@@ -8,7 +8,8 @@ use std::{
 
 use clap::Args;
 use gridhour_node::{
-    engine::{Engine, EngineConfig, EngineError},
+    command::{BackendKind, ComputeArgs},
+    engine::{Backend, Engine, EngineConfig, EngineError},
     model::{
         catalogue::{CATALOGUE, CatalogueEntry, ModelCache, Resolved},
         gguf::{Gguf, GgufError},
@@ -112,10 +113,20 @@ pub fn open(path: &Path) -> Result<Gguf> {
     })
 }
 
+/// What computes, as a user's flags say: the processor, or a graphics adapter.
+pub fn backend(on_gpu: bool, adapter: Option<&str>, context: &Context) -> Result<Backend> {
+    let args = ComputeArgs {
+        backend: Some(if on_gpu { BackendKind::Gpu } else { BackendKind::Cpu }),
+        adapter: adapter.map(str::to_owned),
+    };
+    Ok(args.backend(&context.settings()?, &context.model_cache()?))
+}
+
 /// Loads an open model file for computing, and notes its id, so that it can be named by that.
 pub fn load(file: &Gguf, path: &Path, config: EngineConfig, context: &Context) -> Result<Engine> {
     let engine = Engine::from_gguf(file, config).map_err(|error| match error {
         EngineError::Isa => CommandError::usage(error),
+        EngineError::Gpu(_) => CommandError::refused(error),
         EngineError::Threads(_) => CommandError::internal(error),
         error => refuse(path)(error),
     })?;

@@ -9,10 +9,12 @@ use crate::{
     data_dir::DataDir, drivers::provider::ProviderEvent, model::catalogue::ModelCache, settings::Settings,
 };
 
+mod compute;
 mod error;
 mod provider;
 mod validator;
 
+pub use compute::{BackendKind, ComputeArgs, on_gpu};
 pub use error::NodeError;
 
 /// What to run.
@@ -62,6 +64,10 @@ pub struct ProviderArgs {
     /// Compute with this many threads [default: all processors]
     #[arg(long, env = "GRIDHOUR_THREADS")]
     pub threads: Option<u16>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub compute: ComputeArgs,
 
     /// Serve this many jobs at once [default: 2]
     #[arg(long, env = "GRIDHOUR_SLOTS")]
@@ -187,6 +193,8 @@ fn provider_json(event: &ProviderEvent) -> Value {
         ProviderEvent::Misdeed { client, what, count } => {
             json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
         }
+        ProviderEvent::Withdrawn { why } => json!({ "event": "withdrawn", "why": why }),
+        ProviderEvent::Restored => json!({ "event": "restored" }),
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -203,6 +211,8 @@ fn provider_text(event: &ProviderEvent) -> Option<String> {
         ProviderEvent::Misdeed { client, what, count } => {
             Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
         }
+        ProviderEvent::Withdrawn { why } => Some(format!("nothing is offered any more: {why}")),
+        ProviderEvent::Restored => Some("the model was loaded anew, and is offered again".to_owned()),
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }
 }

@@ -15,7 +15,7 @@ use thiserror::Error;
 use self::softmax::LogSoftmax;
 use crate::engine::{
     Engine,
-    sequence::{CHUNK, Sequence, SequenceError},
+    sequence::{Sequence, SequenceError},
 };
 
 /// Tokens of a window at least: one to read, one to predict.
@@ -179,8 +179,9 @@ impl<W: Watch> Evaluation<'_, W> {
         let (read, first_seen) =
             (window.len() - 1, self.windows.first_scored().min(self.windows.first_wanted()));
         let mut sequence = Sequence::new(engine, read)?;
-        for (index, chunk) in window[..read].chunks(CHUNK).enumerate() {
-            let start = index * CHUNK;
+        let size = engine.device().rows_max();
+        for (index, chunk) in window[..read].chunks(size).enumerate() {
+            let start = index * size;
             let unseen = first_seen.saturating_sub(start).min(chunk.len());
             let mut outcome = Ok(());
             sequence.prefill_from(chunk, unseen, |at, scores| {

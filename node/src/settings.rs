@@ -5,6 +5,8 @@ use std::{fs, io, path::Path};
 
 use serde::Deserialize;
 
+use crate::command::BackendKind;
+
 /// The largest settings file that is read, in bytes.
 const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 
@@ -24,6 +26,10 @@ pub struct Settings {
     pub jurisdiction: Option<String>,
     /// Threads that jobs use.
     pub threads: Option<u16>,
+    /// What computes: `cpu` or `gpu`.
+    pub backend: Option<BackendKind>,
+    /// Graphics adapter: its number, or a part of its name.
+    pub adapter: Option<String>,
     /// Jobs served at once.
     pub slots: Option<u16>,
     /// Delay added to pings and answers, in milliseconds.

@@ -12,3 +12,4 @@ pub mod scenario;
 pub mod seeds;
 pub mod sim;
 pub mod statistics;
+pub mod watched;

@@ -12,6 +12,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use gridhour_contracts_sim::tx::Call;
 use gridhour_node::{
+    command::BackendKind,
     data_dir::DataDir,
     drivers::{
         client::{Client, RunSpec},
@@ -42,6 +43,7 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour demo
   gridhour demo --data-dir ./market          Keep everything in ./market, for the other commands
+  gridhour demo --backend gpu                Let the providers compute on a graphics adapter
   gridhour demo --json | jq .audit.ok";
 
 /// How long to wait until every provider's advert has come.
@@ -59,6 +61,10 @@ pub struct Args {
     /// Use this model: a catalogue name or a path [default: the catalogue's first, pulled if it is not here]
     #[arg(long, env = "GRIDHOUR_MODEL", hide_env_values = true)]
     model: Option<String>,
+
+    /// Let the providers compute on the processor or on a graphics adapter
+    #[arg(long, value_enum, default_value = "cpu", env = "GRIDHOUR_BACKEND", hide_env_values = true)]
+    backend: BackendKind,
 
     /// Write at most this many tokens a job
     #[arg(long, default_value_t = 48)]
@@ -115,7 +121,7 @@ async fn play(
     model: PathBuf,
     cancel: watch::Receiver<bool>,
 ) -> Result<Outcome> {
-    let mut stage = Stage::set(context, &model).await?;
+    let mut stage = Stage::set(context, &model, args.backend).await?;
     let outcome = act(args, context, &mut stage, &model, cancel).await;
     stage.clear().await?;
     let outcome = outcome?;

@@ -10,6 +10,7 @@ use std::{
 
 use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_protocol::{
+    id::ModelId,
     limits::REGION_BYTES_MAX,
     market::advert::ModelOffer,
     signed::{SecretKey, Verified},
@@ -22,9 +23,9 @@ use crate::{
     drivers::{
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Parts, Provider, ProviderConfig, Served, measure_device},
+        provider::{Parts, Provider, ProviderConfig, Reload, Served, measure_device},
     },
-    engine::{Engine, EngineConfig, scheduler::Scheduler},
+    engine::{Backend, Engine, EngineConfig, scheduler::Scheduler},
     keys,
     model::{
         assets::{AssetBytes, AssetError, work_of},
@@ -53,14 +54,15 @@ pub(super) async fn run(
     on_event: OnNodeEvent,
 ) -> Result<(), NodeError> {
     let Surroundings { data_dir, settings, models } = surroundings;
-    let plan = Plan::of(&args, &settings)?;
+    let plan = Plan::of(&args, &settings, &models)?;
     let _lock = DirLock::acquire(data_dir.root())?;
     let key = keys::load_or_create(&data_dir.key())?;
     let network = network_json::load(&data_dir.network())?;
     let path = model_file(plan.model.as_deref(), &models, &on_event)?;
     let reported = on_event.clone();
-    let threads = plan.threads;
-    let loaded = tokio::task::spawn_blocking(move || serve_model(&path, threads, &models, &reported));
+    let (threads, backend) = (plan.threads, plan.backend.clone());
+    let config = EngineConfig { backend, threads, kv_bytes_max: KV_BYTES, ..EngineConfig::default() };
+    let loaded = tokio::task::spawn_blocking(move || serve_model(&path, config, &models, &reported));
     let served = loaded.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
     let (memory, _) = Memory::open(&data_dir.records(), key.public())?;
     let (net, inbox) = Net::start(net_config(&plan, &key, &network)?).await?;
@@ -88,13 +90,14 @@ async fn report(mut heard: mpsc::Receiver<crate::drivers::provider::ProviderEven
 struct Plan {
     model: Option<String>,
     threads: NonZeroUsize,
+    backend: Backend,
     delay: Duration,
     listen: Vec<Address>,
     config: ProviderConfig,
 }
 
 impl Plan {
-    fn of(args: &ProviderArgs, settings: &Settings) -> Result<Self, NodeError> {
+    fn of(args: &ProviderArgs, settings: &Settings, models: &ModelCache) -> Result<Self, NodeError> {
         let ask = args.ask.as_deref().or(settings.ask.as_deref()).unwrap_or("1");
         let ask: PricePerHour = ask.parse().map_err(|error| argument("ask", error))?;
         let threads = match args.threads.or(settings.threads) {
@@ -113,6 +116,7 @@ impl Plan {
         Ok(Self {
             model: args.model.clone().or_else(|| settings.model.clone()),
             threads,
+            backend: args.compute.backend(settings, models),
             delay: Duration::from_millis(args.delay_ms.or(settings.delay_ms).unwrap_or(0)),
             listen: listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?,
             config: ProviderConfig { ask, region, jurisdiction, slots },
@@ -167,13 +171,12 @@ fn model_file(
 /// Loads a model and measures this machine with it.
 fn serve_model(
     path: &Path,
-    threads: NonZeroUsize,
+    config: EngineConfig,
     models: &ModelCache,
     on_event: &OnNodeEvent,
 ) -> Result<Served, NodeError> {
     let file = Gguf::open(path)?;
-    let config = EngineConfig { threads, kv_bytes_max: KV_BYTES, ..EngineConfig::default() };
-    let engine = Arc::new(Engine::from_gguf(&file, config)?);
+    let engine = Arc::new(Engine::from_gguf(&file, config.clone())?);
     let model = engine.model_id();
     if let Err(error) = models.remember(model, path) {
         tracing::warn!(%error, "the model's id will not be known by itself");
@@ -193,7 +196,20 @@ fn serve_model(
         tokenizer: Arc::new(tokenizer_asset(&file).map_err(AssetError::from)?),
         vocabulary: engine.config().vocab,
         scheduler: Scheduler::start(engine).map_err(NodeError::Thread)?,
+        reload: Some(reload(path.to_owned(), config, model)),
         offer: ModelOffer { model, work, context },
         device,
     })
+}
+
+/// Loads the same model from the same file, after its device failed.
+fn reload(path: PathBuf, config: EngineConfig, model: ModelId) -> Reload {
+    let load = move || {
+        let engine = Engine::load(&path, config.clone()).map_err(|error| error.to_string())?;
+        match engine.model_id() == model {
+            true => Scheduler::start(Arc::new(engine)).map_err(|error| error.to_string()),
+            false => Err(format!("{} now holds another model, {}", path.display(), engine.model_id())),
+        }
+    };
+    Arc::new(load)
 }

@@ -6,6 +6,7 @@
 //!          job stream -> job task (one a stream, obeying `protocol::job::provider`)
 //!          question   -> part of a model, or settle a session
 //!          sweep      -> sessions whose time is over are closed with their newest vouchers
+//!          fault      -> the offer is withdrawn, and made again once the model could be loaded anew
 //! ```
 
 use std::{
@@ -47,9 +48,12 @@ use crate::{
 mod job;
 mod measure;
 mod requests;
+mod serving;
 mod settle;
 
 pub use measure::{MeasureError, measure_device};
+pub use serving::Reload;
+use serving::Serving;
 
 /// How long an advert lives.
 const ADVERT_LIFE: Millis = Millis(60_000);
@@ -108,6 +112,13 @@ pub enum ProviderEvent {
         /// Misdeeds of all clients since the start.
         count: u64,
     },
+    /// The device failed: every job ended by this provider's fault, and nothing is offered any more.
+    Withdrawn {
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// The model was loaded anew and is offered again.
+    Restored,
     /// Something that should be looked at.
     Trouble {
         /// In a sentence.
@@ -119,6 +130,8 @@ pub enum ProviderEvent {
 pub struct Served {
     /// Jobs run here.
     pub scheduler: Scheduler,
+    /// How to load the model anew after the device failed; without it the provider then offers nothing more.
+    pub reload: Option<Reload>,
     /// For clients without the weights.
     pub assets: AssetBytes,
     /// What tokens are spelled like, which decides where stop strings end an output.
@@ -131,6 +144,15 @@ pub struct Served {
     pub device: Device,
 }
 
+/// What clients may ask of the model, whether or not it is served just now.
+pub(crate) struct Offered {
+    pub(crate) assets: AssetBytes,
+    pub(crate) offer: ModelOffer,
+    pub(crate) vocabulary: u32,
+    pub(crate) tokenizer: Arc<TokenizerAsset>,
+    pub(crate) device: Device,
+}
+
 /// Everything that the provider's tasks share.
 pub(crate) struct Shared {
     pub(crate) key: SecretKey,
@@ -138,7 +160,8 @@ pub(crate) struct Shared {
     pub(crate) net: NetHandle,
     pub(crate) ledger: LedgerClient,
     pub(crate) memory: Memory,
-    pub(crate) served: Served,
+    pub(crate) serving: Serving,
+    pub(crate) served: Offered,
     pub(crate) config: ProviderConfig,
     /// Held by a lane's job, so that a lane has one at a time; and by whoever closes the session.
     pub(crate) busy: Mutex<BTreeMap<SessionId, settle::Use>>,
@@ -205,6 +228,7 @@ impl Provider {
     /// If the records cannot be read.
     pub fn new(parts: Parts) -> Result<Self, MemoryError> {
         let Parts { key, network, net, ledger, memory, served, config, events } = parts;
+        let Served { scheduler, reload, assets, offer, vocabulary, tokenizer, device } = served;
         let known = memory.sessions()?;
         let slots = Arc::new(tokio::sync::Semaphore::new(config.slots.into()));
         let busy = known.into_iter().map(|terms| (terms.id(), settle::Use::of(terms))).collect();
@@ -214,7 +238,8 @@ impl Provider {
             net,
             ledger,
             memory,
-            served,
+            serving: Serving::new(scheduler, reload),
+            served: Offered { assets, offer, vocabulary, tokenizer, device },
             config,
             busy: Mutex::new(busy),
             slots,
@@ -235,6 +260,7 @@ impl Provider {
         let mut adverts = interval(ADVERT_EVERY);
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut faults = shared.serving.faults();
         let stopping = stop.clone();
         let mut sequence = clock::now().0;
         loop {
@@ -244,6 +270,9 @@ impl Provider {
                 () = shared.changed.notified() => advertise(&shared, &mut sequence).await,
                 _ = sweep.tick() => { tasks.spawn(settle::sweep(shared.clone())); }
                 Some(_) = tasks.join_next() => {}
+                Ok(()) = faults.changed() => {
+                    tasks.spawn(serving::recover(shared.clone(), stopping.clone()));
+                }
                 event = inbox.recv() => match event {
                     None => break,
                     Some(event) => take(&shared, &mut tasks, event, &stopping),
@@ -257,6 +286,13 @@ impl Provider {
 /// Waits until `stop` turns true, or nobody is left to say so.
 async fn told(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Ready once when `stop` turns true, or nobody is left to say so; never again.
+async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
+    let Some(receiver) = stop else { return std::future::pending().await };
+    told(receiver).await;
+    *stop = None;
 }
 
 fn take(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, event: NetEvent, stop: &watch::Receiver<bool>) {
@@ -284,6 +320,7 @@ async fn advertise(shared: &Shared, sequence: &mut u64) {
 }
 
 fn sign_advert(shared: &Shared, sequence: u64, now: Timestamp) -> Signed<Advert> {
+    let serves = shared.serving.scheduler().is_some();
     let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
     let listening = shared.net.listen_addrs();
     let addresses = listening.iter().map(ToString::to_string);
@@ -296,9 +333,10 @@ fn sign_advert(shared: &Shared, sequence: u64, now: Timestamp) -> Signed<Advert>
         issued_at: now,
         expires_at: now.after(ADVERT_LIFE).unwrap_or(now),
         device: Device { numerics: NUMERICS_VERSION, ..shared.served.device.clone() },
-        models: vec![shared.served.offer],
+        // An advert without models takes the place of the one before, and so withdraws its offer.
+        models: serves.then_some(shared.served.offer).into_iter().collect(),
         ask: shared.config.ask,
-        slots_free: free,
+        slots_free: if serves { free } else { 0 },
         queued: 0,
         region: shared.config.region.clone(),
         jurisdiction: shared.config.jurisdiction.clone(),

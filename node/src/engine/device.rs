@@ -86,8 +86,10 @@ pub enum DeviceFault {
 pub struct DeviceFacts {
     /// What kind of device: `cpu` or `gpu`.
     pub kind: &'static str,
-    /// Instructions or adapter in use.
+    /// Instructions or graphics interface in use.
     pub name: String,
+    /// Name of the graphics adapter, if it is one.
+    pub adapter: Option<String>,
     /// Threads of the host that compute.
     pub threads: usize,
     /// Bytes that the matrices take in its memory.

@@ -232,7 +232,7 @@ fn serve(inbox: &Receiver<Command>, mut floor: Floor) {
     loop {
         loop {
             match receive(inbox, idle) {
-                Ok(Command::Run(job)) => floor.take(*job),
+                Ok(Command::Run(job)) => floor.take(job),
                 Ok(Command::Wake) => {}
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return floor.cancel_all(),
                 Err(TryRecvError::Empty) => break,

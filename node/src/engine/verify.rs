@@ -9,7 +9,7 @@ use super::{
     choice::Choice,
     sampler::Sampling,
     score_chain::{ScoreChain, Scores},
-    sequence::{CHUNK, Sequence, SequenceError},
+    sequence::{Sequence, SequenceError},
 };
 
 /// A result as it was claimed.
@@ -62,8 +62,9 @@ pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, Sequence
     let sampling = claim.sampling.behind(claim.prompt);
     let mut check = Check { claim, text, sampling, chain, difference: None, false_logprobs: None };
     let mut sequence = Sequence::new(engine, text.len())?;
-    for (index, chunk) in text.chunks(CHUNK).enumerate() {
-        let first = index * CHUNK;
+    let size = engine.device().rows_max();
+    for (index, chunk) in text.chunks(size).enumerate() {
+        let first = index * size;
         let wanted = start.saturating_sub(first + 1).min(chunk.len());
         let wanted = if claim.output.is_empty() { chunk.len() } else { wanted };
         sequence.prefill_from(chunk, wanted, |at, scores| check.see(first + at, scores))?;

@@ -84,6 +84,11 @@ impl Weights {
         Ok((weights, loader.entries))
     }
 
+    /// The weights of a model whose embedding also gives logits.
+    pub(crate) fn from_parts(embedding: Matrix, layers: Vec<Layer>, output_norm: NormWeights) -> Self {
+        Self { embedding, layers, output_norm, output: None }
+    }
+
     /// The matrix that gives logits: the embedding's, where the file has no other.
     pub fn output(&self) -> &Matrix {
         self.output.as_ref().unwrap_or(&self.embedding)

@@ -44,7 +44,7 @@ fn scheduler(seed: u64) -> Scheduler {
 }
 
 /// A job with temperature, so that different seeds give different texts.
-fn request(engine: &Engine, prompt: usize, max_tokens: u32, seed: u64) -> JobRequest {
+pub(crate) fn request(engine: &Engine, prompt: usize, max_tokens: u32, seed: u64) -> JobRequest {
     JobRequest {
         prompt: tokens(engine.config().vocab, prompt, seed),
         sampling: warm(seed),
@@ -58,7 +58,7 @@ fn request(engine: &Engine, prompt: usize, max_tokens: u32, seed: u64) -> JobReq
 }
 
 /// The next `count` tokens, which must come in order.
-fn read_tokens(job: &JobHandle, first: u32, count: u32) -> Vec<u32> {
+pub(crate) fn read_tokens(job: &JobHandle, first: u32, count: u32) -> Vec<u32> {
     let token = |expected| match job.next_event() {
         Some(JobEvent::Token { index, id, .. }) if index == expected => id,
         other => panic!("expected token {expected}, got {other:?}"),
@@ -66,11 +66,19 @@ fn read_tokens(job: &JobHandle, first: u32, count: u32) -> Vec<u32> {
     (first..first + count).map(token).collect()
 }
 
-fn read_start(job: &JobHandle, prompt_tokens: u32) {
-    assert_eq!(job.next_event(), Some(JobEvent::Started { prompt_tokens, reused_tokens: 0 }));
+/// Tokens of a job's prompt that it need not compute, as its start says.
+pub(crate) fn read_reuse(job: &JobHandle, prompt: u32) -> u32 {
+    match job.next_event() {
+        Some(JobEvent::Started { prompt_tokens, reused_tokens }) if prompt_tokens == prompt => reused_tokens,
+        other => panic!("expected the start of {prompt} tokens, got {other:?}"),
+    }
 }
 
-fn read_end(job: &JobHandle) -> JobEnd {
+pub(crate) fn read_start(job: &JobHandle, prompt_tokens: u32) {
+    assert_eq!(read_reuse(job, prompt_tokens), 0, "a job without scope shares nothing");
+}
+
+pub(crate) fn read_end(job: &JobHandle) -> JobEnd {
     match job.next_event() {
         Some(JobEvent::Done(end)) => {
             assert_eq!(job.next_event(), None, "nothing follows the end");
@@ -81,7 +89,7 @@ fn read_end(job: &JobHandle) -> JobEnd {
 }
 
 /// Tokens and end of a whole job.
-fn read_all(job: &JobHandle, request: &JobRequest) -> (Vec<u32>, JobEnd) {
+pub(crate) fn read_all(job: &JobHandle, request: &JobRequest) -> (Vec<u32>, JobEnd) {
     read_start(job, request.prompt.len() as u32);
     let output = read_tokens(job, 0, request.max_tokens);
     (output, read_end(job))
@@ -183,7 +191,7 @@ fn a_stop_text_ends_the_output_with_the_token_that_completes_it() {
     let text = String::from_utf8(bytes(&output[at..at + 2])).expect("ASCII");
     let ends = |count: &usize| first_stop(&bytes(&output[..*count]), std::slice::from_ref(&text)).is_some();
     let expected = (1..=60).find(ends).expect("the text is in the output");
-    let stop_texts = StopTexts::new(&[text.clone()], tokenizer.clone());
+    let stop_texts = StopTexts::new(std::slice::from_ref(&text), tokenizer.clone());
     let job = scheduler.submit(JobRequest { stop_texts, ..free }).expect("a place");
     read_start(&job, 12);
     assert_eq!(read_tokens(&job, 0, expected as u32), output[..expected], "stopped by {text:?}");
@@ -231,10 +239,11 @@ fn places_are_bounded_and_come_back_when_jobs_end() {
     let cancelled = jobs.pop().expect("many jobs");
     cancelled.control().cancel();
     assert_eq!(read_end(&cancelled).reason, Reason::Cancelled);
-    jobs.clear();
-    while scheduler.jobs() > 0 {
-        std::thread::yield_now();
+    for job in jobs.drain(..) {
+        job.control().cancel();
+        read_end(&job);
     }
+    assert_eq!(scheduler.jobs(), 0);
     assert_eq!(scheduler.engine().pages().used(), 0);
     assert!(scheduler.submit(idle).is_ok());
 }

@@ -1,5 +1,5 @@
-//! Real drivers in one process: what a provider does with job streams that make no sense, and with a client that closes
-//! while its job runs.
+//! Real drivers in one process: what a provider does with job streams that make no sense, with a client that closes
+//! while its job runs, and with a device that fails.
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
@@ -12,12 +12,13 @@ use gridhour_node::{
         client::{Client, ClientConfig, RunEvent, RunSpec},
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Parts, Provider, ProviderConfig, ProviderEvent, Served, measure_device},
+        provider::{Parts, Provider, ProviderConfig, ProviderEvent, Reload, Served, measure_device},
         results::JobResult,
         validator::Validator,
     },
     engine::{
         Engine, EngineConfig,
+        device::DeviceFault,
         sampler::Sampling as EngineSampling,
         scheduler::Scheduler,
         verify::{Claim, verify},
@@ -39,7 +40,10 @@ use gridhour_protocol::{
     units::{Credits, Millis, PricePerHour},
     wire,
 };
-use testkit::gguf::SmallModel;
+use testkit::{
+    gguf::SmallModel,
+    watched::{Answer, Watch, Watched},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -104,13 +108,13 @@ fn file() -> Gguf {
     Gguf::from_bytes(SmallModel::new(5).bytes()).expect("a sound model")
 }
 
-fn engine() -> Arc<Engine> {
+fn engine() -> Engine {
     let config = EngineConfig { threads: NonZeroUsize::MIN, ..EngineConfig::default() };
-    Arc::new(Engine::from_gguf(&file(), config).expect("the engine takes it"))
+    Engine::from_gguf(&file(), config).expect("the engine takes it")
 }
 
 fn served() -> Served {
-    let (file, engine) = (file(), engine());
+    let (file, engine) = (file(), Arc::new(engine()));
     let work = work_of(engine.manifest()).expect("sane sizes");
     Served {
         assets: AssetBytes::from_file(&file, engine.manifest()).expect("it has a tokenizer"),
@@ -119,16 +123,32 @@ fn served() -> Served {
         offer: ModelOffer { model: engine.model_id(), work, context: engine.context() as u32 },
         device: measure_device(&engine, &work).expect("it computes"),
         scheduler: Scheduler::start(engine).expect("a thread"),
+        reload: None,
     }
 }
 
+/// The same on a device that a test watches.
+fn served_on_watched_device(reload: Option<Reload>) -> (Served, Watch) {
+    let mut watch = None;
+    let engine = engine().with_device(|inner| {
+        let (device, watches) = Watched::new(inner, 1);
+        watch = Some(watches);
+        Box::new(device)
+    });
+    let scheduler = Scheduler::start(Arc::new(engine)).expect("a thread");
+    (Served { scheduler, reload, ..served() }, watch.expect("the device was wrapped"))
+}
+
 async fn market(folder: &Path, delay: Duration) -> Market {
+    market_of(folder, delay, served()).await
+}
+
+async fn market_of(folder: &Path, delay: Duration, served: Served) -> Market {
     let (stop, stopped) = watch::channel(false);
     let network = ledger_node(folder, stopped.clone()).await;
     let config = NetConfig { delay, ..listening(&network, 3) };
     let (net, inbox) = Net::start(config).await.expect("loopback listens");
     let (told, events) = mpsc::channel(64);
-    let served = served();
     let offer = served.offer;
     let (memory, _) = Memory::open(&folder.join("records"), key(3).public()).expect("new records");
     let config = ProviderConfig { ask: ASK, region: None, jurisdiction: None, slots: 2 };
@@ -148,6 +168,18 @@ async fn market(folder: &Path, delay: Duration) -> Market {
 }
 
 impl Market {
+    /// The next thing that the provider tells for which `look` finds something.
+    async fn hear<T>(&mut self, look: impl Fn(ProviderEvent) -> Option<T>) -> T {
+        let next = async {
+            loop {
+                if let Some(found) = look(self.events.recv().await.expect("the provider runs")) {
+                    return found;
+                }
+            }
+        };
+        timeout(PATIENCE, next).await.expect("the provider tells in time")
+    }
+
     /// What the provider says of the next misdeed, and the number of all so far.
     async fn next_misdeed(&mut self) -> (PublicKey, String, u64) {
         let next = async {
@@ -193,6 +225,7 @@ async fn funded_client(market: &Market, folder: &Path) -> Client {
 
 async fn honest_job(market: &Market, folder: &Path) {
     let client = funded_client(market, folder).await;
+    let before = client.ledger().account(client.id()).await.expect("the ledger answers").balance;
     let offers = client.offers(1, PATIENCE).await;
     let (_keep, cancel) = watch::channel(false);
     let mut settled = false;
@@ -205,7 +238,7 @@ async fn honest_job(market: &Market, folder: &Path) {
     assert_eq!(result.output.len() as u32, result.receipt.body.output_tokens);
     assert!(settled, "the provider settled at once");
     let account = client.ledger().account(client.id()).await.expect("the ledger answers");
-    assert_eq!(account.balance, Credits(1_000_000 - result.cost.0));
+    assert_eq!(account.balance, Credits(before.0 - result.cost.0));
     assert_eq!(account.holds, []);
     client.net().shutdown().await;
 }
@@ -282,6 +315,66 @@ async fn a_client_that_closes_alone_while_its_job_runs_pays_for_what_it_released
     client.net().shutdown().await;
 }
 
+/// Runs a job whose third pass finds the device lost; the client is told by a receipt that names the provider's fault.
+async fn job_on_a_device_that_is_lost(market: &Market, client: &Client, watch: Watch) {
+    let offers = client.offers(1, PATIENCE).await;
+    let fail = std::thread::spawn(move || {
+        watch.pass();
+        watch.pass();
+        let _ = watch.next();
+        watch.answer(Answer::Fail(DeviceFault::Lost("it was unplugged".to_owned())));
+    });
+    let (_keep, cancel) = watch::channel(false);
+    let ran = client.run(&spec(market.offer), &offers, cancel, &mut |_: RunEvent<'_>| ()).await;
+    fail.join().expect("three passes are asked for");
+    let result = ran.expect("what was delivered is paid by receipt");
+    assert_eq!(result.receipt.body.cause, Cause::ProviderFault);
+    assert!(result.output.len() <= 2, "two tokens were chosen");
+}
+
+fn withdrawn(event: ProviderEvent) -> Option<String> {
+    match event {
+        ProviderEvent::Withdrawn { why } => Some(why),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_provider_whose_device_is_lost_loads_the_model_anew_and_serves_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let reload: Reload = Arc::new(|| Scheduler::start(Arc::new(engine())).map_err(|error| error.to_string()));
+    let (served, watch) = served_on_watched_device(Some(reload));
+    let mut market = market_of(folder.path(), Duration::ZERO, served).await;
+    let client = funded_client(&market, &folder.path().join("unlucky")).await;
+    job_on_a_device_that_is_lost(&market, &client, watch).await;
+    client.net().shutdown().await;
+    let why = market.hear(withdrawn).await;
+    assert!(why.contains("it was unplugged"), "{why}");
+    market.hear(|event| (event == ProviderEvent::Restored).then_some(())).await;
+    honest_job(&market, &folder.path().join("lucky")).await;
+    market.stop.send_replace(true);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_provider_whose_device_is_lost_for_good_offers_nothing_and_refuses_jobs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, watch) = served_on_watched_device(None);
+    let mut market = market_of(folder.path(), Duration::ZERO, served).await;
+    let client = funded_client(&market, &folder.path().join("client")).await;
+    let old_offers = client.offers(1, PATIENCE).await;
+    job_on_a_device_that_is_lost(&market, &client, watch).await;
+    market.hear(withdrawn).await;
+    let (_keep, cancel) = watch::channel(false);
+    let ran = client.run(&spec(market.offer), &old_offers, cancel, &mut |_: RunEvent<'_>| ()).await;
+    let refused = ran.expect_err("the model is not served").to_string();
+    assert!(refused.contains("model-not-served"), "{refused}");
+    let gone =
+        async { while client.offers(1, PATIENCE).await.iter().any(|advert| !advert.models.is_empty()) {} };
+    timeout(PATIENCE, gone).await.expect("the offer is withdrawn before it dies");
+    market.stop.send_replace(true);
+    client.net().shutdown().await;
+}
+
 /// One order of a funded client, delivered.
 async fn deliver(client: &Client, spec: &RunSpec) -> (JobResult, String) {
     let offers = client.offers(1, PATIENCE).await;
@@ -317,7 +410,7 @@ async fn rules_of_sampling_stop_texts_and_log_probabilities_travel_and_are_confi
             logprobs: &result.logprobs,
             request_digest: result.receipt.body.request.0,
         };
-        let rerun = verify(&engine(), &claim).expect("the claim fits");
+        let rerun = verify(&Arc::new(engine()), &claim).expect("the claim fits");
         let scores = rerun.score_chain == result.receipt.body.scores.0;
         scores && (rerun.difference, rerun.false_logprobs) == (None, None)
     };

@@ -1,6 +1,8 @@
 //! Stories that cross the rooms, in one binary.
 
 mod crashes;
+mod engine_batches;
+mod engine_faults;
 mod engine_jobs;
 mod engine_model;
 mod engine_operators;

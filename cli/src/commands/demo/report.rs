@@ -82,7 +82,7 @@ async fn audit(context: &Context, client: &Client, stage: &Stage) -> Result<Repo
 fn provider_json(ready: &super::stage::Ready) -> Value {
     let cast = &ready.cast;
     json!({
-        "id": ready.id.to_string(), "device": "cpu", "backend": ready.backend, "name": cast.name, "ask": cast.ask,
+        "id": ready.id.to_string(), "device": ready.backend.split('/').next(), "backend": ready.backend, "name": cast.name, "ask": cast.ask,
         "region": cast.region, "threads": cast.threads, "delay_ms": cast.delay_ms,
         "prefill_macs_per_s": ready.rates.0, "decode_macs_per_s": ready.rates.1,
     })

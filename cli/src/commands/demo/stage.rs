@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fs, path::Path, time::Duration};
 
 use gridhour_contracts_sim::network_file::NetworkFile;
-use gridhour_node::{keys, network_json};
+use gridhour_node::{command::BackendKind, keys, network_json};
 use gridhour_protocol::{
     id::ModelId,
     signed::{PublicKey, Signed},
@@ -54,13 +54,13 @@ pub struct Stage {
 impl Stage {
     /// Makes the network and starts its nodes, one after the other: a provider measures itself at start, and two
     /// measuring at once would disturb each other.
-    pub async fn set(context: &Context, model: &Path) -> Result<Self> {
+    pub async fn set(context: &Context, model: &Path, backend: BackendKind) -> Result<Self> {
         let (network, ledger) = start_ledger(context).await?;
         let mut processes = vec![ledger];
         let mut providers = Vec::new();
         let mut model_id = None;
         for cast in CAST {
-            let (process, ready, id) = start_provider(context, &network, cast, model).await?;
+            let (process, ready, id) = start_provider(context, &network, cast, (model, backend)).await?;
             processes.push(process);
             providers.push(ready);
             model_id = Some(id);
@@ -110,7 +110,7 @@ async fn start_provider(
     context: &Context,
     network: &Signed<NetworkFile>,
     cast: Cast,
-    model: &Path,
+    (model, backend): (&Path, BackendKind),
 ) -> Result<(Process, Ready, ModelId)> {
     network_json::save(&node_dir(&context.data_dir, cast.name).network(), network)?;
     let (threads, delay) = (cast.threads.to_string(), cast.delay_ms.to_string());
@@ -129,6 +129,8 @@ async fn start_provider(
         &threads,
         "--delay-ms",
         &delay,
+        "--backend",
+        if backend == BackendKind::Gpu { "gpu" } else { "cpu" },
     ];
     let mut process = start(context, cast.name, &args)?;
     let measured = process.wait_for("measured", READY_TIME).await?;

@@ -64,6 +64,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
 
+    /// Take this graphics adapter: its number, or a part of its name [default: the best]
+    #[arg(long, value_name = "ADAPTER", env = "GRIDHOUR_ADAPTER", hide_env_values = true)]
+    adapter: Option<String>,
+
     /// Compute with T threads [default: one a processor]
     #[arg(long, value_name = "T", env = "GRIDHOUR_THREADS", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
@@ -83,10 +87,6 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
-    if args.device == Device::Gpu {
-        return Err(CommandError::refused("this version has no GPU engine, so it finds no adapter")
-            .hint("use `--device cpu`: results do not depend on the device, to the last bit"));
-    }
     let text = read_text(&args.text)?;
     let model = models::find(args.model.as_deref(), context)?;
     let file = models::open(&model.path)?;
@@ -129,8 +129,15 @@ fn engine_config(args: &Args, context: &Context) -> Result<EngineConfig> {
         Some(Some(threads)) => threads,
         None => thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     };
-    // One window at a time, at most the model's context, on the user's own machine: no budget to share.
-    Ok(EngineConfig { threads, isa: args.isa.into(), kv_bytes_max: usize::MAX, ..EngineConfig::default() })
+    // One window at a time, at most the model's context, on the user's own machine: no budget to share. An adapter
+    // takes all of its budget at once.
+    let kv_bytes_max = match args.device {
+        Device::Cpu => usize::MAX,
+        Device::Gpu => EngineConfig::default().kv_bytes_max,
+    };
+    let backend = models::backend(args.device == Device::Gpu, args.adapter.as_deref(), context)?;
+    let isa = args.isa.into();
+    Ok(EngineConfig { backend, threads, isa, kv_bytes_max, ..EngineConfig::default() })
 }
 
 fn windows<'a>(args: &Args, tokens: &'a [u32], context: usize) -> Result<Windows<'a>> {
@@ -143,14 +150,14 @@ fn windows<'a>(args: &Args, tokens: &'a [u32], context: usize) -> Result<Windows
 }
 
 fn report(context: &Context, engine: &Engine, windows: &Windows<'_>, score: Score, took: Duration) -> Result {
-    let perplexity = score.perplexity();
+    let (perplexity, facts) = (score.perplexity(), engine.device().facts());
     context.out.document(&json!({
         "tokens": windows.tokens(),
         "perplexity": perplexity,
-        "device": "cpu",
-        "backend": engine.isa_name(),
-        "adapter": null,
-        "dispatches": 0,
+        "device": facts.kind,
+        "backend": facts.name,
+        "adapter": facts.adapter,
+        "dispatches": facts.dispatches,
         "model_id": engine.model_id().to_string(),
         "windows": windows.count(),
         "predictions": score.predictions,
@@ -159,8 +166,12 @@ fn report(context: &Context, engine: &Engine, windows: &Windows<'_>, score: Scor
     }))?;
     let (scored, count) = (score.predictions, windows.count());
     context.out.line(format!("perplexity {perplexity:.4} over {scored} predictions in {count} windows"))?;
-    let (backend, threads) = (engine.isa_name(), engine.threads());
     let speed = windows.tokens() as f64 / took.as_secs_f64();
     context.out.line(format!("model {}", engine.model_id()))?;
-    context.out.line(format!("on the CPU ({backend}, {threads} threads), {speed:.0} tokens/s"))
+    let threads = facts.threads;
+    let on = match facts.adapter {
+        Some(adapter) => format!("{adapter} by {}", facts.name),
+        None => format!("the processor ({}, {threads} threads)", facts.name),
+    };
+    context.out.line(format!("on {on}, {speed:.0} tokens/s"))
 }

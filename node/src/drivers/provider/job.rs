@@ -30,7 +30,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{ProviderEvent, Shared, settle};
+use super::{ProviderEvent, Shared, settle, stopped};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
@@ -146,6 +146,8 @@ async fn find_session(
         Some((RefusalCode::NumericsVersion, why))
     } else if terms.model != shared.served.offer.model {
         Some((RefusalCode::ModelNotServed, format!("model {}", terms.model.short())))
+    } else if shared.serving.scheduler().is_none() {
+        Some((RefusalCode::ModelNotServed, "the device failed, and the model is not loaded".to_owned()))
     } else {
         None
     };
@@ -343,10 +345,11 @@ fn submit(
     client: &PublicKey,
     granted: u32,
 ) -> Result<JobHandle, SubmitError> {
+    let scheduler = shared.serving.scheduler().ok_or(SubmitError::Stopped)?;
     let request_digest = request.digest().0;
     let sampling = Sampling::of(&request);
     let stop_texts = StopTexts::new(&request.stop_texts, shared.served.tokenizer.clone());
-    shared.served.scheduler.submit(JobRequest {
+    scheduler.submit(JobRequest {
         prompt: request.prompt,
         sampling,
         max_tokens: request.max_tokens,
@@ -354,6 +357,7 @@ fn submit(
         stop_texts,
         request_digest,
         granted,
+        // What a client asked for before is computed already; no other client's time shows it.
         scope: Some(client.0),
     })
 }
@@ -421,13 +425,6 @@ async fn ended(ending: &mut Option<watch::Receiver<BTreeSet<SessionId>>>, sessio
         return std::future::pending().await;
     }
     *ending = None;
-}
-
-async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
-    let Some(told) = stop else { return std::future::pending().await };
-    // An error means that whoever could say so is gone: the same.
-    let _ = told.wait_for(|stop| *stop).await;
-    *stop = None;
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use gridhour_protocol::{
 
 use crate::engine::{
     Engine,
+    device::DeviceFacts,
     rates::{Measured, measure_rates},
     sequence::SequenceError,
 };
@@ -27,7 +28,7 @@ pub enum MeasureError {
     Absurd(String),
 }
 
-/// Measures `engine` and describes the processor it runs on. Takes a second or two.
+/// Measures `engine` and describes what it runs on. Takes a second or two.
 ///
 /// # Errors
 /// If the engine fails.
@@ -40,10 +41,11 @@ pub fn measure_device(engine: &Arc<Engine>, work: &WorkModel) -> Result<Device, 
         prefill: rate(prefill, measured.prefill_ns).ok_or_else(absurd)?,
         decode: rate(decode, measured.decode_ns).ok_or_else(absurd)?,
     };
+    let DeviceFacts { kind, name, adapter, .. } = engine.device().facts();
     Ok(Device {
-        class: DeviceClass::Cpu,
-        name: processor_name(),
-        backend: format!("cpu/{}", engine.isa_name()),
+        class: if adapter.is_some() { DeviceClass::Gpu } else { DeviceClass::Cpu },
+        name: shortened(&adapter.unwrap_or_else(processor_name)),
+        backend: format!("{kind}/{name}"),
         memory_bytes: engine.pages().limit() as u64,
         threads: u16::try_from(engine.threads()).unwrap_or(u16::MAX),
         numerics: NUMERICS_VERSION,
@@ -64,11 +66,15 @@ fn rate(work: Work, ns: u64) -> Option<WorkRate> {
     u64::try_from(per_s).ok().filter(|rate| *rate > 0).map(WorkRate)
 }
 
-/// The processor's name as the system gives it, cut to what an advert holds.
+/// The processor's name as the system gives it.
 fn processor_name() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let name = line.trim_start_matches([' ', '\t', ':']).trim();
-    let name = if name.is_empty() { std::env::consts::ARCH } else { name };
+    if name.is_empty() { std::env::consts::ARCH } else { name }.to_owned()
+}
+
+/// A name cut to what an advert holds.
+fn shortened(name: &str) -> String {
     name.chars().filter(char::is_ascii).take(NAME_BYTES_MAX).collect()
 }

@@ -48,6 +48,7 @@ impl Device for CpuDevice {
         DeviceFacts {
             kind: "cpu",
             name: self.plan.kernels.name().to_owned(),
+            adapter: None,
             threads: self.pool.current_num_threads(),
             weight_bytes: self.plan.weights.bytes(),
             dispatches: 0,

@@ -71,8 +71,8 @@ pub fn choose(choice: &AdapterChoice) -> Result<Adapter, AdapterError> {
 
 /// A line that says which adapter and driver computed.
 pub fn describe(info: &AdapterInfo) -> String {
-    let AdapterInfo { name, driver, driver_info, backend, .. } = info;
-    format!("{name} ({backend}, {driver} {driver_info})")
+    let AdapterInfo { name, driver, driver_info, .. } = info;
+    format!("{name} ({driver} {driver_info})")
 }
 
 fn is_exact(backend: Backend) -> bool {

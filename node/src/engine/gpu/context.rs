@@ -272,7 +272,7 @@ impl Gpu {
                 offset += 4 * words;
             }
         })?;
-        let (send, receive) = mpsc::channel();
+        let (send, receive) = mpsc::sync_channel(1);
         staging.slice(..).map_async(MapMode::Read, move |result| {
             // The receiver waits below, or has given up on the device.
             let _ = send.send(result);

@@ -21,7 +21,7 @@ use super::{
     adapter::{self, describe},
     buffers::{Buffers, RECORD_WORDS, ROW_WORDS, STEPS_MAX, Sizes},
     context::{Gpu, GpuFault},
-    known_answers::{self, Refusal},
+    known_answers::{self, Refusal, generation},
     options::{GpuError, GpuOptions},
     program::{Arrangement, Arrangements, Maker, Pipelines, Program},
     remembered,
@@ -104,11 +104,9 @@ impl GpuDevice {
         if recalled.is_none() || options.arrangements.is_some() {
             device.ask()?;
         }
-        match place.filter(|_| chosen.is_none()).map(|place| remembered::keep(&place, &device.arrangements)) {
-            Some(Err(error)) => {
-                tracing::warn!(%error, "what was found out about the adapter could not be kept")
-            }
-            Some(Ok(())) | None => {}
+        let kept = place.filter(|_| chosen.is_none());
+        if let Some(Err(error)) = kept.map(|place| remembered::keep(&place, &device.arrangements)) {
+            tracing::warn!(%error, "what was found out about the adapter could not be kept");
         }
         Ok(device)
     }
@@ -189,7 +187,13 @@ impl GpuDevice {
     fn ask(&mut self) -> Result<(), Refusal> {
         let Self { gpu, arrangements, pipelines, .. } = self;
         let mut compile = |kernel| pipelines.get(gpu, kernel);
-        known_answers::check(gpu, arrangements, known_answers::SEED, &mut compile).map(drop)
+        known_answers::check(gpu, arrangements, known_answers::SEED, &mut compile)?;
+        let (model, rope) = generation::model();
+        let limits = GpuLimits { context: usize::MAX, rows_max: ROWS_MAX, kv_bytes_max: 1 << 20 };
+        let small = Self::new(gpu.clone(), &generation::CONFIG, &model, (&rope, &limits), arrangements)?;
+        // A fault of the device is kept by the adapter.
+        let found = generation::digest(&small).map_err(|fault| GpuFault::Lost(fault.to_string()))?;
+        if found == generation::KNOWN { Ok(()) } else { Err(Refusal::Generation { found }) }
     }
 
     /// Bytes of keys and values that there is room for.
@@ -251,7 +255,8 @@ impl Device for GpuDevice {
     fn facts(&self) -> DeviceFacts {
         DeviceFacts {
             kind: "gpu",
-            name: describe(self.gpu.info()),
+            name: self.gpu.info().backend.to_str().to_owned(),
+            adapter: Some(describe(self.gpu.info())),
             threads: 1,
             weight_bytes: self.weights.bytes() as usize,
             dispatches: self.decode.dispatches(),

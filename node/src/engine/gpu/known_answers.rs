@@ -2,6 +2,7 @@
 //! adapter computes for anybody. What a driver miscompiles is found here, and the adapter refused.
 
 mod draw;
+pub(crate) mod generation;
 mod heads;
 mod products;
 mod rows;
@@ -12,7 +13,7 @@ use std::collections::HashSet;
 use thiserror::Error;
 use wgpu::{BindGroupDescriptor, BindGroupEntry, Buffer, ComputePassDescriptor, ComputePipeline};
 
-use self::draw::Draw;
+use self::{draw::Draw, generation::KNOWN};
 use super::{
     buffers::{exp2_words, gumbel_words},
     context::{Gpu, GpuFault},
@@ -29,6 +30,15 @@ pub enum Refusal {
     /// It failed before it gave an answer.
     #[error(transparent)]
     Fault(#[from] GpuFault),
+    /// It computes single operators well, and a generation wrongly.
+    #[error(
+        "the adapter's generation has the digest {found} where {KNOWN} is right; its driver cannot be used for \
+         exact inference"
+    )]
+    Generation {
+        /// The digest of what it generated.
+        found: String,
+    },
     /// It gave a wrong answer.
     #[error(
         "the adapter computes operator {operator} wrongly: for {input}, word {place} of {output} is \

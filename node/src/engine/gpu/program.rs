@@ -50,8 +50,7 @@ impl Arrangements {
             let one = Lanes::One(8);
             let product = Tile { splits: 1, tokens: 1, dot: Dot::Unpacked };
             let decode = Arrangement { rows: one, heads: one, attend: one, product };
-            let prefill = Arrangement { product: Tile { tokens: 4, ..product }, ..decode };
-            return Self { decode, prefill };
+            return Self { decode, prefill: decode };
         }
         let meet = if gpu.has_subgroups() { Lanes::Subgroup } else { Lanes::Barrier };
         let product = Tile { splits: 4, tokens: 1, dot: Dot::Packed };

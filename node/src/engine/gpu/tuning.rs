@@ -3,7 +3,7 @@
 //! One choice is varied at a time, the costliest first. Every variant gives the same bits, so that a wrong guess
 //! of a noisy moment costs time and nothing else.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wgpu::DeviceType;
 
@@ -15,7 +15,9 @@ use super::{
 
 /// Rows of a pass that stands for decoding, and of one that stands for prefill.
 const DECODE_ROWS: usize = 1;
-const PREFILL_ROWS: usize = 64;
+const PREFILL_ROWS: usize = 16;
+/// How long a search may take; what was found until then is kept.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Finds the fastest arrangements; `time` measures a pass of so many rows.
 ///
@@ -68,6 +70,7 @@ impl Space {
                 [Dot::Packed, Dot::Unpacked].map(|dot| Tile { splits: *splits, tokens: *tokens, dot })
             })
         });
+        let start = Instant::now();
         let mut least = time(best)?;
         let with_tile = tiles.map(|product| -> Change { Box::new(move |a| Arrangement { product, ..a }) });
         let lanes = |set: fn(Arrangement, Lanes) -> Arrangement| {
@@ -81,6 +84,9 @@ impl Space {
             let tried = change(best);
             if tried == best {
                 continue;
+            }
+            if start.elapsed() > PATIENCE {
+                break;
             }
             let took = time(tried)?;
             if took < least {

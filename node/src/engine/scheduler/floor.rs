@@ -15,7 +15,7 @@ pub(super) struct Floor {
     engine: Arc<Engine>,
     health: Health,
     /// In line for memory, first come first.
-    line: VecDeque<Job>,
+    line: VecDeque<Box<Job>>,
     running: Vec<Running>,
     turns: u64,
 }
@@ -26,7 +26,7 @@ impl Floor {
     }
 
     /// Puts a job in line.
-    pub(super) fn take(&mut self, job: Job) {
+    pub(super) fn take(&mut self, job: Box<Job>) {
         match self.health.fault() {
             None => self.line.push_back(job),
             // The job was taken just before the fault.
@@ -53,22 +53,24 @@ impl Floor {
     /// Ends every job: nobody wants more.
     pub(super) fn cancel_all(self) {
         self.running.into_iter().for_each(Running::cancel);
-        self.line.into_iter().for_each(Job::cancel);
+        self.line.into_iter().for_each(|job| job.cancel());
     }
 
     /// Ends jobs whose readers want no more; their memory is free at once.
     fn end_cancelled(&mut self) {
         self.running.extract_if(.., |job| job.is_cancelled()).for_each(Running::cancel);
-        let (cancelled, line) = self.line.drain(..).partition(Job::is_cancelled);
+        let (cancelled, line): (VecDeque<_>, _) = self.line.drain(..).partition(|job| job.is_cancelled());
         self.line = line;
-        VecDeque::into_iter(cancelled).for_each(Job::cancel);
+        cancelled.into_iter().for_each(|job| job.cancel());
     }
 
     /// Gives jobs their memory in the order in which they came. The first that does not fit holds up those
     /// behind it, or it might wait for ever.
     fn admit(&mut self) {
+        // As if they had been computed in the turn before: others are not put off by newcomers, nor they by them.
+        let before = self.turns - 1;
         while let Some(job) = self.line.pop_front() {
-            match job.admit(self.engine.pages(), self.turns) {
+            match job.admit(self.engine.pages(), before) {
                 Ok(running) => self.running.push(running),
                 Err(job) => return self.line.push_front(job),
             }

@@ -1,9 +1,9 @@
-//! The outside of a job: its events, and what may be done to it.
+//! The way between a job and its reader: events out, grants and cancellation in.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
-    mpsc::{Receiver, SyncSender, TrySendError},
+    mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
 };
 
 use gridhour_protocol::job::logprobs::Logprobs;
@@ -69,24 +69,67 @@ pub enum Reason {
 
 /// What both sides of a job share.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) granted: AtomicU32,
-    pub(super) cancelled: AtomicBool,
-    pub(super) unread: AtomicUsize,
+struct Shared {
+    granted: AtomicU32,
+    cancelled: AtomicBool,
+    unread: AtomicUsize,
 }
 
 /// Grants tokens to a job, or cancels it, from any thread.
 #[derive(Clone, Debug)]
 pub struct JobControl {
-    pub(super) shared: Arc<Shared>,
-    pub(super) commands: SyncSender<Command>,
+    shared: Arc<Shared>,
+    commands: SyncSender<Command>,
 }
 
 /// The reader of a job's events. Dropping it cancels the job.
 #[derive(Debug)]
 pub struct JobHandle {
-    pub(super) control: JobControl,
-    pub(super) events: Receiver<JobEvent>,
+    control: JobControl,
+    events: Receiver<JobEvent>,
+}
+
+/// The job's side.
+#[derive(Debug)]
+pub(super) struct Reporter {
+    shared: Arc<Shared>,
+    events: SyncSender<JobEvent>,
+}
+
+/// Both sides of a job to which `granted` tokens are granted.
+pub(super) fn link(granted: u32, commands: SyncSender<Command>) -> (Reporter, JobHandle) {
+    let (events, inbox) = sync_channel(EVENTS_MAX);
+    let shared = Arc::new(Shared {
+        granted: AtomicU32::new(granted),
+        cancelled: AtomicBool::new(false),
+        unread: AtomicUsize::new(0),
+    });
+    let control = JobControl { shared: shared.clone(), commands };
+    (Reporter { shared, events }, JobHandle { control, events: inbox })
+}
+
+impl Reporter {
+    /// Whether the reader wants no more.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.shared.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Tokens granted so far.
+    pub(super) fn granted(&self) -> u32 {
+        self.shared.granted.load(Ordering::Acquire)
+    }
+
+    /// Tokens that can be reported without waiting for the reader, the job's start and end aside.
+    pub(super) fn room(&self) -> usize {
+        EVENTS_MAX.saturating_sub(self.shared.unread.load(Ordering::Acquire) + EVENTS_BESIDE_TOKENS)
+    }
+
+    /// Sends an event. There is room, since nothing is computed beyond [`Reporter::room`]; a reader that is
+    /// gone has cancelled.
+    pub(super) fn report(&self, event: JobEvent) {
+        self.shared.unread.fetch_add(1, Ordering::AcqRel);
+        let _ = self.events.try_send(event);
+    }
 }
 
 impl JobControl {

@@ -1,10 +1,6 @@
 //! The inside of a job: its text, and how far it is computed.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
-    mpsc::{SyncSender, sync_channel},
-};
+use std::sync::mpsc::SyncSender;
 
 use super::{
     super::{
@@ -13,9 +9,8 @@ use super::{
         pages::{prefix::PrefixKeys, table::PageTable, table::Pages},
         score_chain::{ScoreChain, Scores},
     },
-    Command, EVENTS_BESIDE_TOKENS, EVENTS_MAX, JobControl, JobEnd, JobEvent, JobHandle, JobRequest, Place,
-    Reason,
-    handle::Shared,
+    Command, JobEnd, JobEvent, JobHandle, JobRequest, Place, Reason,
+    handle::{Reporter, link},
 };
 
 /// A job in line for its memory.
@@ -24,10 +19,8 @@ pub(super) struct Job {
     chain: ScoreChain,
     prefix: Option<PrefixKeys>,
     compute_ns: u64,
-    shared: Arc<Shared>,
-    events: SyncSender<JobEvent>,
-    /// Held for as long as the job lives.
-    _place: Place,
+    reporter: Reporter,
+    place: Place,
 }
 
 /// A job that has its memory.
@@ -49,34 +42,27 @@ impl Job {
         place: Place,
         commands: SyncSender<Command>,
     ) -> (Self, JobHandle) {
-        let (events, inbox) = sync_channel(EVENTS_MAX);
-        let shared = Arc::new(Shared {
-            granted: AtomicU32::new(request.granted),
-            cancelled: AtomicBool::new(false),
-            unread: AtomicUsize::new(0),
-        });
-        let control = JobControl { shared: shared.clone(), commands };
+        let (reporter, handle) = link(request.granted, commands);
         // The engine bounds positions by 2^17.
         let chain = ScoreChain::new(&request.request_digest, request.prompt.len() as u32);
         request.sampling = request.sampling.behind(&request.prompt);
         let prefix = request.scope.map(|scope| PrefixKeys::new(&scope));
-        let job = Self { request, chain, prefix, compute_ns: 0, shared, events, _place: place };
-        (job, JobHandle { control, events: inbox })
+        (Self { request, chain, prefix, compute_ns: 0, reporter, place }, handle)
     }
 
     /// Whether its reader wants no more of it.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.shared.cancelled.load(Ordering::Acquire)
+        self.reporter.is_cancelled()
     }
 
     /// Gives it its memory, or gives it back while there is too little.
-    pub(super) fn admit(mut self, pages: &Pages, turn: u64) -> Result<Running, Self> {
+    pub(super) fn admit(mut self: Box<Self>, pages: &Pages, turn: u64) -> Result<Running, Box<Self>> {
         // The last token of the prompt is always computed: its scores choose the first token of the output.
         let reusable = &self.request.prompt[..self.request.prompt.len() - 1];
         let prefix = self.prefix.as_mut().map_or(&[][..], |prefix| prefix.of(reusable));
         let Some(table) = pages.admit(prefix, self.request.positions()) else { return Err(self) };
         let (computed, text) = (table.reused(), self.request.prompt.clone());
-        Ok(Running { job: self, table, text, computed, started: false, turn })
+        Ok(Running { job: *self, table, text, computed, started: false, turn })
     }
 
     /// Ends it before it ran, or whatever it was doing: nobody wants more.
@@ -86,19 +72,20 @@ impl Job {
 
     /// Ends it by the device's fault.
     pub(super) fn fail(self, fault: DeviceFault) {
-        self.report(JobEvent::Fault(fault));
+        self.leave(JobEvent::Fault(fault));
     }
 
-    fn end(&self, reason: Reason, output_tokens: u32, reused_tokens: u32) {
+    fn end(self, reason: Reason, output_tokens: u32, reused_tokens: u32) {
         let (score_chain, compute_ns) = (self.chain.digest(), self.compute_ns);
-        self.report(JobEvent::Done(JobEnd { reason, output_tokens, reused_tokens, score_chain, compute_ns }));
+        let end = JobEnd { reason, output_tokens, reused_tokens, score_chain, compute_ns };
+        self.leave(JobEvent::Done(end));
     }
 
-    /// Sends an event. There is room, since a turn begins only with enough; a reader that is gone has
-    /// cancelled.
-    fn report(&self, event: JobEvent) {
-        self.shared.unread.fetch_add(1, Ordering::AcqRel);
-        let _ = self.events.try_send(event);
+    /// Its place is free before anyone hears of its end.
+    fn leave(self, last: JobEvent) {
+        let Self { reporter, place, .. } = self;
+        drop(place);
+        reporter.report(last);
     }
 }
 
@@ -109,12 +96,20 @@ impl Running {
 
     /// Ends it, whatever it was doing.
     pub(super) fn cancel(self) {
-        self.job.end(Reason::Cancelled, self.chosen(), self.reused());
+        self.end(Reason::Cancelled);
     }
 
     /// See [`Job::fail`].
     pub(super) fn fail(self, fault: DeviceFault) {
+        drop(self.table);
         self.job.fail(fault);
+    }
+
+    /// Its memory is free before anyone hears of its end.
+    fn end(self, reason: Reason) {
+        let (chosen, reused) = (self.chosen(), self.reused());
+        drop(self.table);
+        self.job.end(reason, chosen, reused);
     }
 
     /// Rows that it may compute now: what is left of its prompt, or its last output token.
@@ -129,10 +124,8 @@ impl Running {
 
     /// Tokens that grants, its limit and its reader allow it to choose now.
     fn tokens_allowed(&self) -> usize {
-        let granted = self.job.shared.granted.load(Ordering::Acquire).min(self.job.request.max_tokens);
-        let unread = self.job.shared.unread.load(Ordering::Acquire);
-        let room = EVENTS_MAX.saturating_sub(unread + EVENTS_BESIDE_TOKENS);
-        (granted.saturating_sub(self.chosen()) as usize).min(room)
+        let granted = self.job.reporter.granted().min(self.job.request.max_tokens);
+        (granted.saturating_sub(self.chosen()) as usize).min(self.job.reporter.room())
     }
 
     /// The next `rows` tokens, with the position of the first, and whether the last chooses a token. Takes
@@ -170,7 +163,7 @@ impl Running {
     pub(super) fn start(&mut self) {
         if !std::mem::replace(&mut self.started, true) {
             let (prompt_tokens, reused_tokens) = (self.job.request.prompt.len() as u32, self.reused());
-            self.job.report(JobEvent::Started { prompt_tokens, reused_tokens });
+            self.job.reporter.report(JobEvent::Started { prompt_tokens, reused_tokens });
         }
     }
 
@@ -188,7 +181,7 @@ impl Running {
             false if self.chosen() == self.job.request.max_tokens => Reason::Length,
             false => return Some(self),
         };
-        self.job.end(reason, self.chosen(), self.reused());
+        self.end(reason);
         None
     }
 
@@ -199,7 +192,7 @@ impl Running {
         self.text.push(choice.token);
         let (score_chain, compute_ns) = (self.job.chain.digest(), self.job.compute_ns);
         let (id, logprobs) = (choice.token, choice.logprobs.clone());
-        self.job.report(JobEvent::Token { index, id, logprobs, score_chain, compute_ns });
+        self.job.reporter.report(JobEvent::Token { index, id, logprobs, score_chain, compute_ns });
         self.job.request.stop_texts.push(id) || self.job.request.stop.contains(&id)
     }
 

@@ -83,28 +83,37 @@ impl Draw {
         vectors
     }
 
+    /// The same with floats below 2^-7, as a model's are.
+    pub(super) fn small_matrix(&mut self, kind: Kind, rows: usize, cols: usize) -> Vec<u8> {
+        let mut bytes = self.matrix(kind, rows, cols);
+        clear_in_floats(kind, 0x20, &mut bytes);
+        bytes
+    }
+
     /// The bytes of a matrix in a model file, its floats finite.
     pub(super) fn matrix(&mut self, kind: Kind, rows: usize, cols: usize) -> Vec<u8> {
         let len = kind.row_bytes(cols).expect("the columns suit the kind") * rows;
         let mut bytes: Vec<u8> = (0..len).map(|_| self.word() as u8).collect();
-        tame(kind, &mut bytes);
+        // Without the uppermost bit of its exponent a float is finite.
+        clear_in_floats(kind, 0x40, &mut bytes);
         bytes
     }
 }
 
-/// Takes the uppermost bit of the exponent of every float in the blocks of a kind, so that all are finite.
-fn tame(kind: Kind, bytes: &mut [u8]) {
-    let (block, floats): (usize, &[(usize, u8)]) = match kind {
-        Kind::F32 => (4, &[(3, 0x40)]),
-        Kind::F16 => (2, &[(1, 0x40)]),
-        Kind::Bf16 => (2, &[(1, 0x40)]),
-        Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => (kind.row_bytes(BLOCK).unwrap_or(1), &[(1, 0x40)]),
-        Kind::Q4_1 | Kind::Q5_1 => (kind.row_bytes(BLOCK).unwrap_or(1), &[(1, 0x40), (3, 0x40)]),
-        Kind::Q4K => (kind.row_bytes(8 * BLOCK).unwrap_or(1), &[(1, 0x40), (3, 0x40)]),
-        Kind::Q6K => (kind.row_bytes(8 * BLOCK).unwrap_or(1), &[(209, 0x40)]),
+/// Clears bits of the uppermost byte of every float in the blocks of a kind.
+fn clear_in_floats(kind: Kind, bits: u8, bytes: &mut [u8]) {
+    let (cols, floats): (usize, &[usize]) = match kind {
+        Kind::F32 => (1, &[3]),
+        Kind::F16 | Kind::Bf16 => (1, &[1]),
+        Kind::Q4_0 | Kind::Q5_0 | Kind::Q8_0 => (BLOCK, &[1]),
+        Kind::Q4_1 | Kind::Q5_1 => (BLOCK, &[1, 3]),
+        Kind::Q4K => (8 * BLOCK, &[1, 3]),
+        Kind::Q6K => (8 * BLOCK, &[209]),
     };
+    // A row of 256 columns is whole blocks of every kind.
+    let block = kind.row_bytes(256).expect("a multiple of every block") * cols / 256;
     for block in bytes.chunks_exact_mut(block) {
-        floats.iter().for_each(|(at, bit)| block[*at] &= !bit);
+        floats.iter().for_each(|at| block[*at] &= !bits);
     }
 }
 

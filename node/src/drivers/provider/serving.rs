@@ -1,0 +1,113 @@
+//! The engine that serves, and what becomes of the offer when its device fails: it is withdrawn at once, and made
+//! again once the model was loaded anew.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use super::{ProviderEvent, Shared, stopped};
+use crate::engine::{device::DeviceFault, scheduler::Scheduler};
+
+/// Loads the model anew, of the same id, after its device failed.
+pub type Reload = Arc<dyn Fn() -> Result<Scheduler, String> + Send + Sync>;
+
+/// How long after one attempt to load the model the next is made, at least.
+const RELOAD_EVERY: Duration = Duration::from_secs(30);
+
+/// The scheduler, while its device works.
+pub(crate) struct Serving {
+    state: Mutex<State>,
+    /// Counts faults. A scheduler has one at most.
+    faults: watch::Sender<u64>,
+    reload: Option<Reload>,
+}
+
+struct State {
+    scheduler: Option<Arc<Scheduler>>,
+    /// When the model may next be loaded anew.
+    reload_at: Instant,
+}
+
+impl Serving {
+    /// Serves with `scheduler`, and with those that `reload` gives after faults; without it the first fault is the
+    /// end.
+    pub(crate) fn new(scheduler: Scheduler, reload: Option<Reload>) -> Self {
+        let state = Mutex::new(State { scheduler: None, reload_at: Instant::now() });
+        let serving = Self { state, faults: watch::Sender::new(0), reload };
+        serving.put(scheduler);
+        serving
+    }
+
+    /// Who takes jobs; none while the device is out of order.
+    pub(crate) fn scheduler(&self) -> Option<Arc<Scheduler>> {
+        self.state().scheduler.clone().filter(|scheduler| scheduler.fault().is_none())
+    }
+
+    /// Changes with every fault.
+    pub(crate) fn faults(&self) -> watch::Receiver<u64> {
+        self.faults.subscribe()
+    }
+
+    fn put(&self, scheduler: Scheduler) {
+        let (scheduler, faults) = (Arc::new(scheduler), self.faults.clone());
+        self.state().scheduler = Some(scheduler.clone());
+        scheduler.on_fault(move |_| faults.send_modify(|count| *count += 1));
+    }
+
+    /// The scheduler whose device failed, whose memory the next one needs.
+    fn take(&self) -> Option<Arc<Scheduler>> {
+        self.state().scheduler.take_if(|scheduler| scheduler.fault().is_some())
+    }
+
+    /// When the model may be loaded anew; the next time is later.
+    fn next_attempt(&self) -> Instant {
+        let mut state = self.state();
+        let at = state.reload_at.max(Instant::now());
+        state.reload_at = at + RELOAD_EVERY;
+        at
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Withdraws the offer after a fault, and makes it again once the model could be loaded, unless `stop` turns true
+/// before.
+pub(crate) async fn recover(shared: Arc<Shared>, stop: watch::Receiver<bool>) {
+    let Some(broken) = shared.serving.take() else { return };
+    let why = broken.fault().map_or_else(String::new, |fault: DeviceFault| fault.to_string());
+    tracing::error!(%why, "the offer is withdrawn");
+    shared.tell(ProviderEvent::Withdrawn { why });
+    shared.changed.notify_one();
+    let Some(reload) = shared.serving.reload.clone() else { return };
+    // Waits for the engine's thread to end, and frees the weights before they are loaded again.
+    let freed = tokio::task::spawn_blocking(move || drop(broken));
+    if let Err(error) = freed.await {
+        shared.trouble(format!("the broken engine did not end well: {error}"));
+    }
+    let mut stop = Some(stop);
+    loop {
+        tokio::select! {
+            () = sleep_until(shared.serving.next_attempt()) => {}
+            () = stopped(&mut stop) => return,
+        }
+        let reload = reload.clone();
+        let loaded = tokio::task::spawn_blocking(move || reload()).await;
+        match loaded.map_err(|error| error.to_string()).flatten() {
+            Ok(scheduler) => {
+                shared.serving.put(scheduler);
+                shared.tell(ProviderEvent::Restored);
+                return shared.changed.notify_one();
+            }
+            Err(error) => shared.trouble(format!("the model could not be loaded again: {error}")),
+        }
+    }
+}
