@@ -2,7 +2,9 @@
 
 mod account;
 mod audit;
+mod bench;
 mod completions;
+mod compute;
 mod demo;
 mod issuer;
 mod key;
@@ -52,6 +54,7 @@ enum Command {
     Receipt(receipt::Args),
     Account(account::Args),
     Audit(audit::Args),
+    Bench(bench::Args),
     Status(status::Args),
     Node(Box<node::Args>),
     Network(network::Args),
@@ -70,6 +73,7 @@ impl Command {
             Self::Receipt(args) => receipt::run(args, context),
             Self::Account(args) => account::run(args, context),
             Self::Audit(args) => audit::run(args, context),
+            Self::Bench(args) => bench::run(&args, context),
             Self::Status(args) => status::run(&args, context),
             Self::Node(args) => node::run(*args, context),
             Self::Network(args) => network::run(args, context),

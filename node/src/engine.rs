@@ -11,6 +11,7 @@
 //! pages: which text has which keys and values, and what two texts share
 //! ```
 
+mod awake;
 pub mod choice;
 pub mod coding;
 pub mod cpu;
@@ -129,7 +130,7 @@ pub enum EngineError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// This machine lacks the instructions asked for.
-    #[error("this processor has no AVX2: choose the portable operators")]
+    #[error("this processor has none of these instructions: choose others, or let the engine choose")]
     Isa,
     /// The graphics processor does not compute the model.
     #[error(transparent)]

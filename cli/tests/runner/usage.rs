@@ -15,6 +15,8 @@ fn every_command_has_help_with_examples() {
         &["model", "show"],
         &["model", "tokenize"],
         &["model", "eval"],
+        &["bench"],
+        &["bench", "engine"],
         &["run"],
         &["receipt"],
         &["completions"],

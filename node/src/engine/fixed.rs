@@ -15,6 +15,13 @@ pub const fn round_shift(a: i64, n: u32) -> i64 {
     if n == 0 { a } else { a.wrapping_add(1 << (n - 1)) >> n }
 }
 
+/// [`round_shift`] without a branch, for shifts that differ from number to number; `a` is below `2^62` in magnitude and
+/// `n` at most 62.
+#[inline(always)]
+pub const fn round_shift_any(a: i64, n: u32) -> i64 {
+    a.wrapping_shl(1).wrapping_shr(n).wrapping_add(1) >> 1
+}
+
 /// `a` clamped to the symmetric range of an `i32`.
 #[inline(always)]
 pub fn sat32(a: i64) -> i32 {
@@ -107,19 +114,42 @@ impl Scale {
     /// of `f` fractional bits, saturated.
     #[inline(always)]
     pub fn apply(self, y: i32, f: i32) -> i32 {
-        let p = (y as i64).wrapping_mul(self.m as i64);
+        self.fixed(f).apply(y)
+    }
+
+    /// What [`Scale::apply`] does for `f` fractional bits, prepared for many numbers.
+    #[inline(always)]
+    pub fn fixed(self, f: i32) -> FixedScale {
         let n = -(self.e + f);
-        match n {
-            0..=62 => sat32(round_shift(p, n as u32)),
-            63.. => 0,
-            _ => saturating_shift_left(p, n.unsigned_abs()),
+        let down = n.clamp(0, 62) as u32;
+        FixedScale {
+            m: i64::from(self.m),
+            // A mantissa has 31 bits, so a product that is not zero saturates as soon as it grows at all.
+            up: u32::from(n < 0),
+            half: if down == 0 { 0 } else { 1 << (down - 1) },
+            down,
+            seen: if n > 62 { 0 } else { -1 },
         }
     }
 }
 
-/// `p * 2^n` clamped to 32 bits; any product that `apply` forms overflows once `n` reaches 31.
-fn saturating_shift_left(p: i64, n: u32) -> i32 {
-    sat32((p as i128 * (1i128 << n.min(62))).clamp(i64::MIN as i128, i64::MAX as i128) as i64)
+/// A [`Scale`] for numbers of a fixed number of fractional bits.
+#[derive(Clone, Copy, Debug)]
+pub struct FixedScale {
+    m: i64,
+    up: u32,
+    half: i64,
+    down: u32,
+    seen: i32,
+}
+
+impl FixedScale {
+    /// See [`Scale::apply`]; without branches, so that loops over it use wide registers.
+    #[inline(always)]
+    pub fn apply(self, y: i32) -> i32 {
+        let product = i64::from(y).wrapping_mul(self.m).wrapping_shl(self.up);
+        sat32(product.wrapping_add(self.half).wrapping_shr(self.down)) & self.seen
+    }
 }
 
 /// The largest magnitude in `values`.
@@ -142,6 +172,11 @@ mod tests {
     fn rounding_is_floor_of_x_plus_half() {
         assert_eq!([5, 6, 7, -5, -6, -7].map(|a| round_shift(a, 2)), [1, 2, 2, -1, -1, -2]);
         assert_eq!(round_shift(-3, 0), -3);
+        for a in [5, 6, 7, -5, -6, -7, (1 << 61) + 3, -(1 << 61) - 3] {
+            for n in 0..=62 {
+                assert_eq!(round_shift_any(a, n), round_shift(a, n), "{a} by {n}");
+            }
+        }
     }
 
     #[test]

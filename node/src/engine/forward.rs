@@ -97,7 +97,7 @@ impl HeadCodes {
             form_heads(form, row, out, wide);
             if let Some(rows) = turned {
                 let turns = plan.rope.row(rows[token].position as usize);
-                rotate(row, turns, plan.config.architecture.rope_pairs());
+                rotate(plan.kernels, row, turns, plan.config.architecture.rope_pairs());
                 out.iter_mut().for_each(|scale| *scale = scale.exp2(SCALE_SHIFT));
             }
             head_quant(plan.kernels, row, codes, out);
@@ -172,7 +172,12 @@ impl Workspace {
         self.attend(plan, store, pass, index);
         self.join(plan);
         matmul(plan.kernels, &self.heads_in, &mut [(&layer.attn_output, &mut self.first)]);
-        add_product(&mut self.stream, &self.first, &self.heads_in.scales_of(&layer.attn_output));
+        add_product(
+            plan.kernels,
+            &mut self.stream,
+            &self.first,
+            &self.heads_in.scales_of(&layer.attn_output),
+        );
     }
 
     /// Writes the keys and values of every row to its text's pages.
@@ -242,7 +247,7 @@ impl Workspace {
             row.fill_with(|codes| silu_mul_quant(plan.kernels, gate, up, scratch, codes));
         });
         matmul(plan.kernels, &self.gated, &mut [(&layer.ffn_down, &mut self.first)]);
-        add_product(&mut self.stream, &self.first, &self.gated.scales_of(&layer.ffn_down));
+        add_product(plan.kernels, &mut self.stream, &self.first, &self.gated.scales_of(&layer.ffn_down));
     }
 
     /// Norms every row of the stream.
@@ -264,7 +269,11 @@ impl Workspace {
                 let of_row = self.checksums[part * OUTPUT_ROWS + at..].iter();
                 checksums.extend(of_row.step_by(pass.wanted.len()));
                 self.first.copy_to(at, &mut self.logits);
-                logits(&mut self.logits, self.hidden.scale(at).exp2(plan.weights.output().exponent()));
+                logits(
+                    plan.kernels,
+                    &mut self.logits,
+                    self.hidden.scale(at).exp2(plan.weights.output().exponent()),
+                );
                 see(*row, Scores { logits: &self.logits, checksums: &checksums });
             }
         }
@@ -284,12 +293,12 @@ fn norm_rows<'a>(
     });
 }
 
-fn add_product(stream: &mut [i32], product: &Product, scales: &[Scale]) {
+fn add_product(kernels: Kernels, stream: &mut [i32], product: &Product, scales: &[Scale]) {
     let width = stream.len() / scales.len();
     let tokens = stream.par_chunks_mut(width).zip(scales).enumerate();
     tokens.for_each_init(Vec::new, |row, (token, (stream, scale))| {
         product.copy_to(token, row);
-        add(stream, row, *scale);
+        add(kernels, stream, row, *scale);
     });
 }
 

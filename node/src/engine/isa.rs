@@ -10,25 +10,35 @@ pub enum Isa {
     Portable,
     /// AVX2, refused where the machine has none.
     Avx2,
+    /// AVX-512 with byte permutations and VNNI (Ice Lake, Zen 4 and later), refused where the machine lacks any
+    /// of them.
+    Avx512,
 }
 
 /// Proof that this machine executes AVX2 instructions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Avx2(());
 
+/// Proof that this machine executes AVX-512 instructions: F, BW, DQ, VL, VBMI and VNNI, and with them AVX2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Avx512(());
+
 /// The instructions that the operators of one engine use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kernels {
     avx2: Option<Avx2>,
+    avx512: Option<Avx512>,
 }
 
 impl Isa {
     /// The operators to use on this machine, or nothing where it lacks what was asked for.
     pub fn resolve(self) -> Option<Kernels> {
+        let (avx2, avx512) = (Avx2::detect(), Avx512::detect());
         match self {
             Self::Portable => Some(Kernels::PORTABLE),
-            Self::Avx2 => Avx2::detect().map(|proof| Kernels { avx2: Some(proof) }),
-            Self::Auto => Some(Kernels { avx2: Avx2::detect() }),
+            Self::Avx2 => avx2.map(|_| Kernels { avx2, avx512: None }),
+            Self::Avx512 => avx512.map(|_| Kernels { avx2, avx512 }),
+            Self::Auto => Some(Kernels { avx2, avx512 }),
         }
     }
 }
@@ -45,9 +55,28 @@ impl Avx2 {
     }
 }
 
+impl Avx512 {
+    #[cfg(target_arch = "x86_64")]
+    fn detect() -> Option<Self> {
+        let all = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512vnni");
+        all.then_some(Self(()))
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn detect() -> Option<Self> {
+        None
+    }
+}
+
 impl Kernels {
     /// Plain Rust.
-    pub const PORTABLE: Self = Self { avx2: None };
+    pub const PORTABLE: Self = Self { avx2: None, avx512: None };
 
     /// The proof that AVX2 instructions may be executed, where they may and should be.
     #[inline(always)]
@@ -55,8 +84,34 @@ impl Kernels {
         self.avx2
     }
 
+    /// The proof that AVX-512 instructions may be executed, where they may and should be.
+    #[inline(always)]
+    pub fn avx512(self) -> Option<Avx512> {
+        self.avx512
+    }
+
     /// Name for reports.
     pub fn name(self) -> &'static str {
-        if self.avx2.is_some() { "avx2" } else { "portable" }
+        match self {
+            Self { avx512: Some(_), .. } => "avx512",
+            Self { avx2: Some(_), .. } => "avx2",
+            _ => "portable",
+        }
+    }
+
+    /// Runs `work`, plain loops over numbers in a function that is always inlined, compiled for the registers of these
+    /// instructions. (A closure may stay a function of its own, for any machine.)
+    #[inline(always)]
+    pub(crate) fn widened<A, R>(self, work: impl FnOnce(A) -> R, arguments: A) -> R {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let Some(proof) = self.avx512 {
+                return super::cpu::avx512::widened::run(proof, work, arguments);
+            }
+            if let Some(proof) = self.avx2 {
+                return super::cpu::avx2::widened::run(proof, work, arguments);
+            }
+        }
+        work(arguments)
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn tokens(vocab: u32, count: usize, seed: u64) -> Vec<u32> {
 
 /// The forms of the engine that this machine can run.
 fn forms() -> Vec<Isa> {
-    [Isa::Portable, Isa::Avx2].into_iter().filter(|isa| isa.resolve().is_some()).collect()
+    [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.resolve().is_some()).collect()
 }
 
 fn step(scores: Scores<'_>) -> Step {

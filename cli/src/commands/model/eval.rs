@@ -12,9 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ValueEnum;
 use gridhour_node::{
-    engine::{Engine, EngineConfig, isa::Isa},
+    engine::{Engine, EngineConfig},
     evaluate::{Score, Windows, evaluate},
     model::{
         gguf::Gguf,
@@ -25,6 +24,7 @@ use serde_json::json;
 
 use self::watch::Watcher;
 use crate::{
+    commands::compute::{Device, Instructions, THREADS_MAX},
     context::Context,
     error::{CommandError, Result},
     models,
@@ -37,9 +37,6 @@ EXAMPLES:
 
 The .npy file holds 32-bit natural-log probabilities, one row a prediction: row j of a window
 predicts its token j+1 from its tokens 0 to j, so a window of W tokens has W-1 rows.";
-
-/// Most threads that are started.
-const THREADS_MAX: i64 = 1024;
 
 /// Print the perplexity of a text
 ///
@@ -87,32 +84,6 @@ pub struct Args {
     /// Write only the last K rows of each window
     #[arg(long, value_name = "K", requires = "dump_logprobs")]
     last: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Device {
-    Cpu,
-    Gpu,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Instructions {
-    /// The fastest that this machine has
-    Auto,
-    /// Plain Rust
-    Portable,
-    /// AVX2
-    Avx2,
-}
-
-impl From<Instructions> for Isa {
-    fn from(instructions: Instructions) -> Self {
-        match instructions {
-            Instructions::Auto => Self::Auto,
-            Instructions::Portable => Self::Portable,
-            Instructions::Avx2 => Self::Avx2,
-        }
-    }
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {

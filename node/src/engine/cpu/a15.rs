@@ -17,15 +17,15 @@ const ONE_OVER_MAX: Scale = Scale::from(A15_MAX as u64, 0).recip();
 /// # Panics
 /// If `codes` is shorter than `values`.
 pub fn quantize(kernels: Kernels, values: &[i32], codes: &mut [i16]) -> Scale {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(proof) = kernels.avx2() {
-        return super::avx2::a15::quantize(proof, values, codes);
-    }
-    let _ = kernels;
+    kernels.widened(quantize_pair, (values, codes))
+}
+
+#[inline(always)]
+fn quantize_pair((values, codes): (&[i32], &mut [i16])) -> Scale {
     quantize_plain(values, codes)
 }
 
-/// The one body of [`quantize`], compiled once more with AVX2 instructions in `avx2/`.
+/// The body of [`quantize`], for operators that end with it.
 #[inline(always)]
 pub(crate) fn quantize_plain(values: &[i32], codes: &mut [i16]) -> Scale {
     let max = max_magnitude(values);

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        fixed::{A15_MAX, LOG2E, Scale, round_shift},
+        fixed::{A15_MAX, LOG2E, Scale, round_shift, round_shift_any},
         isa::Kernels,
     },
     a15::quantize,
@@ -84,7 +84,9 @@ pub fn attend<'a>(
 ) -> Scale {
     scratch.score(kernels, law, query, pages.clone());
     out.fill(0);
-    let Some((total, top)) = weigh(&scratch.logits, &scratch.value_scales, &mut scratch.weights) else {
+    let (logits, value_scales) = (&scratch.logits[..], &scratch.value_scales[..]);
+    let weighed = kernels.widened(weigh, (logits, value_scales, &mut scratch.weights));
+    let Some((total, top)) = weighed else {
         return Scale::ZERO;
     };
     scratch.codes.resize(scratch.weights.len(), 0);
@@ -112,30 +114,43 @@ impl AttendScratch {
         for page in pages {
             self.dots.resize(page.key_scales.len(), 0);
             dots(kernels, query, page.keys, &mut self.dots);
-            self.logits.extend(self.dots.iter().zip(page.key_scales).map(|(dot, key_scale)| {
-                let scale = query_scale.mul(*key_scale).mul(law.to_bits).exp2(law.dot_shift as i32);
-                scale.apply(round_shift(*dot, law.dot_shift) as i32, 16)
-            }));
+            let first = self.logits.len();
+            self.logits.resize(first + self.dots.len(), 0);
+            let (dots, logits) = (&self.dots[..], &mut self.logits[first..]);
+            kernels.widened(scaled_dots, (law, dots, query_scale, page.key_scales, logits));
             self.value_scales.extend_from_slice(page.value_scales);
         }
     }
 }
 
+/// Logits in base-2 units, Q16, from dot products with keys of these scales.
+#[inline(always)]
+fn scaled_dots(
+    (law, dots, query_scale, key_scales, logits): (&HeadLaw, &[i64], Scale, &[Scale], &mut [i32]),
+) {
+    for ((logit, dot), key_scale) in logits.iter_mut().zip(dots).zip(key_scales) {
+        let scale = query_scale.mul(*key_scale).mul(law.to_bits).exp2(law.dot_shift as i32);
+        *logit = scale.apply(round_shift(*dot, law.dot_shift) as i32, 16);
+    }
+}
+
 /// The softmax numerators times the scales of the values, relative to `2^(31 + top)`; returns the denominator
 /// and `top`, the largest exponent of a value's scale, or nothing where all values are zero.
-fn weigh(logits: &[i32], value_scales: &[Scale], weights: &mut Vec<i32>) -> Option<(u64, i32)> {
+#[inline(always)]
+fn weigh((logits, value_scales, weights): (&[i32], &[Scale], &mut Vec<i32>)) -> Option<(u64, i32)> {
     let top = value_scales.iter().filter(|s| !s.is_zero()).map(|s| s.e).max()?;
     let peak = i64::from(logits.iter().copied().max()?);
     let mut total = 0;
-    weights.clear();
-    weights.extend(logits.iter().zip(value_scales).map(|(logit, scale)| {
-        let e = i64::from(exp2_neg((peak - i64::from(*logit)) as u64));
-        total += e as u64;
+    weights.resize(logits.len(), 0);
+    for ((weight, logit), scale) in weights.iter_mut().zip(logits).zip(value_scales) {
+        let e = i64::from(exp2_neg(peak.wrapping_sub(i64::from(*logit)) as u64));
+        total += e;
+        // A scale of zero has the mantissa zero.
         let down = 31 + top - scale.e;
-        let seen = !scale.is_zero() && down <= SHIFT_MAX;
-        if seen { round_shift(e.wrapping_mul(i64::from(scale.m)), down as u32) as i32 } else { 0 }
-    }));
-    Some((total, top))
+        let m = if down <= SHIFT_MAX { i64::from(scale.m) } else { 0 };
+        *weight = round_shift_any(e.wrapping_mul(m), down.clamp(0, SHIFT_MAX) as u32) as i32;
+    }
+    Some((total as u64, top))
 }
 
 /// The dot products of `query` with every key.

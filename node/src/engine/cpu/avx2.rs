@@ -1,5 +1,6 @@
-//! Second forms of the operators where AVX2 pays. Every entry takes the proof that the machine has it.
+//! Forms for machines with AVX2.
 
-pub(super) mod a15;
-pub(super) mod attend;
-pub(super) mod matmul;
+pub(crate) mod attend;
+pub(crate) mod matmul;
+pub(crate) mod widened;
+pub(crate) mod words;

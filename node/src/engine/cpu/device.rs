@@ -6,6 +6,7 @@ use rayon::ThreadPool;
 
 use super::{
     super::{
+        awake::install_awake,
         device::{Device, DeviceFacts, DeviceFault, PAGE, Pass, See},
         forward::{Plan, Workspace},
     },
@@ -70,7 +71,7 @@ impl Device for CpuDevice {
         for row in pass.rows {
             store.back(pass.tables[row.table][row.position as usize / PAGE]).map_err(short)?;
         }
-        self.pool.install(|| {
+        install_awake(&self.pool, || {
             work.run(&self.plan, store, pass);
             work.show(&self.plan, pass, see);
         });

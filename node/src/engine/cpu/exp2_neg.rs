@@ -2,7 +2,7 @@
 
 use gridhour_protocol::exact::tables;
 
-use super::super::fixed::round_shift;
+use super::super::fixed::{round_shift, round_shift_any};
 
 /// Whole powers beyond this one are zero in Q28.
 const POWER_MAX: u64 = 28;
@@ -11,12 +11,11 @@ const POWER_MAX: u64 = 28;
 #[inline(always)]
 pub fn exp2_neg(x: u64) -> i32 {
     let power = x >> 16;
-    if power > POWER_MAX {
-        return 0;
-    }
     let (entry, rest) = ((x as usize & 0xffff) >> 10, x as i64 & 1023);
     let (upper, lower) = (i64::from(tables::EXP2[entry]), i64::from(tables::EXP2[entry + 1]));
-    round_shift(upper - round_shift((upper - lower).wrapping_mul(rest), 10), power as u32) as i32
+    let mantissa = upper.wrapping_sub(round_shift((upper.wrapping_sub(lower)).wrapping_mul(rest), 10));
+    let value = round_shift_any(mantissa, power.min(POWER_MAX) as u32) as i32;
+    if power > POWER_MAX { 0 } else { value }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::{
         fixed::{Scale, narrow_shift, round_shift},
         isa::Kernels,
     },
-    a15::quantize,
+    a15::quantize_plain,
 };
 
 /// Right shifts beyond this one leave nothing.
@@ -19,26 +19,34 @@ pub fn join_heads(
     scratch: &mut Vec<i32>,
     codes: &mut [i16],
 ) -> Scale {
+    kernels.widened(join_heads_plain, (heads, scales, scratch, codes))
+}
+
+#[inline(always)]
+fn join_heads_plain((heads, scales, scratch, codes): (&[i64], &[Scale], &mut Vec<i32>, &mut [i16])) -> Scale {
     let width = heads.len() / scales.len();
     let narrowed = heads.chunks_exact(width).zip(scales).map(|(head, scale)| {
-        let shift = narrow_shift(head.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
+        let mut largest = 0;
+        for o in head {
+            largest = o.unsigned_abs().max(largest);
+        }
+        let shift = narrow_shift(largest);
         (head, shift, scale.exp2(shift as i32))
     });
     let Some(top) = narrowed.clone().filter(|(_, _, s)| !s.is_zero()).map(|(_, _, s)| s.e).max() else {
         codes.fill(0);
         return Scale::ZERO;
     };
-    scratch.clear();
-    for (head, shift, scale) in narrowed {
+    scratch.resize(heads.len(), 0);
+    for ((head, shift, scale), brought) in narrowed.zip(scratch.chunks_exact_mut(width)) {
         let down = 31 + top - scale.e;
-        let seen = !scale.is_zero() && down <= SHIFT_MAX;
-        let brought = |o: &i64| match seen {
-            true => round_shift(round_shift(*o, shift).wrapping_mul(i64::from(scale.m)), down as u32) as i32,
-            false => 0,
-        };
-        scratch.extend(head.iter().map(brought));
+        let m = if down <= SHIFT_MAX { i64::from(scale.m) } else { 0 };
+        let down = down.min(SHIFT_MAX) as u32;
+        for (brought, o) in brought.iter_mut().zip(head) {
+            *brought = round_shift(round_shift(*o, shift).wrapping_mul(m), down) as i32;
+        }
     }
-    quantize(kernels, scratch, codes).exp2(31 + top)
+    quantize_plain(scratch, codes).exp2(31 + top)
 }
 
 #[cfg(test)]

@@ -15,9 +15,11 @@ use super::{
     a15::A15Rows,
 };
 
-/// Products of a code and an activation that one task of the pool should at least hold; some tens of
-/// microseconds.
-const TASK_PRODUCTS: usize = 1 << 18;
+/// Products of a code and an activation that one task of the pool holds at most, where there is work for many, and at
+/// least: a fraction of a microsecond, a few times what handing a task over takes.
+const TASK_PRODUCTS: [usize; 2] = [1 << 16, 1 << 20];
+/// Tasks that a thread gets of a product between these bounds, so that a thread that was held up gives some away.
+const TASKS_PER_THREAD: usize = 2;
 
 /// Sums of one panel for each vector.
 pub(crate) type PanelSums = [[i32; PANEL]];
@@ -53,12 +55,19 @@ pub(crate) struct Columns {
 
 impl Columns {
     fn of(input: &A15Rows) -> Self {
-        let places = || (0..input.blocks()).flat_map(|block| (0..input.rows()).map(move |row| (row, block)));
-        Self {
-            vectors: input.rows(),
-            codes: places().map(|(row, block)| input.codes(row)[block]).collect(),
-            sums: places().map(|(row, block)| input.sums(row)[block]).collect(),
+        let vectors = input.rows();
+        let mut codes = Vec::with_capacity(vectors * input.blocks());
+        let mut sums = Vec::with_capacity(vectors * input.blocks());
+        for block in 0..input.blocks() {
+            codes.extend((0..vectors).map(|row| input.codes(row)[block]));
+            sums.extend((0..vectors).map(|row| input.sums(row)[block]));
         }
+        Self { vectors, codes, sums }
+    }
+
+    /// Vectors held.
+    pub(crate) fn vectors(&self) -> usize {
+        self.vectors
     }
 
     /// Codes of every vector in one block.
@@ -72,6 +81,32 @@ impl Columns {
     pub(crate) fn sums(&self, block: usize) -> &[i32] {
         &self.sums[block * self.vectors..(block + 1) * self.vectors]
     }
+}
+
+/// The vectors of a product in the forms that the machine's instructions take.
+struct Input {
+    columns: Columns,
+    #[cfg(target_arch = "x86_64")]
+    limbs: Option<super::avx512::limbs::Limbs>,
+}
+
+impl Input {
+    fn of(kernels: Kernels, input: &A15Rows) -> Self {
+        let _ = kernels;
+        Self {
+            columns: Columns::of(input),
+            #[cfg(target_arch = "x86_64")]
+            limbs: kernels.avx512().map(|proof| super::avx512::limbs::Limbs::of(proof, input)),
+        }
+    }
+}
+
+/// Buffers of a task.
+#[derive(Default)]
+struct Scratch {
+    minima: Vec<[i32; PANEL]>,
+    #[cfg(target_arch = "x86_64")]
+    wide: super::avx512::matmul::WideSums,
 }
 
 /// A run of panels of one matrix, with the place of their sums.
@@ -92,40 +127,82 @@ pub fn matmul(kernels: Kernels, input: &A15Rows, products: &mut [(&Matrix, &mut 
     if vectors == 0 {
         return;
     }
-    let columns = Columns::of(input);
-    let mut tasks = Vec::new();
+    let panel_products = input.blocks() * BLOCK * PANEL * vectors;
+    let total = products.iter().map(|(matrix, _)| matrix.panels() * panel_products).sum::<usize>();
+    let panels = task_panels(total, panel_products, rayon::current_num_threads());
+    let mut tasks = Vec::with_capacity(total / (panels * panel_products) + products.len());
     for (matrix, product) in products.iter_mut() {
         assert_eq!(matrix.cols(), input.blocks() * BLOCK, "vectors are as long as the rows of the matrix");
         product.reset(matrix, vectors);
-        let panels = (TASK_PRODUCTS / (matrix.cols() * PANEL * vectors)).max(1);
         let runs = product.sums.chunks_mut(panels * vectors).enumerate();
         tasks.extend(runs.map(|(run, sums)| Task { matrix, first: run * panels, sums }));
     }
-    tasks.into_par_iter().for_each_init(Vec::new, |minima, task| task.run(kernels, &columns, minima));
+    let input = Input::of(kernels, input);
+    tasks.into_par_iter().for_each_init(Scratch::default, |scratch, task| task.run(kernels, &input, scratch));
+}
+
+/// Panels of a task, an even number: panels are multiplied in pairs where registers are wide enough.
+fn task_panels(total: usize, panel_products: usize, threads: usize) -> usize {
+    let [least, most] = TASK_PRODUCTS;
+    let products = (total / (threads * TASKS_PER_THREAD)).clamp(least, most);
+    products.div_ceil(panel_products).next_multiple_of(2)
 }
 
 impl Task<'_> {
-    fn run(self, kernels: Kernels, input: &Columns, minima: &mut Vec<[i32; PANEL]>) {
-        for (at, sums) in self.sums.chunks_mut(input.vectors).enumerate() {
-            let panel = self.matrix.panel(self.first + at);
-            minima.clear();
-            minima.resize(input.vectors, [0; PANEL]);
-            panel_product(kernels, &panel, input, sums, minima);
+    fn run(self, kernels: Kernels, input: &Input, scratch: &mut Scratch) {
+        let vectors = input.columns.vectors;
+        for (pair, sums) in self.sums.chunks_mut(2 * vectors).enumerate() {
+            let panel = |at| self.matrix.panel(self.first + 2 * pair + at);
+            let (first, rest) = sums.split_at_mut(vectors);
+            if rest.is_empty() {
+                panel_product(kernels, &panel(0), &input.columns, first, scratch);
+            } else if !pair_product(kernels, [&panel(0), &panel(1)], input, [first, rest], scratch) {
+                panel_product(kernels, &panel(0), &input.columns, first, scratch);
+                panel_product(kernels, &panel(1), &input.columns, rest, scratch);
+            }
         }
     }
 }
 
-/// The product of one panel with every vector; `minima` is scratch of zeros.
+/// The products of two panels with every vector, where some form takes two at once.
+fn pair_product(
+    kernels: Kernels,
+    panels: [&Panel<'_>; 2],
+    input: &Input,
+    sums: [&mut PanelSums; 2],
+    scratch: &mut Scratch,
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(proof), Some(limbs)) = (kernels.avx512(), &input.limbs) {
+        let done = super::avx512::matmul::panels_product(proof, panels, limbs, &mut scratch.wide)
+            || super::avx512::words::panels_product(proof, panels, &input.columns, &mut scratch.wide);
+        if done {
+            let [first, second] = sums;
+            for (vector, sums) in first.iter_mut().zip(second).enumerate() {
+                [*sums.0, *sums.1] = scratch.wide.finished(vector);
+            }
+        }
+        return done;
+    }
+    let _ = (kernels, panels, input, sums, scratch);
+    false
+}
+
+/// The product of one panel with every vector.
 fn panel_product(
     kernels: Kernels,
     panel: &Panel<'_>,
     input: &Columns,
     sums: &mut PanelSums,
-    minima: &mut PanelSums,
+    scratch: &mut Scratch,
 ) {
+    let minima = &mut scratch.minima;
+    minima.clear();
+    minima.resize(input.vectors, [0; PANEL]);
     #[cfg(target_arch = "x86_64")]
     if let Some(proof) = kernels.avx2()
-        && super::avx2::matmul::panel_product(proof, panel, input, sums, minima)
+        && (super::avx2::matmul::panel_product(proof, panel, input, sums, minima)
+            || super::avx2::words::panel_product(proof, panel, input, sums))
     {
         return;
     }
@@ -185,7 +262,7 @@ fn dots(weights: &[i16], codes: &[i16]) -> [i32; PANEL] {
     let mut dots = [0i32; PANEL];
     for (pairs, codes) in weights.as_chunks::<{ 2 * PANEL }>().0.iter().zip(codes.as_chunks::<2>().0) {
         for (row, dot) in dots.iter_mut().enumerate() {
-            *dot = dot.wrapping_add(pair_product(pairs, codes, row));
+            *dot = dot.wrapping_add(two_products(pairs, codes, row));
         }
     }
     dots
@@ -197,7 +274,7 @@ fn wide_dots(weights: &[i16], codes: &[i16]) -> [i64; PANEL] {
     let mut dots = [0i64; PANEL];
     for (pairs, codes) in weights.as_chunks::<{ 2 * PANEL }>().0.iter().zip(codes.as_chunks::<2>().0) {
         for (row, dot) in dots.iter_mut().enumerate() {
-            *dot = dot.wrapping_add(i64::from(pair_product(pairs, codes, row)));
+            *dot = dot.wrapping_add(i64::from(two_products(pairs, codes, row)));
         }
     }
     dots
@@ -205,7 +282,7 @@ fn wide_dots(weights: &[i16], codes: &[i16]) -> [i64; PANEL] {
 
 /// The two products of a row's codes in one pair of columns, added up.
 #[inline(always)]
-fn pair_product(pairs: &[i16; 2 * PANEL], codes: &[i16; 2], row: usize) -> i32 {
+fn two_products(pairs: &[i16; 2 * PANEL], codes: &[i16; 2], row: usize) -> i32 {
     let product = |at: usize| i32::from(pairs[2 * row + at]).wrapping_mul(i32::from(codes[at]));
     product(0).wrapping_add(product(1))
 }

@@ -1,15 +1,22 @@
 //! The residual stream: Q14 integers, to which every layer adds twice.
 
-use super::super::fixed::{Scale, sat32};
+use super::super::{
+    fixed::{FixedScale, Scale, sat32},
+    isa::Kernels,
+};
 
 /// Fractional bits of the residual stream.
 pub const FRACTION_BITS: i32 = 14;
 
 /// Adds a product and its scale to the stream, saturating.
-#[inline]
-pub fn add(stream: &mut [i32], product: &[i32], scale: Scale) {
+pub fn add(kernels: Kernels, stream: &mut [i32], product: &[i32], scale: Scale) {
+    kernels.widened(add_plain, (stream, product, scale.fixed(FRACTION_BITS)));
+}
+
+#[inline(always)]
+fn add_plain((stream, product, scale): (&mut [i32], &[i32], FixedScale)) {
     for (x, y) in stream.iter_mut().zip(product) {
-        *x = sat32(i64::from(*x) + i64::from(scale.apply(*y, FRACTION_BITS)));
+        *x = sat32(i64::from(*x) + i64::from(scale.apply(*y)));
     }
 }
 
@@ -27,7 +34,7 @@ mod tests {
     #[test]
     fn sums_saturate_at_the_same_magnitude_on_both_sides() {
         let mut stream = [i32::MAX, -i32::MAX, 5];
-        add(&mut stream, &[1, -1, 3], Scale::from(1, 0));
+        add(Kernels::PORTABLE, &mut stream, &[1, -1, 3], Scale::from(1, 0));
         assert_eq!(stream, [i32::MAX, -i32::MAX, 5 + (3 << 14)]);
     }
 

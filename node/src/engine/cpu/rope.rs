@@ -2,7 +2,7 @@
 
 use gridhour_protocol::exact::tables::{RopePair, RopePairs};
 
-use super::super::fixed::round_shift;
+use super::super::{fixed::round_shift, isa::Kernels};
 
 /// The product's scale gains this power of two, since the rotation takes one bit off.
 pub const SCALE_SHIFT: i32 = 1;
@@ -10,17 +10,24 @@ pub const SCALE_SHIFT: i32 = 1;
 /// Rotates each pair of each head by the angles of one position.
 ///
 /// `turns` holds the cosine and sine in Q30 of every pair of one head; `heads` is a whole number of heads.
-pub fn rotate(heads: &mut [i32], turns: &[RopePair], pairs: RopePairs) {
+pub fn rotate(kernels: Kernels, heads: &mut [i32], turns: &[RopePair], pairs: RopePairs) {
+    kernels.widened(rotate_plain, (heads, turns, pairs));
+}
+
+#[inline(always)]
+fn rotate_plain((heads, turns, pairs): (&mut [i32], &[RopePair], RopePairs)) {
     for head in heads.chunks_exact_mut(2 * turns.len()) {
         match pairs {
             RopePairs::Neighbours => {
-                let (slots, _) = head.as_chunks_mut::<2>();
-                slots.iter_mut().zip(turns).for_each(|([a, b], turn)| rotate_pair(a, b, turn));
+                for ([a, b], turn) in head.as_chunks_mut::<2>().0.iter_mut().zip(turns) {
+                    rotate_pair(a, b, turn);
+                }
             }
             RopePairs::Halves => {
                 let (first, second) = head.split_at_mut(turns.len());
-                let slots = first.iter_mut().zip(second).zip(turns);
-                slots.for_each(|((a, b), turn)| rotate_pair(a, b, turn));
+                for ((a, b), turn) in first.iter_mut().zip(second).zip(turns) {
+                    rotate_pair(a, b, turn);
+                }
             }
         }
     }

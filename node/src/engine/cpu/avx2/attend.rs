@@ -2,7 +2,7 @@
 //! of at most eight products, and goes to 64 bits before the next.
 #![allow(unsafe_code)]
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, mem::transmute};
 
 use super::super::{
     super::isa::Avx2,
@@ -96,9 +96,8 @@ fn add_columns(out: &mut [i64; LANES], low: __m256i, high: __m256i) {
     for (quad, lanes) in
         quads.iter_mut().zip([low_wide(low), low_wide(high), high_wide(low), high_wide(high)])
     {
-        let place = quad.as_mut_ptr().cast::<__m256i>();
-        // SAFETY: the four sums are 32 readable and writable bytes; neither access needs alignment.
-        unsafe { _mm256_storeu_si256(place, _mm256_add_epi64(_mm256_loadu_si256(place), lanes)) };
+        // SAFETY: four numbers of 64 bits are the lanes of a register, and the other way round.
+        *quad = unsafe { transmute::<__m256i, [i64; 4]>(_mm256_add_epi64(transmute(*quad), lanes)) };
     }
 }
 
@@ -126,6 +125,6 @@ fn sum_lanes(lanes: __m256i) -> i64 {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load(codes: &[i16; LANES]) -> __m256i {
-    // SAFETY: the sixteen codes are 32 readable bytes; the load needs no alignment.
-    unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) }
+    // SAFETY: sixteen numbers of 16 bits are the lanes of a register.
+    unsafe { transmute(*codes) }
 }

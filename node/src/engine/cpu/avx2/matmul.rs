@@ -2,10 +2,10 @@
 //!
 //! `vpmaddwd` multiplies the two codes of a pair with two activations, broadcast, and adds them. Block
 //! products are scaled in 64 bits; only the low half of the shifted result is kept, which is where the sum
-//! lives.
+//! lives. Arrays are taken whole, as values: loads through pointers are slow in builds that check them.
 #![allow(unsafe_code)]
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, mem::transmute};
 
 use super::super::{
     super::{
@@ -21,8 +21,8 @@ const PAIRS: usize = BLOCK / 2;
 /// Vectors multiplied at a time, so that a widened register of weights is loaded once for all of them.
 const TILE: usize = 4;
 
-/// The product of one panel with every vector; `minima` is scratch of zeros. False where this form does not
-/// apply: two-limb codes need sums of 64 bits, and go the plain way.
+/// The product of one panel with every vector; `minima` is scratch of zeros. False for two-limb
+/// codes, which need sums of 64 bits.
 pub(crate) fn panel_product(
     _: Avx2,
     panel: &Panel<'_>,
@@ -198,7 +198,7 @@ impl Rounding {
 /// Brings both parts of eight rows to the matrix's exponent and adds them up, in place.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn finish(panel: &Panel<'_>, sum: &mut [i32; PANEL], minimum: &[i32; PANEL]) {
+pub(super) fn finish(panel: &Panel<'_>, sum: &mut [i32; PANEL], minimum: &[i32; PANEL]) {
     let data = round_lanes(load(sum), load(&panel.shifts.data));
     let minimum = round_lanes(load(minimum), load(&panel.shifts.minima));
     store(sum, _mm256_add_epi32(data, minimum));
@@ -222,8 +222,8 @@ fn nibble_pairs(block: &[u16; PANEL_BLOCK / 4]) -> [__m256i; PAIRS] {
     let mut pairs = [_mm256_setzero_si256(); PAIRS];
     let (words, _) = block.as_chunks::<{ 2 * PANEL }>();
     for (pairs, words) in pairs.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-        // SAFETY: the sixteen words are 32 readable bytes; the load needs no alignment.
-        let words = unsafe { _mm256_loadu_si256(words.as_ptr().cast()) };
+        // SAFETY: sixteen numbers of 16 bits are the lanes of a register.
+        let words: __m256i = unsafe { transmute(*words) };
         *pairs = [
             _mm256_and_si256(words, mask),
             _mm256_and_si256(_mm256_srli_epi16::<4>(words), mask),
@@ -240,29 +240,29 @@ fn nibble_pairs(block: &[u16; PANEL_BLOCK / 4]) -> [__m256i; PAIRS] {
 fn byte_pairs(block: &[i8; PANEL_BLOCK]) -> [__m256i; PAIRS] {
     let mut pairs = [_mm256_setzero_si256(); PAIRS];
     for (pair, bytes) in pairs.iter_mut().zip(block.as_chunks::<{ 2 * PANEL }>().0) {
-        // SAFETY: the sixteen bytes are readable; the load needs no alignment.
-        *pair = _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) });
+        // SAFETY: sixteen bytes are the lanes of a register.
+        *pair = _mm256_cvtepi8_epi16(unsafe { transmute::<[i8; 2 * PANEL], __m128i>(*bytes) });
     }
     pairs
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen(values: &[i16; PANEL]) -> __m256i {
-    // SAFETY: the eight values are 16 readable bytes; the load needs no alignment.
-    _mm256_cvtepi16_epi32(unsafe { _mm_loadu_si128(values.as_ptr().cast()) })
+pub(super) fn widen(values: &[i16; PANEL]) -> __m256i {
+    // SAFETY: eight numbers of 16 bits are the lanes of a register.
+    _mm256_cvtepi16_epi32(unsafe { transmute::<[i16; PANEL], __m128i>(*values) })
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(values: &[i32; PANEL]) -> __m256i {
-    // SAFETY: the eight values are 32 readable bytes; the load needs no alignment.
-    unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+pub(super) fn load(values: &[i32; PANEL]) -> __m256i {
+    // SAFETY: eight numbers of 32 bits are the lanes of a register.
+    unsafe { transmute(*values) }
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(values: &mut [i32; PANEL], lanes: __m256i) {
-    // SAFETY: the eight values are 32 writable bytes; the store needs no alignment.
-    unsafe { _mm256_storeu_si256(values.as_mut_ptr().cast(), lanes) }
+pub(super) fn store(values: &mut [i32; PANEL], lanes: __m256i) {
+    // SAFETY: the lanes of a register are eight numbers of 32 bits.
+    *values = unsafe { transmute::<__m256i, [i32; PANEL]>(lanes) };
 }

@@ -98,7 +98,7 @@ fn quant((rope, own): (Rope, HeadScale), lanes: Lanes, draw: &mut Draw) -> Case 
         let mut values = values.clone();
         if !is_value {
             let turns = &turns[POSITIONS[row] * HEAD_DIM / 2..][..HEAD_DIM / 2];
-            rotate(&mut values, turns, together);
+            rotate(Kernels::PORTABLE, &mut values, turns, together);
             scale = scale.exp2(SCALE_SHIFT);
         }
         let (mut codes, mut coded) = ([0; HEAD_DIM], [scale]);

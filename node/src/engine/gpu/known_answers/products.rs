@@ -64,10 +64,10 @@ fn product(kind: Kind, keep: Keep, tile: Tile, seed: u64) -> Case {
         let scale = input.scale(token).exp2(matrix.exponent());
         match keep {
             Keep::Store => sums.resize(padded, 0),
-            Keep::Logits => logits(&mut sums, scale),
+            Keep::Logits => logits(Kernels::PORTABLE, &mut sums, scale),
             Keep::Residual => {
                 let mut stream = before[token * ROWS..][..ROWS].to_vec();
-                add(&mut stream, &sums, scale);
+                add(Kernels::PORTABLE, &mut stream, &sums, scale);
                 sums = stream;
             }
         }

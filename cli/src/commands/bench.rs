@@ -1,0 +1,31 @@
+//! `gridhour bench`: how fast this machine is.
+
+mod engine;
+
+use clap::Subcommand;
+
+use crate::{context::Context, error::Result};
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  gridhour bench engine
+  gridhour bench engine --threads 2 --depth 256 --prefill 256 --json";
+
+/// Measure this machine
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Engine(engine::Args),
+}
+
+pub fn run(args: &Args, context: &Context) -> Result {
+    match &args.command {
+        Command::Engine(args) => engine::run(args, context),
+    }
+}

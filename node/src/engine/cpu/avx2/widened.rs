@@ -1,0 +1,16 @@
+//! Plain loops compiled for the registers of AVX2: the compiler finds the vectors, the bits are those of the loop.
+#![allow(unsafe_code)]
+
+use super::super::super::isa::Avx2;
+
+/// Runs `work`, which is compiled into this function and so uses AVX2 instructions.
+#[inline(always)]
+pub(crate) fn run<A, R>(_: Avx2, work: impl FnOnce(A) -> R, arguments: A) -> R {
+    // SAFETY: the proof says that this machine executes these instructions.
+    unsafe { run_wide(work, arguments) }
+}
+
+#[target_feature(enable = "avx2")]
+fn run_wide<A, R>(work: impl FnOnce(A) -> R, arguments: A) -> R {
+    work(arguments)
+}
