@@ -1,9 +1,9 @@
 //! A known generation: a small model from drawn numbers reads a prompt and writes two answers, whose digest was
 //! worked out when the arithmetic was fixed. It shows what single kernels do not: that they fit together.
 
-use gridhour_protocol::exact::{
-    llama::{Architecture, LlamaConfig},
-    tables::RopeFrequencies,
+use gridhour_protocol::{
+    exact::llama::Architecture, exact::llama::LlamaConfig, exact::tables::RopeFrequencies,
+    job::sampling::Sampling as Rules,
 };
 
 use super::{
@@ -22,7 +22,6 @@ use super::{
     },
     draw::Draw,
 };
-use gridhour_protocol::job::sampling::Sampling as Rules;
 
 /// Digest of both answers, by `docs/NUMERICS.md`.
 pub(crate) const KNOWN: &str = "4dbc505eaf5878b95d2fc532b83946dd3b553f99e0b7c4d1093cb27827fd1fb0";
