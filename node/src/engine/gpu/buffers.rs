@@ -6,7 +6,7 @@ use super::{
     super::device::PAGE,
     context::{Gpu, GpuFault},
 };
-use gridhour_protocol::exact::{llama::LlamaConfig, tables};
+use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables};
 
 /// Words that describe a row in the batch.
 pub(super) const ROW_WORDS: usize = 4;

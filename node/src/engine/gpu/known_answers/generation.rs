@@ -1,9 +1,8 @@
 //! A known generation: a small model from drawn numbers reads a prompt and writes two answers, whose digest was
 //! worked out when the arithmetic was fixed. It shows what single kernels do not: that they fit together.
 
-use gridhour_protocol::exact::{
-    llama::{Architecture, LlamaConfig},
-    tables::RopeFrequencies,
+use gridhour_protocol::{
+    exact::llama::Architecture, exact::llama::LlamaConfig, exact::tables::RopeFrequencies,
 };
 
 use super::{
