@@ -1,7 +1,7 @@
 //! Options that several commands have, for what computes and how.
 
 use clap::ValueEnum;
-use gridhour_node::engine::{Backend, GpuOptions, isa::Isa};
+use gridhour_node::engine::isa::Isa;
 
 /// Most threads that are started.
 pub const THREADS_MAX: i64 = 1024;
@@ -13,15 +13,6 @@ pub enum Device {
     Cpu,
     /// A graphics processor
     Gpu,
-}
-
-impl From<Device> for Backend {
-    fn from(device: Device) -> Self {
-        match device {
-            Device::Cpu => Self::Cpu,
-            Device::Gpu => Self::Gpu(GpuOptions::default()),
-        }
-    }
 }
 
 /// The instructions of the processor.

@@ -36,6 +36,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     device: Device,
 
+    /// Take this graphics adapter: its number, or a part of its name [default: the best]
+    #[arg(long, value_name = "ADAPTER", env = "GRIDHOUR_ADAPTER", hide_env_values = true)]
+    adapter: Option<String>,
+
     /// Compute with T threads [default: one a processor]
     #[arg(long, value_name = "T", env = "GRIDHOUR_THREADS", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=THREADS_MAX))]
@@ -97,10 +101,13 @@ fn engine_config(args: &Args, context: &Context) -> Result<EngineConfig> {
         args.threads.or(context.settings()?.threads).and_then(|threads| NonZeroUsize::new(threads.into()));
     let threads = asked.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     Ok(EngineConfig {
-        backend: args.device.into(),
+        backend: models::backend(args.device == Device::Gpu, args.adapter.as_deref(), context)?,
         threads,
         isa: args.isa.into(),
-        kv_bytes_max: usize::MAX,
+        kv_bytes_max: match args.device {
+            Device::Cpu => usize::MAX,
+            Device::Gpu => EngineConfig::default().kv_bytes_max,
+        },
         ..EngineConfig::default()
     })
 }

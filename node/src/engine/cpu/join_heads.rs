@@ -41,7 +41,7 @@ fn join_heads_plain((heads, scales, scratch, codes): (&[i64], &[Scale], &mut Vec
     for ((head, shift, scale), brought) in narrowed.zip(scratch.chunks_exact_mut(width)) {
         let down = 31 + top - scale.e;
         let m = if down <= SHIFT_MAX { i64::from(scale.m) } else { 0 };
-        let down = down.min(SHIFT_MAX) as u32;
+        let down = down.clamp(0, SHIFT_MAX) as u32;
         for (brought, o) in brought.iter_mut().zip(head) {
             *brought = round_shift(round_shift(*o, shift).wrapping_mul(m), down) as i32;
         }
