@@ -28,11 +28,12 @@ pub fn silu_mul_quant(
     relative.mul(gate_scale).mul(up_scale)
 }
 
+/// Gates with their scale, ups, scratch and room for the codes.
+type Gated<'a> = ((&'a [i32], Scale), &'a [i32], &'a mut SiluScratch, &'a mut [i16]);
+
 /// The codes of `silu(gate) * up`, relative to the scales of both.
 #[inline(always)]
-fn gated(
-    ((gate, gate_scale), up, scratch, codes): ((&[i32], Scale), &[i32], &mut SiluScratch, &mut [i16]),
-) -> Scale {
+fn gated(((gate, gate_scale), up, scratch, codes): Gated<'_>) -> Scale {
     let to_bits = gate_scale.mul(LOG2E).fixed(16);
     scratch.products.resize(gate.len(), 0);
     let mut largest = 0;

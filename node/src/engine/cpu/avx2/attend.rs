@@ -97,7 +97,9 @@ fn add_columns(out: &mut [i64; LANES], low: __m256i, high: __m256i) {
         quads.iter_mut().zip([low_wide(low), low_wide(high), high_wide(low), high_wide(high)])
     {
         // SAFETY: four numbers of 64 bits are the lanes of a register, and the other way round.
-        *quad = unsafe { transmute::<__m256i, [i64; 4]>(_mm256_add_epi64(transmute(*quad), lanes)) };
+        *quad = unsafe {
+            transmute::<__m256i, [i64; 4]>(_mm256_add_epi64(transmute::<[i64; 4], __m256i>(*quad), lanes))
+        };
     }
 }
 

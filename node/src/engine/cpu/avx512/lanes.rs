@@ -17,7 +17,8 @@ pub(crate) type Wide = [i32; ROWS];
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn widen(low: &[i16; PANEL], high: &[i16; PANEL]) -> __m512i {
     // SAFETY: eight numbers of 16 bits are the lanes of a register.
-    let (low, high): (__m128i, __m128i) = unsafe { (transmute(*low), transmute(*high)) };
+    let wide = |eight: &[i16; PANEL]| unsafe { transmute::<[i16; PANEL], __m128i>(*eight) };
+    let (low, high) = (wide(low), wide(high));
     _mm512_cvtepi16_epi32(_mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high))
 }
 

@@ -56,9 +56,10 @@ pub(crate) fn panels_product(_: Avx512, panels: [&Panel<'_>; 2], input: &Limbs, 
         (PanelCodes::Bytes(low), PanelCodes::Bytes(high)) => PairCodes::Bytes(low, high),
         _ => return false,
     };
-    // SAFETY: the proof says that this machine executes these instructions.
     match panels[0].scales_each() {
+        // SAFETY: the proof says that this machine executes these instructions.
         1 => unsafe { visit_blocks::<1>(panels, codes, input, sums) },
+        // SAFETY: as above.
         _ => unsafe { visit_blocks::<2>(panels, codes, input, sums) },
     }
     // SAFETY: as above.
@@ -168,11 +169,12 @@ fn add_products<const N: usize, const PARTS: usize>(
                 low[at] = _mm512_set1_epi32(-law.offset * part_sum::<PARTS>(&vectors[at].low_sums, part));
             }
         }
-        for step in part * STEPS / PARTS..(part + 1) * STEPS / PARTS {
+        let steps = part * STEPS / PARTS..(part + 1) * STEPS / PARTS;
+        for (step, weights) in steps.clone().zip(&weights[steps]) {
             for at in 0..N {
                 let limbs = (vectors[at].high[step], vectors[at].low[step]);
-                high[at] = _mm512_dpbusd_epi32(high[at], weights[step], _mm512_set1_epi32(limbs.0));
-                low[at] = _mm512_dpbusd_epi32(low[at], weights[step], _mm512_set1_epi32(limbs.1));
+                high[at] = _mm512_dpbusd_epi32(high[at], *weights, _mm512_set1_epi32(limbs.0));
+                low[at] = _mm512_dpbusd_epi32(low[at], *weights, _mm512_set1_epi32(limbs.1));
             }
         }
         for at in 0..N {
