@@ -2,7 +2,7 @@
 //!
 //! A job that is taken waits in line until its keys and values fit, longest as they may become, and then runs
 //! to its end: nothing that runs waits for memory, and nobody in line is overtaken. A turn shares its rows
-//! among the running jobs ([`share`]), so that tokens keep coming while long prompts are read, and short
+//! among the running jobs (`share.rs`), so that tokens keep coming while long prompts are read, and short
 //! prompts start soon. A job computes only tokens that were granted to it; one that has no grant, or whose
 //! reader lags behind, lets the others pass. The bits of a job do not depend on its neighbours.
 
