@@ -190,3 +190,48 @@ fn a_file_holds_one_idea() {
         }
     }
 }
+
+/// Parts of kernels that are no operators: arithmetic, and how work is shared, laid out and kept.
+const KERNEL_PARTS: [&str; 22] = [
+    "pass",
+    "root",
+    "lanes_one",
+    "lanes_barrier",
+    "lanes_subgroup",
+    "splits_one",
+    "splits_many",
+    "dot_packed",
+    "dot_unpacked",
+    "codes_nibbles",
+    "codes_bytes",
+    "codes_words",
+    "block_whole",
+    "block_halves",
+    "block_words",
+    "product_store",
+    "write_codes",
+    "rope_halves",
+    "scale_of_product",
+    "scale_of_head",
+    "candidate",
+    "choose",
+];
+
+#[test]
+fn every_kernel_has_a_twin_of_the_same_stem() {
+    let engine = root().join("node/src/engine");
+    let kernels = fs::read_dir(engine.join("kernels")).expect("there are kernels");
+    let mut count = 0;
+    for kernel in kernels {
+        let path = kernel.expect("a readable folder").path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+        let twins = ["cpu", "sampler", "."].map(|room| engine.join(room).join(format!("{stem}.rs")));
+        let sampling = stem == "sample" && engine.join("sampler.rs").exists();
+        assert!(
+            KERNEL_PARTS.contains(&stem.as_str()) || sampling || twins.iter().any(|twin| twin.exists()),
+            "kernels/{stem}.wgsl has no twin among the processor's operators"
+        );
+        count += 1;
+    }
+    assert!(count > KERNEL_PARTS.len(), "only {count} kernels were found");
+}
