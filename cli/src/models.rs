@@ -114,11 +114,8 @@ pub fn open(path: &Path) -> Result<Gguf> {
 }
 
 /// What computes, as a user's flags say: the processor, or a graphics adapter.
-pub fn backend(on_gpu: bool, adapter: Option<&str>, context: &Context) -> Result<Backend> {
-    let args = ComputeArgs {
-        backend: Some(if on_gpu { BackendKind::Gpu } else { BackendKind::Cpu }),
-        adapter: adapter.map(str::to_owned),
-    };
+pub fn backend(kind: BackendKind, adapter: Option<&str>, context: &Context) -> Result<Backend> {
+    let args = ComputeArgs { backend: Some(kind), adapter: adapter.map(str::to_owned) };
     Ok(args.backend(&context.settings()?, &context.model_cache()?))
 }
 

@@ -14,7 +14,7 @@ mod error;
 mod provider;
 mod validator;
 
-pub use compute::{BackendKind, ComputeArgs, on_gpu};
+pub use compute::{BackendKind, ComputeArgs};
 pub use error::NodeError;
 
 /// What to run.

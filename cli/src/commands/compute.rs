@@ -6,15 +6,6 @@ use gridhour_node::engine::isa::Isa;
 /// Most threads that are started.
 pub const THREADS_MAX: i64 = 1024;
 
-/// What computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// The processor
-    Cpu,
-    /// A graphics processor
-    Gpu,
-}
-
 /// The instructions of the processor.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Instructions {

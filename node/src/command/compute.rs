@@ -52,8 +52,7 @@ impl ComputeArgs {
 }
 
 /// A graphics adapter, with what is known of it from earlier starts.
-#[must_use]
-pub fn on_gpu(adapter: Option<&str>, memory: PathBuf) -> Backend {
+fn on_gpu(adapter: Option<&str>, memory: PathBuf) -> Backend {
     let adapter = match adapter.unwrap_or_default().parse::<AdapterChoice>() {
         Ok(choice) => choice,
         Err(never) => match never {},

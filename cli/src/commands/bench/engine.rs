@@ -4,13 +4,14 @@ use std::{num::NonZeroUsize, sync::Arc, thread, time::Instant};
 
 use gridhour_node::{
     bench::{BenchError, Plan, Report, measure},
+    command::BackendKind,
     engine::{Engine, EngineConfig},
     model::assets::work_of,
 };
 use serde_json::json;
 
 use crate::{
-    commands::compute::{Device, Instructions, THREADS_MAX},
+    commands::compute::{Instructions, THREADS_MAX},
     context::Context,
     error::{CommandError, Result},
     models,
@@ -33,8 +34,8 @@ pub struct Args {
     model: models::ModelOption,
 
     /// Compute on this device
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
-    device: Device,
+    #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
+    device: BackendKind,
 
     /// Take this graphics adapter: its number, or a part of its name [default: the best]
     #[arg(long, value_name = "ADAPTER", env = "GRIDHOUR_ADAPTER", hide_env_values = true)]
@@ -101,12 +102,12 @@ fn engine_config(args: &Args, context: &Context) -> Result<EngineConfig> {
         args.threads.or(context.settings()?.threads).and_then(|threads| NonZeroUsize::new(threads.into()));
     let threads = asked.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     Ok(EngineConfig {
-        backend: models::backend(args.device == Device::Gpu, args.adapter.as_deref(), context)?,
+        backend: models::backend(args.device, args.adapter.as_deref(), context)?,
         threads,
         isa: args.isa.into(),
         kv_bytes_max: match args.device {
-            Device::Cpu => usize::MAX,
-            Device::Gpu => EngineConfig::default().kv_bytes_max,
+            BackendKind::Cpu => usize::MAX,
+            BackendKind::Gpu => EngineConfig::default().kv_bytes_max,
         },
         ..EngineConfig::default()
     })

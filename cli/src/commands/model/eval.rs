@@ -13,6 +13,7 @@ use std::{
 };
 
 use gridhour_node::{
+    command::BackendKind,
     engine::{Engine, EngineConfig},
     evaluate::{Score, Windows, evaluate},
     model::{
@@ -24,7 +25,7 @@ use serde_json::json;
 
 use self::watch::Watcher;
 use crate::{
-    commands::compute::{Device, Instructions, THREADS_MAX},
+    commands::compute::{Instructions, THREADS_MAX},
     context::Context,
     error::{CommandError, Result},
     models,
@@ -61,8 +62,8 @@ pub struct Args {
     tokens: Option<usize>,
 
     /// Compute on this device
-    #[arg(long, value_enum, default_value_t = Device::Cpu)]
-    device: Device,
+    #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
+    device: BackendKind,
 
     /// Take this graphics adapter: its number, or a part of its name [default: the best]
     #[arg(long, value_name = "ADAPTER", env = "GRIDHOUR_ADAPTER", hide_env_values = true)]
@@ -132,10 +133,10 @@ fn engine_config(args: &Args, context: &Context) -> Result<EngineConfig> {
     // One window at a time, at most the model's context, on the user's own machine: no budget to share. An adapter
     // takes all of its budget at once.
     let kv_bytes_max = match args.device {
-        Device::Cpu => usize::MAX,
-        Device::Gpu => EngineConfig::default().kv_bytes_max,
+        BackendKind::Cpu => usize::MAX,
+        BackendKind::Gpu => EngineConfig::default().kv_bytes_max,
     };
-    let backend = models::backend(args.device == Device::Gpu, args.adapter.as_deref(), context)?;
+    let backend = models::backend(args.device, args.adapter.as_deref(), context)?;
     let isa = args.isa.into();
     Ok(EngineConfig { backend, threads, isa, kv_bytes_max, ..EngineConfig::default() })
 }
