@@ -186,7 +186,7 @@ mod tests {
         ];
         for (beginning, options) in cases {
             let said = options.sampling().expect_err("out of range").to_string();
-            assert!(said.starts_with(beginning), "{said}");
+            assert!(said.contains(beginning), "{said}");
         }
     }
 
