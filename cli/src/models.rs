@@ -123,7 +123,8 @@ pub fn backend(kind: BackendKind, adapter: Option<&str>, context: &Context) -> R
 pub fn load(file: &Gguf, path: &Path, config: EngineConfig, context: &Context) -> Result<Engine> {
     let engine = Engine::from_gguf(file, config).map_err(|error| match error {
         EngineError::Isa => CommandError::usage(error),
-        EngineError::Gpu(_) => CommandError::refused(error),
+        EngineError::Gpu(_) => CommandError::refused(error)
+            .hint("compute on the processor: results do not depend on what computes, to the last bit"),
         EngineError::Threads(_) => CommandError::internal(error),
         error => refuse(path)(error),
     })?;

@@ -133,11 +133,10 @@ fn neither_instructions_nor_threads_change_a_bit() {
 #[test]
 fn a_gpu_is_never_replaced_in_silence() {
     let sandbox = sandbox();
-    assert_snapshot!(refused(&sandbox, "--text text.txt --device gpu"), @r"
-    exit 1
-    err: error: this version has no GPU engine, so it finds no adapter
-    err:   hint: use `--device cpu`: results do not depend on the device, to the last bit
-    ");
+    let said = refused(&sandbox, "--text text.txt --device gpu --adapter no-adapter-has-this-name");
+    // Which adapters there are depends on the machine.
+    assert!(said.starts_with("exit 1\nerr: error: no "), "{said}");
+    assert!(said.contains("hint: compute on the processor"), "{said}");
 }
 
 #[test]

@@ -79,10 +79,12 @@ fn the_help_of_model_eval() {
     out:       --tokens <N>             Use the first N tokens of the text, rounded down to whole windows
     out:                                [default: all]
     out:       --device <DEVICE>        Compute on this device [default: cpu] [possible values: cpu, gpu]
+    out:       --adapter <ADAPTER>      Take this graphics adapter: its number, or a part of its name
+    out:                                [default: the best] [env: GRIDHOUR_ADAPTER]
     out:       --threads <T>            Compute with T threads [default: one a processor] [env:
     out:                                GRIDHOUR_THREADS]
     out:       --isa <ISA>              Compute with these instructions; the result is the same with all
-    out:                                [default: auto] [possible values: auto, portable, avx2]
+    out:                                [default: auto] [possible values: auto, portable, avx2, avx512]
     out:       --dump-logprobs <F.npy>  Write the log probabilities of all tokens at all positions to F
     out:       --last <K>               Write only the last K rows of each window
     out:   -h, --help                   Print help (see more with '--help')

@@ -10,8 +10,8 @@ use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables};
 
 /// Words that describe a row in the batch.
 pub(super) const ROW_WORDS: usize = 4;
-/// Invocations that share the vocabulary of a row.
-pub(super) const SHARES: u32 = 1024;
+/// Invocations that share the vocabulary of a row, at most.
+const SHARES_MAX: u32 = 1024;
 /// Steps of one submission at most.
 pub(super) const STEPS_MAX: usize = 16;
 /// Words of a candidate.
@@ -97,6 +97,11 @@ impl Sizes {
         RECORD_WORDS + self.layers
     }
 
+    /// Invocations that share the vocabulary of a row.
+    pub(super) fn shares(&self) -> u32 {
+        SHARES_MAX.min(self.vocab as u32)
+    }
+
     fn page_heads(&self) -> u64 {
         (self.pages * 2 * self.kv_heads * PAGE) as u64
     }
@@ -134,7 +139,7 @@ impl Buffers {
             checksums: words("checksums", rows * sizes.layers as u64)?,
             logits: words("logits", rows * sizes.vocab as u64)?,
             samplers: words("samplers", 4 * rows)?,
-            candidates: words("candidates", CANDIDATE_WORDS * rows * u64::from(SHARES))?,
+            candidates: words("candidates", CANDIDATE_WORDS * rows * u64::from(sizes.shares()))?,
             records: words("records", (STEPS_MAX * sizes.record()) as u64 * rows)?,
             caches: (0..sizes.layers).map(cache).collect::<Result<_, _>>()?,
             turns: gpu.storage_of("turns", turns)?,

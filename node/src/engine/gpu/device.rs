@@ -189,7 +189,9 @@ impl GpuDevice {
         let mut compile = |kernel| pipelines.get(gpu, kernel);
         known_answers::check(gpu, arrangements, known_answers::SEED, &mut compile)?;
         let (model, rope) = generation::model();
-        let limits = GpuLimits { context: usize::MAX, rows_max: ROWS_MAX, kv_bytes_max: 1 << 20 };
+        // Rows enough for the arrangements of both kinds of passes.
+        let rows_max = 2 * DECODE_ROWS;
+        let limits = GpuLimits { context: usize::MAX, rows_max, kv_bytes_max: 1 << 20 };
         let small = Self::new(gpu.clone(), &generation::CONFIG, &model, (&rope, &limits), arrangements)?;
         // A fault of the device is kept by the adapter.
         let found = generation::digest(&small).map_err(|fault| GpuFault::Lost(fault.to_string()))?;

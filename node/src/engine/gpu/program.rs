@@ -10,7 +10,7 @@ use wgpu::{
 
 use super::{
     super::{cpu::attend::HeadLaw, fixed::Scale},
-    buffers::{Buffers, RECORD_WORDS, SHARES, Sizes, Vectors},
+    buffers::{Buffers, RECORD_WORDS, Sizes, Vectors},
     context::{Gpu, GpuFault},
     matrix::{Matrices, Part},
     shader::{Dot, HeadScale, Keep, Kernel, Lanes, Rope, Tile},
@@ -366,7 +366,7 @@ impl Maker<'_> {
 
     fn sample(&mut self) -> Result<Vec<Step>, GpuFault> {
         let b = self.buffers;
-        let shares = SHARES.min(self.sizes.vocab as u32);
+        let shares = self.sizes.shares();
         let table = Some((GUMBEL_BINDING, &b.gumbel_tables));
         let storage = [&b.batch, &b.logits, &b.samplers, &b.candidates];
         let workgroups = shares.div_ceil(Kernel::Sample.workgroup());

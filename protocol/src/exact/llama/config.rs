@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn frequencies_are_divided_pair_by_pair_and_then_all() {
-        let sound = LlamaConfig { head_dim: 4, ..SOUND };
+        let sound = LlamaConfig { heads: 8, kv_heads: 8, head_dim: 4, ..SOUND };
         let bits = |v: f32| v.to_bits();
         let plain = sound.rope_frequencies(None).expect("the base is sound");
         assert_eq!(sound.rope_frequencies(Some(&[ROPE_UNSCALED; 2])), Ok(plain.clone()));
