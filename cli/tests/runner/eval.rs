@@ -133,9 +133,10 @@ fn neither_instructions_nor_threads_change_a_bit() {
 #[test]
 fn a_gpu_is_never_replaced_in_silence() {
     let sandbox = sandbox();
-    let said = refused(&sandbox, "--text text.txt --device gpu --adapter no-adapter-has-this-name");
-    // Which adapters there are depends on the machine.
-    assert!(said.starts_with("exit 1\nerr: error: no "), "{said}");
+    let said =
+        refused(&sandbox, "--text text.txt --device gpu --adapter no-adapter-has-this-name").to_string();
+    // Which adapters there are depends on the machine, and drivers may print lines of their own.
+    assert!(said.starts_with("exit 1\n") && said.contains("\nerr: error: no "), "{said}");
     assert!(said.contains("hint: compute on the processor"), "{said}");
 }
 
