@@ -155,6 +155,21 @@ fn generations_have_the_bits_of_the_processor_in_every_batch_chunk_and_variant()
 }
 
 #[test]
+fn texts_that_wait_for_their_turn_take_no_room_in_a_pass() {
+    let Some(gpu) = open() else { return };
+    // Passes of one row have room for the pages of one text; three long ones take turns.
+    let model = SmallModel { context: 1024, ..SmallModel::new(8) };
+    let reference = Arc::new(load(&model, Backend::Cpu, 64).expect("a sound model"));
+    let engine = Arc::new(load(&model, on_gpu(variants(&gpu)[0]), 1).expect("it computes"));
+    let scheduler = Scheduler::start(engine).expect("a thread");
+    let requests = [1, 2, 3].map(|seed| request(&reference, 560, 4, seed));
+    let jobs = requests.clone().map(|request| scheduler.submit(request).expect("a place"));
+    for (job, request) in jobs.iter().zip(&requests) {
+        assert_eq!(read(job, request), alone(&reference, request));
+    }
+}
+
+#[test]
 fn matrices_larger_than_a_binding_are_split_without_changing_a_bit() {
     let Some(gpu) = open() else { return };
     let model = SmallModel { vocab: 3_000, context: 128, ..SmallModel::new(5) };

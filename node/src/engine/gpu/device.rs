@@ -216,9 +216,12 @@ impl GpuDevice {
         let tables_first = pass.rows.len() * ROW_WORDS + pass.wanted.len();
         let mut firsts = Vec::with_capacity(pass.tables.len());
         let mut tables: Vec<u32> = Vec::new();
-        for table in pass.tables {
+        for (index, table) in pass.tables.iter().enumerate() {
             firsts.push((tables_first + tables.len()) as u32);
-            tables.extend(table.iter().map(|PageId(page)| *page));
+            // Texts that wait in this pass have tables without rows, and reserve more pages than they have filled.
+            let rows = pass.rows.iter().filter(|row| row.table == index);
+            let pages = rows.map(|row| (row.position as usize + steps).div_ceil(PAGE)).max().unwrap_or(0);
+            tables.extend(table.iter().take(pages).map(|PageId(page)| *page));
         }
         let rows = pass.rows.iter().flat_map(|row| [row.token, row.position, firsts[row.table], 0]);
         let wanted = pass.wanted.iter().map(|row| *row as u32);
