@@ -133,8 +133,8 @@ pub trait Device: Debug + Send + Sync {
     /// If `pass` is not as [`Pass`] says.
     fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault>;
 
-    /// Chooses tokens for each lane, feeding each but the last back: as many as its steps, or fewer where it
-    /// ends with one of its stop tokens. There are at most [`Device::rows_max`] lanes.
+    /// Chooses tokens for each lane, feeding each but the last back: at least one and at most its steps, none
+    /// behind one of its stop tokens. There are at most [`Device::rows_max`] lanes.
     ///
     /// # Errors
     /// As [`Device::run`]; every token of the call is then lost.

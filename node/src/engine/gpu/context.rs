@@ -13,7 +13,7 @@ use thiserror::Error;
 use wgpu::{
     Adapter, AdapterInfo, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
     ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, DeviceType, ErrorFilter, Features,
-    Limits, MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
+    MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
 };
 
 use super::shader::Kernel;
@@ -88,11 +88,6 @@ impl Gpu {
         &self.info
     }
 
-    /// What the adapter takes at most.
-    pub fn limits(&self) -> Limits {
-        self.device.limits()
-    }
-
     /// Whether invocations may combine values by subgroups.
     pub fn has_subgroups(&self) -> bool {
         self.device.features().contains(Features::SUBGROUP)
@@ -101,11 +96,6 @@ impl Gpu {
     /// wgpu's device.
     pub fn device(&self) -> &Device {
         &self.device
-    }
-
-    /// wgpu's queue.
-    pub fn queue(&self) -> &Queue {
-        &self.queue
     }
 
     /// Ends the device, as a driver would that gave up. Everything that waits for it fails.
@@ -170,7 +160,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::buffer`].
     pub fn uniform_of(&self, what: &str, words: &[u32]) -> Result<Buffer, GpuFault> {
-        // The parameters of every kernel fit 64 bytes; tables are longer.
+        // No binding is smaller than 64 bytes, which the parameters of most kernels fit.
         let bytes = (4 * words.len() as u64).max(64);
         let usage = BufferUsages::UNIFORM | BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let buffer = self.buffer(what, bytes, usage)?;

@@ -60,6 +60,18 @@ impl Arrangements {
     }
 }
 
+impl Arrangements {
+    /// Whether every size is one that the kernels are written for: lanes that meet halve their number at each step.
+    pub(super) fn is_sound(&self) -> bool {
+        let power = |size: u32, most: u32| size.is_power_of_two() && size <= most;
+        let lanes = |lanes: Lanes| power(lanes.workgroup(), 256) && (lanes.workgroup() > 1);
+        [self.decode, self.prefill].iter().all(|a| {
+            let Tile { splits, tokens, .. } = a.product;
+            [a.rows, a.heads, a.attend].into_iter().all(lanes) && power(splits, 8) && power(tokens, 16)
+        })
+    }
+}
+
 /// How many workgroups a dispatch has.
 #[derive(Clone, Copy, Debug)]
 enum Grid {

@@ -26,7 +26,7 @@ pub(super) fn place(folder: &Path, gpu: &Gpu, shape: &LlamaConfig) -> PathBuf {
 
 /// What is kept there; nothing if there is nothing, or it cannot be read.
 pub(super) fn recall(place: &Path) -> Option<Arrangements> {
-    serde_json::from_slice(&fs::read(place).ok()?).ok()
+    serde_json::from_slice(&fs::read(place).ok()?).ok().filter(Arrangements::is_sound)
 }
 
 /// Keeps the variants with which the known answers were given.
@@ -74,5 +74,12 @@ mod tests {
         assert_eq!(recall(&place), Some(both));
         fs::write(&place, b"{").expect("writable");
         assert_eq!(recall(&place), None);
+        // A variant that no search finds was asked for no known answers.
+        let odd = Arrangement { rows: Lanes::Barrier(48), ..arrangement };
+        let wide = Arrangement { product: Tile { splits: 3, ..product }, ..arrangement };
+        for other in [odd, wide] {
+            keep(&place, &Arrangements { prefill: other, ..both }).expect("writable");
+            assert_eq!(recall(&place), None);
+        }
     }
 }
