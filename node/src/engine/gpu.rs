@@ -7,6 +7,7 @@
 
 pub mod adapter;
 mod buffers;
+mod clock;
 pub mod context;
 pub mod device;
 pub mod known_answers;

@@ -2,24 +2,31 @@
 //!
 //! On a machine without an adapter these tests are skipped in plain sight; where `CI` is set they fail.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gridhour_node::{
     engine::{
         Backend, Engine, EngineConfig, EngineError,
         device::DeviceFault,
         gpu::{
-            context::{Gpu, GpuFault, WATCHDOG},
+            context::{Gpu, GpuFault},
             known_answers::{self, Refusal, SEED},
             options::{GpuError, GpuOptions},
             program::{Arrangement, Arrangements},
             shader::{Dot, Kernel, Lanes, Tile},
         },
-        scheduler::{JobEvent, Scheduler},
+        scheduler::{JobEnd, JobEvent, Scheduler},
     },
     model::gguf::Gguf,
 };
-use gridhour_protocol::exact::llama::Architecture;
+use gridhour_protocol::{
+    exact::llama::Architecture,
+    receipt::{ClockSource, MeasuredTime},
+};
 use testkit::{data, gguf::SmallModel, seeds::seeds, sim::rng::Rng};
 
 use crate::{
@@ -43,7 +50,7 @@ fn variants(gpu: &Gpu) -> Vec<Arrangements> {
 }
 
 fn open() -> Option<Gpu> {
-    data::adapter().map(|adapter| Gpu::open(adapter, u64::MAX, WATCHDOG).expect("it opens"))
+    data::adapter().map(|adapter| Gpu::open(adapter, &GpuOptions::default()).expect("it opens"))
 }
 
 fn load(model: &SmallModel, backend: Backend, rows: usize) -> Result<Engine, EngineError> {
@@ -192,6 +199,40 @@ fn matrices_larger_than_a_binding_are_split_without_changing_a_bit() {
             | GpuError::Refused(Refusal::Fault(GpuFault::OutOfMemory { what, .. })),
         )) => assert!(!what.is_empty()),
         other => panic!("it does not fit, and: {other:?}"),
+    }
+}
+
+/// What a job of some tokens was measured to take, and how long it took from outside.
+fn measured(timestamps: bool, variant: Arrangements) -> (MeasuredTime, Duration) {
+    let options = GpuOptions { arrangements: Some(variant), timestamps, ..GpuOptions::default() };
+    let engine = load(&SmallModel::new(9), Backend::Gpu(options), 64).expect("it computes");
+    let scheduler = Scheduler::start(Arc::new(engine)).expect("a thread");
+    let request = request(scheduler.engine(), 70, 20, 1);
+    let begin = Instant::now();
+    let job = scheduler.submit(request).expect("a place");
+    let mut last = MeasuredTime::NONE;
+    loop {
+        match job.next_event() {
+            Some(JobEvent::Started { .. }) => {}
+            Some(JobEvent::Token { measured, .. }) => {
+                assert!(measured.time >= last.time, "time goes on");
+                last = measured;
+            }
+            Some(JobEvent::Done(JobEnd { measured, .. })) => return (measured, begin.elapsed()),
+            other => panic!("the job ends, and: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_time_of_a_job_is_the_adapters_own_or_else_the_hosts() {
+    let Some(gpu) = open() else { return };
+    let of_device = if gpu.has_clock() { ClockSource::DeviceTimestamps } else { ClockSource::HostClock };
+    for (timestamps, clock) in [(true, of_device), (false, ClockSource::HostClock)] {
+        let (measured, outside) = measured(timestamps, variants(&gpu)[0]);
+        println!("{:?} of {outside:?} by {}", measured.time, measured.clock.name());
+        assert_eq!(measured.clock, clock);
+        assert!(measured.time.0 > 0 && u128::from(measured.time.0) <= outside.as_nanos());
     }
 }
 

@@ -6,13 +6,16 @@ use std::{
 };
 
 use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables::RopePairs};
-use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
+use wgpu::{Buffer, ComputePass, ComputePassDescriptor};
 
 use super::{
     super::{
         choice::Choice,
         cpu::attend::HeadLaw,
-        device::{Device, DeviceFacts, DeviceFault, Lane, PAGE, PageId, Pass, Row, See, decode_by_passes},
+        device::{
+            Decoded, Device, DeviceFacts, DeviceFault, DeviceTime, Lane, PAGE, PageId, Pass, Row, See,
+            decode_by_passes,
+        },
         rope_table::RopeTable,
         sampler::Sampling,
         score_chain::Scores,
@@ -92,7 +95,7 @@ impl GpuDevice {
         rope: &RopeTable,
         limits: &GpuLimits,
     ) -> Result<Self, GpuError> {
-        let gpu = Gpu::open(&adapter::choose(&options.adapter)?, options.binding_max, options.watchdog)?;
+        let gpu = Gpu::open(&adapter::choose(&options.adapter)?, options)?;
         let place = options.memory.as_deref().map(|folder| remembered::place(folder, &gpu, config));
         let recalled = place.as_deref().and_then(remembered::recall);
         let guess = Arrangements::guess(&gpu);
@@ -234,25 +237,24 @@ impl GpuDevice {
         Written { rows, wanted }
     }
 
-    fn record(&self, encoder: &mut CommandEncoder, program: &Program, written: &Written, steps: usize) {
-        let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
-        for _ in 0..steps {
-            program.record(&mut pass, written.rows, written.wanted);
-            program.record_sampling(&mut pass, written.rows, written.wanted);
-        }
-    }
-
     /// Chooses `steps` tokens a lane, in one submission.
-    fn choose(&self, pass: &Pass<'_>, samplers: &[u32], steps: usize) -> Result<Vec<Vec<Choice>>, GpuFault> {
-        let written = self.write(pass, steps);
+    fn choose(&self, pass: &Pass<'_>, samplers: &[u32], steps: usize) -> Result<Decoded, GpuFault> {
+        let Written { rows, wanted } = self.write(pass, steps);
         self.gpu.write(&self.buffers.samplers, 0, samplers);
         let (record, lanes) = (self.sizes.record(), pass.wanted.len());
         let words = (steps * lanes * record) as u64;
         let reads: [(&Buffer, u64); 1] = [(&self.buffers.records, words)];
         let program = self.program(pass.rows.len());
-        let read = self.gpu.submit_and_read(|e| self.record(e, program, &written, steps), &reads)?;
+        let record_steps = |pass: &mut ComputePass<'_>| {
+            for _ in 0..steps {
+                program.record(pass, rows, wanted);
+                program.record_sampling(pass, rows, wanted);
+            }
+        };
+        let (read, time) = self.gpu.submit_pass(record_steps, &reads)?;
         let records: Vec<Choice> = read[0].chunks_exact(record).map(choice_of).collect();
-        Ok((0..lanes).map(|lane| records.iter().skip(lane).step_by(lanes).cloned().collect()).collect())
+        let of_lane = |lane| records.iter().skip(lane).step_by(lanes).cloned().collect();
+        Ok(Decoded { chosen: (0..lanes).map(of_lane).collect(), time })
     }
 }
 
@@ -284,30 +286,27 @@ impl Device for GpuDevice {
         self.gpu.destroy();
     }
 
-    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault> {
+    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<DeviceTime, DeviceFault> {
         let _turn = self.turn()?;
         let Written { rows, wanted } = self.write(pass, 1);
         let Sizes { vocab, layers, .. } = self.sizes;
         let program = self.program(pass.rows.len());
-        let record = |encoder: &mut CommandEncoder| {
-            let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
-            program.record(&mut pass, rows, wanted);
-        };
+        let record = |pass: &mut ComputePass<'_>| program.record(pass, rows, wanted);
         if wanted == 0 {
-            return Ok(self.gpu.submit(record)?);
+            return Ok(self.gpu.submit_pass(record, &[])?.1);
         }
         let logits = (wanted as usize * vocab) as u64;
         let checksums = (rows as usize * layers) as u64;
         let reads = [(&self.buffers.logits, logits), (&self.buffers.checksums, checksums)];
-        let read = self.gpu.submit_and_read(record, &reads)?;
+        let (read, time) = self.gpu.submit_pass(record, &reads)?;
         for (row, logits) in pass.wanted.iter().zip(read[0].chunks_exact(vocab)) {
             let logits: Vec<i32> = logits.iter().map(|word| *word as i32).collect();
             see(*row, Scores { logits: &logits, checksums: &read[1][row * layers..(row + 1) * layers] });
         }
-        Ok(())
+        Ok(time)
     }
 
-    fn decode(&self, lanes: &[Lane<'_>]) -> Result<Vec<Vec<Choice>>, DeviceFault> {
+    fn decode(&self, lanes: &[Lane<'_>]) -> Result<Decoded, DeviceFault> {
         if !lanes.iter().all(|lane| lane.sampling.is_plain()) {
             return decode_by_passes(self, lanes);
         }
@@ -318,15 +317,15 @@ impl Device for GpuDevice {
         let wanted: Vec<usize> = (0..lanes.len()).collect();
         let samplers: Vec<u32> = lanes.iter().flat_map(|lane| sampler_words(lane.sampling)).collect();
         let pass = Pass { rows: &rows, tables: &tables, wanted: &wanted };
-        let mut chosen = self.choose(&pass, &samplers, steps)?;
+        let mut decoded = self.choose(&pass, &samplers, steps)?;
         drop(turn);
-        for (lane, chosen) in lanes.iter().zip(&mut chosen) {
+        for (lane, chosen) in lanes.iter().zip(&mut decoded.chosen) {
             // What was computed behind a stop token is not the lane's.
             if let Some(end) = chosen.iter().position(|choice| lane.stop.contains(&choice.token)) {
                 chosen.truncate(end + 1);
             }
         }
-        Ok(chosen)
+        Ok(decoded)
     }
 }
 

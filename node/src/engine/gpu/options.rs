@@ -21,6 +21,8 @@ pub struct GpuOptions {
     pub binding_max: u64,
     /// How long a submission may take before the adapter counts as hung.
     pub watchdog: Duration,
+    /// Whether passes are timed by the adapter's own clock, where it has one.
+    pub timestamps: bool,
     /// Folder that remembers which adapters gave the known answers, and which variants are fast on them;
     /// without one, both are found out at every start.
     pub memory: Option<PathBuf>,
@@ -33,6 +35,7 @@ impl Default for GpuOptions {
             arrangements: None,
             binding_max: u64::MAX,
             watchdog: WATCHDOG,
+            timestamps: true,
             memory: None,
         }
     }
