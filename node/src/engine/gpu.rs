@@ -6,6 +6,7 @@
 //! ```
 
 pub mod adapter;
+mod bound;
 mod buffers;
 mod clock;
 pub mod context;

@@ -38,8 +38,7 @@ fn gated(((gate, gate_scale), up, scratch, codes): Gated<'_>) -> Scale {
     scratch.products.resize(gate.len(), 0);
     let mut largest = 0;
     for ((product, g), u) in scratch.products.iter_mut().zip(gate).zip(up) {
-        let silu = round_shift(i64::from(*g).wrapping_mul(sigmoid(*g, to_bits)), 30);
-        *product = silu.wrapping_mul(i64::from(*u));
+        *product = silu(*g, to_bits).wrapping_mul(i64::from(*u));
         largest = product.unsigned_abs().max(largest);
     }
     let shift = narrow_shift(largest);
@@ -48,6 +47,12 @@ fn gated(((gate, gate_scale), up, scratch, codes): Gated<'_>) -> Scale {
         *narrowed = round_shift(*product, shift) as i32;
     }
     quantize_plain(&scratch.narrowed, codes).exp2(shift as i32)
+}
+
+/// `silu` of a gate, in the scale of the gate; `scale` takes magnitudes to base-2 units.
+#[inline(always)]
+pub(crate) fn silu(gate: i32, scale: FixedScale) -> i64 {
+    round_shift(i64::from(gate).wrapping_mul(sigmoid(gate, scale)), 30)
 }
 
 /// The logistic function of `gate` in Q30; `scale` takes magnitudes to base-2 units.

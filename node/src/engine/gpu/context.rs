@@ -72,6 +72,8 @@ impl Gpu {
         let mut limits = adapter.limits();
         limits.max_storage_buffer_binding_size =
             limits.max_storage_buffer_binding_size.min(options.binding_max);
+        limits.max_compute_workgroup_storage_size =
+            limits.max_compute_workgroup_storage_size.min(options.workgroup_max);
         let mut wanted = Features::SUBGROUP;
         wanted.set(Features::TIMESTAMP_QUERY, options.timestamps);
         let request = adapter.request_device(&DeviceDescriptor {
@@ -243,9 +245,9 @@ impl Gpu {
             return source;
         }
         let from_storage =
-            |name: &str| (format!("var<uniform> {name}"), format!("var<storage, read> {name}"));
-        let (params, pass) = (from_storage("params"), from_storage("pass_state"));
-        source.replace(&params.0, &params.1).replace(&pass.0, &pass.1)
+            |name: &str| (format!("var<uniform> {name}:"), format!("var<storage, read> {name}:"));
+        let names = ["params", "own", "pass_state"].map(from_storage);
+        names.iter().fold(source, |source, (uniform, storage)| source.replace(uniform, storage))
     }
 
     /// Submits what `record` records and waits for its end.

@@ -19,6 +19,8 @@ pub struct GpuOptions {
     pub arrangements: Option<Arrangements>,
     /// Bytes of one binding at most, below what the adapter says.
     pub binding_max: u64,
+    /// Bytes of memory that a workgroup shares at most, below what the adapter says.
+    pub workgroup_max: u32,
     /// How long a submission may take before the adapter counts as hung.
     pub watchdog: Duration,
     /// Whether passes are timed by the adapter's own clock, where it has one.
@@ -34,6 +36,7 @@ impl Default for GpuOptions {
             adapter: AdapterChoice::Best,
             arrangements: None,
             binding_max: u64::MAX,
+            workgroup_max: u32::MAX,
             watchdog: WATCHDOG,
             timestamps: true,
             memory: None,
