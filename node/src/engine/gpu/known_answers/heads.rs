@@ -4,12 +4,13 @@ use super::{
     super::{
         super::{
             cpu::{
-                attend::{AttendScratch, HeadLaw, HeadView, attend},
+                attend::{AttendScratch, HeadLaw, attend},
                 head_form::form_heads,
                 head_quant::head_quant,
+                kv_store::{KvEntry, KvPlace, KvShape, KvStore},
                 rope::{SCALE_SHIFT, rotate},
             },
-            device::PAGE,
+            device::{PAGE, PageId},
             fixed::{Scale, narrow_shift, round_shift},
             head_form::HeadForm,
             isa::Kernels,
@@ -58,8 +59,8 @@ fn batch() -> Vec<u32> {
 }
 
 /// Where a position of a key-value head lies in the cache, counted in heads.
-fn place(position: usize, kv_head: usize, is_value: bool) -> usize {
-    let page = TABLE[position / PAGE] as usize;
+pub(super) fn place(table: &[u32], position: usize, kv_head: usize, is_value: bool) -> usize {
+    let page = table[position / PAGE] as usize;
     (page * 2 * KV_HEADS + if is_value { KV_HEADS } else { 0 } + kv_head) * PAGE + position % PAGE
 }
 
@@ -120,7 +121,7 @@ fn quant((rope, own): (Rope, HeadScale), lanes: Lanes, draw: &mut Draw) -> Case 
             queries.0.extend(pairs(&codes));
             queries.1.extend(scale_words(coded));
         } else {
-            let at = place(POSITIONS[row], (head - HEADS) % KV_HEADS, is_value);
+            let at = place(&TABLE, POSITIONS[row], (head - HEADS) % KV_HEADS, is_value);
             cache.0[at * HEAD_DIM / 2..][..HEAD_DIM / 2].copy_from_slice(&pairs(&codes));
             cache.1[2 * at..][..2].copy_from_slice(&scale_words(coded));
         }
@@ -213,6 +214,37 @@ fn formed(lanes: Lanes, draw: &mut Draw) -> Case {
     }
 }
 
+/// A text's part of the cache, as the processor has it.
+pub(super) fn stored(table: &[u32], codes: &[i16], scales: &[Scale]) -> KvStore {
+    let mut store = KvStore::new(KvShape { layers: 1, heads: KV_HEADS, head_dim: HEAD_DIM });
+    for (position, head) in (0..table.len() * PAGE).flat_map(|at| (0..KV_HEADS).map(move |head| (at, head))) {
+        let (page, slot) = (PageId(table[position / PAGE]), position % PAGE);
+        let [key, value] = [false, true].map(|is_value| {
+            let at = place(table, position, head, is_value);
+            (&codes[at * HEAD_DIM..][..HEAD_DIM], scales[at])
+        });
+        store.back(page).expect("a little memory");
+        store.write(KvPlace { layer: 0, head, page, slot }, KvEntry { key, value });
+    }
+    store
+}
+
+/// What attention gives for one query, as kernels keep it: narrowed, two words a value, and the scale.
+pub(super) fn attend_to(
+    store: &KvStore,
+    (table, kv_head): (&[u32], usize),
+    positions: usize,
+    query: (&[i16], Scale),
+) -> (Vec<u32>, Scale) {
+    let table: Vec<PageId> = table.iter().copied().map(PageId).collect();
+    let pages = store.head((0, kv_head), &table, positions);
+    let (law, scratch, mut out) = (HeadLaw::new(HEAD_DIM), &mut AttendScratch::default(), [0; HEAD_DIM]);
+    let scale = attend(Kernels::PORTABLE, &law, query, pages, scratch, &mut out);
+    let shift = narrow_shift(out.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
+    let narrowed = out.iter().map(|o| round_shift(*o, shift));
+    (narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]).collect(), scale.exp2(shift as i32))
+}
+
 fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
     let seed = draw.word();
     let mut draw = Draw::new(seed);
@@ -226,29 +258,14 @@ fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
     let queries: Vec<i16> = (0..ROWS * HEADS * HEAD_DIM).map(|_| draw.code()).collect();
     let query_scales: Vec<Scale> =
         (0..ROWS * HEADS).map(|_| Scale::from(draw.word() >> 34 | 1, -56)).collect();
+    let store = stored(&TABLE, &codes, &scales);
     let mut expected = (Vec::new(), Vec::new());
     for (at, query) in queries.chunks_exact(HEAD_DIM).enumerate() {
         let (row, kv_head) = (at / HEADS, at % HEADS / (HEADS / KV_HEADS));
-        let positions = POSITIONS[row] + 1;
-        let pages: Vec<HeadView<'_>> = (0..positions.div_ceil(PAGE))
-            .map(|page| {
-                let count = PAGE.min(positions - page * PAGE);
-                let (key, value) = (place(page * PAGE, kv_head, false), place(page * PAGE, kv_head, true));
-                HeadView {
-                    keys: &codes[key * HEAD_DIM..][..count * HEAD_DIM],
-                    key_scales: &scales[key..][..count],
-                    values: &codes[value * HEAD_DIM..][..count * HEAD_DIM],
-                    value_scales: &scales[value..][..count],
-                }
-            })
-            .collect();
-        let mut out = [0; HEAD_DIM];
-        let (scratch, query) = (&mut AttendScratch::default(), (query, query_scales[at]));
-        let scale = attend(Kernels::PORTABLE, &law, query, pages.iter().copied(), scratch, &mut out);
-        let shift = narrow_shift(out.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
-        let narrowed = out.iter().map(|o| round_shift(*o, shift));
-        expected.0.extend(narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]));
-        expected.1.extend(scale_words([scale.exp2(shift as i32)]));
+        let query = (query, query_scales[at]);
+        let (sums, scale) = attend_to(&store, (&TABLE, kv_head), POSITIONS[row] + 1, query);
+        expected.0.extend(sums);
+        expected.1.extend(scale_words([scale]));
     }
     let to_bits = law.to_bits();
     let positions = 3 * PAGE as u32;

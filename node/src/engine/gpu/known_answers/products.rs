@@ -12,7 +12,6 @@ use super::{
                 residual::add,
                 silu_mul::silu,
             },
-            fixed::LOG2E,
             isa::Kernels,
             matrix::Matrix,
         },
@@ -141,8 +140,7 @@ fn kept(matrix: &Matrix, input: &A15Rows, keep: Keep, before: &[i32]) -> Vec<u32
         match keep {
             Keep::Store => sums.resize(padded, 0),
             Keep::Gates => {
-                let to_bits = scale.mul(LOG2E).fixed(16);
-                sums[..GATES].iter_mut().for_each(|gate| *gate = silu(*gate, to_bits) as i32);
+                silu(&mut sums[..GATES], scale);
                 sums.resize(padded, 0);
             }
             Keep::Logits => logits(Kernels::PORTABLE, &mut sums, scale),

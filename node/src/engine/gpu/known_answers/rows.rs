@@ -12,7 +12,7 @@ use super::{
                 residual::checksum,
                 silu_mul::{SiluScratch, silu, silu_mul_quant},
             },
-            fixed::{LOG2E, Scale, narrow_shift, round_shift},
+            fixed::{Scale, narrow_shift, round_shift},
             isa::Kernels,
             norm_weights::NormWeights,
         },
@@ -114,9 +114,9 @@ fn gated(size: (usize, usize), draw: &mut Draw) -> Drawn {
     });
     // The product that made the gates took them through silu.
     let product = gates.iter().zip(&ups).enumerate().flat_map(|(at, (gates, ups))| {
-        let to_bits = of_gate(at).mul(LOG2E).fixed(16);
-        let gates = gates.iter().map(move |gate| silu(*gate, to_bits) as u32);
-        gates.chain(ups.iter().map(|up| *up as u32)).collect::<Vec<u32>>()
+        let mut gates = gates.clone();
+        silu(&mut gates, of_gate(at));
+        words(&[&gates[..], ups].concat())
     });
     let (width, stride) = (cols as u32, 2 * cols as u32);
     let storage = vec![product.collect(), scale_words(scales.iter().copied())];

@@ -6,13 +6,13 @@ use super::{
     super::{
         super::{
             cpu::{
-                attend::{AttendScratch, HeadLaw, HeadView, attend},
+                attend::HeadLaw,
                 head_form::form_heads,
                 head_quant::head_quant,
                 rope::{SCALE_SHIFT, rotate},
             },
             device::PAGE,
-            fixed::{Scale, narrow_shift, round_shift},
+            fixed::Scale,
             head_form::HeadForm,
             isa::Kernels,
         },
@@ -21,7 +21,10 @@ use super::{
     },
     Answer, Case, Filled,
     draw::{Draw, scale_words, words},
-    heads::{HEAD_DIM, HEADS, KV_HEADS, POSITIONS, ROWS, forms, pairs, together, turn_words, turns},
+    heads::{
+        HEAD_DIM, HEADS, KV_HEADS, POSITIONS, ROWS, attend_to, forms, pairs, place, stored, together,
+        turn_words, turns,
+    },
 };
 
 /// Heads of a row of the product.
@@ -29,7 +32,7 @@ const ALL: usize = HEADS + 2 * KV_HEADS;
 /// Pages of the cache.
 const PAGES: usize = 6;
 /// The page tables of the rows, each a text of its own.
-const TABLES: [&[usize]; ROWS] = [&[2], &[0], &[5, 1, 4]];
+const TABLES: [&[u32]; ROWS] = [&[2], &[0], &[5, 1, 4]];
 /// Heads of the cache in its pages.
 const PAGED: usize = PAGES * 2 * KV_HEADS * PAGE;
 
@@ -70,28 +73,6 @@ impl Cache {
         self.codes[place * HEAD_DIM..][..HEAD_DIM].copy_from_slice(codes);
         self.scales[place] = scale;
     }
-
-    /// What a row sees of a key-value head, page by page.
-    fn seen(&self, row: usize, kv_head: usize) -> Vec<HeadView<'_>> {
-        let positions = POSITIONS[row] + 1;
-        let view = |page: usize| {
-            let count = PAGE.min(positions - page * PAGE);
-            let [key, value] = [false, true].map(|is_value| place(row, page * PAGE, kv_head, is_value));
-            HeadView {
-                keys: &self.codes[key * HEAD_DIM..][..count * HEAD_DIM],
-                key_scales: &self.scales[key..][..count],
-                values: &self.codes[value * HEAD_DIM..][..count * HEAD_DIM],
-                value_scales: &self.scales[value..][..count],
-            }
-        };
-        (0..positions.div_ceil(PAGE)).map(view).collect()
-    }
-}
-
-/// Where a position of a row's text lies in the cache, counted in heads.
-fn place(row: usize, position: usize, kv_head: usize, is_value: bool) -> usize {
-    let first = TABLES[row][position / PAGE] * 2 * KV_HEADS + if is_value { KV_HEADS } else { 0 };
-    (first + kv_head) * PAGE + position % PAGE
 }
 
 /// The rows of a batch, and their tables behind them.
@@ -100,7 +81,7 @@ fn batch() -> Vec<u32> {
     let mut tables = Vec::new();
     for table in TABLES {
         firsts.push((5 * ROWS + tables.len()) as u32);
-        tables.extend(table.iter().map(|page| *page as u32));
+        tables.extend(table);
     }
     let rows = POSITIONS.iter().zip(firsts).flat_map(|(position, first)| [0, *position as u32, first, 0]);
     rows.chain([0; ROWS]).chain(tables).collect()
@@ -154,19 +135,21 @@ impl Heads {
     }
 
     /// What all rows give; their keys and values go into `cache`.
-    fn answered(&self, law: &HeadLaw, rope: RopePairs, cache: &mut Cache) -> Answered {
+    fn answered(&self, rope: RopePairs, cache: &mut Cache) -> Answered {
         let mut answered = Answered::default();
         for (row, position) in POSITIONS.into_iter().enumerate() {
             for (kind, is_value) in [(1, false), (2, true)] {
                 let (codes, scales) = self.coded(row, kind, rope);
                 for (head, (codes, scale)) in codes.chunks_exact(HEAD_DIM).zip(scales).enumerate() {
-                    cache.put(place(row, position, head, is_value), codes, scale);
+                    cache.put(place(TABLES[row], position, head, is_value), codes, scale);
                 }
             }
+            let store = stored(TABLES[row], &cache.codes, &cache.scales);
             let (codes, scales) = self.coded(row, 0, rope);
             answered.queries.extend(pairs(&codes));
             for (head, query) in codes.chunks_exact(HEAD_DIM).zip(scales).enumerate() {
-                let (words, scale) = attend_to(law, query, &cache.seen(row, head / (HEADS / KV_HEADS)));
+                let kv_head = head / (HEADS / KV_HEADS);
+                let (words, scale) = attend_to(&store, (TABLES[row], kv_head), position + 1, query);
                 answered.attended.extend(words);
                 answered.scales.push(scale);
             }
@@ -188,7 +171,7 @@ fn case(rope: Rope, way: HeadScale, lanes: Lanes, draw: &mut Draw) -> Case {
     let mut draw = Draw::new(seed);
     let (heads, mut cache) = (Heads::draw(way, &mut draw), Cache::draw(&mut draw));
     let (law, [codes_before, scales_before]) = (HeadLaw::new(HEAD_DIM), cache.words());
-    let Answered { queries, attended, scales } = heads.answered(&law, together(rope), &mut cache);
+    let Answered { queries, attended, scales } = heads.answered(together(rope), &mut cache);
     let room = |words: usize| vec![0xdead_beef; words];
     let positions = 3 * PAGE;
     let storage = vec![
@@ -220,14 +203,4 @@ fn case(rope: Rope, way: HeadScale, lanes: Lanes, draw: &mut Draw) -> Case {
             Answer::own(11, "scales", scale_words(scales)),
         ],
     }
-}
-
-/// What attention gives for one query, as kernels keep it: narrowed, two words a value.
-fn attend_to(law: &HeadLaw, query: (&[i16], Scale), pages: &[HeadView<'_>]) -> (Vec<u32>, Scale) {
-    let mut out = [0; HEAD_DIM];
-    let scratch = &mut AttendScratch::default();
-    let scale = attend(Kernels::PORTABLE, law, query, pages.iter().copied(), scratch, &mut out);
-    let shift = narrow_shift(out.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
-    let narrowed = out.iter().map(|o| round_shift(*o, shift));
-    (narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]).collect(), scale.exp2(shift as i32))
 }
