@@ -142,6 +142,10 @@ impl Device for Watched {
         self.steps
     }
 
+    fn close(&self) {
+        self.inner.close();
+    }
+
     fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<DeviceTime, DeviceFault> {
         let asked = Asked {
             rows: pass.rows.to_vec(),

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Variants that between them use every file of `kernels/`.
-fn variants(gpu: &Gpu) -> Vec<Arrangements> {
+pub(crate) fn variants(gpu: &Gpu) -> Vec<Arrangements> {
     let both = |lanes, splits, tokens, dot, fused| {
         let product = Tile { splits, tokens, dot };
         let prefill = Arrangement { rows: lanes, heads: lanes, attend: lanes, product, fused: false };
@@ -58,18 +58,18 @@ fn variants(gpu: &Gpu) -> Vec<Arrangements> {
     variants
 }
 
-fn open() -> Option<Gpu> {
+pub(crate) fn open() -> Option<Gpu> {
     data::adapter().map(|adapter| Gpu::open(adapter, &GpuOptions::default()).expect("it opens"))
 }
 
-fn load(model: &SmallModel, backend: Backend, rows: usize) -> Result<Engine, EngineError> {
+pub(crate) fn load(model: &SmallModel, backend: Backend, rows: usize) -> Result<Engine, EngineError> {
     let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
     let rows_max = rows.try_into().expect("some rows");
     let kv_bytes_max = 16 << 20;
     Engine::from_gguf(&file, EngineConfig { backend, rows_max, kv_bytes_max, ..EngineConfig::default() })
 }
 
-fn on_gpu(arrangements: Arrangements) -> Backend {
+pub(crate) fn on_gpu(arrangements: Arrangements) -> Backend {
     Backend::Gpu(GpuOptions { arrangements: Some(arrangements), ..GpuOptions::default() })
 }
 

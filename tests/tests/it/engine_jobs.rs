@@ -28,7 +28,7 @@ use testkit::gguf::SmallModel;
 use crate::engine_model::{engine, tokens};
 
 /// The tokenizer of every small model.
-fn tokenizer() -> Arc<TokenizerAsset> {
+pub(crate) fn tokenizer() -> Arc<TokenizerAsset> {
     let file = Gguf::from_bytes(SmallModel::new(1).bytes()).expect("a sound file");
     Arc::new(tokenizer_asset(&file).expect("it has a tokenizer"))
 }

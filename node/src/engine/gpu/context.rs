@@ -335,7 +335,12 @@ impl Gpu {
                 note(&self.fault, hung.clone());
                 Err(hung)
             }
-            Err(error) => Err(GpuFault::Lost(error.to_string())),
+            Err(error) => {
+                // A device that takes no submissions says why when it is asked once more.
+                let _ = self.device.poll(PollType::Poll);
+                self.check()?;
+                Err(GpuFault::Lost(error.to_string()))
+            }
         }
     }
 }
