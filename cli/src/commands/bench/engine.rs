@@ -120,6 +120,7 @@ fn tell(context: &Context, engine: &Engine, args: &Args, load_ms: f64, report: &
         "threads": engine.threads(),
         "model_id": engine.model_id().to_string(),
         "weight_bytes": engine.weight_bytes(),
+        "dispatches": engine.device().facts().dispatches,
         "depth": args.depth,
         "prefill": args.prefill,
         "batch": args.batch,
@@ -133,14 +134,13 @@ fn tell(context: &Context, engine: &Engine, args: &Args, load_ms: f64, report: &
 
 fn lines(engine: &Engine, args: &Args, load_ms: f64, report: &Report) -> Vec<String> {
     let share = 100.0 * report.decode_gigabytes / report.memory_gigabytes;
-    vec![
+    let facts = engine.device().facts();
+    // A processor has none.
+    let dispatches =
+        (facts.dispatches > 0).then(|| format!("{} dispatches a decoded token", facts.dispatches));
+    let measured = vec![
         format!("model {}", engine.model_id()),
-        format!(
-            "on the {} ({}, {} threads)",
-            engine.device().facts().kind,
-            engine.isa_name(),
-            engine.threads()
-        ),
+        format!("on the {} ({}, {} threads)", facts.kind, engine.isa_name(), engine.threads()),
         format!("load           {load_ms:8.0} ms, then {:.0} ms to a first token", report.first_token_ms),
         format!(
             "prefill of {:<4}{:8.1} tokens/s, {:.1} billion multiply-accumulates/s",
@@ -157,5 +157,6 @@ fn lines(engine: &Engine, args: &Args, load_ms: f64, report: &Report) -> Vec<Str
             "memory         {:8.1} GB/s of weights in decode, {share:.0}% of the {:.1} GB/s of a reading loop",
             report.decode_gigabytes, report.memory_gigabytes
         ),
-    ]
+    ];
+    measured.into_iter().chain(dispatches).collect()
 }
