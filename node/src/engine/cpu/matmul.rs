@@ -19,9 +19,9 @@ use super::{
 
 /// Products of a code and an activation that one task of the pool holds at most, where there is work for many, and at
 /// least: a fraction of a microsecond, a few times what handing a task over takes.
-const TASK_PRODUCTS: [usize; 2] = [1 << 16, 1 << 20];
+const TASK_PRODUCTS: [usize; 2] = [1 << 15, 1 << 20];
 /// Tasks that a thread gets of a product between these bounds, so that a thread that was held up gives some away.
-const TASKS_PER_THREAD: usize = 2;
+const TASKS_PER_THREAD: usize = 4;
 
 /// Sums of one panel for each vector.
 pub(crate) type PanelSums = [[i32; PANEL]];
