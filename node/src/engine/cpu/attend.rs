@@ -8,53 +8,11 @@ use super::{
     },
     a15::quantize,
     exp2_neg::{LANES, exp2_neg_lanes},
+    head_view::{HeadView, KeyPair, PageScales},
 };
 
 /// Right shifts beyond this one leave nothing.
 const SHIFT_MAX: i32 = 62;
-
-/// Two neighbouring columns of the keys of a page: of every position, one code and the other.
-pub type KeyPair = [i16; 2 * PAGE];
-
-/// Keys and values of one head in one page, in A15 codes with a scale a position.
-///
-/// Positions lie side by side, so that sums over columns (of keys) and over positions (of values) are taken in as many
-/// lanes as a register has, two products a lane. What lies behind the positions that are there counts for nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadView<'a> {
-    /// Positions that are there, from the first on, at least one.
-    pub positions: usize,
-    /// Codes of the keys, half as many as a head has columns.
-    pub keys: &'a [KeyPair],
-    /// Scales of the keys.
-    pub key_scales: &'a PageScales,
-    /// Codes of the values, for every two positions, for every column, one position's and the other's.
-    pub values: &'a [i16],
-    /// Scales of the values.
-    pub value_scales: &'a PageScales,
-}
-
-/// Scales of the positions of a page, mantissas and exponents apart.
-#[derive(Clone, Copy, Debug)]
-pub struct PageScales {
-    m: [u32; PAGE],
-    e: [i32; PAGE],
-}
-
-impl PageScales {
-    /// All zero.
-    pub const ZERO: Self = Self { m: [0; PAGE], e: [0; PAGE] };
-
-    /// The scale of one position.
-    pub fn at(&self, slot: usize) -> Scale {
-        Scale { m: self.m[slot], e: self.e[slot] }
-    }
-
-    /// Sets the scale of one position.
-    pub fn set(&mut self, slot: usize, scale: Scale) {
-        (self.m[slot], self.e[slot]) = (scale.m, scale.e);
-    }
-}
 
 /// Constants of heads of one size.
 #[derive(Clone, Copy, Debug)]
@@ -157,8 +115,8 @@ impl AttendScratch {
                 dots(kernels, (query, law.dot_shift), page.keys, logits);
                 kernels.widened(Logits { law, scale: *scale, key_scales: page.key_scales, dots: logits });
             }
-            self.value_mantissas.extend_from_slice(&page.value_scales.m[..page.positions]);
-            self.value_exponents.extend_from_slice(&page.value_scales.e[..page.positions]);
+            self.value_mantissas.extend_from_slice(&page.value_scales.mantissas()[..page.positions]);
+            self.value_exponents.extend_from_slice(&page.value_scales.exponents()[..page.positions]);
         }
     }
 
@@ -195,7 +153,8 @@ impl Work for Logits<'_> {
     #[inline(always)]
     fn run(self) {
         let (query, to_bits, fraction) = (self.scale, self.law.to_bits, 16 + self.law.dot_shift as i32);
-        for ((dot, m), e) in self.dots.iter_mut().zip(&self.key_scales.m).zip(&self.key_scales.e) {
+        let (mantissas, exponents) = (self.key_scales.mantissas(), self.key_scales.exponents());
+        for ((dot, m), e) in self.dots.iter_mut().zip(mantissas).zip(exponents) {
             let scale = query.mul_in_loop(Scale { m: *m, e: *e }).mul_in_loop(to_bits);
             *dot = scale.fixed(fraction).apply(*dot);
         }

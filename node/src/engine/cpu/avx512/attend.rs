@@ -9,7 +9,8 @@ use std::arch::x86_64::*;
 use super::{
     super::{
         super::{device::PAGE, isa::Avx512},
-        attend::{KeyPair, weighted_sum_plain},
+        attend::weighted_sum_plain,
+        head_view::KeyPair,
     },
     lanes::{ROWS as LANES, load_words, store},
 };
