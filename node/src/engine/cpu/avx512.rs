@@ -4,5 +4,6 @@ pub(crate) mod attend;
 pub(crate) mod lanes;
 pub(crate) mod limbs;
 pub(crate) mod matmul;
+pub(crate) mod peak;
 pub(crate) mod widened;
 pub(crate) mod words;

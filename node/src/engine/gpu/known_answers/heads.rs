@@ -4,7 +4,7 @@ use super::{
     super::{
         super::{
             cpu::{
-                attend::{AttendScratch, HeadLaw, attend},
+                attend::{AttendScratch, HeadLaw, Queries, attend},
                 head_form::form_heads,
                 head_quant::head_quant,
                 kv_store::{KvEntry, KvPlace, KvShape, KvStore},
@@ -238,11 +238,12 @@ pub(super) fn attend_to(
 ) -> (Vec<u32>, Scale) {
     let table: Vec<PageId> = table.iter().copied().map(PageId).collect();
     let pages = store.head((0, kv_head), &table, positions);
-    let (law, scratch, mut out) = (HeadLaw::new(HEAD_DIM), &mut AttendScratch::default(), [0; HEAD_DIM]);
-    let scale = attend(Kernels::PORTABLE, &law, query, pages, scratch, &mut out);
+    let (law, mut out, mut scale) = (HeadLaw::new(HEAD_DIM), [0; HEAD_DIM], [Scale::ZERO]);
+    let queries = Queries { codes: query.0, scales: &[query.1], sums: &mut out, sum_scales: &mut scale };
+    attend(Kernels::PORTABLE, &law, queries, pages, &mut AttendScratch::default());
     let shift = narrow_shift(out.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
     let narrowed = out.iter().map(|o| round_shift(*o, shift));
-    (narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]).collect(), scale.exp2(shift as i32))
+    (narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]).collect(), scale[0].exp2(shift as i32))
 }
 
 fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
