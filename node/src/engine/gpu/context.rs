@@ -19,6 +19,7 @@ use wgpu::{
 
 use super::{
     super::device::DeviceTime,
+    bound::STORAGE_MOST,
     clock::{DeviceClock, STAMP_WORDS},
     options::GpuOptions,
     shader::Kernel,
@@ -109,6 +110,11 @@ impl Gpu {
     /// Whether it tells by its own clock how long a pass took.
     pub fn has_clock(&self) -> bool {
         self.clock.is_some()
+    }
+
+    /// Whether a kernel may have as many buffers as fused ones do.
+    pub fn has_room_to_fuse(&self) -> bool {
+        self.device.limits().max_storage_buffers_per_shader_stage >= STORAGE_MOST
     }
 
     /// wgpu's device.

@@ -51,7 +51,7 @@ impl Arrangements {
         let meet = if gpu.has_subgroups() { Lanes::Subgroup } else { Lanes::Barrier };
         let product = Tile { splits: 4, tokens: 1, dot: Dot::Packed };
         let (rows, heads, attend) = (meet(256), meet(32), meet(64));
-        let decode = Arrangement { rows, heads, attend, product, fused: true };
+        let decode = Arrangement { rows, heads, attend, product, fused: gpu.has_room_to_fuse() };
         let product = Tile { splits: 2, tokens: 8, dot: Dot::Packed };
         let prefill = Arrangement { product, fused: false, ..decode };
         Self { decode, prefill }

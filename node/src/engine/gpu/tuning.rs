@@ -53,6 +53,7 @@ struct Kinds {
 
 impl Space {
     fn of(gpu: &Gpu) -> Self {
+        let decode = Kinds::decode(gpu.has_room_to_fuse());
         let sizes: &[u32] = if gpu.info().device_type == DeviceType::Cpu { &[8] } else { &[64, 256] };
         let mut lanes: Vec<Lanes> = sizes.iter().map(|size| Lanes::Barrier(*size)).collect();
         if gpu.has_subgroups() {
@@ -61,11 +62,11 @@ impl Space {
         match gpu.info().device_type {
             DeviceType::Cpu => {
                 lanes.push(Lanes::One(8));
-                Self { lanes, splits: vec![1], decode: Kinds::decode(), prefill: Kinds::prefill(&[1, 4]) }
+                Self { lanes, splits: vec![1], decode, prefill: Kinds::prefill(&[1, 4]) }
             }
             _ => {
                 let prefill = Kinds::prefill(&[4, 8, 16]);
-                Self { lanes, splits: vec![1, 2, 4, 8], decode: Kinds::decode(), prefill }
+                Self { lanes, splits: vec![1, 2, 4, 8], decode, prefill }
             }
         }
     }
@@ -114,8 +115,8 @@ impl Space {
 }
 
 impl Kinds {
-    fn decode() -> Self {
-        Self { tokens: vec![1], fused: vec![false, true] }
+    fn decode(may_fuse: bool) -> Self {
+        Self { tokens: vec![1], fused: if may_fuse { vec![false, true] } else { vec![false] } }
     }
 
     /// Many rows share what fused products would make anew.
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn the_search_ends_at_the_best_choice_of_every_part() {
         let lanes = vec![Lanes::Barrier(64), Lanes::Subgroup(64)];
-        let (decode, prefill) = (Kinds::decode(), Kinds::prefill(&[4]));
+        let (decode, prefill) = (Kinds::decode(true), Kinds::prefill(&[4]));
         let space = Space { lanes, splits: vec![1, 2, 4], decode, prefill };
         let start = arrangement(Lanes::Barrier(64), 1);
         let found = space.descend(start, &space.decode, &mut |tried| Ok(cost(tried))).expect("no fault");
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_fault_ends_the_search() {
-        let (decode, prefill) = (Kinds::decode(), Kinds::prefill(&[1]));
+        let (decode, prefill) = (Kinds::decode(true), Kinds::prefill(&[1]));
         let space = Space { lanes: vec![], splits: vec![1], decode, prefill };
         let fault = GpuFault::Lost("gone".to_owned());
         let start = arrangement(Lanes::One(8), 1);

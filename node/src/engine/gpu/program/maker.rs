@@ -5,7 +5,7 @@ use wgpu::Buffer;
 use super::{
     super::{
         super::{cpu::attend::HeadLaw, fixed::Scale, head_form::HeadForm},
-        bound::{Given, STORAGE_MOST, bind},
+        bound::{Given, bind},
         buffers::{Buffers, RECORD_WORDS, Sizes, Vectors},
         context::{Gpu, GpuFault},
         matrix::{Matrices, Part},
@@ -104,8 +104,7 @@ impl<'a> Maker<'a> {
 
     /// All that happens to heads between the products.
     fn heads(&mut self, index: usize, layer: &Layer) -> Result<Vec<Step>, GpuFault> {
-        let room = self.gpu.device().limits().max_storage_buffers_per_shader_stage;
-        if self.arrangement.fused && self.apart && room >= STORAGE_MOST {
+        if self.arrangement.fused && self.apart {
             return Ok(vec![self.heads_together(index, layer)?]);
         }
         let mut steps: Vec<Step> = self.head_forms(layer)?.into_iter().collect();
