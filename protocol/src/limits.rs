@@ -13,6 +13,8 @@ pub const TX_BYTES_MAX: usize = 64 * 1024;
 pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a receipt as it is signed, its signature included.
 pub const RECEIPT_BYTES_MAX: usize = 512;
+/// Bytes of a calibration as it is signed, its signature included.
+pub const CALIBRATION_BYTES_MAX: usize = 640;
 /// Bytes of a voucher as it is signed, its signature included.
 pub const VOUCHER_BYTES_MAX: usize = 200;
 

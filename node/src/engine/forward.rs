@@ -133,18 +133,35 @@ impl Workspace {
     /// Runs all layers over the rows of `pass`, and stores their keys and values. [`Workspace::show`] then
     /// gives the scores of the wanted rows.
     pub(crate) fn run(&mut self, plan: &Plan, store: &mut KvStore, pass: &Pass<'_>) {
+        self.begin(plan, pass);
+        for (index, layer) in plan.weights.layers.iter().enumerate() {
+            self.layer(plan, (index, layer), store, pass);
+        }
+    }
+
+    /// Begins a pass, whose layers follow one by one.
+    pub(crate) fn begin(&mut self, plan: &Plan, pass: &Pass<'_>) {
         let width = plan.config.width as usize;
         self.stream.resize(pass.rows.len() * width, 0);
         self.stream.par_chunks_mut(width).zip(pass.rows).for_each(|(stream, row)| {
             embed(&plan.weights.embedding, row.token as usize, stream);
         });
         self.checksums.clear();
-        for (index, layer) in plan.weights.layers.iter().enumerate() {
-            self.attention(plan, (index, layer), store, pass);
-            self.feed_forward(plan, layer);
-            let wanted = pass.wanted.par_iter().map(|row| &self.stream[row * width..(row + 1) * width]);
-            self.checksums.par_extend(wanted.map(checksum));
-        }
+    }
+
+    /// Runs one layer over the rows of a pass; its keys and values are those of layer `index` of the store.
+    pub(crate) fn layer(
+        &mut self,
+        plan: &Plan,
+        (index, layer): (usize, &Layer),
+        store: &mut KvStore,
+        pass: &Pass<'_>,
+    ) {
+        let width = plan.config.width as usize;
+        self.attention(plan, (index, layer), store, pass);
+        self.feed_forward(plan, layer);
+        let wanted = pass.wanted.par_iter().map(|row| &self.stream[row * width..(row + 1) * width]);
+        self.checksums.par_extend(wanted.map(checksum));
     }
 
     fn attention(
