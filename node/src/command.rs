@@ -73,6 +73,14 @@ pub struct ProviderArgs {
     #[arg(long, env = "GRIDHOUR_SLOTS")]
     pub slots: Option<u16>,
 
+    /// Let others calibrate this provider once in so many seconds, or "never" [default: 3600]
+    #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_EVERY")]
+    pub calibrate_every: Option<String>,
+
+    /// Let only this account calibrate this provider; may be repeated [default: anyone]
+    #[arg(long, value_name = "ACCOUNT", env = "GRIDHOUR_CHALLENGERS", value_delimiter = ',')]
+    pub challenger: Vec<PublicKey>,
+
     /// Add this delay to every ping and answer, in milliseconds: for demonstrations on one machine
     #[arg(long, value_name = "MS", env = "GRIDHOUR_DELAY_MS")]
     pub delay_ms: Option<u64>,
@@ -195,6 +203,16 @@ fn provider_json(event: &ProviderEvent) -> Value {
         }
         ProviderEvent::Withdrawn { why } => json!({ "event": "withdrawn", "why": why }),
         ProviderEvent::Restored => json!({ "event": "restored" }),
+        ProviderEvent::Calibrating { challenger, memory_bytes } => json!({
+            "event": "calibrating", "challenger": challenger.to_string(), "memory_bytes": memory_bytes,
+        }),
+        ProviderEvent::Calibrated { challenger, prefill, decode } => json!({
+            "event": "calibrated", "challenger": challenger.to_string(),
+            "prefill_macs_per_s": prefill, "decode_macs_per_s": decode,
+        }),
+        ProviderEvent::NotCalibrated { challenger, why } => {
+            json!({ "event": "not-calibrated", "challenger": challenger.to_string(), "why": why })
+        }
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -212,6 +230,19 @@ fn provider_text(event: &ProviderEvent) -> Option<String> {
             Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
         }
         ProviderEvent::Withdrawn { why } => Some(format!("nothing is offered any more: {why}")),
+        ProviderEvent::Calibrating { challenger, memory_bytes } => Some(format!(
+            "{} calibrates this provider with {memory_bytes} bytes; nothing is offered meanwhile",
+            challenger.short()
+        )),
+        ProviderEvent::Calibrated { challenger, prefill, decode } => Some(format!(
+            "calibrated by {}: {} million MACs/s reading, {} writing",
+            challenger.short(),
+            prefill / 1_000_000,
+            decode / 1_000_000
+        )),
+        ProviderEvent::NotCalibrated { challenger, why } => {
+            Some(format!("not calibrated by {}: {why}", challenger.short()))
+        }
         ProviderEvent::Restored => Some("the model was loaded anew, and is offered again".to_owned()),
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }

@@ -60,7 +60,7 @@ use self::{
     pages::table::Pages,
     rope_table::RopeTable,
     sequence::CHUNK,
-    source::{Texts, TensorSource},
+    source::{TensorSource, Texts},
     weights::{Weights, WeightsError},
 };
 use crate::model::{

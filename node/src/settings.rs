@@ -32,6 +32,10 @@ pub struct Settings {
     pub adapter: Option<String>,
     /// Jobs served at once.
     pub slots: Option<u16>,
+    /// Seconds between the starts of two calibrations at least, or `never`.
+    pub calibrate_every: Option<String>,
+    /// Who may calibrate the provider; anyone if it is absent.
+    pub challengers: Option<Vec<String>>,
     /// Delay added to pings and answers, in milliseconds.
     pub delay_ms: Option<u64>,
 }

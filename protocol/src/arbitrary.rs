@@ -225,7 +225,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let tokens = (1..=PROMPT_TOKENS_MAX as u32, 1..=OUTPUT_TOKENS_MAX as u32);
     let limits = (option::of(latency_limits()), option::of(latency_limits()));
     let money = (prices(), any::<u64>());
-    let where_ = (vec(places(), 0..3), vec(places(), 0..3));
+    let where_ = (vec(places(), 0..3), vec(places(), 0..3), vec(public_keys(), 0..3));
     let ids = (bytes32(), bytes32(), any::<u64>(), option::of(bytes32()));
     (ids, times, tokens, limits, money, where_)
         .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, money, places)| Order {
@@ -244,6 +244,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
             total_time: limits.1,
             regions: places.0,
             jurisdictions: places.1,
+            calibrated_by: places.2,
             tag,
         })
         .boxed()

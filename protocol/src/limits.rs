@@ -30,6 +30,8 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const REGION_BYTES_MAX: usize = 16;
 /// Regions or jurisdictions that an order may list.
 pub const REGIONS_MAX: usize = 32;
+/// Challengers that an order may list.
+pub const CHALLENGERS_MAX: usize = 16;
 /// How long an advert may live, in milliseconds.
 pub const ADVERT_TTL_MS_MAX: u64 = 10 * 60 * 1000;
 /// How long an order may live, in milliseconds.

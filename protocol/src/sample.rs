@@ -120,6 +120,7 @@ pub(crate) fn order() -> Order {
         total_time: Some(LatencyLimit { limit: Millis(1_000), kind: LimitKind::Soft { per_ms: Credits(2) } }),
         regions: vec!["eu-de".into(), "eu-fi".into()],
         jurisdictions: vec![],
+        calibrated_by: vec![],
         tag: Some([6; 32]),
     }
 }

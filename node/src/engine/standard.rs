@@ -45,6 +45,11 @@ impl StandardModel {
         &self.shape
     }
 
+    /// What it follows from.
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.seed
+    }
+
     /// Set to true, the flag ends what is being made of this model, at the next tensor or token.
     pub fn given_up(&self) -> &Arc<AtomicBool> {
         &self.given_up

@@ -146,6 +146,12 @@ impl Challenger {
         (Self { challenge, timetable: Timetable::of(shape), state: State::Asked }, ask)
     }
 
+    /// The same, but no step may take longer than `patience`.
+    #[must_use]
+    pub fn within(self, patience: Millis) -> Self {
+        Self { timetable: self.timetable.within(patience), ..self }
+    }
+
     /// What the provider must say next, and how long it may take.
     #[must_use]
     pub fn expects(&self) -> (&'static str, Millis) {

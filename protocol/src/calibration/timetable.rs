@@ -46,6 +46,17 @@ impl Timetable {
     }
 }
 
+impl Timetable {
+    /// The same, but nothing may take longer than `patience`.
+    #[must_use]
+    pub fn within(self, patience: Millis) -> Self {
+        let Self { reply, load, first, rest, check } = self;
+        let [reply, load, first, rest, check] =
+            [reply, load, first, rest, check].map(|limit| limit.min(patience));
+        Self { reply, load, first, rest, check }
+    }
+}
+
 fn ms(work: Work) -> u64 {
     work.0 / WORK_PER_MS
 }
@@ -70,5 +81,8 @@ mod tests {
         );
         let large = of(MEMORY_MAX);
         assert!([large.load, large.first, large.rest, large.check].iter().all(|limit| limit.0 == MS_MAX));
+        let hasty = large.within(Millis(7));
+        let all = [hasty.reply, hasty.load, hasty.first, hasty.rest, hasty.check];
+        assert_eq!((all, large.within(Millis(MS_MAX))), ([Millis(7); 5], large));
     }
 }

@@ -171,6 +171,14 @@ impl Device {
         };
     }
 
+    /// The same device with what a challenger measured; `None` if its times give no rates.
+    #[must_use]
+    pub fn calibrated(&self, receipt: &Signed<Calibration>) -> Option<Self> {
+        let rates = receipt.body.rates()?;
+        let rate_source = RateSource::Calibrated(Box::new(receipt.clone()));
+        Some(Self { rates, rate_source, ..self.clone() })
+    }
+
     /// Who measured the rates, if anybody but the provider did. Only an advert whose calibration was checked says so
     /// truly ([`Advert::check_calibration`]).
     #[must_use]
