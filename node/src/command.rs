@@ -12,10 +12,12 @@ use crate::{
 mod compute;
 mod error;
 mod provider;
+mod size;
 mod validator;
 
 pub use compute::{BackendKind, ComputeArgs};
 pub use error::NodeError;
+pub use size::parse_size;
 
 /// What to run.
 #[derive(Debug, Subcommand)]
@@ -72,6 +74,10 @@ pub struct ProviderArgs {
     /// Serve this many jobs at once [default: 2]
     #[arg(long, env = "GRIDHOUR_SLOTS")]
     pub slots: Option<u16>,
+
+    /// Hold keys and values of jobs in this much memory: bytes, or a number with KiB, MiB or GiB [default: 2GiB]
+    #[arg(long, value_name = "SIZE", env = "GRIDHOUR_KV_MEMORY")]
+    pub kv_memory: Option<String>,
 
     /// Let others calibrate this provider once in so many seconds, or "never" [default: 3600]
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_EVERY")]

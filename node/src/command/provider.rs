@@ -19,7 +19,7 @@ use gridhour_protocol::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, validator::listen};
+use super::{NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, parse_size, validator::listen};
 use crate::{
     available_memory::available_memory,
     drivers::{
@@ -48,8 +48,8 @@ const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/4802", "/ip4/0.0.0.0/udp/4802/quic-
 const EVENTS_MAX: usize = 256;
 /// Time between the starts of two calibrations at least, if nobody says otherwise.
 const CALIBRATE_EVERY: Millis = Millis(60 * 60 * 1_000);
-/// Memory for the contexts of all jobs, in bytes.
-const KV_BYTES: usize = 2 * 1024 * 1024 * 1024;
+/// Memory for keys and values of all jobs, if nobody says otherwise.
+const KV_MEMORY: &str = "2GiB";
 
 pub(super) async fn run(
     args: ProviderArgs,
@@ -65,7 +65,8 @@ pub(super) async fn run(
     let path = model_file(plan.model.as_deref(), &models, &on_event)?;
     let reported = on_event.clone();
     let (threads, backend) = (plan.threads, plan.backend.clone());
-    let config = EngineConfig { backend, threads, kv_bytes_max: KV_BYTES, ..EngineConfig::default() };
+    let config =
+        EngineConfig { backend, threads, kv_bytes_max: plan.kv_bytes_max, ..EngineConfig::default() };
     let loaded = tokio::task::spawn_blocking(move || serve_model(&path, config, &models, &reported));
     let served = loaded.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
     let (memory, _) = Memory::open(&data_dir.records(), key.public())?;
@@ -95,6 +96,7 @@ struct Plan {
     model: Option<String>,
     threads: NonZeroUsize,
     backend: Backend,
+    kv_bytes_max: usize,
     delay: Duration,
     listen: Vec<Address>,
     config: ProviderConfig,
@@ -121,6 +123,7 @@ impl Plan {
             model: args.model.clone().or_else(|| settings.model.clone()),
             threads,
             backend: args.compute.backend(settings, models),
+            kv_bytes_max: kv_bytes_max(args, settings)?,
             delay: Duration::from_millis(args.delay_ms.or(settings.delay_ms).unwrap_or(0)),
             listen: listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?,
             config: ProviderConfig {
@@ -132,6 +135,13 @@ impl Plan {
             },
         })
     }
+}
+
+/// Bytes for keys and values.
+fn kv_bytes_max(args: &ProviderArgs, settings: &Settings) -> Result<usize, NodeError> {
+    let text = args.kv_memory.as_deref().or(settings.kv_memory.as_deref()).unwrap_or(KV_MEMORY);
+    let bytes = parse_size(text).map_err(|error| argument("kv-memory", error))?;
+    usize::try_from(bytes).map_err(|_| argument("kv-memory", "more than this machine can address"))
 }
 
 /// Who may calibrate the provider, and how often.

@@ -207,7 +207,7 @@ mod tests {
         };
         assert_eq!(sizes(MEMORY_MIN), (128, 15, 4, 1, 384, 1024));
         assert_eq!(sizes(2 << 30), (4096, 9, 32, 8, 12_512, 32_768));
-        assert_eq!(sizes(80_000_000_000), (16_384, 22, 128, 32, 50_816, 32_768));
+        assert_eq!(sizes(80_000_000_000), (16_384, 22, 128, 32, 51_488, 32_768));
         assert_eq!(shape(MEMORY_MAX).config.width, WIDTH_MAX);
     }
 

@@ -3,6 +3,7 @@
 use std::{fs, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use gridhour_node::{
+    command::parse_size,
     drivers::client::{CalibrationEvent, CalibrationPlan, Client, OnCalibration},
     engine::EngineConfig,
 };
@@ -115,28 +116,4 @@ fn shown_on(bar: ProgressBar) -> OnCalibration {
             bar.set_position(done.into());
         }
     })
-}
-
-/// Bytes, from a number and perhaps a unit.
-fn parse_size(text: &str) -> std::result::Result<u64, String> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
-    let unit = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
-    let (number, shift) = unit.unwrap_or((text, &0));
-    let number: u64 = number.trim().parse().map_err(|_| "expected a number, as in 512MiB".to_owned())?;
-    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_bytes_with_or_without_a_unit() {
-        assert_eq!(parse_size("5"), Ok(5));
-        assert_eq!(parse_size("4MiB"), Ok(4 << 20));
-        assert_eq!(parse_size("2 GiB"), Ok(2 << 30));
-        for text in ["", "MiB", "4MB", "-1", "1.5GiB", "99999999999GiB"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
 }
