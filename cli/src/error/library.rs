@@ -133,7 +133,7 @@ impl From<CalibrateError> for CommandError {
                 ChallengeFailure::NoRates { .. } => Self::internal(error),
                 _ => Self::refused(error).hint("do not buy from this provider"),
             },
-            CalibrateError::Engine(_) => Self::internal(error).hint(
+            CalibrateError::Engine(_) | CalibrateError::NoRoom { .. } => Self::internal(error).hint(
                 "nothing is said about the provider; free some memory here, or fill less of its memory",
             ),
             CalibrateError::Panic(_) | CalibrateError::Key(_) => Self::internal(error),

@@ -76,6 +76,16 @@ impl StandardModel {
         width * u64::max(ffn, vocab) * (34 + 64 + 36) / 32
     }
 
+    /// Bytes of main memory that [`recompute`] takes at its height: the weights before and behind the layers, one layer, and
+    /// what lies beside them while it is made. The numbers of the job's few hundred tokens are in the margin of an eighth.
+    pub fn recompute_bytes(&self) -> u64 {
+        let config = self.shape.config();
+        let layer = self.shape.work().layers / u64::from(config.layers);
+        let weights = layer + u64::from(config.vocab) * u64::from(config.width);
+        let (held, kept) = (weights / 8 * 9, self.shape.kv_bytes() / u64::from(config.layers));
+        (held + kept + self.bytes_beside()) / 8 * 9
+    }
+
     fn check(&self) -> Result<(), WeightsError> {
         if self.given_up.load(Ordering::Relaxed) { Err(WeightsError::GivenUp) } else { Ok(()) }
     }

@@ -13,7 +13,7 @@ use std::{
 
 use gridhour_node::{
     drivers::{
-        client::{CalibrateError, CalibrationEvent, CalibrationPlan, Client, RunError, RunSpec},
+        client::{CalibrateError, CalibrationEvent, CalibrationPlan, Client, RunError, RunEvent, RunSpec},
         provider::{
             LoadStandard, ProviderEvent, Reload, Served, StandardError, load_standard, measure_device,
         },
@@ -30,15 +30,20 @@ use gridhour_protocol::{
         shape::StandardShape,
     },
     market::{advert::RateSource, mask::Reason},
+    receipt::Cause,
     signed::Signed,
     units::{Millis, WorkRate},
     wire,
 };
-use testkit::altered::{Alter, Altered};
+use testkit::{
+    altered::{Alter, Altered},
+    watched::Answer,
+};
 use tokio::{sync::watch, time::timeout};
 
 use crate::job_streams::{
-    Market, PATIENCE, file, funded_client, honest_job, key, listening, market_of, provider_of, served, spec,
+    Market, PATIENCE, file, funded_client, honest_job, key, listening, market_of, provider_of, served,
+    served_on_watched_device, spec,
 };
 
 /// Keys and values of the provider's engine: with the weights, a claim of somewhat more than five megabytes.
@@ -380,6 +385,41 @@ async fn a_provider_that_cannot_load_its_model_again_is_not_calibrated() {
         matches!(answer, ProviderMessage::Refused { code: RefusalCode::NumericsVersion, .. }),
         "{answer:?}"
     );
+    market.stop.send_replace(true);
+    client.net().shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_provider_that_serves_a_job_is_not_calibrated_and_the_job_is_delivered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (watched, watch) = served_on_watched_device(None);
+    let served = Served { scheduler: watched.scheduler, ..calibratable(honestly()) };
+    let market = market_of(folder.path(), Duration::ZERO, served).await;
+    let client = funded_client(&market, &folder.path().join("client")).await;
+    let offers = client.offers(1, PATIENCE).await;
+    let (_keep, cancel) = watch::channel(false);
+    let spec = spec(market.offer);
+    let mut on_event = |_: RunEvent<'_>| ();
+    let job = client.run(&spec, &offers, cancel, &mut on_event);
+    let challenge = async {
+        // The job's first pass is under way, and stays so until the challenger has its answer.
+        let (watch, _) = tokio::task::spawn_blocking(move || {
+            let asked = watch.next();
+            (watch, asked)
+        })
+        .await
+        .expect("the job is computed");
+        let refused = calibrated(&client).await.expect_err("a job runs");
+        watch.answer(Answer::Go);
+        drop(watch);
+        refused
+    };
+    let (ran, refused) = tokio::join!(job, challenge);
+    assert_eq!(ran.expect("it is delivered").receipt.body.cause, Cause::Delivered);
+    let CalibrateError::Failure(ChallengeFailure::Refused { code, .. }) = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(code, RefusalCode::Busy);
     market.stop.send_replace(true);
     client.net().shutdown().await;
 }

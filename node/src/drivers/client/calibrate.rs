@@ -25,6 +25,7 @@ use gridhour_protocol::{
 
 use super::Client;
 use crate::{
+    available_memory::available_memory,
     clock,
     drivers::calibration_line::{Line, Silence},
     engine::{EngineConfig, EngineError, standard::StandardModel, standard::recompute},
@@ -104,6 +105,14 @@ pub enum CalibrateError {
     /// This machine could not compute the job again: nothing is said about the provider.
     #[error("the answer could not be checked here: {0}")]
     Engine(#[from] EngineError),
+    /// This machine has no room for the check, so the provider was not asked.
+    #[error("checking the answer takes {needed} bytes of main memory here, {available} are left")]
+    NoRoom {
+        /// Bytes that the check takes.
+        needed: u64,
+        /// Bytes that can be had.
+        available: u64,
+    },
     /// This program failed while it checked.
     #[error("the answer could not be checked here: {0}")]
     Panic(String),
@@ -133,12 +142,14 @@ impl Client {
             memory_bytes: plan.memory_bytes,
             seed: random32()?,
         };
+        let model = StandardModel::new(shape, challenge.seed);
+        check_room(&model, available_memory())?;
         let started_at = clock::now();
         let mut line = Line::new(self.net.open_calibration(advert.provider).await?);
         let (machine, ask) = Challenger::new(challenge, &shape);
         let mut machine = machine.within(plan.patience.unwrap_or(Millis(u64::MAX)));
         let answer = ask_all(&mut machine, &mut line, &ask, (&plan, &on_event)).await?;
-        let recomputed = check(challenge, shape, answer.clone(), plan, on_event).await?;
+        let recomputed = check(model, challenge, answer.clone(), plan, on_event).await?;
         let device = DeviceName::of(&advert.device);
         let times = (started_at, clock::now());
         let receipt = machine.sign(&self.key, device, &answer, &recomputed, times)?;
@@ -147,6 +158,15 @@ impl Client {
             line.close().await;
         }
         Ok(receipt)
+    }
+}
+
+/// Nobody's time is taken for an answer that could not be checked.
+fn check_room(model: &StandardModel, available: Option<u64>) -> Result<(), CalibrateError> {
+    let needed = model.recompute_bytes();
+    match available {
+        Some(available) if available < needed => Err(CalibrateError::NoRoom { needed, available }),
+        _ => Ok(()),
     }
 }
 
@@ -197,14 +217,13 @@ fn failure(machine: &Challenger, silence: Silence) -> ChallengeFailure {
 
 /// Computes the job again, on a thread of its own.
 async fn check(
+    model: StandardModel,
     challenge: Challenge,
-    shape: StandardShape,
     answer: Answer,
     plan: CalibrationPlan,
     on_event: OnCalibration,
 ) -> Result<Recomputed, CalibrateError> {
-    let layers = shape.config().layers;
-    let model = StandardModel::new(shape, challenge.seed);
+    let layers = model.shape().config().layers;
     let _unless_dropped = GiveUp(model.given_up().clone());
     let recompute = move || {
         let on_layer = |index| on_event(CalibrationEvent::Checking { done: index + 1, layers });
@@ -222,5 +241,23 @@ struct GiveUp(Arc<AtomicBool>);
 impl Drop for GiveUp {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_room_for_the_check_asks_nobody() {
+        let model = |bytes| StandardModel::new(StandardShape::of(bytes).expect("a standard job"), [1; 32]);
+        let small = model(4 << 20);
+        let needed = small.recompute_bytes();
+        assert!(check_room(&small, None).is_ok() && check_room(&small, Some(needed)).is_ok());
+        let refused = check_room(&small, Some(needed - 1));
+        assert!(matches!(refused, Err(CalibrateError::NoRoom { .. })), "{refused:?}");
+        // A laptop checks what it could never hold.
+        let large = model(80_000_000_000);
+        assert!(large.recompute_bytes() < 12 << 30, "{}", large.recompute_bytes());
     }
 }
