@@ -3,6 +3,7 @@
 //! Every figure is the median of its repeats. What is compared is measured in turns, so that whatever else the machine
 //! does falls on both.
 
+mod integers;
 mod memory;
 mod texts;
 
@@ -12,15 +13,14 @@ use gridhour_protocol::work::WorkModel;
 use serde::Serialize;
 use thiserror::Error;
 
-use self::texts::Texts;
+use self::{integers::product_rate, memory::read_rate, texts::Texts};
 use crate::engine::{
     Engine,
     device::DeviceFault,
+    isa::Kernels,
     score_chain::ScoreChain,
     sequence::{Sequence, SequenceError},
 };
-
-pub use self::memory::{read_rate, reading_peak};
 
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +35,8 @@ pub struct Plan {
     pub decode: usize,
     /// Times that each figure is taken.
     pub repeat: usize,
+    /// The instructions in use, where a processor computes.
+    pub instructions: Option<Kernels>,
 }
 
 /// Why nothing was measured.
@@ -53,29 +55,36 @@ pub enum BenchError {
     Differs,
 }
 
-/// Medians; rates are per second.
+/// Medians. "Giga" is 10^9.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Report {
     /// Milliseconds from an empty text to the first token behind a prompt of 16.
     pub first_token_ms: f64,
     /// Prompt tokens.
-    pub prefill_tokens: f64,
-    /// Billions of multiply-accumulates in prefill, by the work formula.
-    pub prefill_gmacs: f64,
+    pub prefill_tokens_per_s: f64,
+    /// Multiply-accumulates in prefill, by the work formula.
+    pub prefill_gmacs_per_s: f64,
     /// Tokens of one text.
-    pub decode_tokens: f64,
+    pub decode_tokens_per_s: f64,
     /// Tokens of all texts of the batch.
-    pub batch_tokens: f64,
+    pub batch_tokens_per_s: f64,
     /// Tokens of the batch over prompt tokens of a prefill.
     pub batch_over_prefill: f64,
     /// Multiply-accumulates of a re-run over those of a prefill, per time.
     pub verify_over_prefill: f64,
     /// Time of decoding with the score chain over that without its digests.
     pub chain_on_over_off: f64,
-    /// Billions of bytes of weights that decoding reads.
-    pub decode_gigabytes: f64,
-    /// Billions of bytes that a plain loop reads from memory on as many threads.
-    pub memory_gigabytes: f64,
+    /// Bytes of weights that decoding reads.
+    pub decode_gbytes_per_s: f64,
+    /// Bytes that a plain loop reads from memory on as many threads.
+    pub memory_gbytes_per_s: f64,
+    /// The one over the other.
+    pub decode_over_memory: f64,
+    /// Products of small integers that the instructions in use do from registers on as many threads; none but on a
+    /// processor.
+    pub integer_gproducts_per_s: Option<f64>,
+    /// Products of prefill, two for each multiply-accumulate, one a limb, over those.
+    pub prefill_over_integer: Option<f64>,
 }
 
 /// Measures `engine` as `plan` says; `work` is its model's.
@@ -95,6 +104,7 @@ pub fn measure(engine: &Arc<Engine>, work: &WorkModel, plan: Plan) -> Result<Rep
         samples.batch.push(decode(engine, plan.batch, plan)?.off);
         samples.verify.push(texts::verify_against_prefill(engine, work, plan)?);
         samples.memory.push(read_rate(engine.threads()));
+        samples.integers.extend(plan.instructions.map(|kernels| product_rate(kernels, engine.threads())));
     }
     Ok(samples.report(work, plan, engine.weight_bytes()))
 }
@@ -109,26 +119,33 @@ struct Samples {
     batch: Vec<f64>,
     verify: Vec<f64>,
     memory: Vec<f64>,
+    integers: Vec<f64>,
 }
 
 impl Samples {
     fn report(&mut self, work: &WorkModel, plan: Plan, weight_bytes: usize) -> Report {
         let prefill = median(&mut self.prefill);
-        let macs = texts::prefill_macs(work, plan.prefill) as f64;
-        let decode_tokens = plan.decode as f64 / median(&mut self.decode);
-        let batch_tokens = (plan.batch * plan.decode) as f64 / median(&mut self.batch);
-        let prefill_tokens = plan.prefill as f64 / prefill;
+        let prefill_gmacs_per_s = texts::prefill_macs(work, plan.prefill) as f64 / prefill / 1e9;
+        let prefill_tokens_per_s = plan.prefill as f64 / prefill;
+        let decode_tokens_per_s = plan.decode as f64 / median(&mut self.decode);
+        let batch_tokens_per_s = (plan.batch * plan.decode) as f64 / median(&mut self.batch);
+        let decode_gbytes_per_s = weight_bytes as f64 * decode_tokens_per_s / 1e9;
+        let memory_gbytes_per_s = median(&mut self.memory) / 1e9;
+        let integers = plan.instructions.map(|_| median(&mut self.integers) / 1e9);
         Report {
             first_token_ms: median(&mut self.first) * 1e3,
-            prefill_tokens,
-            prefill_gmacs: macs / prefill / 1e9,
-            decode_tokens,
-            batch_tokens,
-            batch_over_prefill: batch_tokens / prefill_tokens,
+            prefill_tokens_per_s,
+            prefill_gmacs_per_s,
+            decode_tokens_per_s,
+            batch_tokens_per_s,
+            batch_over_prefill: batch_tokens_per_s / prefill_tokens_per_s,
             verify_over_prefill: median(&mut self.verify),
             chain_on_over_off: median(&mut self.chain),
-            decode_gigabytes: weight_bytes as f64 * decode_tokens / 1e9,
-            memory_gigabytes: median(&mut self.memory) / 1e9,
+            decode_gbytes_per_s,
+            memory_gbytes_per_s,
+            decode_over_memory: decode_gbytes_per_s / memory_gbytes_per_s,
+            integer_gproducts_per_s: integers,
+            prefill_over_integer: integers.map(|peak| 2.0 * prefill_gmacs_per_s / peak),
         }
     }
 }

@@ -23,7 +23,7 @@ pub use size::parse_size;
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
     /// Sell inference: load a model, measure this machine, advertise, serve, collect
-    Provider(ProviderArgs),
+    Provider(Box<ProviderArgs>),
     /// Keep the ledger of a network whose operator's key is in the data directory
     Validator(ValidatorArgs),
 }
@@ -273,7 +273,7 @@ pub async fn run(
     };
     let stop = if common.until_stdin_closes { or_stdin_closes(stop)? } else { stop };
     match command {
-        NodeCommand::Provider(args) => provider::run(args, surroundings, stop, on_event).await,
+        NodeCommand::Provider(args) => provider::run(*args, surroundings, stop, on_event).await,
         NodeCommand::Validator(args) => validator::run(args, surroundings, stop, on_event).await,
     }
 }

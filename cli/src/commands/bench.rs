@@ -9,7 +9,7 @@ use crate::{context::Context, error::Result};
 const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour bench engine
-  gridhour bench engine --threads 2 --depth 256 --prefill 256 --json";
+  gridhour bench engine --threads 2 --prefill 256 --decode 64 --json";
 
 /// Measure this machine
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "nobody links a program: `pub` says what a module offers to the others")]
 
 mod audit;
+mod bench;
 mod calibrate;
 mod completions;
 mod demo;

@@ -8,7 +8,7 @@ const WORDS: usize = 1 << 24;
 const READS: usize = 3;
 
 /// Bytes a second that `threads` threads read together, each its own part, adding them up.
-pub fn read_rate(threads: usize) -> f64 {
+pub(super) fn read_rate(threads: usize) -> f64 {
     let words: Vec<u64> = (0..WORDS as u64).collect();
     let part = WORDS.div_ceil(threads.max(1));
     let one = || {
@@ -21,12 +21,12 @@ pub fn read_rate(threads: usize) -> f64 {
         start.elapsed().as_secs_f64()
     };
     let fastest = (0..READS).map(|_| one()).fold(f64::INFINITY, f64::min);
-    reading_peak(size_of_val(words.as_slice()), fastest)
+    rate(size_of_val(words.as_slice()) as u64, fastest)
 }
 
-/// Bytes a second, from bytes and seconds; 0 for no time at all.
-pub fn reading_peak(bytes: usize, seconds: f64) -> f64 {
-    if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 }
+/// How many a second; 0 for no time at all.
+pub(super) fn rate(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
 fn sum(words: &[u64]) -> u64 {
@@ -38,9 +38,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_bytes_over_seconds() {
-        assert_eq!(reading_peak(100, 0.5), 200.0);
-        assert_eq!(reading_peak(100, 0.0), 0.0);
+    fn rates_are_counts_over_seconds() {
+        assert_eq!(rate(100, 0.5), 200.0);
+        assert_eq!(rate(100, 0.0), 0.0);
         assert_eq!(sum(&[u64::MAX, 3]), 2);
     }
 }

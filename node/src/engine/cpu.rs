@@ -20,6 +20,7 @@ pub mod kv_store;
 pub mod logits;
 pub mod matmul;
 pub mod norm_quant;
+pub mod peak;
 pub mod residual;
 pub mod rope;
 pub mod silu_mul;

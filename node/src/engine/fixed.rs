@@ -22,6 +22,12 @@ pub const fn round_shift_any(a: i64, n: u32) -> i64 {
     a.wrapping_shl(1).wrapping_shr(n).wrapping_add(1) >> 1
 }
 
+/// The product of two numbers of 32 bits. Wide registers multiply these at once, and numbers of 64 bits in three steps.
+#[inline(always)]
+pub const fn mul_wide(a: i32, b: i32) -> i64 {
+    (a as i64).wrapping_mul(b as i64)
+}
+
 /// `a` clamped to the symmetric range of an `i32`.
 #[inline(always)]
 pub fn sat32(a: i64) -> i32 {
@@ -73,6 +79,17 @@ impl Scale {
         Self::from(self.m as u64 * other.m as u64, self.e + other.e)
     }
 
+    /// The product, cut to 31 bits, without a branch, so that loops over it use wide registers; the exponent of a zero
+    /// means nothing.
+    #[inline(always)]
+    pub const fn mul_in_loop(self, other: Self) -> Self {
+        let product = (self.m as u64).wrapping_mul(other.m as u64);
+        // Two mantissas of 31 bits make one of 61 or 62.
+        let cut = (product >> 61) as u32 + 30;
+        let e = self.e.wrapping_add(other.e).wrapping_add(cut as i32);
+        Self { m: product.wrapping_shr(cut) as u32, e }
+    }
+
     /// The sum, each mantissa cut to units of the larger exponent.
     pub fn plus(self, other: Self) -> Self {
         let (high, low) = if self.e >= other.e { (self, other) } else { (other, self) };
@@ -120,13 +137,13 @@ impl Scale {
     /// What [`Scale::apply`] does for `f` fractional bits, prepared for many numbers.
     #[inline(always)]
     pub fn fixed(self, f: i32) -> FixedScale {
-        let n = -(self.e + f);
+        let n = self.e.wrapping_add(f).wrapping_neg();
         let down = n.clamp(0, 62) as u32;
         FixedScale {
-            m: i64::from(self.m),
+            m: self.m as i32,
             // A mantissa has 31 bits, so a product that is not zero saturates as soon as it grows at all.
             up: u32::from(n < 0),
-            half: if down == 0 { 0 } else { 1 << (down - 1) },
+            half: 1i64.wrapping_shl(down) >> 1,
             down,
             seen: if n > 62 { 0 } else { -1 },
         }
@@ -136,7 +153,7 @@ impl Scale {
 /// A [`Scale`] for numbers of a fixed number of fractional bits.
 #[derive(Clone, Copy, Debug)]
 pub struct FixedScale {
-    m: i64,
+    m: i32,
     up: u32,
     half: i64,
     down: u32,
@@ -147,7 +164,7 @@ impl FixedScale {
     /// See [`Scale::apply`]; without branches, so that loops over it use wide registers.
     #[inline(always)]
     pub fn apply(self, y: i32) -> i32 {
-        let product = i64::from(y).wrapping_mul(self.m).wrapping_shl(self.up);
+        let product = mul_wide(y, self.m).wrapping_shl(self.up);
         sat32(product.wrapping_add(self.half).wrapping_shr(self.down)) & self.seen
     }
 }

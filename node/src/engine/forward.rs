@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{
     cpu::{
-        a15::A15Rows,
+        a15::{A15RowMut, A15Rows},
         attend::{AttendScratch, HeadLaw, attend},
         embed::embed,
         head_form::form_heads,
@@ -22,7 +22,7 @@ use super::{
         rope::{SCALE_SHIFT, rotate},
         silu_mul::{SiluScratch, silu_mul_quant},
     },
-    device::{PAGE, Pass, Row, See},
+    device::{PAGE, Pass, See},
     fixed::Scale,
     head_form::HeadForm,
     isa::Kernels,
@@ -37,6 +37,8 @@ use super::{
 const SERIAL_ATTENTION: usize = 1 << 14;
 /// Rows whose logits are computed together; bounds the memory for them.
 const OUTPUT_ROWS: usize = 64;
+/// Logits that a task works out, a whole number of panels.
+const LOGITS_PART: usize = 8192;
 
 /// What a forward pass reads: the model, and how to compute.
 #[derive(Debug)]
@@ -52,7 +54,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Workspace {
     stream: Vec<i32>,
-    /// By layer, then by row: the checksums of the wanted rows.
+    /// By layer, then by row.
     checksums: Vec<u32>,
     hidden: A15Rows,
     heads_in: A15Rows,
@@ -75,38 +77,49 @@ struct HeadCodes {
     scales: Vec<Scale>,
 }
 
+/// The heads of one row.
+struct HeadRowMut<'a> {
+    codes: &'a mut [i16],
+    scales: &'a mut [Scale],
+}
+
 impl HeadCodes {
-    /// Codes the heads of each row's product, `heads` in the given form, turned to the rows' positions where
-    /// `turned` gives them.
-    fn fill(
+    /// Room for `heads` heads of each of `rows` rows, to be filled.
+    fn rows_mut(
         &mut self,
-        plan: &Plan,
-        (product, scales): (&Product, &[Scale]),
-        (heads, form): (usize, &HeadForm),
-        turned: Option<&[Row]>,
-    ) {
-        let head_dim = plan.config.head_dim as usize;
-        self.codes.resize(scales.len() * heads * head_dim, 0);
-        self.scales.resize(scales.len() * heads, Scale::ZERO);
+        (rows, heads): (usize, usize),
+        head_dim: usize,
+    ) -> impl IndexedParallelIterator<Item = HeadRowMut<'_>> {
+        self.codes.resize(rows * heads * head_dim, 0);
+        self.scales.resize(rows * heads, Scale::ZERO);
         let codes = self.codes.par_chunks_mut(heads * head_dim);
-        let tokens = codes.zip(self.scales.par_chunks_mut(heads)).zip(scales).enumerate();
-        let scratch = || (Vec::new(), Vec::new());
-        tokens.for_each_init(scratch, |(row, wide), (token, ((codes, out), scale))| {
-            product.copy_to(token, row);
-            out.fill(*scale);
-            form_heads(form, row, out, wide);
-            if let Some(rows) = turned {
-                let turns = plan.rope.row(rows[token].position as usize);
-                rotate(plan.kernels, row, turns, plan.config.architecture.rope_pairs());
-                out.iter_mut().for_each(|scale| *scale = scale.exp2(SCALE_SHIFT));
-            }
-            head_quant(plan.kernels, row, codes, out);
-        });
+        codes.zip(self.scales.par_chunks_mut(heads)).map(|(codes, scales)| HeadRowMut { codes, scales })
     }
 
     /// One head of all: the index counts heads, token after token.
     fn head(&self, index: usize, head_dim: usize) -> (&[i16], Scale) {
         (&self.codes[index * head_dim..(index + 1) * head_dim], self.scales[index])
+    }
+}
+
+impl HeadRowMut<'_> {
+    /// Codes the heads of a row's product, of this scale, in the given form, turned to `position` where there is one.
+    fn fill(
+        self,
+        plan: &Plan,
+        (product, scale): (&mut [i32], Scale),
+        form: &HeadForm,
+        position: Option<u32>,
+        wide: &mut Vec<i64>,
+    ) {
+        self.scales.fill(scale);
+        form_heads(form, product, self.scales, wide);
+        if let Some(position) = position {
+            let turns = plan.rope.row(position as usize);
+            rotate(plan.kernels, product, turns, plan.config.architecture.rope_pairs());
+            self.scales.iter_mut().for_each(|scale| *scale = scale.exp2(SCALE_SHIFT));
+        }
+        head_quant(plan.kernels, product, self.codes, self.scales);
     }
 }
 
@@ -133,35 +146,38 @@ impl Workspace {
     /// Runs all layers over the rows of `pass`, and stores their keys and values. [`Workspace::show`] then
     /// gives the scores of the wanted rows.
     pub(crate) fn run(&mut self, plan: &Plan, store: &mut KvStore, pass: &Pass<'_>) {
-        self.begin(plan, pass);
-        for (index, layer) in plan.weights.layers.iter().enumerate() {
-            self.layer(plan, (index, layer), store, pass);
+        let layers = &plan.weights.layers;
+        self.begin(plan, pass, &layers[0].attn_norm);
+        for (index, layer) in layers.iter().enumerate() {
+            let next = layers.get(index + 1).map(|layer| &layer.attn_norm);
+            self.layer(plan, (index, layer, next), (store, index), pass);
         }
     }
 
-    /// Begins a pass, whose layers follow one by one.
-    pub(crate) fn begin(&mut self, plan: &Plan, pass: &Pass<'_>) {
+    /// Begins a pass, whose layers follow one by one; `norm` is that of the first.
+    pub(crate) fn begin(&mut self, plan: &Plan, pass: &Pass<'_>, norm: &NormWeights) {
         let width = plan.config.width as usize;
         self.stream.resize(pass.rows.len() * width, 0);
-        self.stream.par_chunks_mut(width).zip(pass.rows).for_each(|(stream, row)| {
+        self.hidden.resize(pass.rows.len());
+        self.checksums.resize(pass.rows.len() * plan.config.layers as usize, 0);
+        let rows = self.stream.par_chunks_mut(width).zip(self.hidden.par_rows_mut()).zip(pass.rows);
+        rows.for_each_init(Vec::new, |scratch, ((stream, hidden), row)| {
             embed(&plan.weights.embedding, row.token as usize, stream);
+            hidden.norm(plan, stream, norm, scratch);
         });
-        self.checksums.clear();
     }
 
-    /// Runs one layer over the rows of a pass; its keys and values are those of layer `index` of the store.
+    /// Runs one layer, behind which another with the norm `next` may follow. Its keys and values lie where those of the
+    /// store's layer `place` do.
     pub(crate) fn layer(
         &mut self,
         plan: &Plan,
-        (index, layer): (usize, &Layer),
-        store: &mut KvStore,
+        (index, layer, next): (usize, &Layer, Option<&NormWeights>),
+        (store, place): (&mut KvStore, usize),
         pass: &Pass<'_>,
     ) {
-        let width = plan.config.width as usize;
-        self.attention(plan, (index, layer), store, pass);
-        self.feed_forward(plan, layer);
-        let wanted = pass.wanted.par_iter().map(|row| &self.stream[row * width..(row + 1) * width]);
-        self.checksums.par_extend(wanted.map(checksum));
+        self.attention(plan, (place, layer), store, pass);
+        self.feed_forward(plan, (index, layer), next);
     }
 
     fn attention(
@@ -171,30 +187,41 @@ impl Workspace {
         store: &mut KvStore,
         pass: &Pass<'_>,
     ) {
-        let kv_heads = plan.config.kv_heads as usize;
-        self.norm(plan, &layer.attn_norm);
         let products = [
             (&layer.attn_q, &mut self.first),
             (&layer.attn_k, &mut self.second),
             (&layer.attn_v, &mut self.third),
         ];
         matmul(plan.kernels, &self.hidden, &mut { products });
-        let (turned, heads) = (Some(pass.rows), plan.config.heads as usize);
-        let scales = |matrix| self.hidden.scales_of(matrix);
-        let (of_q, of_k, of_v) = (scales(&layer.attn_q), scales(&layer.attn_k), scales(&layer.attn_v));
-        self.queries.fill(plan, (&self.first, &of_q), (heads, &layer.query_form), turned);
-        self.keys.fill(plan, (&self.second, &of_k), (kv_heads, &layer.key_form), turned);
-        self.values.fill(plan, (&self.third, &of_v), (kv_heads, &layer.value_form), None);
+        self.code_heads(plan, layer, pass);
         self.store(plan, store, pass, index);
         self.attend(plan, store, pass, index);
         self.join(plan);
         matmul(plan.kernels, &self.heads_in, &mut [(&layer.attn_output, &mut self.first)]);
-        add_product(
-            plan.kernels,
-            &mut self.stream,
-            &self.first,
-            &self.heads_in.scales_of(&layer.attn_output),
-        );
+        let scales = self.heads_in.scales_of(&layer.attn_output);
+        self.settle(plan, &scales, (None, Some(&layer.ffn_norm)));
+    }
+
+    /// The queries, keys and values of every row in A15.
+    fn code_heads(&mut self, plan: &Plan, layer: &Layer, pass: &Pass<'_>) {
+        let (heads, kv_heads) = (plan.config.heads as usize, plan.config.kv_heads as usize);
+        let (rows, head_dim) = (pass.rows.len(), plan.config.head_dim as usize);
+        let scales = |matrix| self.hidden.scales_of(matrix);
+        let (of_q, of_k, of_v) = (scales(&layer.attn_q), scales(&layer.attn_k), scales(&layer.attn_v));
+        let queries = self.queries.rows_mut((rows, heads), head_dim);
+        let keys = self.keys.rows_mut((rows, kv_heads), head_dim);
+        let values = self.values.rows_mut((rows, kv_heads), head_dim);
+        let each = queries.zip(keys).zip(values).enumerate();
+        let scratch = || (Vec::new(), Vec::new());
+        each.for_each_init(scratch, |(row, wide), (at, ((query, key), value))| {
+            let position = Some(pass.rows[at].position);
+            self.first.copy_to(at, row);
+            query.fill(plan, (row, of_q[at]), &layer.query_form, position, wide);
+            self.second.copy_to(at, row);
+            key.fill(plan, (row, of_k[at]), &layer.key_form, position, wide);
+            self.third.copy_to(at, row);
+            value.fill(plan, (row, of_v[at]), &layer.value_form, None, wide);
+        });
     }
 
     /// Writes the keys and values of every row to its text's pages.
@@ -248,8 +275,7 @@ impl Workspace {
         });
     }
 
-    fn feed_forward(&mut self, plan: &Plan, layer: &Layer) {
-        self.norm(plan, &layer.ffn_norm);
+    fn feed_forward(&mut self, plan: &Plan, (index, layer): (usize, &Layer), next: Option<&NormWeights>) {
         let products = [(&layer.ffn_gate, &mut self.first), (&layer.ffn_up, &mut self.second)];
         matmul(plan.kernels, &self.hidden, &mut { products });
         let gate_scales = self.hidden.scales_of(&layer.ffn_gate);
@@ -264,59 +290,70 @@ impl Workspace {
             row.fill_with(|codes| silu_mul_quant(plan.kernels, gate, up, scratch, codes));
         });
         matmul(plan.kernels, &self.gated, &mut [(&layer.ffn_down, &mut self.first)]);
-        add_product(plan.kernels, &mut self.stream, &self.first, &self.gated.scales_of(&layer.ffn_down));
+        let scales = self.gated.scales_of(&layer.ffn_down);
+        self.settle(plan, &scales, (Some(index), next));
     }
 
-    /// Norms every row of the stream.
-    fn norm(&mut self, plan: &Plan, weights: &NormWeights) {
-        let width = plan.config.width as usize;
-        norm_rows(plan, weights, self.stream.par_chunks(width), &mut self.hidden);
+    /// Adds the first product, of these scales, to every row of the stream; where a layer ends with it, takes the row's
+    /// checksum; where another follows, norms the row for it.
+    fn settle(&mut self, plan: &Plan, scales: &[Scale], (ends, norm): (Option<usize>, Option<&NormWeights>)) {
+        let (rows, width) = (scales.len(), plan.config.width as usize);
+        let checksums = &mut self.checksums[ends.unwrap_or(0) * rows..][..rows];
+        let streams = self.stream.par_chunks_mut(width).zip(self.hidden.par_rows_mut());
+        let each = streams.zip(checksums).zip(scales).enumerate();
+        each.for_each_init(Vec::new, |scratch, (at, (((stream, hidden), sum), scale))| {
+            self.first.copy_to(at, scratch);
+            add(plan.kernels, stream, scratch, *scale);
+            if ends.is_some() {
+                *sum = checksum(stream);
+            }
+            if let Some(norm) = norm {
+                hidden.norm(plan, stream, norm, scratch);
+            }
+        });
     }
 
     /// Shows the scores behind each wanted row of the pass that was run, in order.
     pub(crate) fn show(&mut self, plan: &Plan, pass: &Pass<'_>, see: &mut See<'_>) {
         let width = plan.config.width as usize;
         let mut checksums = Vec::with_capacity(plan.weights.layers.len());
-        for (part, rows) in pass.wanted.chunks(OUTPUT_ROWS).enumerate() {
-            let stream = rows.par_iter().map(|row| &self.stream[row * width..(row + 1) * width]);
-            norm_rows(plan, &plan.weights.output_norm, stream, &mut self.hidden);
+        for rows in pass.wanted.chunks(OUTPUT_ROWS) {
+            self.hidden.resize(rows.len());
+            let norms = self.hidden.par_rows_mut().zip(rows);
+            norms.for_each_init(Vec::new, |scratch, (hidden, row)| {
+                let stream = &self.stream[row * width..(row + 1) * width];
+                hidden.norm(plan, stream, &plan.weights.output_norm, scratch);
+            });
             matmul(plan.kernels, &self.hidden, &mut [(plan.weights.output(), &mut self.first)]);
-            for (at, row) in rows.iter().enumerate() {
+            self.score(plan);
+            for (row, logits) in rows.iter().zip(self.logits.chunks_exact(plan.config.vocab as usize)) {
                 checksums.clear();
-                let of_row = self.checksums[part * OUTPUT_ROWS + at..].iter();
-                checksums.extend(of_row.step_by(pass.wanted.len()));
-                self.first.copy_to(at, &mut self.logits);
-                logits(
-                    plan.kernels,
-                    &mut self.logits,
-                    self.hidden.scale(at).exp2(plan.weights.output().exponent()),
-                );
-                see(*row, Scores { logits: &self.logits, checksums: &checksums });
+                checksums.extend(self.checksums[*row..].iter().step_by(pass.rows.len()));
+                see(*row, Scores { logits, checksums: &checksums });
             }
         }
     }
+
+    /// Brings the first product, one of the output matrix, to logits, row after row.
+    fn score(&mut self, plan: &Plan) {
+        let (scales, vocab) = (self.hidden.scales_of(plan.weights.output()), plan.config.vocab as usize);
+        self.logits.resize(scales.len() * vocab, 0);
+        let rows = self.logits.par_chunks_mut(vocab).zip(scales).enumerate();
+        rows.for_each(|(row, (out, scale))| {
+            let parts = out.par_chunks_mut(LOGITS_PART).enumerate();
+            parts.for_each(|(part, out)| {
+                self.first.copy_part(row, part * LOGITS_PART, out);
+                logits(plan.kernels, out, scale);
+            });
+        });
+    }
 }
 
-fn norm_rows<'a>(
-    plan: &Plan,
-    weights: &NormWeights,
-    rows: impl IndexedParallelIterator<Item = &'a [i32]>,
-    out: &mut A15Rows,
-) {
-    out.resize(rows.len());
-    let rows = out.par_rows_mut().zip(rows);
-    rows.for_each_init(Vec::new, |scratch, (row, stream)| {
-        row.fill_with(|codes| norm_quant(plan.kernels, stream, weights, scratch, codes));
-    });
-}
-
-fn add_product(kernels: Kernels, stream: &mut [i32], product: &Product, scales: &[Scale]) {
-    let width = stream.len() / scales.len();
-    let tokens = stream.par_chunks_mut(width).zip(scales).enumerate();
-    tokens.for_each_init(Vec::new, |row, (token, (stream, scale))| {
-        product.copy_to(token, row);
-        add(kernels, stream, row, *scale);
-    });
+impl A15RowMut<'_> {
+    /// Takes the norm of a row of the stream.
+    fn norm(self, plan: &Plan, stream: &[i32], weights: &NormWeights, scratch: &mut Vec<i32>) {
+        self.fill_with(|codes| norm_quant(plan.kernels, stream, weights, scratch, codes));
+    }
 }
 
 impl A15Rows {

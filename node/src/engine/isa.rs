@@ -99,19 +99,30 @@ impl Kernels {
         }
     }
 
-    /// Runs `work`, plain loops over numbers in a function that is always inlined, compiled for the registers of these
-    /// instructions. (A closure may stay a function of its own, for any machine.)
+    /// Runs `work` compiled for the registers of these instructions.
     #[inline(always)]
-    pub(crate) fn widened<A, R>(self, work: impl FnOnce(A) -> R, arguments: A) -> R {
+    pub(crate) fn widened<W: Work>(self, work: W) -> W::Result {
         #[cfg(target_arch = "x86_64")]
         {
             if let Some(proof) = self.avx512 {
-                return super::cpu::avx512::widened::run(proof, work, arguments);
+                return super::cpu::avx512::widened::run(proof, work);
             }
             if let Some(proof) = self.avx2 {
-                return super::cpu::avx2::widened::run(proof, work, arguments);
+                return super::cpu::avx2::widened::run(proof, work);
             }
         }
-        work(arguments)
+        work.run()
     }
+}
+
+/// Plain loops over numbers, to be compiled for registers of any width.
+///
+/// `run` and what it calls is `#[inline(always)]`, and takes no closures: those, and functions passed as values, may
+/// stay functions of their own, compiled for any machine.
+pub(crate) trait Work {
+    /// What the loops give.
+    type Result;
+
+    /// Runs the loops.
+    fn run(self) -> Self::Result;
 }

@@ -73,6 +73,18 @@ impl Layer {
     ) -> Result<Self, WeightsError> {
         Loader::new(source, config).layer(index)
     }
+
+    /// Codes the norm with which a layer of a source begins.
+    ///
+    /// # Errors
+    /// As [`Layer::load`].
+    pub(crate) fn load_first_norm(
+        source: &dyn TensorSource,
+        config: &LlamaConfig,
+        index: u32,
+    ) -> Result<NormWeights, WeightsError> {
+        Loader::new(source, config).norm(&attn_norm(index))
+    }
 }
 
 /// The weights of a model.
@@ -166,7 +178,7 @@ impl<'a> Loader<'a> {
             query_form: self.head_form(layer, "attn_q", true)?,
             key_form: self.head_form(layer, "attn_k", true)?,
             value_form: self.head_form(layer, "attn_v", false)?,
-            attn_norm: self.norm(&name("attn_norm"))?,
+            attn_norm: self.norm(&attn_norm(layer))?,
             attn_q: self.matrix(&name("attn_q"))?,
             attn_k: self.matrix(&name("attn_k"))?,
             attn_v: self.matrix(&name("attn_v"))?,
@@ -228,6 +240,11 @@ impl<'a> Loader<'a> {
             root: tree.root().unwrap_or_default(),
         });
     }
+}
+
+/// Name of the norm with which a layer begins.
+fn attn_norm(layer: u32) -> String {
+    format!("blk.{layer}.attn_norm.weight")
 }
 
 fn refused(name: &str, reason: MatrixError) -> WeightsError {

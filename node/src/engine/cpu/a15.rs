@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::super::{
     coding::BLOCK,
-    fixed::{A15_MAX, Scale, bit_len, max_magnitude, round_shift},
-    isa::Kernels,
+    fixed::{A15_MAX, Scale, bit_len, max_magnitude, mul_wide, round_shift},
+    isa::{Kernels, Work},
 };
 
 /// The scale of the code 16256, the reciprocal of the largest code.
@@ -17,12 +17,21 @@ const ONE_OVER_MAX: Scale = Scale::from(A15_MAX as u64, 0).recip();
 /// # Panics
 /// If `codes` is shorter than `values`.
 pub fn quantize(kernels: Kernels, values: &[i32], codes: &mut [i16]) -> Scale {
-    kernels.widened(quantize_pair, (values, codes))
+    kernels.widened(Quantize { values, codes })
 }
 
-#[inline(always)]
-fn quantize_pair((values, codes): (&[i32], &mut [i16])) -> Scale {
-    quantize_plain(values, codes)
+struct Quantize<'a> {
+    values: &'a [i32],
+    codes: &'a mut [i16],
+}
+
+impl Work for Quantize<'_> {
+    type Result = Scale;
+
+    #[inline(always)]
+    fn run(self) -> Scale {
+        quantize_plain(self.values, self.codes)
+    }
 }
 
 /// The body of [`quantize`], for operators that end with it.
@@ -35,11 +44,12 @@ pub(crate) fn quantize_plain(values: &[i32], codes: &mut [i16]) -> Scale {
         return Scale::ZERO;
     }
     let shift = 31 - bit_len(u64::from(max));
-    // At most 2^31, so a value times it stays within 62 bits.
-    let reciprocal = ((1u64 << 61) / (u64::from(max) << shift)) as i64;
+    // At most 2^31; one less fits an `i32`.
+    let reciprocal = ((1u64 << 61) / (u64::from(max) << shift)).wrapping_sub(1) as i32;
     for (code, value) in codes.iter_mut().zip(values) {
-        let relative = i64::from(*value << shift).wrapping_mul(reciprocal) >> 32;
-        *code = round_shift(relative.wrapping_mul(A15_MAX), 29) as i16;
+        let value = *value << shift;
+        let relative = mul_wide(value, reciprocal).wrapping_add(i64::from(value)) >> 32;
+        *code = round_shift(mul_wide(relative as i32, A15_MAX as i32), 29) as i16;
     }
     Scale::from(u64::from(max), 0).mul(ONE_OVER_MAX)
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod attend;
 pub(crate) mod matmul;
+pub(crate) mod peak;
 pub(crate) mod widened;
 pub(crate) mod words;

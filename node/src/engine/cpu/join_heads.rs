@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        fixed::{Scale, narrow_shift, round_shift},
-        isa::Kernels,
+        fixed::{Scale, mul_wide, narrow_shift, round_shift},
+        isa::{Kernels, Work},
     },
     a15::quantize_plain,
 };
@@ -19,34 +19,56 @@ pub fn join_heads(
     scratch: &mut Vec<i32>,
     codes: &mut [i16],
 ) -> Scale {
-    kernels.widened(join_heads_plain, (heads, scales, scratch, codes))
+    kernels.widened(JoinHeads { heads, scales, scratch, codes })
 }
 
-#[inline(always)]
-fn join_heads_plain((heads, scales, scratch, codes): (&[i64], &[Scale], &mut Vec<i32>, &mut [i16])) -> Scale {
-    let width = heads.len() / scales.len();
-    let narrowed = heads.chunks_exact(width).zip(scales).map(|(head, scale)| {
-        let mut largest = 0;
-        for o in head {
-            largest = o.unsigned_abs().max(largest);
+struct JoinHeads<'a> {
+    heads: &'a [i64],
+    scales: &'a [Scale],
+    scratch: &'a mut Vec<i32>,
+    codes: &'a mut [i16],
+}
+
+impl Work for JoinHeads<'_> {
+    type Result = Scale;
+
+    #[inline(always)]
+    fn run(self) -> Scale {
+        let Self { heads, scales, scratch, codes } = self;
+        let width = heads.len() / scales.len();
+        let mut top = i32::MIN;
+        for (head, scale) in heads.chunks_exact(width).zip(scales) {
+            let scale = narrowed(head, *scale).1;
+            top = if scale.is_zero() { top } else { top.max(scale.e) };
         }
-        let shift = narrow_shift(largest);
-        (head, shift, scale.exp2(shift as i32))
-    });
-    let Some(top) = narrowed.clone().filter(|(_, _, s)| !s.is_zero()).map(|(_, _, s)| s.e).max() else {
-        codes.fill(0);
-        return Scale::ZERO;
-    };
-    scratch.resize(heads.len(), 0);
-    for ((head, shift, scale), brought) in narrowed.zip(scratch.chunks_exact_mut(width)) {
-        let down = 31 + top - scale.e;
-        let m = if down <= SHIFT_MAX { i64::from(scale.m) } else { 0 };
-        let down = down.clamp(0, SHIFT_MAX) as u32;
-        for (brought, o) in brought.iter_mut().zip(head) {
-            *brought = round_shift(round_shift(*o, shift).wrapping_mul(m), down) as i32;
+        if top == i32::MIN {
+            codes.fill(0);
+            return Scale::ZERO;
         }
+        scratch.resize(heads.len(), 0);
+        let heads = heads.chunks_exact(width).zip(scales);
+        for ((head, scale), brought) in heads.zip(scratch.chunks_exact_mut(width)) {
+            let (shift, scale) = narrowed(head, *scale);
+            let down = 31 + top - scale.e;
+            let m = if down <= SHIFT_MAX { scale.m as i32 } else { 0 };
+            let down = down.clamp(0, SHIFT_MAX) as u32;
+            for (brought, o) in brought.iter_mut().zip(head) {
+                *brought = round_shift(mul_wide(round_shift(*o, shift) as i32, m), down) as i32;
+            }
+        }
+        quantize_plain(scratch, codes).exp2(31 + top)
     }
-    quantize_plain(scratch, codes).exp2(31 + top)
+}
+
+/// The shift that narrows a head to 31 bits, and the scale behind it.
+#[inline(always)]
+fn narrowed(head: &[i64], scale: Scale) -> (u32, Scale) {
+    let mut largest = 0;
+    for o in head {
+        largest = o.unsigned_abs().max(largest);
+    }
+    let shift = narrow_shift(largest);
+    (shift, scale.exp2(shift as i32))
 }
 
 #[cfg(test)]

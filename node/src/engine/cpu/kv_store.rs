@@ -5,7 +5,7 @@ use super::{
         device::{PAGE, PageId},
         fixed::Scale,
     },
-    attend::HeadView,
+    attend::{HeadView, KeyPair, PageScales},
 };
 
 /// Sizes of the keys and values of one position.
@@ -60,13 +60,13 @@ pub struct KvStore {
     pages: Vec<Option<KvPage>>,
 }
 
-/// One page: layer after layer, head after head, [`PAGE`] positions.
+/// One page: the heads of layer after layer, each with [`PAGE`] positions as [`HeadView`] has them.
 #[derive(Debug)]
 struct KvPage {
-    keys: Vec<i16>,
-    key_scales: Vec<Scale>,
+    keys: Vec<KeyPair>,
+    key_scales: Vec<PageScales>,
     values: Vec<i16>,
-    value_scales: Vec<Scale>,
+    value_scales: Vec<PageScales>,
 }
 
 /// There is no memory for a page.
@@ -77,10 +77,10 @@ impl KvPage {
     fn new(shape: KvShape) -> Result<Self, NoMemory> {
         let heads = shape.layers * shape.heads;
         Ok(Self {
-            keys: filled(heads * PAGE * shape.head_dim, 0)?,
-            key_scales: filled(heads * PAGE, Scale::ZERO)?,
+            keys: filled(heads * shape.head_dim / 2, [0; 2 * PAGE])?,
+            key_scales: filled(heads, PageScales::ZERO)?,
             values: filled(heads * PAGE * shape.head_dim, 0)?,
-            value_scales: filled(heads * PAGE, Scale::ZERO)?,
+            value_scales: filled(heads, PageScales::ZERO)?,
         })
     }
 }
@@ -119,12 +119,20 @@ impl KvStore {
     /// If the page was never backed, or the entry is not a head's.
     pub fn write(&mut self, place: KvPlace, entry: KvEntry<'_>) {
         let KvShape { heads, head_dim, .. } = self.shape;
-        let at = (place.layer * heads + place.head) * PAGE + place.slot;
-        let page = self.pages[place.page.0 as usize].as_mut().expect("a page is backed before it is written");
-        page.keys[at * head_dim..(at + 1) * head_dim].copy_from_slice(entry.key.0);
-        page.key_scales[at] = entry.key.1;
-        page.values[at * head_dim..(at + 1) * head_dim].copy_from_slice(entry.value.0);
-        page.value_scales[at] = entry.value.1;
+        let KvPlace { layer, head, page, slot } = place;
+        let head = layer * heads + head;
+        let page = self.pages[page.0 as usize].as_mut().expect("a page is backed before it is written");
+        let keys = &mut page.keys[head * head_dim / 2..(head + 1) * head_dim / 2];
+        for (pair, key) in keys.iter_mut().zip(entry.key.0.as_chunks::<2>().0) {
+            pair.as_chunks_mut::<2>().0[slot] = *key;
+        }
+        // Of the values, two positions stand side by side in each column.
+        let values = &mut page.values[(head * PAGE + slot / 2 * 2) * head_dim..][..2 * head_dim];
+        for (pair, value) in values.as_chunks_mut::<2>().0.iter_mut().zip(entry.value.0) {
+            pair[slot % 2] = *value;
+        }
+        page.key_scales[head].set(slot, entry.key.1);
+        page.value_scales[head].set(slot, entry.value.1);
     }
 
     /// The first `positions` positions of one head of the text whose pages are `table`, page after page.
@@ -137,15 +145,15 @@ impl KvStore {
         table: &'a [PageId],
         positions: usize,
     ) -> impl Iterator<Item = HeadView<'a>> + Clone {
-        let (first, head_dim) = ((layer * self.shape.heads + head) * PAGE, self.shape.head_dim);
+        let (head, head_dim) = (layer * self.shape.heads + head, self.shape.head_dim);
         table[..positions.div_ceil(PAGE)].iter().enumerate().map(move |(index, id)| {
             let page = self.pages[id.0 as usize].as_ref().expect("a page is backed before it is read");
-            let end = first + PAGE.min(positions - index * PAGE);
             HeadView {
-                keys: &page.keys[first * head_dim..end * head_dim],
-                key_scales: &page.key_scales[first..end],
-                values: &page.values[first * head_dim..end * head_dim],
-                value_scales: &page.value_scales[first..end],
+                positions: PAGE.min(positions - index * PAGE),
+                keys: &page.keys[head * head_dim / 2..(head + 1) * head_dim / 2],
+                key_scales: &page.key_scales[head],
+                values: &page.values[head * PAGE * head_dim..(head + 1) * PAGE * head_dim],
+                value_scales: &page.value_scales[head],
             }
         })
     }
@@ -171,12 +179,17 @@ mod tests {
             store.write(KvPlace { layer: 1, head: 2, page, slot: t % PAGE }, entry);
         }
         let views: Vec<_> = store.head((1, 2), &table, PAGE + 2).collect();
-        let sizes: Vec<_> = views.iter().map(|view| view.key_scales.len()).collect();
+        let sizes: Vec<_> = views.iter().map(|view| view.positions).collect();
         assert_eq!(sizes, [PAGE, 2]);
-        let codes = |view: &HeadView<'_>| (view.keys.to_vec(), view.values.to_vec());
-        assert_eq!(codes(&views[0]).0[4..8], [1; 4]);
-        assert_eq!(codes(&views[1]), ([[64; 4], [65; 4]].concat(), [[-64; 4], [-65; 4]].concat()));
-        assert_eq!(views[1].value_scales[1], Scale::from(1, -65));
+        for t in 0..PAGE + 2 {
+            let (view, slot, code) = (&views[t / PAGE], t % PAGE, t as i16);
+            assert_eq!(view.keys.iter().map(|pair| pair[2 * slot]).collect::<Vec<_>>(), [code; 2]);
+            assert_eq!(view.keys.iter().map(|pair| pair[2 * slot + 1]).collect::<Vec<_>>(), [code; 2]);
+            let values = view.values[slot / 2 * 8..].iter().skip(slot % 2).step_by(2).take(4);
+            assert_eq!(values.copied().collect::<Vec<_>>(), [-code; 4]);
+            assert_eq!(view.key_scales.at(slot), Scale::from(1, i32::from(code)));
+            assert_eq!(view.value_scales.at(slot), Scale::from(1, -i32::from(code)));
+        }
         assert_eq!(store.head((1, 2), &table, PAGE).count(), 1, "a full page needs no other");
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::{
     fixed::{FixedScale, Scale},
-    isa::Kernels,
+    isa::{Kernels, Work},
 };
 
 /// Fractional bits of a logit.
@@ -10,12 +10,21 @@ pub const FRACTION_BITS: i32 = 16;
 
 /// Brings an output product to logits, in place.
 pub fn logits(kernels: Kernels, product: &mut [i32], scale: Scale) {
-    kernels.widened(apply_all, (product, scale.fixed(FRACTION_BITS)));
+    kernels.widened(Apply { product, scale: scale.fixed(FRACTION_BITS) });
 }
 
-#[inline(always)]
-fn apply_all((product, scale): (&mut [i32], FixedScale)) {
-    for y in product {
-        *y = scale.apply(*y);
+struct Apply<'a> {
+    product: &'a mut [i32],
+    scale: FixedScale,
+}
+
+impl Work for Apply<'_> {
+    type Result = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for y in self.product {
+            *y = self.scale.apply(*y);
+        }
     }
 }

@@ -40,9 +40,16 @@ impl Product {
 
     /// The result for vector `vector`, as long as the matrix has rows, copied to `out`.
     pub fn copy_to(&self, vector: usize, out: &mut Vec<i32>) {
-        out.clear();
-        self.sums[vector..].iter().step_by(self.vectors).for_each(|eight| out.extend_from_slice(eight));
-        out.truncate(self.rows);
+        out.resize(self.rows, 0);
+        self.copy_part(vector, 0, out);
+    }
+
+    /// The result for vector `vector` and some rows from `first` on, which begins a panel, copied to `out`.
+    pub fn copy_part(&self, vector: usize, first: usize, out: &mut [i32]) {
+        let sums = self.sums[first / PANEL * self.vectors + vector..].iter().step_by(self.vectors);
+        for (eight, out) in sums.zip(out.chunks_mut(PANEL)) {
+            out.copy_from_slice(&eight[..out.len()]);
+        }
     }
 }
 

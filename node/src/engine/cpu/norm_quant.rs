@@ -2,8 +2,8 @@
 
 use super::{
     super::{
-        fixed::{Scale, bit_len, max_magnitude, narrow_shift, round_shift},
-        isa::Kernels,
+        fixed::{Scale, bit_len, max_magnitude, mul_wide, narrow_shift, round_shift},
+        isa::{Kernels, Work},
         norm_weights::NormWeights,
     },
     a15::quantize_plain,
@@ -20,29 +20,38 @@ pub fn norm_quant(
     scratch: &mut Vec<i32>,
     codes: &mut [i16],
 ) -> Scale {
-    kernels.widened(norm_quant_plain, (stream, weights, scratch, codes))
+    kernels.widened(NormQuant { stream, weights, scratch, codes })
 }
 
-#[inline(always)]
-fn norm_quant_plain(
-    (stream, weights, scratch, codes): (&[i32], &NormWeights, &mut Vec<i32>, &mut [i16]),
-) -> Scale {
-    let Some(inverse) = inverse_rms(stream, weights.epsilon) else {
-        codes.fill(0);
-        return Scale::ZERO;
-    };
-    let product = |x: &i32, w: &i32| i64::from(*x).wrapping_mul(i64::from(*w));
-    let mut largest = 0;
-    for (x, w) in stream.iter().zip(&weights.values) {
-        largest = product(x, w).unsigned_abs().max(largest);
+struct NormQuant<'a> {
+    stream: &'a [i32],
+    weights: &'a NormWeights,
+    scratch: &'a mut Vec<i32>,
+    codes: &'a mut [i16],
+}
+
+impl Work for NormQuant<'_> {
+    type Result = Scale;
+
+    #[inline(always)]
+    fn run(self) -> Scale {
+        let Self { stream, weights, scratch, codes } = self;
+        let Some(inverse) = inverse_rms(stream, weights.epsilon) else {
+            codes.fill(0);
+            return Scale::ZERO;
+        };
+        let mut largest = 0;
+        for (x, w) in stream.iter().zip(&weights.values) {
+            largest = mul_wide(*x, *w).unsigned_abs().max(largest);
+        }
+        let shift = narrow_shift(largest);
+        scratch.resize(stream.len(), 0);
+        for ((narrowed, x), w) in scratch.iter_mut().zip(stream).zip(&weights.values) {
+            *narrowed = round_shift(mul_wide(*x, *w), shift) as i32;
+        }
+        let relative = quantize_plain(scratch, codes);
+        relative.mul(inverse).exp2(shift as i32 - 14 - weights.exponent)
     }
-    let shift = narrow_shift(largest);
-    scratch.resize(stream.len(), 0);
-    for ((narrowed, x), w) in scratch.iter_mut().zip(stream).zip(&weights.values) {
-        *narrowed = round_shift(product(x, w), shift) as i32;
-    }
-    let relative = quantize_plain(scratch, codes);
-    relative.mul(inverse).exp2(shift as i32 - 14 - weights.exponent)
 }
 
 /// One over the root mean square, of the stream's integers as Q14 numbers; none where that would be zero.
@@ -52,7 +61,8 @@ fn inverse_rms(stream: &[i32], epsilon: i64) -> Option<Scale> {
     let shift = bit_len(u64::from(max_magnitude(stream))).saturating_sub(15);
     let mut squares = 0i64;
     for x in stream {
-        squares = squares.wrapping_add(round_shift(i64::from(*x), shift).wrapping_pow(2));
+        let short = round_shift(i64::from(*x), shift) as i32;
+        squares = squares.wrapping_add(mul_wide(short, short));
     }
     let total = squares + round_shift(epsilon, 2 * shift);
     if total == 0 {

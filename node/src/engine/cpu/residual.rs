@@ -2,7 +2,7 @@
 
 use super::super::{
     fixed::{FixedScale, Scale, sat32},
-    isa::Kernels,
+    isa::{Kernels, Work},
 };
 
 /// Fractional bits of the residual stream.
@@ -10,13 +10,23 @@ pub const FRACTION_BITS: i32 = 14;
 
 /// Adds a product and its scale to the stream, saturating.
 pub fn add(kernels: Kernels, stream: &mut [i32], product: &[i32], scale: Scale) {
-    kernels.widened(add_plain, (stream, product, scale.fixed(FRACTION_BITS)));
+    kernels.widened(Add { stream, product, scale: scale.fixed(FRACTION_BITS) });
 }
 
-#[inline(always)]
-fn add_plain((stream, product, scale): (&mut [i32], &[i32], FixedScale)) {
-    for (x, y) in stream.iter_mut().zip(product) {
-        *x = sat32(i64::from(*x) + i64::from(scale.apply(*y)));
+struct Add<'a> {
+    stream: &'a mut [i32],
+    product: &'a [i32],
+    scale: FixedScale,
+}
+
+impl Work for Add<'_> {
+    type Result = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (x, y) in self.stream.iter_mut().zip(self.product) {
+            *x = sat32(i64::from(*x).wrapping_add(i64::from(self.scale.apply(*y))));
+        }
     }
 }
 

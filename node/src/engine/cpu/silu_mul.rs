@@ -2,11 +2,11 @@
 
 use super::{
     super::{
-        fixed::{FixedScale, LOG2E, Scale, narrow_shift, round_shift},
-        isa::Kernels,
+        fixed::{FixedScale, LOG2E, Scale, mul_wide, narrow_shift, round_shift},
+        isa::{Kernels, Work},
     },
     a15::quantize_plain,
-    exp2_neg::exp2_neg,
+    exp2_neg::{LANES, exp2_neg_lanes},
 };
 
 /// Buffers that the operator reuses.
@@ -24,66 +24,93 @@ pub fn silu_mul_quant(
     scratch: &mut SiluScratch,
     codes: &mut [i16],
 ) -> Scale {
-    let relative = kernels.widened(gated, ((gate, gate_scale), up, scratch, codes));
+    let relative = kernels.widened(Gated { gate, scale: gate_scale, up, scratch, codes });
     relative.mul(gate_scale).mul(up_scale)
 }
 
-/// Gates with their scale, ups, scratch and room for the codes.
-type Gated<'a> = ((&'a [i32], Scale), &'a [i32], &'a mut SiluScratch, &'a mut [i16]);
-
 /// The codes of `silu(gate) * up`, relative to the scales of both.
-#[inline(always)]
-fn gated(((gate, gate_scale), up, scratch, codes): Gated<'_>) -> Scale {
-    let to_bits = gate_scale.mul(LOG2E).fixed(16);
-    scratch.products.resize(gate.len(), 0);
-    let mut largest = 0;
-    for ((product, g), u) in scratch.products.iter_mut().zip(gate).zip(up) {
-        let silu = round_shift(i64::from(*g).wrapping_mul(sigmoid(*g, to_bits)), 30);
-        *product = silu.wrapping_mul(i64::from(*u));
-        largest = product.unsigned_abs().max(largest);
-    }
-    let shift = narrow_shift(largest);
-    scratch.narrowed.resize(gate.len(), 0);
-    for (narrowed, product) in scratch.narrowed.iter_mut().zip(&scratch.products) {
-        *narrowed = round_shift(*product, shift) as i32;
-    }
-    quantize_plain(&scratch.narrowed, codes).exp2(shift as i32)
+struct Gated<'a> {
+    gate: &'a [i32],
+    scale: Scale,
+    up: &'a [i32],
+    scratch: &'a mut SiluScratch,
+    codes: &'a mut [i16],
 }
 
-/// The logistic function of `gate` in Q30; `scale` takes magnitudes to base-2 units.
+impl Work for Gated<'_> {
+    type Result = Scale;
+
+    #[inline(always)]
+    fn run(self) -> Scale {
+        let Self { gate, scale, up, scratch: SiluScratch { products, narrowed }, codes } = self;
+        products.resize(gate.len(), 0);
+        let to_bits = scale.mul(LOG2E).fixed(16);
+        let mut largest = 0;
+        let inputs = gate.chunks(LANES).zip(up.chunks(LANES));
+        for (products, (gates, ups)) in products.chunks_mut(LANES).zip(inputs) {
+            largest = gate_some(to_bits, gates, ups, products).max(largest);
+        }
+        let shift = narrow_shift(largest);
+        narrowed.resize(gate.len(), 0);
+        for (narrowed, product) in narrowed.iter_mut().zip(products) {
+            *narrowed = round_shift(*product, shift) as i32;
+        }
+        quantize_plain(narrowed, codes).exp2(shift as i32)
+    }
+}
+
+/// `silu(gate) * up` of at most [`LANES`] numbers; gives the largest magnitude.
 #[inline(always)]
-fn sigmoid(gate: i32, scale: FixedScale) -> i64 {
-    let magnitude = scale.apply(gate.wrapping_abs());
-    let e = i64::from(exp2_neg(magnitude as u64));
-    let upper = quotient_of_2_58(e + (1 << 28));
-    if gate >= 0 { upper } else { round_shift(e.wrapping_mul(upper), 28) }
+fn gate_some(to_bits: FixedScale, gates: &[i32], ups: &[i32], products: &mut [i64]) -> u64 {
+    let mut magnitudes = [0; LANES];
+    for (magnitude, g) in magnitudes.iter_mut().zip(gates) {
+        *magnitude = to_bits.apply(g.wrapping_abs()) as u32;
+    }
+    let powers = exp2_neg_lanes(&magnitudes);
+    let mut largest = 0;
+    for (((product, g), u), e) in products.iter_mut().zip(gates).zip(ups).zip(&powers) {
+        let silu = round_shift(mul_wide(*g, sigmoid(*g, *e)), 30);
+        *product = mul_wide(silu as i32, *u);
+        largest = product.unsigned_abs().max(largest);
+    }
+    largest
+}
+
+/// The logistic function of `gate` in Q30, from `e`, the exponential of its negative magnitude in Q28.
+#[inline(always)]
+fn sigmoid(gate: i32, e: i32) -> i32 {
+    let upper = quotient_of_2_58(e.wrapping_add(1 << 28));
+    if gate >= 0 { upper } else { round_shift(mul_wide(e, upper), 28) as i32 }
 }
 
 /// `floor(2^58 / d)` for `d` from `2^28` to `2^29`.
 ///
-/// Processors divide floats in wide registers, but not integers. Both numbers are exact as floats, and the rounded
-/// quotient is never below the floor and at most one above, which the remainder shows.
+/// Processors divide floats in wide registers, but not integers. Both numbers are exact as floats. Added to `2^52`, the
+/// quotient is rounded to an integer, which the lowest bits of the sum hold; it is never below the floor and at most one
+/// above, which the remainder shows.
 #[inline(always)]
-fn quotient_of_2_58(d: i64) -> i64 {
+fn quotient_of_2_58(d: i32) -> i32 {
     const DIVIDEND: i64 = 1 << 58;
-    let near = (DIVIDEND as f64 / d as f64) as i64;
-    let remainder = DIVIDEND.wrapping_sub(near.wrapping_mul(d));
-    near.wrapping_add(remainder >> 63)
+    const UNIT: f64 = (1u64 << 52) as f64;
+    let near = (DIVIDEND as f64 / f64::from(d) + UNIT).to_bits() as i32;
+    let remainder = DIVIDEND.wrapping_sub(mul_wide(near, d));
+    near.wrapping_add((remainder >> 63) as i32)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::exp2_neg::exp2_neg, *};
 
     #[test]
     fn the_logistic_function_is_close_and_symmetric() {
         let scale = Scale::from(1, -16).mul(LOG2E).fixed(16);
         for gate in (-20 << 16..20 << 16).step_by(7919) {
             let exact = 1.0 / (1.0 + (-f64::from(gate) / 65_536.0).exp());
-            let found = sigmoid(gate, scale) as f64 / f64::from(1 << 30);
+            let found =
+                f64::from(sigmoid(gate, exp2_neg(scale.apply(gate.abs()) as u32))) / f64::from(1 << 30);
             assert!((found - exact).abs() < 1e-5, "{found} for {exact}");
         }
-        assert_eq!(sigmoid(0, scale), 1 << 29);
+        assert_eq!(sigmoid(0, exp2_neg(0)), 1 << 29);
     }
 
     #[test]
@@ -94,7 +121,7 @@ mod tests {
         let beside =
             (1i64 << 29..1 << 30).step_by(1_000_003).flat_map(|q| [(1 << 58) / q, (1 << 58) / q + 1]);
         for d in whole.chain(spread).chain(beside) {
-            assert_eq!(quotient_of_2_58(d), (1 << 58) / d, "for {d}");
+            assert_eq!(i64::from(quotient_of_2_58(d as i32)), (1 << 58) / d, "for {d}");
         }
     }
 }

@@ -39,7 +39,9 @@ pub(super) fn survivors(distances: impl Iterator<Item = i64>, rules: &Sampling) 
 
 /// `e^-distance` in Q28.
 pub(super) fn weight(distance: u32) -> u64 {
-    exp2_neg(round_shift(i64::from(distance) * i64::from(LOG2E.m), 30) as u64) as u64
+    let bits = round_shift(i64::from(distance) * i64::from(LOG2E.m), 30);
+    // Long before this limit nothing is left.
+    exp2_neg(bits.min(u32::MAX.into()) as u32) as u64
 }
 
 fn top_k(tokens: &mut Vec<(u32, u32)>, count: usize) {

@@ -88,10 +88,12 @@ fn forward(
     let short = |_| EngineError::Device(DeviceFault::OutOfMemory { bytes: model.shape().kv_bytes() });
     table.iter().try_for_each(|page| store.back(*page)).map_err(short)?;
     let mut work = Workspace::new(&shape);
-    work.begin(&plan, &pass);
+    work.begin(&plan, &pass, &Layer::load_first_norm(model, &shape, 0)?);
     for index in 0..shape.layers {
         let layer = Layer::load(model, &shape, index)?;
-        work.layer(&plan, (0, &layer), &mut store, &pass);
+        let next = (index + 1 < shape.layers).then(|| Layer::load_first_norm(model, &shape, index + 1));
+        let next = next.transpose()?;
+        work.layer(&plan, (index as usize, &layer, next.as_ref()), (&mut store, 0), &pass);
         on_layer(index);
     }
     work.show(&plan, &pass, see);

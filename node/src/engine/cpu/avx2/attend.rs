@@ -1,50 +1,61 @@
-//! The two sums of attention with AVX2. Sixteen codes are multiplied at a time; a 32-bit lane takes the sum
-//! of at most eight products, and goes to 64 bits before the next.
+//! The two sums of attention with AVX2: eight positions, or eight columns, a register.
+//!
+//! Two codes of 15 bits make a product of 29, of which a lane of 32 bits holds eight. So one of the factors is split in
+//! limbs, `128 * high + low`: the sums of both limbs fit a lane for all that is added before they are put together.
 #![allow(unsafe_code)]
 
 use std::{arch::x86_64::*, mem::transmute};
 
 use super::super::{
-    super::isa::Avx2,
-    attend::{dots_plain, weighted_sum_plain},
+    super::{device::PAGE, isa::Avx2},
+    attend::{KeyPair, weighted_sum_plain},
 };
 
-/// Codes in a register.
-const LANES: usize = 16;
-/// Registers of pair sums that an `i32` lane can take, eight products of `16256^2`.
-const PAIR_SUMS_MAX: usize = 4;
-/// Positions whose products an `i32` lane can take.
-const POSITIONS: usize = 2 * PAIR_SUMS_MAX;
+/// Codes in a register: two for each lane.
+const CODES: usize = 16;
+/// Lanes of a register.
+const LANES: usize = CODES / 2;
+/// Registers of positions that are summed at a time.
+const TILE: usize = 4;
 
-/// See [`dots_plain`].
-pub(crate) fn dots(_: Avx2, query: &[i16], keys: &[i16], out: &mut [i64]) {
-    if query.is_empty() || !query.len().is_multiple_of(LANES) {
-        return dots_plain(query, keys, out);
-    }
+/// Two codes as two limbs each, for every lane.
+#[derive(Clone, Copy)]
+struct Limbs {
+    high: __m256i,
+    low: __m256i,
+}
+
+/// Two sums for each lane.
+#[derive(Clone, Copy)]
+struct Sums {
+    high: __m256i,
+    low: __m256i,
+}
+
+/// See [`dots_plain`](super::super::attend::dots_plain). A head's 256 products of 16256 and 127 stay below `2^30`.
+pub(crate) fn dots(_: Avx2, (query, shift): (&[i16], u32), keys: &[KeyPair], out: &mut [i32; PAGE]) {
     // SAFETY: the proof says that this machine executes AVX2 instructions.
-    unsafe { dots_avx2(query, keys, out) }
+    unsafe { dots_avx2((query, shift), keys, out) }
 }
 
 #[target_feature(enable = "avx2")]
-fn dots_avx2(query: &[i16], keys: &[i16], out: &mut [i64]) {
-    let (query, _) = query.as_chunks::<LANES>();
-    let (keys, _) = keys.as_chunks::<LANES>();
-    for (dot, key) in out.iter_mut().zip(keys.chunks_exact(query.len())) {
-        let mut sum = _mm256_setzero_si256();
-        for (query, key) in query.chunks(PAIR_SUMS_MAX).zip(key.chunks(PAIR_SUMS_MAX)) {
-            let mut part = _mm256_setzero_si256();
-            for (q, k) in query.iter().zip(key) {
-                part = _mm256_add_epi32(part, _mm256_madd_epi16(load(q), load(k)));
-            }
-            sum = _mm256_add_epi64(sum, _mm256_add_epi64(low_wide(part), high_wide(part)));
+fn dots_avx2((query, shift): (&[i16], u32), keys: &[KeyPair], out: &mut [i32; PAGE]) {
+    for (at, out) in out.as_chunks_mut::<{ TILE * LANES }>().0.iter_mut().enumerate() {
+        let mut sums = [Sums::zero(); TILE];
+        for (query, keys) in query.as_chunks::<2>().0.iter().zip(keys) {
+            let limbs = Limbs::of(query);
+            let keys = keys.as_chunks::<CODES>().0[at * TILE..].iter();
+            sums.iter_mut().zip(keys).for_each(|(sum, keys)| *sum = sum.plus(limbs, load(keys)));
         }
-        *dot = sum_lanes(sum);
+        for (out, sum) in out.as_chunks_mut::<LANES>().0.iter_mut().zip(sums) {
+            *out = store(sum.shifted(shift));
+        }
     }
 }
 
-/// See [`weighted_sum_plain`].
+/// See [`weighted_sum_plain`]. A page's 64 products of 16256 and 127 stay below `2^28`.
 pub(crate) fn weighted_sum(_: Avx2, codes: &[i16], values: &[i16], out: &mut [i64]) {
-    if out.is_empty() || !out.len().is_multiple_of(LANES) {
+    if !out.len().is_multiple_of(LANES) {
         return weighted_sum_plain(codes, values, out);
     }
     // SAFETY: the proof says that this machine executes AVX2 instructions.
@@ -54,79 +65,66 @@ pub(crate) fn weighted_sum(_: Avx2, codes: &[i16], values: &[i16], out: &mut [i6
 #[target_feature(enable = "avx2")]
 fn weighted_sum_avx2(codes: &[i16], values: &[i16], out: &mut [i64]) {
     let width = out.len() / LANES;
-    let (values, _) = values.as_chunks::<LANES>();
-    let (out, _) = out.as_chunks_mut::<LANES>();
-    for (codes, values) in codes.chunks(POSITIONS).zip(values.chunks(POSITIONS * width)) {
-        for (column, out) in out.iter_mut().enumerate() {
-            let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-            for (at, codes) in codes.chunks(2).enumerate() {
-                let first = load(&values[2 * at * width + column]);
-                let second = values
-                    .get((2 * at + 1) * width + column)
-                    .map_or(_mm256_setzero_si256(), |second| load(second));
-                let weights = pair(codes);
-                low = add_products(low, _mm256_unpacklo_epi16(first, second), weights);
-                high = add_products(high, _mm256_unpackhi_epi16(first, second), weights);
-            }
-            add_columns(out, low, high);
+    let values = values.as_chunks::<CODES>().0;
+    for (column, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let mut sums = Sums::zero();
+        for (codes, values) in codes.as_chunks::<2>().0.iter().zip(values.chunks_exact(width)) {
+            sums = sums.plus(Limbs::of(codes), load(&values[column]));
+        }
+        let (high, low) = (store(sums.high), store(sums.low));
+        for (out, (high, low)) in out.iter_mut().zip(high.into_iter().zip(low)) {
+            *out += (i64::from(high) << 7) + i64::from(low);
         }
     }
 }
 
-/// One or two codes in every 32-bit lane.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn pair(codes: &[i16]) -> __m256i {
-    let second = codes.get(1).map_or(0, |code| u32::from(*code as u16));
-    _mm256_set1_epi32((u32::from(codes[0] as u16) | second << 16) as i32)
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_products(sum: __m256i, values: __m256i, weights: __m256i) -> __m256i {
-    _mm256_add_epi32(sum, _mm256_madd_epi16(values, weights))
-}
-
-/// Adds sixteen 32-bit sums to their columns. Interleaving two rows works on halves of a register, so `low`
-/// holds columns 0..4 and 8..12, and `high` the others.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_columns(out: &mut [i64; LANES], low: __m256i, high: __m256i) {
-    let (quads, _) = out.as_chunks_mut::<4>();
-    for (quad, lanes) in
-        quads.iter_mut().zip([low_wide(low), low_wide(high), high_wide(low), high_wide(high)])
-    {
-        // SAFETY: four numbers of 64 bits are the lanes of a register, and the other way round.
-        *quad = unsafe {
-            transmute::<__m256i, [i64; 4]>(_mm256_add_epi64(transmute::<[i64; 4], __m256i>(*quad), lanes))
-        };
+impl Limbs {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn of(codes: &[i16; 2]) -> Self {
+        let both = _mm256_set1_epi32((u32::from(codes[0] as u16) | u32::from(codes[1] as u16) << 16) as i32);
+        let high = _mm256_srai_epi16::<7>(_mm256_add_epi16(both, _mm256_set1_epi16(64)));
+        Self { high, low: _mm256_sub_epi16(both, _mm256_slli_epi16::<7>(high)) }
     }
 }
 
-/// The lower four lanes, as 64-bit integers.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn low_wide(lanes: __m256i) -> __m256i {
-    _mm256_cvtepi32_epi64(_mm256_castsi256_si128(lanes))
+impl Sums {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn zero() -> Self {
+        Self { high: _mm256_setzero_si256(), low: _mm256_setzero_si256() }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn plus(self, limbs: Limbs, codes: __m256i) -> Self {
+        Self {
+            high: _mm256_add_epi32(self.high, _mm256_madd_epi16(codes, limbs.high)),
+            low: _mm256_add_epi32(self.low, _mm256_madd_epi16(codes, limbs.low)),
+        }
+    }
+
+    /// The sums put together, rounded and shifted right by at most 7: 128 divides what the shift rounds. The result fits
+    /// 32 bits, so what the parts lose above them does not matter.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn shifted(self, shift: u32) -> __m256i {
+        let half = _mm256_set1_epi32(1 << shift >> 1);
+        let low = _mm256_sra_epi32(_mm256_add_epi32(self.low, half), _mm_cvtsi32_si128(shift as i32));
+        _mm256_add_epi32(_mm256_sll_epi32(self.high, _mm_cvtsi32_si128(7 - shift as i32)), low)
+    }
 }
 
-/// The upper four lanes, as 64-bit integers.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn high_wide(lanes: __m256i) -> __m256i {
-    _mm256_cvtepi32_epi64(_mm256_extracti128_si256::<1>(lanes))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn sum_lanes(lanes: __m256i) -> i64 {
-    let two = _mm_add_epi64(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
-    _mm_cvtsi128_si64(two) + _mm_extract_epi64::<1>(two)
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load(codes: &[i16; LANES]) -> __m256i {
+fn load(codes: &[i16; CODES]) -> __m256i {
     // SAFETY: sixteen numbers of 16 bits are the lanes of a register.
     unsafe { transmute(*codes) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(lanes: __m256i) -> [i32; LANES] {
+    // SAFETY: the lanes of a register are eight numbers of 32 bits.
+    unsafe { transmute(lanes) }
 }

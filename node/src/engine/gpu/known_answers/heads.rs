@@ -4,12 +4,13 @@ use super::{
     super::{
         super::{
             cpu::{
-                attend::{AttendScratch, HeadLaw, HeadView, attend},
+                attend::{AttendScratch, HeadLaw, attend},
                 head_form::form_heads,
                 head_quant::head_quant,
+                kv_store::{KvEntry, KvPlace, KvShape, KvStore},
                 rope::{SCALE_SHIFT, rotate},
             },
-            device::PAGE,
+            device::{PAGE, PageId},
             fixed::{Scale, narrow_shift, round_shift},
             head_form::HeadForm,
             isa::Kernels,
@@ -191,6 +192,21 @@ fn formed(lanes: Lanes, draw: &mut Draw) -> Case {
     }
 }
 
+/// The same cache as the processor has it.
+fn stored(codes: &[i16], scales: &[Scale]) -> KvStore {
+    let mut store = KvStore::new(KvShape { layers: 1, heads: KV_HEADS, head_dim: HEAD_DIM });
+    for (position, head) in (0..TABLE.len() * PAGE).flat_map(|at| (0..KV_HEADS).map(move |head| (at, head))) {
+        let (page, slot) = (PageId(TABLE[position / PAGE]), position % PAGE);
+        let [key, value] = [false, true].map(|is_value| {
+            let at = place(position, head, is_value);
+            (&codes[at * HEAD_DIM..][..HEAD_DIM], scales[at])
+        });
+        store.back(page).expect("a little memory");
+        store.write(KvPlace { layer: 0, head, page, slot }, KvEntry { key, value });
+    }
+    store
+}
+
 fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
     let seed = draw.word();
     let mut draw = Draw::new(seed);
@@ -204,25 +220,15 @@ fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
     let queries: Vec<i16> = (0..ROWS * HEADS * HEAD_DIM).map(|_| draw.code()).collect();
     let query_scales: Vec<Scale> =
         (0..ROWS * HEADS).map(|_| Scale::from(draw.word() >> 34 | 1, -56)).collect();
+    let store = stored(&codes, &scales);
+    let table = TABLE.map(PageId);
     let mut expected = (Vec::new(), Vec::new());
     for (at, query) in queries.chunks_exact(HEAD_DIM).enumerate() {
         let (row, kv_head) = (at / HEADS, at % HEADS / (HEADS / KV_HEADS));
-        let positions = POSITIONS[row] + 1;
-        let pages: Vec<HeadView<'_>> = (0..positions.div_ceil(PAGE))
-            .map(|page| {
-                let count = PAGE.min(positions - page * PAGE);
-                let (key, value) = (place(page * PAGE, kv_head, false), place(page * PAGE, kv_head, true));
-                HeadView {
-                    keys: &codes[key * HEAD_DIM..][..count * HEAD_DIM],
-                    key_scales: &scales[key..][..count],
-                    values: &codes[value * HEAD_DIM..][..count * HEAD_DIM],
-                    value_scales: &scales[value..][..count],
-                }
-            })
-            .collect();
+        let pages = store.head((0, kv_head), &table, POSITIONS[row] + 1);
         let mut out = [0; HEAD_DIM];
         let (scratch, query) = (&mut AttendScratch::default(), (query, query_scales[at]));
-        let scale = attend(Kernels::PORTABLE, &law, query, pages.iter().copied(), scratch, &mut out);
+        let scale = attend(Kernels::PORTABLE, &law, query, pages, scratch, &mut out);
         let shift = narrow_shift(out.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
         let narrowed = out.iter().map(|o| round_shift(*o, shift));
         expected.0.extend(narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]));
