@@ -317,6 +317,24 @@ async fn a_silent_provider_is_named_and_is_free_again_once_its_challenger_has_le
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_provider_that_is_told_to_stop_ends_its_calibration() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut market = market_of(folder.path(), Duration::ZERO, calibratable(never())).await;
+    let client = funded_client(&market, &folder.path().join("client")).await;
+    let stop = async {
+        market.hear(|event| matches!(event, ProviderEvent::Calibrating { .. }).then_some(())).await;
+        market.stop.send_replace(true);
+    };
+    let (failed, ()) = tokio::join!(calibrated(&client), stop);
+    let CalibrateError::Failure(failure) = failed.expect_err("it was told to stop") else {
+        panic!("a failure")
+    };
+    let refused = |code| matches!(&failure, ChallengeFailure::Refused { code: found, .. } if *found == code);
+    assert!(refused(RefusalCode::NotServing), "{failure}");
+    client.net().shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_challenger_that_is_dropped_on_the_way_leaves_nothing_behind() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut market = market_of(folder.path(), Duration::ZERO, calibratable(honestly())).await;

@@ -111,12 +111,13 @@ async fn calibrate(
     line: &mut Line,
     stop: watch::Receiver<bool>,
 ) -> Result<Verified<Calibration>, Broken> {
-    let ask = match line.hear(ASK_TIME).await? {
+    let mut stop = Some(stop);
+    let ask = match hear(line, ASK_TIME, &mut stop).await? {
         ChallengerMessage::Ask(ask) => ask,
         other => return Err(ChallengerFault::OutOfTurn { expected: "ask", found: other.name() }.into()),
     };
     let taken = admit(shared, challenger, &ask)?;
-    let (check, mut stop) = (taken.timetable.check, Some(stop));
+    let check = taken.timetable.check;
     shared.tell(ProviderEvent::Calibrating { challenger, memory_bytes: ask.memory_bytes });
     let Some(own) = shared.serving.suspend() else {
         return Err(Broken::Refused(RefusalCode::NotServing, "its device failed just now".into()));
@@ -124,6 +125,7 @@ async fn calibrate(
     shared.changed.notify_one();
     serving::free(shared, own).await;
     let done = compute(shared, line, &taken, &mut stop).await;
+    let mut until = stop.clone();
     let restore = async {
         // A provider that was told to stop needs no model any more.
         if stop.is_some() {
@@ -135,9 +137,25 @@ async fn calibrate(
     };
     let receipt = async {
         let done = done?;
-        Ok(done.receipt_of(line.hear(check).await?)?)
+        Ok(done.receipt_of(hear(line, check, &mut until).await?)?)
     };
     tokio::join!(restore, receipt).1
+}
+
+/// What the challenger says within `patience`, unless the provider is told to stop.
+async fn hear(
+    line: &mut Line,
+    patience: Millis,
+    stop: &mut Option<watch::Receiver<bool>>,
+) -> Result<ChallengerMessage, Broken> {
+    tokio::select! {
+        heard = line.hear(patience) => Ok(heard?),
+        () = stopped(stop) => Err(shutting_down()),
+    }
+}
+
+fn shutting_down() -> Broken {
+    Broken::Refused(RefusalCode::NotServing, "the provider is shutting down".into())
 }
 
 /// Lets a challenge in, or refuses it.
@@ -197,14 +215,14 @@ async fn job(
 ) -> Result<Done, Broken> {
     let Taken { challenge, shape, timetable, .. } = taken;
     line.say(&ProviderMessage::Ready).await?;
-    let prompt_nonce = prompt_of(&line.hear(timetable.reply).await?)?;
+    let prompt_nonce = prompt_of(&hear(line, timetable.reply, stop).await?)?;
     let (start, job) = (Instant::now(), StandardJob::new(challenge, &prompt_nonce));
     let (on, of) = (engine.clone(), *shape);
     let read = watched(line, model, timetable.first, stop, move || StandardRun::read(&on, &of, job)).await?;
     let (run, token) = read.map_err(device_fault)?;
     line.say(&ProviderMessage::First { token }).await?;
     let prefill_ns = nanoseconds(start);
-    let output_nonce = continue_of(&line.hear(timetable.reply).await?)?;
+    let output_nonce = continue_of(&hear(line, timetable.reply, stop).await?)?;
     let (start, given_up) = (Instant::now(), model.given_up().clone());
     let write = move || run.write(&output_nonce, &given_up);
     let (tokens, scores) = watched(line, model, timetable.rest, stop, write).await?.map_err(device_fault)?;
@@ -243,7 +261,7 @@ async fn watched<T: Send + 'static>(
             Ok(message) => ChallengerFault::OutOfTurn { expected: "nothing", found: message.name() }.into(),
             Err(silence) => silence.into(),
         },
-        () = stopped(stop) => Broken::Refused(RefusalCode::NotServing, "the provider is shutting down".into()),
+        () = stopped(stop) => shutting_down(),
     };
     model.given_up().store(true, std::sync::atomic::Ordering::Relaxed);
     // What it still found is of no use; that it panicked neither.
