@@ -83,6 +83,10 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_EVERY")]
     pub calibrate_every: Option<String>,
 
+    /// Give a calibration up if one step takes longer, ours or the challenger's [default: by the memory, an hour at most]
+    #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_TIMEOUT")]
+    pub calibrate_timeout: Option<u64>,
+
     /// Let only this account calibrate this provider; may be repeated [default: anyone]
     #[arg(long, value_name = "ACCOUNT", env = "GRIDHOUR_CHALLENGERS", value_delimiter = ',')]
     pub challenger: Vec<PublicKey>,

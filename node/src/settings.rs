@@ -36,6 +36,8 @@ pub struct Settings {
     pub kv_memory: Option<String>,
     /// Seconds between the starts of two calibrations at least, or `never`.
     pub calibrate_every: Option<String>,
+    /// Seconds that one step of a calibration may take.
+    pub calibrate_timeout: Option<u64>,
     /// Who may calibrate the provider; anyone if it is absent.
     pub challengers: Option<Vec<String>>,
     /// Delay added to pings and answers, in milliseconds.

@@ -165,7 +165,9 @@ fn hospitality(args: &ProviderArgs, settings: &Settings) -> Result<Hospitality, 
         }
         _ => args.challenger.clone(),
     };
-    Ok(Hospitality { every, challengers })
+    let timeout = args.calibrate_timeout.or(settings.calibrate_timeout);
+    let patience = Millis(timeout.map_or(u64::MAX, |seconds| seconds.saturating_mul(1_000)));
+    Ok(Hospitality { every, challengers, patience })
 }
 
 fn argument(what: &'static str, why: impl ToString) -> NodeError {

@@ -23,6 +23,16 @@ pub struct Hospitality {
     pub every: Option<Millis>,
     /// Who may ask; empty for anyone.
     pub challengers: Vec<PublicKey>,
+    /// The longest that one step may take; nothing may take longer than the timetable allows.
+    pub patience: Millis,
+}
+
+impl Hospitality {
+    /// Anyone, once in `every`, for as long as the timetable allows.
+    #[must_use]
+    pub const fn open(every: Millis) -> Self {
+        Self { every: Some(every), challengers: Vec::new(), patience: Millis(u64::MAX) }
+    }
 }
 
 /// How a provider stands when it is asked.
@@ -218,7 +228,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_rule() {
-        let open = Hospitality { every: Some(Millis(1_000)), challengers: Vec::new() };
+        let open = Hospitality::open(Millis(1_000));
         let of = |ask, change: fn(&mut House<'_>)| judged(&open, ask, change).err();
         assert_eq!(judged(&open, ask(), |_| {}).map(|shape| shape.memory_bytes()), Ok(MEMORY_MIN));
         let off = Hospitality { every: None, ..open.clone() };

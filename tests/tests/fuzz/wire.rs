@@ -80,7 +80,7 @@ fn calibrations() {
 /// Whoever asks is judged, and what else it says is looked at in its turn.
 #[test]
 fn challenger_messages() {
-    let open = Hospitality { every: Some(Millis(5)), challengers: Vec::new() };
+    let open = Hospitality::open(Millis(5));
     let values = samples(arbitrary::challenger_messages(), 16);
     canonical("challenger-message", &values, |message: ChallengerMessage| {
         if let ChallengerMessage::Ask(ask) = &message {

@@ -20,15 +20,16 @@ use gridhour_node::{
     },
     engine::{Engine, EngineConfig, scheduler::Scheduler, standard::StandardModel},
     model::assets::work_of,
-    net::Net,
+    net::{JobStream, Net},
 };
 use gridhour_protocol::{
     calibration::{
         challenger::ChallengeFailure,
         message::{Ask, ChallengerMessage, ProviderMessage, RefusalCode},
         receipt::Calibration,
-        shape::StandardShape,
+        shape::{MEMORY_MIN, StandardShape},
     },
+    exact::numerics_digest,
     market::{advert::RateSource, mask::Reason},
     receipt::Cause,
     signed::Signed,
@@ -316,6 +317,29 @@ async fn a_silent_provider_is_named_and_is_free_again_once_its_challenger_has_le
     still_serves(market, &client, folder.path()).await;
 }
 
+/// What a provider says next on a stream.
+async fn said(stream: &mut JobStream) -> ProviderMessage {
+    let frame = timeout(PATIENCE, stream.recv()).await.expect("an answer").expect("whole").expect("a frame");
+    wire::decode(&frame).expect("a message")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_challenger_that_stalls_holds_the_provider_no_longer_than_it_allows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut market = market_of(folder.path(), Duration::ZERO, calibratable(honestly())).await;
+    let client = funded_client(&market, &folder.path().join("client")).await;
+    let mut stream = client.net().open_calibration(market.provider).await.expect("a stream opens");
+    let ask = Ask { numerics: numerics_digest(), memory_bytes: MEMORY_MIN, seed: [1; 32] };
+    stream.send(&wire::encode(&ChallengerMessage::Ask(ask))).await.expect("it is sent");
+    assert_eq!(said(&mut stream).await, ProviderMessage::Preparing);
+    assert_eq!(said(&mut stream).await, ProviderMessage::Ready);
+    // Nothing is said, and the stream stays open.
+    let ProviderMessage::Refused { code, .. } = said(&mut stream).await else { panic!("a refusal") };
+    assert_eq!(code, RefusalCode::BrokenOff);
+    assert!(market.hear(ended).await.is_err());
+    still_serves(market, &client, folder.path()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_provider_that_is_told_to_stop_ends_its_calibration() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -397,8 +421,7 @@ async fn a_provider_that_cannot_load_its_model_again_is_not_calibrated() {
     let mut stream = client.net().open_calibration(market.provider).await.expect("a stream opens");
     let ask = ChallengerMessage::Ask(Ask { numerics: [0; 32], memory_bytes: 5, seed: [0; 32] });
     stream.send(&wire::encode(&ask)).await.expect("it is sent");
-    let answer = timeout(PATIENCE, stream.recv()).await.expect("an answer").expect("whole").expect("a frame");
-    let answer: ProviderMessage = wire::decode(&answer).expect("a message");
+    let answer = said(&mut stream).await;
     assert!(
         matches!(answer, ProviderMessage::Refused { code: RefusalCode::NumericsVersion, .. }),
         "{answer:?}"

@@ -186,7 +186,8 @@ fn admit(shared: &Shared, challenger: PublicKey, ask: &Ask) -> Result<Taken, Bro
         memory_bytes: ask.memory_bytes,
         seed: ask.seed,
     };
-    Ok(Taken { challenge, shape, timetable: Timetable::of(&shape), load, _slots: slots })
+    let timetable = Timetable::of(&shape).within(shared.config.hospitality.patience);
+    Ok(Taken { challenge, shape, timetable, load, _slots: slots })
 }
 
 /// The standard job, from the free memory to the last token. The standard engine is gone behind it.
