@@ -15,6 +15,7 @@ pub mod embed;
 pub mod exp2_neg;
 pub mod head_form;
 pub mod head_quant;
+pub mod head_view;
 pub mod join_heads;
 pub mod kv_store;
 pub mod logits;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::{
     cpu::{
         a15::{A15RowMut, A15Rows},
-        attend::{AttendScratch, HeadLaw, attend},
+        attend::{AttendScratch, HeadLaw, Queries, attend},
         embed::embed,
         head_form::form_heads,
         head_quant::head_quant,
@@ -35,6 +35,8 @@ use super::{
 
 /// Multiplications of an attention below which one thread does it alone; about the cost of waking another.
 const SERIAL_ATTENTION: usize = 1 << 14;
+/// Tasks of an attention that a thread gets at least, so that all have done at about the same time.
+const TASKS_PER_THREAD: usize = 4;
 /// Rows whose logits are computed together; bounds the memory for them.
 const OUTPUT_ROWS: usize = 64;
 /// Logits that a task works out, a whole number of panels.
@@ -240,29 +242,31 @@ impl Workspace {
 
     /// Every query head over the positions up to its own.
     fn attend(&mut self, plan: &Plan, store: &KvStore, pass: &Pass<'_>, layer: usize) {
-        let (heads, head_dim) = (plan.config.heads as usize, plan.config.head_dim as usize);
-        let group = heads / plan.config.kv_heads as usize;
-        let queries = &self.queries;
-        self.attended.resize(queries.codes.len(), 0);
-        self.attended_scales.resize(queries.scales.len(), Scale::ZERO);
-        let one = |scratch: &mut AttendScratch, index: usize, out: &mut [i64], scale: &mut Scale| {
-            let row = &pass.rows[index / heads];
-            let (table, positions) = (pass.tables[row.table], row.position as usize + 1);
-            let pages = store.head((layer, index % heads / group), table, positions);
-            *scale = attend(plan.kernels, &plan.law, queries.head(index, head_dim), pages, scratch, out);
-        };
+        let (kv_heads, head_dim) = (plan.config.kv_heads as usize, plan.config.head_dim as usize);
+        let heads = plan.config.heads as usize;
+        // Heads that share keys read them together, where there is work for all threads all the same.
+        let few = pass.rows.len() * kv_heads < TASKS_PER_THREAD * rayon::current_num_threads();
+        let group = if few { 1 } else { heads / kv_heads };
+        let HeadCodes { codes, scales } = &self.queries;
+        self.attended.resize(codes.len(), 0);
+        self.attended_scales.resize(scales.len(), Scale::ZERO);
+        let queries = codes.par_chunks(group * head_dim).zip(scales.par_chunks(group));
+        let sums = self.attended.par_chunks_mut(group * head_dim);
+        let groups = queries.zip(sums.zip(self.attended_scales.par_chunks_mut(group))).enumerate();
         let positions: usize = pass.rows.iter().map(|row| row.position as usize + 1).sum();
-        let (outs, scales) = (&mut self.attended, &mut self.attended_scales);
-        if positions * heads * head_dim < SERIAL_ATTENTION {
-            let mut scratch = AttendScratch::default();
-            let each = outs.chunks_mut(head_dim).zip(scales).enumerate();
-            each.for_each(|(index, (out, scale))| one(&mut scratch, index, out, scale));
-        } else {
-            let each = outs.par_chunks_mut(head_dim).zip(scales).enumerate();
-            each.for_each_init(AttendScratch::default, |scratch, (index, (out, scale))| {
-                one(scratch, index, out, scale);
-            });
-        }
+        // Where there is little to do, one thread does it all.
+        let least = if positions * heads * head_dim < SERIAL_ATTENTION { usize::MAX } else { 1 };
+        let groups = groups.with_min_len(least);
+        groups.for_each_init(
+            AttendScratch::default,
+            |scratch, (at, ((codes, scales), (sums, sum_scales)))| {
+                let (row, head) = (&pass.rows[at * group / heads], at * group % heads);
+                let (table, positions) = (pass.tables[row.table], row.position as usize + 1);
+                let pages = store.head((layer, head * kv_heads / heads), table, positions);
+                let queries = Queries { codes, scales, sums, sum_scales };
+                attend(plan.kernels, &plan.law, queries, pages, scratch);
+            },
+        );
     }
 
     fn join(&mut self, plan: &Plan) {

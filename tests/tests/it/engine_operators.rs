@@ -4,7 +4,7 @@ use gridhour_node::engine::{
     coding::Kind,
     cpu::{
         a15::{A15Rows, quantize},
-        attend::{AttendScratch, HeadLaw, attend},
+        attend::{AttendScratch, HeadLaw, Queries, attend},
         embed::embed,
         exp2_neg::exp2_neg,
         head_form::form_heads,
@@ -177,13 +177,13 @@ fn compare_products(matrix: &Matrix, coded: &CodedMatrix, vectors: &[A15]) -> Re
     Ok(())
 }
 
-/// Attention over keys and values in pages of memory, in an order of their own.
-fn compare_attention(query: &A15, keys: &[A15], values: &[A15]) -> Result<(), TestCaseError> {
-    let expected = exact::attend::attend(query, keys, values);
-    let mut store = KvStore::new(KvShape { layers: 2, heads: 2, head_dim: query.values.len() });
+/// Attention with several queries over keys and values in pages of memory, in an order of their own.
+fn compare_attention(queries: &[A15], keys: &[A15], values: &[A15]) -> Result<(), TestCaseError> {
+    let head_dim = queries[0].values.len();
+    let mut store = KvStore::new(KvShape { layers: 2, heads: 2, head_dim });
     let table: Vec<PageId> = (0..keys.len().div_ceil(PAGE) as u32).rev().map(PageId).collect();
     // What a page held before counts for nothing: it is full of large codes.
-    let (old, scale) = (vec![16_256; query.values.len()], Scale::from(1, 0));
+    let (old, scale) = (vec![16_256; head_dim], Scale::from(1, 0));
     for (page, slot) in table.iter().flat_map(|page| (0..PAGE).map(move |slot| (*page, slot))) {
         store.back(page).expect("a little memory");
         let entry = KvEntry { key: (&old, scale), value: (&old, scale) };
@@ -194,14 +194,25 @@ fn compare_attention(query: &A15, keys: &[A15], values: &[A15]) -> Result<(), Te
             KvEntry { key: (&key.values, ours(key.scale)), value: (&value.values, ours(value.scale)) };
         store.write(KvPlace { layer: 1, head: 1, page: table[at / PAGE], slot: at % PAGE }, entry);
     }
-    let law = HeadLaw::new(query.values.len());
+    let expected: Vec<_> = queries.iter().map(|query| exact::attend::attend(query, keys, values)).collect();
+    let codes: Vec<i16> = queries.iter().flat_map(|query| query.values.clone()).collect();
+    let scales: Vec<Scale> = queries.iter().map(|query| ours(query.scale)).collect();
     for kernels in forms() {
-        let mut out = vec![1; query.values.len()];
-        let question = (&query.values[..], ours(query.scale));
-        let scratch = &mut AttendScratch::default();
-        let scale =
-            attend(kernels, &law, question, store.head((1, 1), &table, keys.len()), scratch, &mut out);
-        prop_assert_eq!((&out, scale), (&expected.values, ours(expected.scale)), "{:?}", kernels);
+        let (mut sums, mut sum_scales) = (vec![1; codes.len()], vec![Scale::from(1, 0); scales.len()]);
+        let queries =
+            Queries { codes: &codes, scales: &scales, sums: &mut sums, sum_scales: &mut sum_scales };
+        let pages = store.head((1, 1), &table, keys.len());
+        attend(kernels, &HeadLaw::new(head_dim), queries, pages, &mut AttendScratch::default());
+        for (at, expected) in expected.iter().enumerate() {
+            let found = (&sums[at * head_dim..][..head_dim], sum_scales[at]);
+            prop_assert_eq!(
+                found,
+                (&expected.values[..], ours(expected.scale)),
+                "{:?}, query {}",
+                kernels,
+                at
+            );
+        }
     }
     Ok(())
 }
@@ -274,8 +285,8 @@ fn attention_over_the_largest_codes_does_not_overflow() {
         // Twenty positions share the whole weight; the others show whether a dot product kept its sign.
         let keys = [vec![uniform(code, size); 20], vec![uniform(-code, size); 13]].concat();
         let values = vec![uniform(code, size); 33];
-        compare_attention(&uniform(code, size), &keys, &values).expect("the same bits");
-        compare_attention(&uniform(-code, size), &keys, &values).expect("the same bits");
+        compare_attention(&[uniform(code, size), uniform(-code, size)], &keys, &values)
+            .expect("the same bits");
     }
 }
 
@@ -387,10 +398,10 @@ proptest! {
 
     #[test]
     fn attention(
-        (query, keys, values) in (prop::sample::select(vec![2usize, 8, 16, 48, 64, 128, 256]), 1..200usize)
-            .prop_flat_map(|(d, n)| (a15(d), vec(a15(d), n), vec(a15(d), n))),
+        (queries, keys, values) in (prop::sample::select(vec![2usize, 8, 16, 48, 64, 128, 256]), 1..200usize)
+            .prop_flat_map(|(d, n)| (vec(a15(d), 1..5), vec(a15(d), n), vec(a15(d), n))),
     ) {
-        compare_attention(&query, &keys, &values)?;
+        compare_attention(&queries, &keys, &values)?;
     }
 
     #[test]

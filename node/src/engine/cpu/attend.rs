@@ -1,4 +1,4 @@
-//! Attention of one query head over the positions of its key-value head, a page of them at a time.
+//! Attention of the query heads of one key-value head over its positions, a page of them at a time.
 
 use super::{
     super::{
@@ -8,53 +8,11 @@ use super::{
     },
     a15::quantize,
     exp2_neg::{LANES, exp2_neg_lanes},
+    head_view::{HeadView, KeyPair, PageScales},
 };
 
 /// Right shifts beyond this one leave nothing.
 const SHIFT_MAX: i32 = 62;
-
-/// Two neighbouring columns of the keys of a page: of every position, one code and the other.
-pub type KeyPair = [i16; 2 * PAGE];
-
-/// Keys and values of one head in one page, in A15 codes with a scale a position.
-///
-/// Positions lie side by side, so that sums over columns (of keys) and over positions (of values) are taken in as many
-/// lanes as a register has, two products a lane. What lies behind the positions that are there counts for nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadView<'a> {
-    /// Positions that are there, from the first on, at least one.
-    pub positions: usize,
-    /// Codes of the keys, half as many as a head has columns.
-    pub keys: &'a [KeyPair],
-    /// Scales of the keys.
-    pub key_scales: &'a PageScales,
-    /// Codes of the values, for every two positions, for every column, one position's and the other's.
-    pub values: &'a [i16],
-    /// Scales of the values.
-    pub value_scales: &'a PageScales,
-}
-
-/// Scales of the positions of a page, mantissas and exponents apart.
-#[derive(Clone, Copy, Debug)]
-pub struct PageScales {
-    m: [u32; PAGE],
-    e: [i32; PAGE],
-}
-
-impl PageScales {
-    /// All zero.
-    pub const ZERO: Self = Self { m: [0; PAGE], e: [0; PAGE] };
-
-    /// The scale of one position.
-    pub fn at(&self, slot: usize) -> Scale {
-        Scale { m: self.m[slot], e: self.e[slot] }
-    }
-
-    /// Sets the scale of one position.
-    pub fn set(&mut self, slot: usize, scale: Scale) {
-        (self.m[slot], self.e[slot]) = (scale.m, scale.e);
-    }
-}
 
 /// Constants of heads of one size.
 #[derive(Clone, Copy, Debug)]
@@ -65,14 +23,28 @@ pub struct HeadLaw {
     to_bits: Scale,
 }
 
-/// Buffers that the operator reuses, as long as the positions.
+/// Buffers that the operator reuses.
 #[derive(Debug, Default)]
 pub struct AttendScratch {
-    logits: Vec<i32>,
     value_mantissas: Vec<u32>,
     value_exponents: Vec<i32>,
+    /// For every query, as many as there are positions in whole pages.
+    logits: Vec<i32>,
     weights: Vec<i32>,
     codes: Vec<i16>,
+}
+
+/// Query heads that share a key-value head, and room for what they get of it.
+#[derive(Debug)]
+pub struct Queries<'a> {
+    /// Codes, head after head.
+    pub codes: &'a [i16],
+    /// Scale of each head.
+    pub scales: &'a [Scale],
+    /// The weighted sums of the values, head after head.
+    pub sums: &'a mut [i64],
+    /// Scale of each head's sums.
+    pub sum_scales: &'a mut [Scale],
 }
 
 impl HeadLaw {
@@ -98,55 +70,71 @@ impl HeadLaw {
     }
 }
 
-/// Attends with one query over every position of a head, page after page; writes the sum to `out` and returns
-/// its scale. All pages but the last are full.
+/// Attends with the queries over every position of their head. All pages but the last are full; a page is read once for
+/// all queries.
 ///
 /// # Panics
-/// If `out`, `query` and the heads of the pages differ in size, or there are no pages.
+/// If the parts of `queries` and the heads of the pages differ in size, or there are no pages.
 pub fn attend<'a>(
     kernels: Kernels,
     law: &HeadLaw,
-    query: (&[i16], Scale),
+    queries: Queries<'_>,
     pages: impl Iterator<Item = HeadView<'a>> + Clone,
     scratch: &mut AttendScratch,
-    out: &mut [i64],
-) -> Scale {
-    scratch.score(kernels, law, query, pages.clone());
-    out.fill(0);
-    let AttendScratch { logits, value_mantissas: mantissas, value_exponents: exponents, weights, .. } =
-        scratch;
-    let Some((total, top)) = kernels.widened(Weigh { logits, mantissas, exponents, weights }) else {
-        return Scale::ZERO;
-    };
-    // Positions that are not there weigh nothing.
-    scratch.codes.clear();
-    scratch.codes.resize(scratch.weights.len().next_multiple_of(PAGE), 0);
-    let relative = quantize(kernels, &scratch.weights, &mut scratch.codes);
-    for (page, codes) in pages.zip(scratch.codes.as_chunks::<PAGE>().0) {
-        weighted_sum(kernels, &codes[..page.positions.next_multiple_of(2)], page.values, out);
+) {
+    let Queries { codes, scales, sums, sum_scales } = queries;
+    let head_dim = codes.len() / scales.len();
+    scratch.score(kernels, law, (codes, scales), pages.clone());
+    scratch.weigh(kernels, sum_scales);
+    sums.fill(0);
+    let room = scratch.codes.len() / scales.len();
+    for (page, first) in pages.zip((0..).step_by(PAGE)) {
+        let codes = scratch.codes[first..].as_chunks::<PAGE>().0.iter().step_by(room / PAGE);
+        for (codes, sums) in codes.zip(sums.chunks_exact_mut(head_dim)) {
+            weighted_sum(kernels, &codes[..page.positions.next_multiple_of(2)], page.values, sums);
+        }
     }
-    relative.mul(Scale::from(total, 0).recip()).exp2(31 + top)
 }
 
 impl AttendScratch {
-    /// The base-2 logit of every position, and the scale of its value.
+    /// The base-2 logit of every position for every query, and the scale of its value.
     fn score<'a>(
         &mut self,
         kernels: Kernels,
         law: &HeadLaw,
-        (query, scale): (&[i16], Scale),
-        pages: impl Iterator<Item = HeadView<'a>>,
+        (queries, scales): (&[i16], &[Scale]),
+        pages: impl Iterator<Item = HeadView<'a>> + Clone,
     ) {
-        self.logits.clear();
+        let (count, head_dim) = (pages.clone().count(), queries.len() / scales.len());
+        self.logits.resize(scales.len() * count * PAGE, 0);
         self.value_mantissas.clear();
         self.value_exponents.clear();
-        let mut logits = [0; PAGE];
-        for page in pages {
-            dots(kernels, (query, law.dot_shift), page.keys, &mut logits);
-            kernels.widened(Logits { law, scale, key_scales: page.key_scales, dots: &mut logits });
-            self.logits.extend_from_slice(&logits[..page.positions]);
-            self.value_mantissas.extend_from_slice(&page.value_scales.m[..page.positions]);
-            self.value_exponents.extend_from_slice(&page.value_scales.e[..page.positions]);
+        for (at, page) in pages.enumerate() {
+            let rooms = self.logits.as_chunks_mut::<PAGE>().0[at..].iter_mut().step_by(count);
+            for ((query, scale), logits) in queries.chunks_exact(head_dim).zip(scales).zip(rooms) {
+                dots(kernels, (query, law.dot_shift), page.keys, logits);
+                kernels.widened(Logits { law, scale: *scale, key_scales: page.key_scales, dots: logits });
+            }
+            self.value_mantissas.extend_from_slice(&page.value_scales.mantissas()[..page.positions]);
+            self.value_exponents.extend_from_slice(&page.value_scales.exponents()[..page.positions]);
+        }
+    }
+
+    /// The code of every position's weight for every query; writes the scale of the sums that they weigh, which are zero
+    /// where all values are.
+    fn weigh(&mut self, kernels: Kernels, scales: &mut [Scale]) {
+        let Self { value_mantissas: mantissas, value_exponents: exponents, logits, weights, codes } = self;
+        // Positions that are not there weigh nothing.
+        codes.clear();
+        codes.resize(logits.len(), 0);
+        let room = logits.len() / scales.len();
+        let queries = logits.chunks_exact(room).zip(codes.chunks_exact_mut(room));
+        for (scale, (logits, codes)) in scales.iter_mut().zip(queries) {
+            let logits = &logits[..mantissas.len()];
+            let weighed = kernels.widened(Weigh { logits, mantissas, exponents, weights });
+            *scale = weighed.map_or(Scale::ZERO, |(total, top)| {
+                quantize(kernels, weights, codes).mul(Scale::from(total, 0).recip()).exp2(31 + top)
+            });
         }
     }
 }
@@ -165,7 +153,8 @@ impl Work for Logits<'_> {
     #[inline(always)]
     fn run(self) {
         let (query, to_bits, fraction) = (self.scale, self.law.to_bits, 16 + self.law.dot_shift as i32);
-        for ((dot, m), e) in self.dots.iter_mut().zip(&self.key_scales.m).zip(&self.key_scales.e) {
+        let (mantissas, exponents) = (self.key_scales.mantissas(), self.key_scales.exponents());
+        for ((dot, m), e) in self.dots.iter_mut().zip(mantissas).zip(exponents) {
             let scale = query.mul_in_loop(Scale { m: *m, e: *e }).mul_in_loop(to_bits);
             *dot = scale.fixed(fraction).apply(*dot);
         }
@@ -301,8 +290,11 @@ mod tests {
         store.back(page).expect("a little memory");
         store.write(KvPlace { layer: 0, head: 0, page, slot: 0 }, KvEntry { key, value });
         let (law, table, scratch) = (HeadLaw::new(2), [page], &mut AttendScratch::default());
-        let scale = attend(Kernels::PORTABLE, &law, query, store.head((0, 0), &table, 1), scratch, &mut out);
-        (out, scale)
+        let mut scale = [Scale::from(1, 0)];
+        let (codes, scales) = (query.0, &[query.1][..]);
+        let queries = Queries { codes, scales, sums: &mut out, sum_scales: &mut scale };
+        attend(Kernels::PORTABLE, &law, queries, store.head((0, 0), &table, 1), scratch);
+        (out, scale[0])
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
         device::{PAGE, PageId},
         fixed::Scale,
     },
-    attend::{HeadView, KeyPair, PageScales},
+    head_view::{HeadView, KeyPair, PageScales},
 };
 
 /// Sizes of the keys and values of one position.

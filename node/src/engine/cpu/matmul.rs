@@ -3,6 +3,8 @@
 //! Work is cut into runs of panels. A panel visits its blocks in order, and each block is unpacked once for
 //! all the vectors, so prefill reads the weights once a chunk.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
 use super::{
@@ -17,9 +19,9 @@ use super::{
 
 /// Products of a code and an activation that one task of the pool holds at most, where there is work for many, and at
 /// least: a fraction of a microsecond, a few times what handing a task over takes.
-const TASK_PRODUCTS: [usize; 2] = [1 << 16, 1 << 20];
+const TASK_PRODUCTS: [usize; 2] = [1 << 15, 1 << 20];
 /// Tasks that a thread gets of a product between these bounds, so that a thread that was held up gives some away.
-const TASKS_PER_THREAD: usize = 2;
+const TASKS_PER_THREAD: usize = 4;
 
 /// Sums of one panel for each vector.
 pub(crate) type PanelSums = [[i32; PANEL]];
@@ -91,20 +93,27 @@ impl Columns {
 }
 
 /// The vectors of a product in the forms that the machine's instructions take.
-struct Input {
-    columns: Columns,
+struct Input<'a> {
+    rows: &'a A15Rows,
+    /// Made for the first panel that needs them.
+    columns: OnceLock<Columns>,
     #[cfg(target_arch = "x86_64")]
     limbs: Option<super::avx512::limbs::Limbs>,
 }
 
-impl Input {
-    fn of(kernels: Kernels, input: &A15Rows) -> Self {
+impl<'a> Input<'a> {
+    fn of(kernels: Kernels, rows: &'a A15Rows) -> Self {
         let _ = kernels;
         Self {
-            columns: Columns::of(input),
+            rows,
+            columns: OnceLock::new(),
             #[cfg(target_arch = "x86_64")]
-            limbs: kernels.avx512().map(|proof| super::avx512::limbs::Limbs::of(proof, input)),
+            limbs: kernels.avx512().map(|proof| super::avx512::limbs::Limbs::of(proof, rows)),
         }
+    }
+
+    fn columns(&self) -> &Columns {
+        self.columns.get_or_init(|| Columns::of(self.rows))
     }
 }
 
@@ -156,16 +165,16 @@ fn task_panels(total: usize, panel_products: usize, threads: usize) -> usize {
 }
 
 impl Task<'_> {
-    fn run(self, kernels: Kernels, input: &Input, scratch: &mut Scratch) {
-        let vectors = input.columns.vectors;
+    fn run(self, kernels: Kernels, input: &Input<'_>, scratch: &mut Scratch) {
+        let vectors = input.rows.rows();
         for (pair, sums) in self.sums.chunks_mut(2 * vectors).enumerate() {
             let panel = |at| self.matrix.panel(self.first + 2 * pair + at);
             let (first, rest) = sums.split_at_mut(vectors);
             if rest.is_empty() {
-                panel_product(kernels, &panel(0), &input.columns, first, scratch);
+                panel_product(kernels, &panel(0), input.columns(), first, scratch);
             } else if !pair_product(kernels, [&panel(0), &panel(1)], input, [first, rest], scratch) {
-                panel_product(kernels, &panel(0), &input.columns, first, scratch);
-                panel_product(kernels, &panel(1), &input.columns, rest, scratch);
+                panel_product(kernels, &panel(0), input.columns(), first, scratch);
+                panel_product(kernels, &panel(1), input.columns(), rest, scratch);
             }
         }
     }
@@ -175,14 +184,19 @@ impl Task<'_> {
 fn pair_product(
     kernels: Kernels,
     panels: [&Panel<'_>; 2],
-    input: &Input,
+    input: &Input<'_>,
     sums: [&mut PanelSums; 2],
     scratch: &mut Scratch,
 ) -> bool {
     #[cfg(target_arch = "x86_64")]
     if let (Some(proof), Some(limbs)) = (kernels.avx512(), &input.limbs) {
-        let done = super::avx512::matmul::panels_product(proof, panels, limbs, &mut scratch.wide)
-            || super::avx512::words::panels_product(proof, panels, &input.columns, &mut scratch.wide);
+        let wide = &mut scratch.wide;
+        let done = match panels[0].codes {
+            PanelCodes::Words(_) => {
+                super::avx512::words::panels_product(proof, panels, input.columns(), wide)
+            }
+            _ => super::avx512::matmul::panels_product(proof, panels, limbs, wide),
+        };
         if done {
             let [first, second] = sums;
             for (vector, sums) in first.iter_mut().zip(second).enumerate() {

@@ -8,7 +8,8 @@ use std::{arch::x86_64::*, mem::transmute};
 
 use super::super::{
     super::{device::PAGE, isa::Avx2},
-    attend::{KeyPair, weighted_sum_plain},
+    attend::weighted_sum_plain,
+    head_view::KeyPair,
 };
 
 /// Codes in a register: two for each lane.

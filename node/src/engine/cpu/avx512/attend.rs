@@ -9,7 +9,8 @@ use std::arch::x86_64::*;
 use super::{
     super::{
         super::{device::PAGE, isa::Avx512},
-        attend::{KeyPair, weighted_sum_plain},
+        attend::weighted_sum_plain,
+        head_view::KeyPair,
     },
     lanes::{ROWS as LANES, load_words, store},
 };
@@ -109,16 +110,25 @@ impl Limbs {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
     fn of(codes: &[i16]) -> Self {
-        let mut all = [0; 2 * PAIRS];
-        all[..codes.len()].copy_from_slice(codes);
         let mut limbs = Self { high: [[0; LANES]; PAIRS / LANES], low: [[0; LANES]; PAIRS / LANES] };
-        for (at, codes) in all.as_chunks::<CODES>().0.iter().enumerate() {
-            let codes = load_words(codes);
-            let high = _mm512_srai_epi16::<7>(_mm512_add_epi16(codes, _mm512_set1_epi16(64)));
-            store(&mut limbs.high[at], high);
-            store(&mut limbs.low[at], _mm512_sub_epi16(codes, _mm512_slli_epi16::<7>(high)));
+        let (registers, rest) = codes.as_chunks::<CODES>();
+        for (at, codes) in registers.iter().enumerate() {
+            limbs.split(at, load_words(codes));
+        }
+        if !rest.is_empty() {
+            let mut last = [0; CODES];
+            last[..rest.len()].copy_from_slice(rest);
+            limbs.split(registers.len(), load_words(&last));
         }
         limbs
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn split(&mut self, at: usize, codes: __m512i) {
+        let high = _mm512_srai_epi16::<7>(_mm512_add_epi16(codes, _mm512_set1_epi16(64)));
+        store(&mut self.high[at], high);
+        store(&mut self.low[at], _mm512_sub_epi16(codes, _mm512_slli_epi16::<7>(high)));
     }
 
     /// Upper and lower limbs of each pair, side by side in 32 bits.

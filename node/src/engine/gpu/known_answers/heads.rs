@@ -4,7 +4,7 @@ use super::{
     super::{
         super::{
             cpu::{
-                attend::{AttendScratch, HeadLaw, attend},
+                attend::{AttendScratch, HeadLaw, Queries, attend},
                 head_form::form_heads,
                 head_quant::head_quant,
                 kv_store::{KvEntry, KvPlace, KvShape, KvStore},
@@ -226,13 +226,14 @@ fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
     for (at, query) in queries.chunks_exact(HEAD_DIM).enumerate() {
         let (row, kv_head) = (at / HEADS, at % HEADS / (HEADS / KV_HEADS));
         let pages = store.head((0, kv_head), &table, POSITIONS[row] + 1);
-        let mut out = [0; HEAD_DIM];
-        let (scratch, query) = (&mut AttendScratch::default(), (query, query_scales[at]));
-        let scale = attend(Kernels::PORTABLE, &law, query, pages, scratch, &mut out);
+        let (mut out, mut scale) = ([0; HEAD_DIM], [Scale::ZERO]);
+        let query =
+            Queries { codes: query, scales: &query_scales[at..=at], sums: &mut out, sum_scales: &mut scale };
+        attend(Kernels::PORTABLE, &law, query, pages, &mut AttendScratch::default());
         let shift = narrow_shift(out.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
         let narrowed = out.iter().map(|o| round_shift(*o, shift));
         expected.0.extend(narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]));
-        expected.1.extend(scale_words([scale.exp2(shift as i32)]));
+        expected.1.extend(scale_words(scale.map(|scale| scale.exp2(shift as i32))));
     }
     let to_bits = law.to_bits();
     let positions = 3 * PAGE as u32;
