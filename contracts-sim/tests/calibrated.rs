@@ -18,7 +18,8 @@ use gridhour_protocol::{
 
 const CHALLENGER: u8 = 7;
 
-/// The answer to an opening under an order that trusts `trusted`, with an advert that shows a receipt signed by `signer`.
+/// The answer to an opening under an order that trusts `trusted`, with an advert that shows a receipt signed
+/// by `signer`.
 fn opened(trusted: u8, signer: u8) -> Result<(), Reject> {
     let mut chain = Chain::new();
     let (client, provider) = (key(2), key(3));

@@ -1,9 +1,10 @@
-//! How much main memory this machine can still give, so that too large a request is refused before it is made: where the
-//! system promises more than it has, a request that cannot be met ends the process.
+//! How much main memory this machine can still give, so that too large a request is refused before it is
+//! made: where the system promises more than it has, a request that cannot be met ends the process.
 
 use std::fs;
 
-/// Bytes that can still be had, by what the system says: its estimate, and what is left of this process's control group.
+/// Bytes that can still be had, by what the system says: its estimate, and what is left of this process's
+/// control group.
 /// `None` where it says neither.
 #[must_use]
 pub fn available_memory() -> Option<u64> {

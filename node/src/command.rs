@@ -75,7 +75,8 @@ pub struct ProviderArgs {
     #[arg(long, env = "GRIDHOUR_SLOTS")]
     pub slots: Option<u16>,
 
-    /// Hold keys and values of jobs in this much memory: bytes, or a number with KiB, MiB or GiB [default: 2GiB]
+    /// Hold keys and values of jobs in this much memory: bytes, or a number with KiB, MiB or GiB [default:
+    /// 2GiB]
     #[arg(long, value_name = "SIZE", env = "GRIDHOUR_KV_MEMORY")]
     pub kv_memory: Option<String>,
 
@@ -83,7 +84,8 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_EVERY")]
     pub calibrate_every: Option<String>,
 
-    /// Give a calibration up if one step takes longer, ours or the challenger's [default: by the memory, an hour at most]
+    /// Give a calibration up if one step takes longer, ours or the challenger's [default: by the memory, an
+    /// hour at most]
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_TIMEOUT")]
     pub calibrate_timeout: Option<u64>,
 

@@ -1,8 +1,10 @@
-//! Calibration: a challenger times a provider on a standard job that fills the memory which the provider claims.
+//! Calibration: a challenger times a provider on a standard job that fills the memory which the provider
+//! claims.
 //!
-//! The job is inference on a model whose weights follow from a seed that the provider could not know before. The
-//! challenger computes the same job layer by layer, compares by equality, and signs what its own clock showed. So a
-//! rate is of a machine that held the model and computed every layer of it. `docs/CALIBRATION.md` has the whole.
+//! The job is inference on a model whose weights follow from a seed that the provider could not know before.
+//! The challenger computes the same job layer by layer, compares by equality, and signs what its own clock
+//! showed. So a rate is of a machine that held the model and computed every layer of it.
+//! `docs/CALIBRATION.md` has the whole.
 //!
 //! ```text
 //!  challenger                                 provider
@@ -17,8 +19,8 @@
 //!  Receipt            ────────────────────>   checks it; its next advert shows it
 //! ```
 //!
-//! Each half of the job begins with a nonce drawn when the other half's answer is there, so no part of the decoding can
-//! be done while the prefill is timed, nor the other way round.
+//! Each half of the job begins with a nonce drawn when the other half's answer is there, so no part of the
+//! decoding can be done while the prefill is timed, nor the other way round.
 //!
 //! | module | idea |
 //! |---|---|

@@ -55,9 +55,9 @@ enum Command {
     Explain(Box<OrderOptions>),
     /// Time a provider on a standard job that fills the memory it claims, and sign what was measured
     ///
-    /// The provider frees its memory, loads a model made from a seed that it could not know, and computes with it. This
-    /// machine times it, computes the same layer by layer, and signs only if every bit is right. The provider shows the
-    /// receipt in its adverts.
+    /// The provider frees its memory, loads a model made from a seed that it could not know, and computes
+    /// with it. This machine times it, computes the same layer by layer, and signs only if every bit is
+    /// right. The provider shows the receipt in its adverts.
     Calibrate(calibrate::Args),
     /// Print a calibration that was written to a file, and check its signature
     Calibration(calibration::Args),

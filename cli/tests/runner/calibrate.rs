@@ -7,7 +7,8 @@ use crate::market::Market;
 /// A claim of some five megabytes: the weights of the model are few.
 const SMALL: [&str; 2] = ["--kv-memory", "5MiB"];
 
-/// The only offer, as a member sees it. A ledger node answers one key four times in a row, and then only now and then.
+/// The only offer, as a member sees it. A ledger node answers one key four times in a row, and then only now
+/// and then.
 fn offer(market: &Market, member: &str) -> Value {
     let document = market.sandbox.json(&["--data-dir", member, "market", "offers"]);
     document["offers"][0].clone()

@@ -1,5 +1,5 @@
-//! What a client or a provider must remember through a kill: lanes, sessions, receipts and a calibration, in the node's records.
-//! Every write is durable before it returns.
+//! What a client or a provider must remember through a kill: lanes, sessions, receipts and a calibration, in
+//! the node's records. Every write is durable before it returns.
 
 use std::{
     io,

@@ -164,7 +164,8 @@ pub struct Served {
     pub scheduler: Scheduler,
     /// How to load the model anew after the device failed; without it the provider then offers nothing more.
     pub reload: Option<Reload>,
-    /// How to load the standard model of a calibration; without it, or without `reload`, there are no calibrations.
+    /// How to load the standard model of a calibration; without it, or without `reload`, there are no
+    /// calibrations.
     pub standard: Option<LoadStandard>,
     /// For clients without the weights.
     pub assets: AssetBytes,

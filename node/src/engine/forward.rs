@@ -169,8 +169,8 @@ impl Workspace {
         });
     }
 
-    /// Runs one layer, behind which another with the norm `next` may follow. Its keys and values lie where those of the
-    /// store's layer `place` do.
+    /// Runs one layer, behind which another with the norm `next` may follow. Its keys and values lie where
+    /// those of the store's layer `place` do.
     pub(crate) fn layer(
         &mut self,
         plan: &Plan,

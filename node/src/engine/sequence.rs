@@ -132,8 +132,8 @@ impl Sequence {
         self.prefill_from(tokens, tokens.len(), |_, _| ())
     }
 
-    /// Chooses up to `steps` tokens behind `text`, the whole text so far, of which all but the last token were appended
-    /// before. Gives at least one.
+    /// Chooses up to `steps` tokens behind `text`, the whole text so far, of which all but the last token
+    /// were appended before. Gives at least one.
     ///
     /// # Errors
     /// [`SequenceError`]; but for a fault, before anything is computed.

@@ -67,8 +67,8 @@ impl StandardModel {
         Engine::from_source(self, (*self.shape.config(), None), texts, config)
     }
 
-    /// Bytes of main memory that loading takes at its height beyond the model itself: the largest tensor as it is
-    /// generated, coded and laid out.
+    /// Bytes of main memory that loading takes at its height beyond the model itself: the largest tensor as
+    /// it is generated, coded and laid out.
     pub fn bytes_beside(&self) -> u64 {
         let config = self.shape.config();
         let (width, ffn, vocab) = (u64::from(config.width), config.ffn.into(), config.vocab.into());
@@ -76,8 +76,9 @@ impl StandardModel {
         width * u64::max(ffn, vocab) * (34 + 64 + 36) / 32
     }
 
-    /// Bytes of main memory that [`recompute`] takes at its height: the weights before and behind the layers, one layer, and
-    /// what lies beside them while it is made. The numbers of the job's few hundred tokens are in the margin of an eighth.
+    /// Bytes of main memory that [`recompute`] takes at its height: the weights before and behind the layers,
+    /// one layer, and what lies beside them while it is made. The numbers of the job's few hundred tokens are
+    /// in the margin of an eighth.
     pub fn recompute_bytes(&self) -> u64 {
         let config = self.shape.config();
         let layer = self.shape.work().layers / u64::from(config.layers);

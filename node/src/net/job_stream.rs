@@ -31,8 +31,8 @@ impl StreamKind {
     }
 }
 
-/// Both directions of a job's stream, or of a calibration's. Dropping it ends the stream; [`JobStream::close`] also waits until all
-/// that was sent has left.
+/// Both directions of a job's stream, or of a calibration's. Dropping it ends the stream;
+/// [`JobStream::close`] also waits until all that was sent has left.
 #[derive(Debug)]
 pub struct JobStream {
     peer: PublicKey,

@@ -1,5 +1,5 @@
-//! The challenger's side: which answers count, what they took, and when nothing is signed. Pure: messages, fresh nonces and
-//! the readings of a monotonic clock are inputs.
+//! The challenger's side: which answers count, what they took, and when nothing is signed. Pure: messages,
+//! fresh nonces and the readings of a monotonic clock are inputs.
 
 use super::{
     job::{Challenge, StandardJob},
@@ -164,8 +164,8 @@ impl Challenger {
         }
     }
 
-    /// Takes what the provider said when the monotonic clock showed `at_ns`. `fresh` is a nonce that nobody has seen; a
-    /// message that is to be said begins its clock at `at_ns`.
+    /// Takes what the provider said when the monotonic clock showed `at_ns`. `fresh` is a nonce that nobody
+    /// has seen; a message that is to be said begins its clock at `at_ns`.
     ///
     /// # Errors
     /// [`ChallengeFailure`]; it is over then.

@@ -1,7 +1,7 @@
 //! One challenge, and what follows from its nonces: the prompt, and the noise by which tokens are chosen.
 //!
-//! Tokens are chosen at temperature 1. Greedy choices of a random model soon repeat themselves, and who can guess the next
-//! tokens can compute many in one pass; noise that nobody knew before leaves nothing to guess.
+//! Tokens are chosen at temperature 1. Greedy choices of a random model soon repeat themselves, and who can
+//! guess the next tokens can compute many in one pass; noise that nobody knew before leaves nothing to guess.
 
 use serde::{Deserialize, Serialize};
 

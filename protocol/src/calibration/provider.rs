@@ -1,5 +1,5 @@
-//! The provider's side: whom it lets calibrate it and when, and which receipts it believes. Pure: what the house is like is
-//! an input.
+//! The provider's side: whom it lets calibrate it and when, and which receipts it believes. Pure: what the
+//! house is like is an input.
 
 use super::{
     job::Challenge,
@@ -13,7 +13,8 @@ use crate::{
     units::{Millis, Timestamp},
 };
 
-/// What the challenger's clock may show beyond twice what the provider's own does, in nanoseconds: a far network.
+/// What the challenger's clock may show beyond twice what the provider's own does, in nanoseconds: a far
+/// network.
 const CLOCK_SLACK_NS: u64 = 2_000_000_000;
 
 /// When a provider takes part.
@@ -162,8 +163,9 @@ pub fn continue_of(message: &ChallengerMessage) -> Result<[u8; 32], ChallengerFa
 impl Done {
     /// The receipt of a message that must be one about this.
     ///
-    /// A challenger could sign times that are too long, to make a rival look slow. Its clock sees the network too, so it
-    /// may show up to twice our own times and two seconds more; beyond that the receipt is not kept.
+    /// A challenger could sign times that are too long, to make a rival look slow. Its clock sees the network
+    /// too, so it may show up to twice our own times and two seconds more; beyond that the receipt is not
+    /// kept.
     ///
     /// # Errors
     /// [`ChallengerFault`], with the first check that fails.

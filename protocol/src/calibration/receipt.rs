@@ -1,7 +1,7 @@
 //! What a challenger signs about a provider, in a few hundred bytes, and the rates that follow from it.
 //!
-//! All that was computed follows from the numbers in it, so whoever has the receipt can compute it again; only the times
-//! are the challenger's word.
+//! All that was computed follows from the numbers in it, so whoever has the receipt can compute it again;
+//! only the times are the challenger's word.
 
 use core::fmt;
 
@@ -90,8 +90,8 @@ impl DeviceName {
 }
 
 impl Calibration {
-    /// The rates that were measured, round trip included, rounded down. `None` if the memory is that of no standard job,
-    /// or a rate is zero or beyond what may be claimed.
+    /// The rates that were measured, round trip included, rounded down. `None` if the memory is that of no
+    /// standard job, or a rate is zero or beyond what may be claimed.
     #[must_use]
     pub fn rates(&self) -> Option<Rates> {
         let shape = StandardShape::of(self.challenge.memory_bytes).ok()?;

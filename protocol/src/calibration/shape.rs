@@ -1,7 +1,8 @@
 //! The shape of the standard model: one function from a number of bytes, so that both sides have the same.
 //!
-//! It is a model of the `llama` family whose matrices are all Q8_0. The widest of a ladder of widths is taken of which
-//! eight layers fit; then as many layers as fit; then the feed-forward part is widened until the next step would not.
+//! It is a model of the `llama` family whose matrices are all Q8_0. The widest of a ladder of widths is taken
+//! of which eight layers fit; then as many layers as fit; then the feed-forward part is widened until the
+//! next step would not.
 
 use crate::{
     exact::llama::{Architecture, LlamaConfig, ROPE_UNSCALED},
@@ -54,8 +55,8 @@ pub struct StandardShape {
 pub struct NoStandardJob(pub u64);
 
 impl StandardShape {
-    /// The model that fills `memory_bytes` together with the keys and values of its job, from [`MEMORY_MIN`] to
-    /// [`MEMORY_MAX`].
+    /// The model that fills `memory_bytes` together with the keys and values of its job, from [`MEMORY_MIN`]
+    /// to [`MEMORY_MAX`].
     ///
     /// # Errors
     /// If the memory lies outside.
@@ -87,8 +88,8 @@ impl StandardShape {
         &self.config
     }
 
-    /// Bytes that it takes: 9/8 a weight of a matrix, the most that any engine keeps of Q8_0, and the keys and values of
-    /// its job.
+    /// Bytes that it takes: 9/8 a weight of a matrix, the most that any engine keeps of Q8_0, and the keys
+    /// and values of its job.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         bytes(&self.config)

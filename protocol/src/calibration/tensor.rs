@@ -1,10 +1,10 @@
 //! The weights of the standard model: each tensor a function of the seed and its name, made alone.
 //!
-//! A tensor's bytes are the output stream of BLAKE3 in its key derivation mode, over seed and name, with the exponents of
-//! its floats put right: a matrix is rows of Q8_0 blocks (a half-precision step and 32 bytes), a norm is single floats.
-//! A step lies between `2^k` and `2^(k+1)`, where k follows from the columns such that a product is about as large as
-//! what goes in; so the residual stream neither fades nor overflows, every layer adds its share, and logits spread by two
-//! or three nats. A norm's weights lie between 0.5 and 2.
+//! A tensor's bytes are the output stream of BLAKE3 in its key derivation mode, over seed and name, with the
+//! exponents of its floats put right: a matrix is rows of Q8_0 blocks (a half-precision step and 32 bytes), a
+//! norm is single floats. A step lies between `2^k` and `2^(k+1)`, where k follows from the columns such that
+//! a product is about as large as what goes in; so the residual stream neither fades nor overflows, every
+//! layer adds its share, and logits spread by two or three nats. A norm's weights lie between 0.5 and 2.
 
 use super::shape::StandardShape;
 
@@ -39,7 +39,8 @@ pub struct StandardTensor {
 }
 
 impl StandardTensor {
-    /// The tensor that a file of this model would hold under `name`; `None` if the model has none of that name.
+    /// The tensor that a file of this model would hold under `name`; `None` if the model has none of that
+    /// name.
     #[must_use]
     pub fn named(shape: &StandardShape, seed: &[u8; 32], name: &str) -> Option<Self> {
         let (form, rows, cols) = sizes(shape, name)?;

@@ -1,7 +1,7 @@
 //! How long each side of a calibration waits for the other. Both count by the same table.
 //!
-//! Times grow with the memory claimed, and end at an hour: what is slower than a billion multiply-accumulates a second, or
-//! too slow for its memory, is not worth a rate.
+//! Times grow with the memory claimed, and end at an hour: what is slower than a billion multiply-accumulates
+//! a second, or too slow for its memory, is not worth a rate.
 
 use super::shape::StandardShape;
 use crate::units::{Millis, Work};

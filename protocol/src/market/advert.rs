@@ -179,8 +179,8 @@ impl Device {
         Some(Self { rates, rate_source, ..self.clone() })
     }
 
-    /// Who measured the rates, if anybody but the provider did. Only an advert whose calibration was checked says so
-    /// truly ([`Advert::check_calibration`]).
+    /// Who measured the rates, if anybody but the provider did. Only an advert whose calibration was checked
+    /// says so truly ([`Advert::check_calibration`]).
     #[must_use]
     pub fn calibration(&self) -> Option<&Calibration> {
         match &self.rate_source {
@@ -222,12 +222,13 @@ impl Wire for Advert {
 }
 
 impl Advert {
-    /// Checks that the calibration, if the advert shows one, speaks for its device: signed by somebody else than the
-    /// provider, about this provider, this network, this device and arithmetic, at least the claimed memory, and these
-    /// very rates.
+    /// Checks that the calibration, if the advert shows one, speaks for its device: signed by somebody else
+    /// than the provider, about this provider, this network, this device and arithmetic, at least the claimed
+    /// memory, and these very rates.
     ///
     /// # Errors
-    /// With the first that is not so. Every node finds the same, so whoever passes such an advert on is at fault.
+    /// With the first that is not so. Every node finds the same, so whoever passes such an advert on is at
+    /// fault.
     pub fn check_calibration(&self) -> Result<(), CalibrationFault> {
         let RateSource::Calibrated(receipt) = &self.device.rate_source else { return Ok(()) };
         self.check_claims_of(&receipt.body)?;

@@ -1,4 +1,5 @@
-//! Real providers that are calibrated by real challengers: the honest one shows its receipt, and everybody else is named.
+//! Real providers that are calibrated by real challengers: the honest one shows its receipt, and everybody
+//! else is named.
 
 use std::{
     num::NonZeroUsize,

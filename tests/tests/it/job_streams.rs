@@ -56,7 +56,8 @@ pub(crate) const ASK: PricePerHour = PricePerHour(1_000_000_000);
 const GRACE: Millis = Millis(8_000);
 /// A delay of every frame that makes a job outlast [`GRACE`].
 const SLOW: Duration = Duration::from_millis(700);
-/// How long a provider waits for a challenger, and for itself while it is calibrated: a small job takes far less.
+/// How long a provider waits for a challenger, and for itself while it is calibrated: a small job takes far
+/// less.
 const CALIBRATION_STEP: Millis = Millis(5_000);
 /// A limit that only a failure reaches.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

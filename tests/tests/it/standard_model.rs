@@ -1,5 +1,5 @@
-//! The standard model of a calibration: what an engine writes is what the challenger computes layer by layer, and nothing
-//! else is.
+//! The standard model of a calibration: what an engine writes is what the challenger computes layer by layer,
+//! and nothing else is.
 
 use std::{
     num::NonZeroUsize,

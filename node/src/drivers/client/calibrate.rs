@@ -122,8 +122,8 @@ pub enum CalibrateError {
 }
 
 impl Client {
-    /// Calibrates the provider of `advert`: has it compute a standard job, times it, computes the job again and signs what
-    /// was measured. The provider gets the receipt too.
+    /// Calibrates the provider of `advert`: has it compute a standard job, times it, computes the job again
+    /// and signs what was measured. The provider gets the receipt too.
     ///
     /// # Errors
     /// [`CalibrateError`]; nothing is signed then.

@@ -1,12 +1,13 @@
-//! A calibration at the provider that is calibrated: the driver of [`gridhour_protocol::calibration::provider`].
+//! A calibration at the provider that is calibrated: the driver of
+//! [`gridhour_protocol::calibration::provider`].
 //!
 //! ```text
 //! asked -> judged -> all slots taken, offer withdrawn, own engine freed -> standard model -> first, rest
 //!       -> own model again and slots free     (while the challenger computes the job again)
 //!       -> receipt checked, kept, shown in the next advert
 //! ```
-//! Whatever goes wrong on the way, the own model is loaded again. The challenger is watched while something is computed:
-//! once it is gone, the computation ends at the next tensor or token.
+//! Whatever goes wrong on the way, the own model is loaded again. The challenger is watched while something
+//! is computed: once it is gone, the computation ends at the next tensor or token.
 
 use std::{
     sync::Arc,
@@ -242,8 +243,9 @@ fn nanoseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Computes on a thread of its own, as long as the challenger is there and silent, the time is not over and the provider
-/// goes on. Otherwise the model is given up, and the computation's end waited for: its memory is needed.
+/// Computes on a thread of its own, as long as the challenger is there and silent, the time is not over and
+/// the provider goes on. Otherwise the model is given up, and the computation's end waited for: its memory is
+/// needed.
 async fn watched<T: Send + 'static>(
     line: &mut Line,
     model: &StandardModel,

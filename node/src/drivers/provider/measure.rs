@@ -1,4 +1,5 @@
-//! What a provider says of its device: what it measures itself. A calibration puts other rates in the place of these.
+//! What a provider says of its device: what it measures itself. A calibration puts other rates in the place
+//! of these.
 
 use std::{fs, sync::Arc};
 

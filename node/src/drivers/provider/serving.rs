@@ -65,7 +65,8 @@ impl Serving {
         self.state().scheduler.take_if(|scheduler| scheduler.fault().is_some())
     }
 
-    /// Takes the working scheduler out of service: its memory is wanted for something else, and it is to be loaded anew.
+    /// Takes the working scheduler out of service: its memory is wanted for something else, and it is to be
+    /// loaded anew.
     pub(crate) fn suspend(&self) -> Option<Arc<Scheduler>> {
         self.state().scheduler.take_if(|scheduler| scheduler.fault().is_none())
     }

@@ -48,8 +48,8 @@ impl StandardError {
     }
 }
 
-/// Loads with the settings of the provider's own engine, after a look at what `available` says is left of main memory;
-/// where it says nothing, the system decides.
+/// Loads with the settings of the provider's own engine, after a look at what `available` says is left of
+/// main memory; where it says nothing, the system decides.
 ///
 /// Weights pass through main memory on their way to an adapter, so all of them must fit there too.
 pub fn load_standard(

@@ -1,5 +1,5 @@
-//! The standard job computed again in one pass, layer by layer: every layer is made when it is needed and dropped behind
-//! it, so memory for one layer checks a model of any size.
+//! The standard job computed again in one pass, layer by layer: every layer is made when it is needed and
+//! dropped behind it, so memory for one layer checks a model of any size.
 
 use gridhour_protocol::{
     calibration::{
@@ -29,9 +29,9 @@ use super::{
     run::sampling,
 };
 
-/// Computes what the standard model makes of a job whose output is claimed to be `tokens`, all of them, up to the first
-/// that differs. Runs on the processor, with the threads and instructions of `config`; `on_layer` is told of each layer
-/// that is done.
+/// Computes what the standard model makes of a job whose output is claimed to be `tokens`, all of them, up to
+/// the first that differs. Runs on the processor, with the threads and instructions of `config`; `on_layer`
+/// is told of each layer that is done.
 ///
 /// # Errors
 /// [`EngineError`], above all if there is no memory for one layer, or the model was given up.

@@ -53,8 +53,8 @@ impl StandardRun {
         Ok((run, choice.token))
     }
 
-    /// Writes the tokens behind the first, with noise from `output_nonce`; also gives the score chain over the whole
-    /// output. Ends early once `given_up` is true, when nobody reads it any more.
+    /// Writes the tokens behind the first, with noise from `output_nonce`; also gives the score chain over
+    /// the whole output. Ends early once `given_up` is true, when nobody reads it any more.
     ///
     /// # Errors
     /// [`SequenceError`] if the device fails.
