@@ -40,6 +40,7 @@ fn faults() -> Vec<(Reject, Fault)> {
         (Reject::TermsNetwork, Deal(|deal| deal.advert.network = NetworkId([9; 32]))),
         (Reject::TermsOrder, Open(|open| open.terms.order = OrderId([9; 32]))),
         (Reject::TermsAdvert, Open(|open| open.terms.advert = AdvertId([9; 32]))),
+        (Reject::NotCalibrated, Deal(|deal| deal.order.calibrated_by = vec![key(8).public()])),
         (Reject::OrderNotLive, Deal(|deal| expire(&mut deal.order.issued_at, &mut deal.order.expires_at))),
         (Reject::AdvertNotLive, Deal(|deal| expire(&mut deal.advert.issued_at, &mut deal.advert.expires_at))),
         (Reject::ModelMismatch, Deal(|deal| deal.terms.model = ModelId([9; 32]))),

@@ -12,16 +12,18 @@ use crate::{
 mod compute;
 mod error;
 mod provider;
+mod size;
 mod validator;
 
 pub use compute::{BackendKind, ComputeArgs};
 pub use error::NodeError;
+pub use size::parse_size;
 
 /// What to run.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
     /// Sell inference: load a model, measure this machine, advertise, serve, collect
-    Provider(ProviderArgs),
+    Provider(Box<ProviderArgs>),
     /// Keep the ledger of a network whose operator's key is in the data directory
     Validator(ValidatorArgs),
 }
@@ -72,6 +74,24 @@ pub struct ProviderArgs {
     /// Serve this many jobs at once [default: 2]
     #[arg(long, env = "GRIDHOUR_SLOTS")]
     pub slots: Option<u16>,
+
+    /// Hold keys and values of jobs in this much memory: bytes, or a number with KiB, MiB or GiB [default:
+    /// 2GiB]
+    #[arg(long, value_name = "SIZE", env = "GRIDHOUR_KV_MEMORY")]
+    pub kv_memory: Option<String>,
+
+    /// Let others calibrate this provider once in so many seconds, or "never" [default: 3600]
+    #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_EVERY")]
+    pub calibrate_every: Option<String>,
+
+    /// Give a calibration up if one step takes longer, ours or the challenger's [default: by the memory, an
+    /// hour at most]
+    #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_TIMEOUT")]
+    pub calibrate_timeout: Option<u64>,
+
+    /// Let only this account calibrate this provider; may be repeated [default: anyone]
+    #[arg(long, value_name = "ACCOUNT", env = "GRIDHOUR_CHALLENGERS", value_delimiter = ',')]
+    pub challenger: Vec<PublicKey>,
 
     /// Add this delay to every ping and answer, in milliseconds: for demonstrations on one machine
     #[arg(long, value_name = "MS", env = "GRIDHOUR_DELAY_MS")]
@@ -195,6 +215,16 @@ fn provider_json(event: &ProviderEvent) -> Value {
         }
         ProviderEvent::Withdrawn { why } => json!({ "event": "withdrawn", "why": why }),
         ProviderEvent::Restored => json!({ "event": "restored" }),
+        ProviderEvent::Calibrating { challenger, memory_bytes } => json!({
+            "event": "calibrating", "challenger": challenger.to_string(), "memory_bytes": memory_bytes,
+        }),
+        ProviderEvent::Calibrated { challenger, prefill, decode } => json!({
+            "event": "calibrated", "challenger": challenger.to_string(),
+            "prefill_macs_per_s": prefill, "decode_macs_per_s": decode,
+        }),
+        ProviderEvent::NotCalibrated { challenger, why } => {
+            json!({ "event": "not-calibrated", "challenger": challenger.to_string(), "why": why })
+        }
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -212,6 +242,19 @@ fn provider_text(event: &ProviderEvent) -> Option<String> {
             Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
         }
         ProviderEvent::Withdrawn { why } => Some(format!("nothing is offered any more: {why}")),
+        ProviderEvent::Calibrating { challenger, memory_bytes } => Some(format!(
+            "{} calibrates this provider with {memory_bytes} bytes; nothing is offered meanwhile",
+            challenger.short()
+        )),
+        ProviderEvent::Calibrated { challenger, prefill, decode } => Some(format!(
+            "calibrated by {}: {} million MACs/s reading, {} writing",
+            challenger.short(),
+            prefill / 1_000_000,
+            decode / 1_000_000
+        )),
+        ProviderEvent::NotCalibrated { challenger, why } => {
+            Some(format!("not calibrated by {}: {why}", challenger.short()))
+        }
         ProviderEvent::Restored => Some("the model was loaded anew, and is offered again".to_owned()),
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }
@@ -236,7 +279,7 @@ pub async fn run(
     };
     let stop = if common.until_stdin_closes { or_stdin_closes(stop)? } else { stop };
     match command {
-        NodeCommand::Provider(args) => provider::run(args, surroundings, stop, on_event).await,
+        NodeCommand::Provider(args) => provider::run(*args, surroundings, stop, on_event).await,
         NodeCommand::Validator(args) => validator::run(args, surroundings, stop, on_event).await,
     }
 }

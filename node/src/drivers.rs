@@ -6,6 +6,7 @@
 //! | [`provider`] | an engine: advertises, serves jobs, collects |
 //! | [`client`] | a buyer: sees offers, matches, opens sessions, runs jobs, settles |
 
+mod calibration_line;
 pub mod client;
 pub mod ledger_client;
 pub mod memory;

@@ -4,7 +4,8 @@
 //! shares nothing but tables of constants. It knows no network, no disk but the model file, and no text.
 //!
 //! ```text
-//! file -> coding (rows as integers) -> matrix (panels) -> weights        once, at load
+//! file -> source -> coding (rows as integers) -> matrix (panels) -> weights        once, at load
+//! seed -> standard (the model of a calibration) -> source; the same, layer by layer -> standard/recompute
 //! rows of texts -> device -> forward -> cpu/* (one operator a file) -> scores
 //! scores -> sampler (the next token) -> choice -> score_chain (what a receipt holds)
 //! jobs -> scheduler (one pass for all that may go on) -> events      claims -> verify (one prefill)
@@ -31,6 +32,8 @@ pub mod sampler;
 pub mod scheduler;
 pub mod score_chain;
 pub mod sequence;
+pub mod source;
+pub mod standard;
 pub mod verify;
 pub mod weights;
 
@@ -42,12 +45,12 @@ use gridhour_protocol::{
     exact::llama::LlamaConfig,
     model::{Digest, Facts, Manifest, ManifestError, ModelId, chat_template_digest},
 };
-use rayon::{ThreadPoolBuildError, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use thiserror::Error;
 
 use self::{
     cpu::{attend::HeadLaw, device::CpuDevice},
-    device::{Device, DeviceFacts},
+    device::{Device, DeviceFacts, DeviceFault},
     forward::Plan,
     gpu::{
         device::{GpuDevice, GpuLimits},
@@ -57,6 +60,7 @@ use self::{
     pages::table::Pages,
     rope_table::RopeTable,
     sequence::CHUNK,
+    source::{TensorSource, Texts},
     weights::{Weights, WeightsError},
 };
 use crate::model::{
@@ -135,6 +139,9 @@ pub enum EngineError {
     /// The graphics processor does not compute the model.
     #[error(transparent)]
     Gpu(#[from] GpuError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceFault),
     /// The system gave no threads.
     #[error("the engine's threads could not be started: {0}")]
     Threads(#[from] ThreadPoolBuildError),
@@ -166,15 +173,28 @@ impl Engine {
     /// # Errors
     /// As [`Engine::load`], but for those of opening.
     pub fn from_gguf(file: &Gguf, config: EngineConfig) -> Result<Self, EngineError> {
-        let kernels = config.isa.resolve().ok_or(EngineError::Isa)?;
-        let threads = ThreadPoolBuilder::new().num_threads(config.threads.get());
-        let pool = threads.thread_name(|index| format!("engine-{index}")).build()?;
         let model = llama_config(file)?;
+        let texts = Texts {
+            tokenizer: tokenizer_asset(file)?.digest(),
+            chat_template: chat_template_digest(chat_template_source(file)?),
+        };
+        Self::from_source(file, (model, rope_factors(file).as_deref()), texts, config)
+    }
+
+    /// Codes a model of these sizes from any source of tensors.
+    fn from_source(
+        source: &dyn TensorSource,
+        (model, rope_factors): (LlamaConfig, Option<&[u32]>),
+        texts: Texts,
+        config: EngineConfig,
+    ) -> Result<Self, EngineError> {
+        let kernels = config.isa.resolve().ok_or(EngineError::Isa)?;
+        let pool = pool(config.threads)?;
         model.check()?;
-        let frequencies = model.rope_frequencies(rope_factors(file).as_deref())?;
-        let (weights, tensors) = pool.install(|| Weights::load(file, &model))?;
+        let frequencies = model.rope_frequencies(rope_factors)?;
+        let (weights, tensors) = pool.install(|| Weights::load(source, &model))?;
         let rope = pool.install(|| RopeTable::new(&frequencies, model.head_dim as usize, model.context));
-        let manifest = Manifest::new(facts(file, model, rope.digest())?, tensors)?;
+        let manifest = Manifest::new(facts(texts, model, rope.digest()), tensors)?;
         let (device, kv_bytes) = match &config.backend {
             Backend::Cpu => {
                 let law = HeadLaw::new(model.head_dim as usize);
@@ -259,12 +279,13 @@ impl Engine {
     }
 }
 
-fn facts(file: &Gguf, config: LlamaConfig, tables: Digest) -> Result<Facts, EngineError> {
-    Ok(Facts {
-        numerics_version: NUMERICS_VERSION,
-        config,
-        tables,
-        tokenizer: tokenizer_asset(file)?.digest(),
-        chat_template: chat_template_digest(chat_template_source(file)?),
-    })
+/// Threads of an engine's own.
+fn pool(threads: NonZeroUsize) -> Result<ThreadPool, ThreadPoolBuildError> {
+    let threads = ThreadPoolBuilder::new().num_threads(threads.get());
+    threads.thread_name(|index| format!("engine-{index}")).build()
+}
+
+fn facts(texts: Texts, config: LlamaConfig, tables: Digest) -> Facts {
+    let Texts { tokenizer, chat_template } = texts;
+    Facts { numerics_version: NUMERICS_VERSION, config, tables, tokenizer, chat_template }
 }

@@ -1,5 +1,6 @@
 //! The room with sockets, disk, clock and randomness: the engine, the network, the store and the drivers.
 
+pub mod available_memory;
 pub mod bench;
 pub mod clock;
 pub mod command;

@@ -14,7 +14,7 @@
 //! | `advert_table`, `push` | each provider's newest advert; all of them for a peer that just subscribed |
 //! | `peer_score`, `metrics` | what each peer cost us, and when it is shut out |
 //! | `codec`, `frame`, `service` | requests and answers with a largest size each |
-//! | `job_protocol`, [`JobStream`] | the streams that jobs run on |
+//! | `job_protocol`, [`JobStream`] | the streams that jobs and calibrations run on |
 //! | `latency` | round trips, measured by echoes |
 //! | `bootstrap`, `peers`, `task` | who is dialled, who is here, and the loop |
 //! | [`limits`] | what peers can make a node hold or do at most |

@@ -32,6 +32,14 @@ pub struct Settings {
     pub adapter: Option<String>,
     /// Jobs served at once.
     pub slots: Option<u16>,
+    /// Memory for keys and values of jobs, such as `512MiB`.
+    pub kv_memory: Option<String>,
+    /// Seconds between the starts of two calibrations at least, or `never`.
+    pub calibrate_every: Option<String>,
+    /// Seconds that one step of a calibration may take.
+    pub calibrate_timeout: Option<u64>,
+    /// Who may calibrate the provider; anyone if it is absent.
+    pub challengers: Option<Vec<String>>,
     /// Delay added to pings and answers, in milliseconds.
     pub delay_ms: Option<u64>,
 }

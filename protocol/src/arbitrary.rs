@@ -5,6 +5,14 @@
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::{
+    calibration::{
+        job::Challenge,
+        message::{
+            Ask, ChallengerMessage, ProviderMessage as CalibrationAnswer, RefusalCode as CalibrationRefusal,
+        },
+        receipt::{Calibration, DeviceName},
+        shape::{MEMORY_MAX, MEMORY_MIN, OUTPUT_TOKENS as STANDARD_OUTPUT_TOKENS},
+    },
     id::{
         AdvertId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest, SessionId,
     },
@@ -78,11 +86,84 @@ fn places() -> impl Strategy<Value = String> {
     prop_oneof![Just("eu-de".to_owned()), Just("eu-fi".to_owned()), "[a-z]{2}-[a-z0-9]{2,13}"]
 }
 
-fn devices() -> impl Strategy<Value = Device> {
+fn device_names() -> impl Strategy<Value = DeviceName> {
     let class = prop_oneof![Just(DeviceClass::Cpu), Just(DeviceClass::Gpu)];
-    let texts = (".{0,16}", "[a-z0-9/]{0,64}");
-    (class, texts, any::<u64>(), any::<u16>(), any::<u16>(), rates()).prop_map(
-        |(class, (name, backend), memory_bytes, threads, numerics, rates)| Device {
+    let named = |(class, name, backend)| DeviceName { class, name, backend };
+    (class, ".{0,16}", "[a-z0-9/]{0,64}").prop_map(named)
+}
+
+/// A challenge by `challenger`.
+fn challenges(challenger: PublicKey) -> impl Strategy<Value = Challenge> {
+    (bytes32(), bytes32(), public_keys(), MEMORY_MIN..=MEMORY_MAX, bytes32()).prop_map(
+        move |(numerics, network, provider, memory_bytes, seed)| Challenge {
+            numerics,
+            network: NetworkId(network),
+            challenger,
+            provider,
+            memory_bytes,
+            seed,
+        },
+    )
+}
+
+/// A calibration by `challenger`.
+pub fn calibrations(challenger: PublicKey) -> BoxedStrategy<Calibration> {
+    let nonces = (bytes32(), bytes32(), bytes32(), bytes32());
+    let times = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
+    (challenges(challenger), device_names(), nonces, times)
+        .prop_map(|(challenge, device, (prompt_nonce, output_nonce, output, scores), times)| Calibration {
+            challenge,
+            device,
+            prompt_nonce,
+            output_nonce,
+            output: OutputDigest(output),
+            scores: ScoreDigest(scores),
+            prefill_ns: times.0,
+            decode_ns: times.1,
+            started_at: Timestamp(times.2),
+            ended_at: Timestamp(times.3),
+        })
+        .boxed()
+}
+
+/// What a challenger says.
+pub fn challenger_messages() -> impl Strategy<Value = ChallengerMessage> {
+    let ask = (bytes32(), any::<u64>(), bytes32());
+    prop_oneof![
+        ask.prop_map(|(numerics, memory_bytes, seed)| ChallengerMessage::Ask(Ask {
+            numerics,
+            memory_bytes,
+            seed
+        })),
+        bytes32().prop_map(|nonce| ChallengerMessage::Prompt { nonce }),
+        bytes32().prop_map(|nonce| ChallengerMessage::Continue { nonce }),
+        signed(calibrations).prop_map(|receipt| ChallengerMessage::Receipt(Box::new(receipt))),
+    ]
+}
+
+/// What a provider that is calibrated says.
+pub fn calibration_answers() -> impl Strategy<Value = CalibrationAnswer> {
+    let tokens = vec(any::<u32>(), 0..STANDARD_OUTPUT_TOKENS as usize);
+    prop_oneof![
+        ".{0,60}".prop_map(|detail| CalibrationAnswer::Refused { code: CalibrationRefusal::TooSoon, detail }),
+        Just(CalibrationAnswer::Preparing),
+        Just(CalibrationAnswer::Ready),
+        any::<u32>().prop_map(|token| CalibrationAnswer::First { token }),
+        (tokens, bytes32())
+            .prop_map(|(tokens, scores)| CalibrationAnswer::Rest { tokens, scores: ScoreDigest(scores) }),
+    ]
+}
+
+fn rate_sources() -> impl Strategy<Value = RateSource> {
+    prop_oneof![
+        Just(RateSource::SelfMeasured),
+        signed(calibrations).prop_map(|receipt| RateSource::Calibrated(Box::new(receipt))),
+    ]
+}
+
+fn devices() -> impl Strategy<Value = Device> {
+    (device_names(), any::<u64>(), any::<u16>(), any::<u16>(), rates(), rate_sources()).prop_map(
+        |(DeviceName { class, name, backend }, memory_bytes, threads, numerics, rates, rate_source)| Device {
             class,
             name,
             backend,
@@ -90,7 +171,7 @@ fn devices() -> impl Strategy<Value = Device> {
             threads,
             numerics,
             rates,
-            rate_source: RateSource::SelfMeasured,
+            rate_source,
         },
     )
 }
@@ -144,7 +225,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let tokens = (1..=PROMPT_TOKENS_MAX as u32, 1..=OUTPUT_TOKENS_MAX as u32);
     let limits = (option::of(latency_limits()), option::of(latency_limits()));
     let money = (prices(), any::<u64>());
-    let where_ = (vec(places(), 0..3), vec(places(), 0..3));
+    let where_ = (vec(places(), 0..3), vec(places(), 0..3), vec(public_keys(), 0..3));
     let ids = (bytes32(), bytes32(), any::<u64>(), option::of(bytes32()));
     (ids, times, tokens, limits, money, where_)
         .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, money, places)| Order {
@@ -163,6 +244,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
             total_time: limits.1,
             regions: places.0,
             jurisdictions: places.1,
+            calibrated_by: places.2,
             tag,
         })
         .boxed()

@@ -11,6 +11,7 @@
 //!
 //! | step | words | rules |
 //! |---|---|---|
+//! | a provider is timed | [`calibration::message`] | [`calibration::challenger`] and [`calibration::provider`] |
 //! | a provider offers | [`market::advert`] | [`market::book`] |
 //! | a client orders | [`market::order`] | [`market::matching`], with a reason for every refusal |
 //! | a session opens | [`session::terms`] | the ledger's, in `contracts-sim` |
@@ -23,6 +24,7 @@
 
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
+pub mod calibration;
 pub mod exact;
 pub mod id;
 pub mod job;

@@ -13,6 +13,8 @@ pub const TX_BYTES_MAX: usize = 64 * 1024;
 pub const BLOCK_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a receipt as it is signed, its signature included.
 pub const RECEIPT_BYTES_MAX: usize = 512;
+/// Bytes of a calibration as it is signed, its signature included.
+pub const CALIBRATION_BYTES_MAX: usize = 640;
 /// Bytes of a voucher as it is signed, its signature included.
 pub const VOUCHER_BYTES_MAX: usize = 200;
 
@@ -28,6 +30,8 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const REGION_BYTES_MAX: usize = 16;
 /// Regions or jurisdictions that an order may list.
 pub const REGIONS_MAX: usize = 32;
+/// Challengers that an order may list.
+pub const CHALLENGERS_MAX: usize = 16;
 /// How long an advert may live, in milliseconds.
 pub const ADVERT_TTL_MS_MAX: u64 = 10 * 60 * 1000;
 /// How long an order may live, in milliseconds.

@@ -2,6 +2,12 @@
 
 use crate::{
     arbitrary::key,
+    calibration::{
+        job::Challenge,
+        receipt::{Calibration, DeviceName},
+        shape::MEMORY_MIN,
+    },
+    exact::numerics_digest,
     id::{AdvertId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest},
     job::{request::Request, sampling::Sampling},
     limits::PROTOCOL_VERSION,
@@ -59,6 +65,43 @@ pub(crate) fn advert() -> Advert {
     }
 }
 
+/// A challenge of the sample provider by the sample client, for the least memory.
+pub(crate) fn challenge() -> Challenge {
+    Challenge {
+        numerics: numerics_digest(),
+        network: NetworkId([9; 32]),
+        challenger: key(CLIENT).public(),
+        provider: key(PROVIDER).public(),
+        memory_bytes: MEMORY_MIN,
+        seed: [15; 32],
+    }
+}
+
+/// What the challenger found, in 10 and 20 milliseconds.
+pub(crate) fn calibration() -> Calibration {
+    Calibration {
+        challenge: challenge(),
+        device: DeviceName::of(&advert().device),
+        prompt_nonce: [16; 32],
+        output_nonce: [17; 32],
+        output: OutputDigest([18; 32]),
+        scores: ScoreDigest([19; 32]),
+        prefill_ns: 10_000_000,
+        decode_ns: 20_000_000,
+        started_at: Timestamp(NOW.0 - 9_000),
+        ended_at: Timestamp(NOW.0 - 5_000),
+    }
+}
+
+/// The sample advert with that calibration.
+pub(crate) fn calibrated_advert() -> Advert {
+    let mut advert = advert();
+    advert.device.memory_bytes = MEMORY_MIN;
+    advert.device.rates = calibration().rates().expect("the times are sound");
+    advert.device.rate_source = RateSource::Calibrated(Box::new(key(CLIENT).sign(calibration())));
+    advert
+}
+
 /// An order for 40 tokens of prompt and 100 of output.
 pub(crate) fn order() -> Order {
     Order {
@@ -77,6 +120,7 @@ pub(crate) fn order() -> Order {
         total_time: Some(LatencyLimit { limit: Millis(1_000), kind: LimitKind::Soft { per_ms: Credits(2) } }),
         regions: vec!["eu-de".into(), "eu-fi".into()],
         jurisdictions: vec![],
+        calibrated_by: vec![],
         tag: Some([6; 32]),
     }
 }

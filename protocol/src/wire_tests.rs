@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use crate::{
     arbitrary,
+    calibration::{self, message::ChallengerMessage},
     id::to_hex,
     job::message::{ClientMessage, ProviderMessage},
     limits::{RECEIPT_BYTES_MAX, VOUCHER_BYTES_MAX},
@@ -55,6 +56,9 @@ wire_type!(orders, arbitrary::signed(arbitrary::orders));
 wire_type!(terms, arbitrary::terms());
 wire_type!(vouchers, arbitrary::signed(arbitrary::vouchers));
 wire_type!(receipts, arbitrary::signed(arbitrary::receipts));
+wire_type!(calibrations, arbitrary::signed(arbitrary::calibrations));
+wire_type!(challenger_messages, arbitrary::challenger_messages());
+wire_type!(calibration_answers, arbitrary::calibration_answers());
 wire_type!(requests, arbitrary::requests());
 wire_type!(client_messages, arbitrary::client_messages());
 wire_type!(provider_messages, arbitrary::provider_messages());
@@ -91,6 +95,8 @@ proptest! {
         let _ = decode::<ClientMessage>(&bytes);
         let _ = decode::<ProviderMessage>(&bytes);
         let _ = decode::<LaneLedger>(&bytes);
+        let _ = decode::<ChallengerMessage>(&bytes);
+        let _ = decode::<calibration::message::ProviderMessage>(&bytes);
     }
 }
 
@@ -100,6 +106,8 @@ proptest! {
 fn signed_bytes_are_frozen() {
     let found = [
         ("advert", sample::advert().layout()),
+        ("calibrated", sample::calibrated_advert().layout()),
+        ("calibration", sample::calibration().layout()),
         ("order", sample::order().layout()),
         ("voucher", sample::voucher().layout()),
         ("receipt", sample::receipt().layout()),
@@ -109,7 +117,9 @@ fn signed_bytes_are_frozen() {
     let request = to_hex(&sample::request().digest().0);
     let expected = [
         ("advert", 288, "90318dc32032391ace9a8445a7d4996378b122df77a49af81c8b4332b3556ad3"),
-        ("order", 249, "1547e44e09a1bd5f5307437827a2c4406adbc9922f8dd03038e901b1db29d234"),
+        ("calibrated", 320, "834885ad1d269355a7491e3704320a13fd2e1803fb8b79ac04c737d0366a6cc2"),
+        ("calibration", 386, "3cd302c4f8eb3069ed0714c676c685043f46fc6e0d1fdfbd0a17e8438892e35e"),
+        ("order", 253, "0b17c2b2cfd4f2e12e9bce2c3cbb5659bc54f149de7997840deda02fed173ed0"),
         ("voucher", 134, "5984d928fdd0f9e3593263b7644f589b3d5be7cae10738329392015ec13dba92"),
         ("receipt", 341, "05e5cc736c8bf9e2324c94085d6f00023252d9788c27ad9bda85e8ced081d8ec"),
     ]

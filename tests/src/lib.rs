@@ -2,6 +2,7 @@
 
 pub mod actors;
 pub mod agreement;
+pub mod altered;
 pub mod checkers;
 pub mod data;
 pub mod definition;

@@ -191,6 +191,7 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         max_total_ms: None,
         region: Vec::new(),
         jurisdiction: Vec::new(),
+        calibrated_by: Vec::new(),
         prefer: Prefer::Cheapest,
         tag: None,
         use_secs: 600,

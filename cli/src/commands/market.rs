@@ -1,11 +1,18 @@
-//! `gridhour market`: what is offered, and what an order would meet.
+//! `gridhour market`: what is offered, what an order would meet, and how fast a provider truly is.
+
+mod calibrate;
+mod calibration;
 
 use std::{sync::Arc, time::Duration};
 
 use clap::Subcommand;
-use gridhour_node::drivers::client::Client;
+use gridhour_node::{clock, drivers::client::Client};
 use gridhour_protocol::{
-    market::{advert::Advert, estimate::Measured, matching::MatchRecord},
+    market::{
+        advert::{Advert, Device, RateSource},
+        estimate::Measured,
+        matching::MatchRecord,
+    },
     signed::Verified,
 };
 use serde_json::{Value, json};
@@ -22,14 +29,15 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour market offers
   gridhour market explain --region eu-de --max-ttft-ms 500
-  gridhour market explain --prefer fastest --json";
+  gridhour market explain --prefer fastest --json
+  gridhour market calibrate 3fb2a901";
 
 /// How long to wait for offers.
 pub const OFFERS_TIME: Duration = Duration::from_secs(5);
 /// Prompt tokens that `explain` assumes.
 const PROMPT_TOKENS: usize = 64;
 
-/// See the offers, and why an order would meet which
+/// See the offers, why an order would meet which, and time providers
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -45,6 +53,14 @@ enum Command {
     ///
     /// Nothing is ordered. A prompt of 64 tokens is assumed.
     Explain(Box<OrderOptions>),
+    /// Time a provider on a standard job that fills the memory it claims, and sign what was measured
+    ///
+    /// The provider frees its memory, loads a model made from a seed that it could not know, and computes
+    /// with it. This machine times it, computes the same layer by layer, and signs only if every bit is
+    /// right. The provider shows the receipt in its adverts.
+    Calibrate(calibrate::Args),
+    /// Print a calibration that was written to a file, and check its signature
+    Calibration(calibration::Args),
 }
 
 pub fn run(args: Args, context: &Context) -> Result {
@@ -53,6 +69,8 @@ pub fn run(args: Args, context: &Context) -> Result {
         Command::Explain(options) => {
             with_client(context, async |client, _| explain(context, &client, &options).await)
         }
+        Command::Calibrate(args) => calibrate::run(&args, context),
+        Command::Calibration(args) => calibration::run(&args, context),
     }
 }
 
@@ -77,8 +95,17 @@ async fn offers(context: &Context, client: &Arc<Client>) -> Result {
         .collect();
     let documents: Vec<Value> = rows.iter().map(|(advert, measured)| offer_json(advert, measured)).collect();
     context.out.document(&json!({ "offers": documents }))?;
-    let mut table =
-        Table::new(["provider", "ask/h", "region", "backend", "threads", "free", "round trip", "models"]);
+    let mut table = Table::new([
+        "provider",
+        "ask/h",
+        "region",
+        "backend",
+        "threads",
+        "free",
+        "round trip",
+        "models",
+        "rates",
+    ]);
     for (advert, measured) in rows {
         table.row([
             advert.provider.short(),
@@ -89,9 +116,18 @@ async fn offers(context: &Context, client: &Arc<Client>) -> Result {
             advert.slots_free.to_string(),
             measured.latency.map_or_else(|| "no answer".into(), |latency| milliseconds(latency.ewma_us)),
             advert.models.iter().map(|offer| offer.model.short()).collect::<Vec<_>>().join(","),
+            rates_text(&advert.device),
         ]);
     }
     table.lines().iter().try_for_each(|line| context.out.line(line))
+}
+
+/// Who says how fast a device is, and how long ago that was seen.
+fn rates_text(device: &Device) -> String {
+    let Some(calibration) = device.calibration() else { return "self-measured".into() };
+    let challenger = calibration.challenge.challenger.short();
+    let minutes = clock::now().since(calibration.ended_at).0 / 60_000;
+    format!("calibrated by {challenger}, {minutes} min ago")
 }
 
 fn milliseconds(us: u64) -> String {
@@ -103,16 +139,21 @@ fn offer_json(advert: &Verified<Advert>, measured: &Measured) -> Value {
         |latency| json!({ "ewma_us": latency.ewma_us, "p95_us": latency.p95_us, "samples": latency.samples }),
     );
     let device = &advert.device;
+    let calibration = match &device.rate_source {
+        RateSource::SelfMeasured => None,
+        RateSource::Calibrated(receipt) => Some(calibration::document(receipt)),
+    };
     json!({
         "provider": advert.provider.to_string(), "ask": advert.ask.0, "region": advert.region,
         "jurisdiction": advert.jurisdiction, "slots_free": advert.slots_free, "expires_at": advert.expires_at.0,
         "device": {
             "class": format!("{:?}", device.class).to_lowercase(), "name": device.name, "backend": device.backend,
             "threads": device.threads, "prefill_macs_per_s": device.rates.prefill.0,
-            "decode_macs_per_s": device.rates.decode.0, "rates": "self-measured",
+            "decode_macs_per_s": device.rates.decode.0, "memory_bytes": device.memory_bytes,
+            "rates": if device.calibration().is_some() { "calibrated" } else { "self-measured" },
         },
         "models": advert.models.iter().map(|offer| offer.model.to_string()).collect::<Vec<_>>(),
-        "addresses": advert.addresses, "latency": latency,
+        "addresses": advert.addresses, "latency": latency, "calibration": calibration,
     })
 }
 

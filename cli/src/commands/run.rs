@@ -17,6 +17,7 @@ use gridhour_protocol::{
     id::ModelId,
     job::sampling::Sampling,
     market::order::{LatencyLimit, LimitKind},
+    signed::PublicKey,
     units::{Credits, Millis, PricePerHour},
 };
 use serde_json::{Value, json};
@@ -98,6 +99,10 @@ pub struct OrderOptions {
     #[arg(long)]
     pub jurisdiction: Vec<String>,
 
+    /// Allow only providers that this account has calibrated; may be repeated
+    #[arg(long, value_name = "ACCOUNT")]
+    pub calibrated_by: Vec<PublicKey>,
+
     /// Prefer the cheapest offer, or the one with the soonest first token
     #[arg(long, value_enum, default_value_t = Prefer::Cheapest)]
     pub prefer: Prefer,
@@ -154,6 +159,7 @@ impl OrderOptions {
             total_time: self.max_total_ms.map(hard),
             regions: self.region.clone(),
             jurisdictions: self.jurisdiction.clone(),
+            calibrated_by: self.calibrated_by.clone(),
             tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
         })

@@ -6,7 +6,7 @@ use std::{io, path::Path};
 use gridhour_node::{
     command::NodeError,
     drivers::{
-        client::{ConnectError, FetchError, RunError},
+        client::{CalibrateError, ConnectError, FetchError, RunError},
         ledger_client::LedgerError,
         results::ResultError,
     },
@@ -16,6 +16,7 @@ use gridhour_node::{
     network_json::NetworkJsonError,
     settings::SettingsError,
 };
+use gridhour_protocol::calibration::{challenger::ChallengeFailure, message::RefusalCode};
 
 use super::{CommandError, Kind};
 
@@ -113,6 +114,30 @@ impl From<ResultError> for CommandError {
             ResultError::Io { source, .. } => kind_of_io(source),
         };
         Self::new(kind, error)
+    }
+}
+
+impl From<CalibrateError> for CommandError {
+    fn from(error: CalibrateError) -> Self {
+        match &error {
+            CalibrateError::NoStandardJob(_) => Self::usage(error),
+            CalibrateError::Provider(_) => Self::network(error),
+            CalibrateError::Failure(failure) => match failure {
+                ChallengeFailure::Refused { code: RefusalCode::TooSoon | RefusalCode::Busy, .. } => {
+                    Self::refused(error).hint("try again later")
+                }
+                ChallengeFailure::Refused { code: RefusalCode::OutOfMemory, .. } => Self::refused(error)
+                    .hint("it cannot hold the memory that was asked for: do not believe a claim of as much"),
+                ChallengeFailure::Refused { .. } => Self::refused(error),
+                ChallengeFailure::Silent { .. } | ChallengeFailure::Gone { .. } => Self::network(error),
+                ChallengeFailure::NoRates { .. } => Self::internal(error),
+                _ => Self::refused(error).hint("do not buy from this provider"),
+            },
+            CalibrateError::Engine(_) | CalibrateError::NoRoom { .. } => Self::internal(error).hint(
+                "nothing is said about the provider; free some memory here, or fill less of its memory",
+            ),
+            CalibrateError::Panic(_) | CalibrateError::Key(_) => Self::internal(error),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod audit;
 mod bench;
+mod calibrate;
 mod completions;
 mod demo;
 mod eval;

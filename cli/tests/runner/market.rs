@@ -100,10 +100,15 @@ impl Market {
 
     /// Starts the provider; always the same one. It answers slowly, so that a job can be met while it runs.
     pub fn provider(&self) -> Node {
+        self.provider_with(&[])
+    }
+
+    /// Starts it with these options more.
+    pub fn provider_with(&self, options: &[&str]) -> Node {
         let listen = "/ip4/127.0.0.1/tcp/0";
         let slow = ["--threads", "1", "--delay-ms", "60"];
         let offer = ["provider", "--listen", listen, "--model", "small.gguf", "--ask", "1000"];
-        self.node("seller", &[&offer[..], &slow].concat())
+        self.node("seller", &[&offer[..], &slow, options].concat())
     }
 
     fn node(&self, folder: &str, arguments: &[&str]) -> Node {

@@ -128,6 +128,7 @@ fn order(chain: &Chain, client: &SecretKey) -> Order {
         total_time: None,
         regions: Vec::new(),
         jurisdictions: Vec::new(),
+        calibrated_by: Vec::new(),
         tag: None,
     }
 }

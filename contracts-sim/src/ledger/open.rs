@@ -68,7 +68,15 @@ fn check_parties(open: &Open, sender: &PublicKey, network: NetworkId) -> Result<
     let under_order = terms.client == order.body.client && terms.order == order.id();
     ensure(under_order, Reject::TermsOrder)?;
     let from_advert = terms.provider == advert.body.provider && terms.advert == advert.id();
-    ensure(from_advert, Reject::TermsAdvert)
+    ensure(from_advert, Reject::TermsAdvert)?;
+    ensure(is_calibrated(&order.body, &advert.body), Reject::NotCalibrated)
+}
+
+/// Whether somebody whom the order trusts calibrated the provider, if the order insists on it.
+fn is_calibrated(order: &Order, advert: &Advert) -> bool {
+    let by = advert.device.calibration().map(|calibration| calibration.challenge.challenger);
+    let trusted = by.is_some_and(|by| order.calibrated_by.contains(&by));
+    order.calibrated_by.is_empty() || (trusted && advert.check_calibration().is_ok())
 }
 
 fn check_live(order: &Order, advert: &Advert, now: Timestamp) -> Result<(), Reject> {

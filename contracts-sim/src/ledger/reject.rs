@@ -80,6 +80,8 @@ rejects! {
     32 TermsOrder "terms-order" "the terms do not name this order and its client";
     /// The terms do not name the advert and its provider.
     33 TermsAdvert "terms-advert" "the terms do not name this advert and its provider";
+    /// Nobody whom the order trusts calibrated the provider.
+    34 NotCalibrated "not-calibrated" "nobody whom the order trusts has calibrated the provider";
     // Opening a session: when.
     /// The order is expired, or from the future.
     35 OrderNotLive "order-not-live" "the order has expired or is from the future: sign a new one";

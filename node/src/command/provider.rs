@@ -10,20 +10,22 @@ use std::{
 
 use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_protocol::{
+    calibration::provider::Hospitality,
     id::ModelId,
     limits::REGION_BYTES_MAX,
     market::advert::ModelOffer,
     signed::{SecretKey, Verified},
-    units::PricePerHour,
+    units::{Millis, PricePerHour},
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, validator::listen};
+use super::{NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, parse_size, validator::listen};
 use crate::{
+    available_memory::available_memory,
     drivers::{
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Parts, Provider, ProviderConfig, Reload, Served, measure_device},
+        provider::{Parts, Provider, ProviderConfig, Reload, Served, load_standard, measure_device},
     },
     engine::{Backend, Engine, EngineConfig, scheduler::Scheduler},
     keys,
@@ -44,8 +46,10 @@ use crate::{
 const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/4802", "/ip4/0.0.0.0/udp/4802/quic-v1"];
 /// Provider events that wait to be reported.
 const EVENTS_MAX: usize = 256;
-/// Memory for the contexts of all jobs, in bytes.
-const KV_BYTES: usize = 2 * 1024 * 1024 * 1024;
+/// Time between the starts of two calibrations at least, if nobody says otherwise.
+const CALIBRATE_EVERY: Millis = Millis(60 * 60 * 1_000);
+/// Memory for keys and values of all jobs, if nobody says otherwise.
+const KV_MEMORY: &str = "2GiB";
 
 pub(super) async fn run(
     args: ProviderArgs,
@@ -61,7 +65,8 @@ pub(super) async fn run(
     let path = model_file(plan.model.as_deref(), &models, &on_event)?;
     let reported = on_event.clone();
     let (threads, backend) = (plan.threads, plan.backend.clone());
-    let config = EngineConfig { backend, threads, kv_bytes_max: KV_BYTES, ..EngineConfig::default() };
+    let config =
+        EngineConfig { backend, threads, kv_bytes_max: plan.kv_bytes_max, ..EngineConfig::default() };
     let loaded = tokio::task::spawn_blocking(move || serve_model(&path, config, &models, &reported));
     let served = loaded.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
     let (memory, _) = Memory::open(&data_dir.records(), key.public())?;
@@ -91,6 +96,7 @@ struct Plan {
     model: Option<String>,
     threads: NonZeroUsize,
     backend: Backend,
+    kv_bytes_max: usize,
     delay: Duration,
     listen: Vec<Address>,
     config: ProviderConfig,
@@ -117,11 +123,51 @@ impl Plan {
             model: args.model.clone().or_else(|| settings.model.clone()),
             threads,
             backend: args.compute.backend(settings, models),
+            kv_bytes_max: kv_bytes_max(args, settings)?,
             delay: Duration::from_millis(args.delay_ms.or(settings.delay_ms).unwrap_or(0)),
             listen: listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?,
-            config: ProviderConfig { ask, region, jurisdiction, slots },
+            config: ProviderConfig {
+                ask,
+                region,
+                jurisdiction,
+                slots,
+                hospitality: hospitality(args, settings)?,
+            },
         })
     }
+}
+
+/// Bytes for keys and values.
+fn kv_bytes_max(args: &ProviderArgs, settings: &Settings) -> Result<usize, NodeError> {
+    let text = args.kv_memory.as_deref().or(settings.kv_memory.as_deref()).unwrap_or(KV_MEMORY);
+    let bytes = parse_size(text).map_err(|error| argument("kv-memory", error))?;
+    usize::try_from(bytes).map_err(|_| argument("kv-memory", "more than this machine can address"))
+}
+
+/// Who may calibrate the provider, and how often.
+fn hospitality(args: &ProviderArgs, settings: &Settings) -> Result<Hospitality, NodeError> {
+    let every = args.calibrate_every.as_deref().or(settings.calibrate_every.as_deref());
+    let every = match every {
+        None => Some(CALIBRATE_EVERY),
+        Some("never") => None,
+        Some(text) => {
+            let seconds: u64 = text.parse().map_err(|_| {
+                argument("calibrate-every", format!("{text:?} is neither a number of seconds nor \"never\""))
+            })?;
+            Some(Millis(seconds.saturating_mul(1_000)))
+        }
+    };
+    let named =
+        |text: &String| text.parse().map_err(|error| argument("challengers", format!("{text:?}: {error}")));
+    let challengers = match &settings.challengers {
+        Some(named_in_file) if args.challenger.is_empty() => {
+            named_in_file.iter().map(named).collect::<Result<_, _>>()?
+        }
+        _ => args.challenger.clone(),
+    };
+    let timeout = args.calibrate_timeout.or(settings.calibrate_timeout);
+    let patience = Millis(timeout.map_or(u64::MAX, |seconds| seconds.saturating_mul(1_000)));
+    Ok(Hospitality { every, challengers, patience })
 }
 
 fn argument(what: &'static str, why: impl ToString) -> NodeError {
@@ -196,6 +242,7 @@ fn serve_model(
         tokenizer: Arc::new(tokenizer_asset(&file).map_err(AssetError::from)?),
         vocabulary: engine.config().vocab,
         scheduler: Scheduler::start(engine).map_err(NodeError::Thread)?,
+        standard: Some(load_standard(config.clone(), available_memory)),
         reload: Some(reload(path.to_owned(), config, model)),
         offer: ModelOffer { model, work, context },
         device,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  connect -> offers (verified adverts, round trips measured from here)
+//!  challenge -> a provider computes a standard job, is timed and checked -> calibration, signed
 //!  order ---> match record -> session opened on the ledger -> job -> receipt checked -> settled -> result kept
 //! ```
 
@@ -42,11 +43,13 @@ use crate::{
 };
 
 mod assets;
+mod calibrate;
 mod error;
 mod job;
 mod run;
 
 pub use assets::FetchError;
+pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
 pub use error::RunError;
 pub use run::{RunEvent, RunSpec};
 

@@ -1,5 +1,5 @@
-//! What a client or a provider must remember through a kill: lanes, sessions and receipts, in the node's records.
-//! Every write is durable before it returns.
+//! What a client or a provider must remember through a kill: lanes, sessions, receipts and a calibration, in
+//! the node's records. Every write is durable before it returns.
 
 use std::{
     io,
@@ -8,6 +8,7 @@ use std::{
 };
 
 use gridhour_protocol::{
+    calibration::receipt::Calibration,
     id::SessionId,
     receipt::Receipt,
     session::{lane::LaneLedger, terms::Terms},
@@ -24,6 +25,9 @@ use crate::store::{
 const LANE: Kind = Kind(1);
 const SESSION: Kind = Kind(2);
 const RECEIPT: Kind = Kind(3);
+const CALIBRATION: Kind = Kind(4);
+/// There is one calibration: the newest.
+const NEWEST: &[u8] = b"newest";
 
 /// Records of a node with meaning.
 #[derive(Clone)]
@@ -112,6 +116,22 @@ impl Memory {
     /// If one cannot be read.
     pub fn sessions(&self) -> Result<Vec<Terms>, MemoryError> {
         self.0.list(SESSION, &[]).iter().map(|(_, bytes)| read("session", bytes)).collect()
+    }
+
+    /// Keeps a calibration of this provider in the place of the one before.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn keep_calibration(&self, calibration: &Signed<Calibration>) -> Result<(), MemoryError> {
+        Ok(self.0.put(CALIBRATION, NEWEST, &wire::encode(calibration))?)
+    }
+
+    /// The calibration that was kept last.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn calibration(&self) -> Result<Option<Signed<Calibration>>, MemoryError> {
+        self.0.get(CALIBRATION, NEWEST).map(|bytes| read("calibration", &bytes)).transpose()
     }
 
     /// Forgets a session that ended, and its lanes.

@@ -7,6 +7,7 @@
 //!          question   -> part of a model, or settle a session
 //!          sweep      -> sessions whose time is over are closed with their newest vouchers
 //!          fault      -> the offer is withdrawn, and made again once the model could be loaded anew
+//!          challenge  -> the same, while a standard model is timed in its place
 //! ```
 
 use std::{
@@ -19,6 +20,7 @@ use std::{
 };
 
 use gridhour_protocol::{
+    calibration::{provider::Hospitality, receipt::Calibration},
     exact::NUMERICS_VERSION,
     id::{NetworkId, SessionId},
     limits::PROTOCOL_VERSION,
@@ -45,15 +47,20 @@ use crate::{
     net::{NetEvent, NetHandle},
 };
 
+mod calibrate;
+mod calibrated;
 mod job;
 mod measure;
 mod requests;
 mod serving;
 mod settle;
+mod standard;
 
+use calibrated::Calibrated;
 pub use measure::{MeasureError, measure_device};
 pub use serving::Reload;
 use serving::Serving;
+pub use standard::{LoadStandard, StandardError, load_standard};
 
 /// How long an advert lives.
 const ADVERT_LIFE: Millis = Millis(60_000);
@@ -77,6 +84,8 @@ pub struct ProviderConfig {
     pub jurisdiction: Option<String>,
     /// Jobs served at once.
     pub slots: u16,
+    /// When others may calibrate it.
+    pub hospitality: Hospitality,
 }
 
 /// What happens at a provider, for whoever runs it.
@@ -119,6 +128,29 @@ pub enum ProviderEvent {
     },
     /// The model was loaded anew and is offered again.
     Restored,
+    /// A challenger calibrates this provider: nothing is offered meanwhile.
+    Calibrating {
+        /// Who.
+        challenger: PublicKey,
+        /// The memory that is filled, in bytes.
+        memory_bytes: u64,
+    },
+    /// A challenger signed what it measured, and the next adverts show it.
+    Calibrated {
+        /// Who.
+        challenger: PublicKey,
+        /// MACs a second, reading.
+        prefill: u64,
+        /// MACs a second, writing.
+        decode: u64,
+    },
+    /// A challenger was refused, or a calibration came to nothing.
+    NotCalibrated {
+        /// Who.
+        challenger: PublicKey,
+        /// Why.
+        why: String,
+    },
     /// Something that should be looked at.
     Trouble {
         /// In a sentence.
@@ -132,6 +164,9 @@ pub struct Served {
     pub scheduler: Scheduler,
     /// How to load the model anew after the device failed; without it the provider then offers nothing more.
     pub reload: Option<Reload>,
+    /// How to load the standard model of a calibration; without it, or without `reload`, there are no
+    /// calibrations.
+    pub standard: Option<LoadStandard>,
     /// For clients without the weights.
     pub assets: AssetBytes,
     /// What tokens are spelled like, which decides where stop strings end an output.
@@ -161,6 +196,7 @@ pub(crate) struct Shared {
     pub(crate) ledger: LedgerClient,
     pub(crate) memory: Memory,
     pub(crate) serving: Serving,
+    pub(crate) calibration: Calibrated,
     pub(crate) served: Offered,
     pub(crate) config: ProviderConfig,
     /// Held by a lane's job, so that a lane has one at a time; and by whoever closes the session.
@@ -228,8 +264,9 @@ impl Provider {
     /// If the records cannot be read.
     pub fn new(parts: Parts) -> Result<Self, MemoryError> {
         let Parts { key, network, net, ledger, memory, served, config, events } = parts;
-        let Served { scheduler, reload, assets, offer, vocabulary, tokenizer, device } = served;
+        let Served { scheduler, reload, standard, assets, offer, vocabulary, tokenizer, device } = served;
         let known = memory.sessions()?;
+        let calibration = Calibrated::new(standard, memory.calibration()?);
         let slots = Arc::new(tokio::sync::Semaphore::new(config.slots.into()));
         let busy = known.into_iter().map(|terms| (terms.id(), settle::Use::of(terms))).collect();
         let shared = Shared {
@@ -239,6 +276,7 @@ impl Provider {
             ledger,
             memory,
             serving: Serving::new(scheduler, reload),
+            calibration,
             served: Offered { assets, offer, vocabulary, tokenizer, device },
             config,
             busy: Mutex::new(busy),
@@ -249,6 +287,12 @@ impl Provider {
             misdeeds: AtomicU64::new(0),
             events,
         };
+        // A receipt from before may be about another device, or less memory than is claimed now.
+        let probe = advert_of(&shared, shared.calibration.receipt().as_ref(), 0, Timestamp(0));
+        if let Err(fault) = probe.check_calibration() {
+            tracing::info!(%fault, "an older calibration is not shown any more");
+            shared.calibration.forget();
+        }
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -303,6 +347,10 @@ fn take(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, event: NetEvent, stop: &w
         }
         // Dropping the stream ends it: the client takes its order elsewhere.
         NetEvent::Job(_) => shared.trouble("refused a job stream: too many are open"),
+        NetEvent::Calibration(stream) if tasks.len() < STREAMS_MAX => {
+            tasks.spawn(calibrate::serve(shared.clone(), stream, stop.clone()));
+        }
+        NetEvent::Calibration(_) => shared.trouble("refused a challenger: too many streams are open"),
         NetEvent::Request(request) => {
             tasks.spawn(requests::answer(shared.clone(), request));
         }
@@ -320,11 +368,23 @@ async fn advertise(shared: &Shared, sequence: &mut u64) {
 }
 
 fn sign_advert(shared: &Shared, sequence: u64, now: Timestamp) -> Signed<Advert> {
+    shared.key.sign(advert_of(shared, shared.calibration.receipt().as_ref(), sequence, now))
+}
+
+/// The advert of this moment, which shows `receipt`.
+fn advert_of(
+    shared: &Shared,
+    receipt: Option<&Signed<Calibration>>,
+    sequence: u64,
+    now: Timestamp,
+) -> Advert {
     let serves = shared.serving.scheduler().is_some();
     let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
     let listening = shared.net.listen_addrs();
     let addresses = listening.iter().map(ToString::to_string);
-    shared.key.sign(Advert {
+    let measured = Device { numerics: NUMERICS_VERSION, ..shared.served.device.clone() };
+    let calibrated = receipt.and_then(|receipt| measured.calibrated(receipt));
+    Advert {
         version: PROTOCOL_VERSION,
         network: shared.network,
         provider: shared.key.public(),
@@ -332,7 +392,7 @@ fn sign_advert(shared: &Shared, sequence: u64, now: Timestamp) -> Signed<Advert>
         sequence,
         issued_at: now,
         expires_at: now.after(ADVERT_LIFE).unwrap_or(now),
-        device: Device { numerics: NUMERICS_VERSION, ..shared.served.device.clone() },
+        device: calibrated.unwrap_or(measured),
         // An advert without models takes the place of the one before, and so withdraws its offer.
         models: serves.then_some(shared.served.offer).into_iter().collect(),
         ask: shared.config.ask,
@@ -340,7 +400,7 @@ fn sign_advert(shared: &Shared, sequence: u64, now: Timestamp) -> Signed<Advert>
         queued: 0,
         region: shared.config.region.clone(),
         jurisdiction: shared.config.jurisdiction.clone(),
-    })
+    }
 }
 
 /// Whether a session's use is over at `now`: then it is time to collect.

@@ -148,19 +148,38 @@ impl Workspace {
     /// Runs all layers over the rows of `pass`, and stores their keys and values. [`Workspace::show`] then
     /// gives the scores of the wanted rows.
     pub(crate) fn run(&mut self, plan: &Plan, store: &mut KvStore, pass: &Pass<'_>) {
-        let (layers, width) = (&plan.weights.layers, plan.config.width as usize);
+        let layers = &plan.weights.layers;
+        self.begin(plan, pass, &layers[0].attn_norm);
+        for (index, layer) in layers.iter().enumerate() {
+            let next = layers.get(index + 1).map(|layer| &layer.attn_norm);
+            self.layer(plan, (index, layer, next), (store, index), pass);
+        }
+    }
+
+    /// Begins a pass, whose layers follow one by one; `norm` is that of the first.
+    pub(crate) fn begin(&mut self, plan: &Plan, pass: &Pass<'_>, norm: &NormWeights) {
+        let width = plan.config.width as usize;
         self.stream.resize(pass.rows.len() * width, 0);
         self.hidden.resize(pass.rows.len());
-        self.checksums.resize(pass.rows.len() * layers.len(), 0);
+        self.checksums.resize(pass.rows.len() * plan.config.layers as usize, 0);
         let rows = self.stream.par_chunks_mut(width).zip(self.hidden.par_rows_mut()).zip(pass.rows);
         rows.for_each_init(Vec::new, |scratch, ((stream, hidden), row)| {
             embed(&plan.weights.embedding, row.token as usize, stream);
-            hidden.norm(plan, stream, &layers[0].attn_norm, scratch);
+            hidden.norm(plan, stream, norm, scratch);
         });
-        for (index, layer) in layers.iter().enumerate() {
-            self.attention(plan, (index, layer), store, pass);
-            self.feed_forward(plan, (index, layer));
-        }
+    }
+
+    /// Runs one layer, behind which another with the norm `next` may follow. Its keys and values lie where
+    /// those of the store's layer `place` do.
+    pub(crate) fn layer(
+        &mut self,
+        plan: &Plan,
+        (index, layer, next): (usize, &Layer, Option<&NormWeights>),
+        (store, place): (&mut KvStore, usize),
+        pass: &Pass<'_>,
+    ) {
+        self.attention(plan, (place, layer), store, pass);
+        self.feed_forward(plan, (index, layer), next);
     }
 
     fn attention(
@@ -260,7 +279,7 @@ impl Workspace {
         });
     }
 
-    fn feed_forward(&mut self, plan: &Plan, (index, layer): (usize, &Layer)) {
+    fn feed_forward(&mut self, plan: &Plan, (index, layer): (usize, &Layer), next: Option<&NormWeights>) {
         let products = [(&layer.ffn_gate, &mut self.first), (&layer.ffn_up, &mut self.second)];
         matmul(plan.kernels, &self.hidden, &mut { products });
         let gate_scales = self.hidden.scales_of(&layer.ffn_gate);
@@ -276,7 +295,6 @@ impl Workspace {
         });
         matmul(plan.kernels, &self.gated, &mut [(&layer.ffn_down, &mut self.first)]);
         let scales = self.gated.scales_of(&layer.ffn_down);
-        let next = plan.weights.layers.get(index + 1).map(|layer| &layer.attn_norm);
         self.settle(plan, &scales, (Some(index), next));
     }
 

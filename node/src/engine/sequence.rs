@@ -6,8 +6,10 @@ use thiserror::Error;
 
 use super::{
     Engine,
-    device::{DeviceFault, Pass, Row},
+    choice::Choice,
+    device::{DeviceFault, Lane, Pass, Row},
     pages::table::PageTable,
+    sampler::Sampling,
     score_chain::Scores,
 };
 
@@ -128,6 +130,30 @@ impl Sequence {
     /// [`SequenceError`], before anything is computed.
     pub fn extend(&mut self, tokens: &[u32]) -> Result<(), SequenceError> {
         self.prefill_from(tokens, tokens.len(), |_, _| ())
+    }
+
+    /// Chooses up to `steps` tokens behind `text`, the whole text so far, of which all but the last token
+    /// were appended before. Gives at least one.
+    ///
+    /// # Errors
+    /// [`SequenceError`]; but for a fault, before anything is computed.
+    ///
+    /// # Panics
+    /// If `text` is not one token longer than what was appended, or `steps` is zero.
+    pub fn decode(
+        &mut self,
+        text: &[u32],
+        sampling: &Sampling,
+        steps: usize,
+    ) -> Result<Vec<Choice>, SequenceError> {
+        assert!(text.len() == self.position + 1 && steps > 0, "a text whose last token is to be computed");
+        check(&self.engine, self.position, &text[self.position..], self.capacity)?;
+        let steps = steps.min(self.engine.device().steps_max()).min(self.capacity - self.position);
+        self.table.grow(self.position + steps);
+        let lane = Lane { table: self.table.ids(), text, sampling, stop: &[], steps };
+        let choices = self.engine.device().decode(&[lane])?.chosen.pop().unwrap_or_default();
+        self.position += choices.len();
+        Ok(choices)
     }
 
     fn compute(

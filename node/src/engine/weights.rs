@@ -12,13 +12,11 @@ use super::{
     matrix::{Matrix, MatrixError},
     norm_weights::{HeadNorm, NormWeights},
     row_weights::RowWeights,
+    source::{SourceTensor, TensorSource},
 };
-use crate::model::{
-    config::is_tied,
-    gguf::{Gguf, GgufError, Tensor},
-};
+use crate::model::gguf::GgufError;
 
-/// Why a tensor was refused; the file is at fault.
+/// Why a tensor was refused. But for the last two, the file is at fault.
 #[derive(Debug, Error)]
 pub enum WeightsError {
     /// The file has no such tensor.
@@ -32,6 +30,17 @@ pub enum WeightsError {
         /// What is wrong.
         reason: MatrixError,
     },
+    /// There is no memory to make a tensor in.
+    #[error("there are no {bytes} bytes left for tensor {name:?}: give the engine less to hold")]
+    NoMemory {
+        /// Its name.
+        name: String,
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Whoever wanted the model does not want it any more.
+    #[error("loading was given up")]
+    GivenUp,
 }
 
 /// Matrices and norms of one layer, named as in the file, and what happens to its heads.
@@ -52,6 +61,32 @@ pub struct Layer {
     pub ffn_down: Matrix,
 }
 
+impl Layer {
+    /// Codes one layer of a source alone.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub(crate) fn load(
+        source: &dyn TensorSource,
+        config: &LlamaConfig,
+        index: u32,
+    ) -> Result<Self, WeightsError> {
+        Loader::new(source, config).layer(index)
+    }
+
+    /// Codes the norm with which a layer of a source begins.
+    ///
+    /// # Errors
+    /// As [`Layer::load`].
+    pub(crate) fn load_first_norm(
+        source: &dyn TensorSource,
+        config: &LlamaConfig,
+        index: u32,
+    ) -> Result<NormWeights, WeightsError> {
+        Loader::new(source, config).norm(&attn_norm(index))
+    }
+}
+
 /// The weights of a model.
 #[derive(Debug)]
 pub struct Weights {
@@ -65,23 +100,36 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Codes the tensors of a file whose shapes were checked against `config`; also gives the tensors'
+    /// Codes the tensors of a source whose shapes were checked against `config`; also gives the tensors'
     /// manifest entries.
     ///
     /// # Errors
     /// [`WeightsError`], naming the tensor.
-    pub fn load(file: &Gguf, config: &LlamaConfig) -> Result<(Self, Vec<TensorEntry>), WeightsError> {
-        let mut loader = Loader { file, config, eps: f32::from_bits(config.epsilon), entries: Vec::new() };
+    pub fn load(
+        source: &dyn TensorSource,
+        config: &LlamaConfig,
+    ) -> Result<(Self, Vec<TensorEntry>), WeightsError> {
+        let mut loader = Loader::new(source, config);
         let weights = Self {
             embedding: loader.matrix("token_embd.weight")?,
             layers: (0..config.layers).map(|layer| loader.layer(layer)).collect::<Result<_, _>>()?,
             output_norm: loader.norm("output_norm.weight")?,
-            output: match is_tied(file) {
+            output: match source.is_tied() {
                 true => None,
                 false => Some(loader.matrix("output.weight")?),
             },
         };
         Ok((weights, loader.entries))
+    }
+
+    /// The weights before and behind the layers of a model whose embedding also gives logits.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub(crate) fn ends(source: &dyn TensorSource, config: &LlamaConfig) -> Result<Self, WeightsError> {
+        let mut loader = Loader::new(source, config);
+        let embedding = loader.matrix("token_embd.weight")?;
+        Ok(Self::from_parts(embedding, Vec::new(), loader.norm("output_norm.weight")?))
     }
 
     /// The weights of a model whose embedding also gives logits.
@@ -113,20 +161,24 @@ impl Weights {
 }
 
 struct Loader<'a> {
-    file: &'a Gguf,
+    source: &'a dyn TensorSource,
     config: &'a LlamaConfig,
     eps: f32,
     entries: Vec<TensorEntry>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    fn new(source: &'a dyn TensorSource, config: &'a LlamaConfig) -> Self {
+        Self { source, config, eps: f32::from_bits(config.epsilon), entries: Vec::new() }
+    }
+
     fn layer(&mut self, layer: u32) -> Result<Layer, WeightsError> {
         let name = |part: &str| format!("blk.{layer}.{part}.weight");
         Ok(Layer {
             query_form: self.head_form(layer, "attn_q", true)?,
             key_form: self.head_form(layer, "attn_k", true)?,
             value_form: self.head_form(layer, "attn_v", false)?,
-            attn_norm: self.norm(&name("attn_norm"))?,
+            attn_norm: self.norm(&attn_norm(layer))?,
             attn_q: self.matrix(&name("attn_q"))?,
             attn_k: self.matrix(&name("attn_k"))?,
             attn_v: self.matrix(&name("attn_v"))?,
@@ -151,37 +203,37 @@ impl Loader<'_> {
     }
 
     fn matrix(&mut self, name: &str) -> Result<Matrix, WeightsError> {
-        let tensor = self.file.tensor(name)?;
-        let kind = tensor.ty;
-        let built = Matrix::build(kind, tensor.rows, tensor.cols, tensor.bytes, |row| leaf(kind, row));
-        let (matrix, leaves) = built.map_err(|reason| refused(&tensor, reason))?;
-        self.enter(&tensor, matrix.exponent(), leaves);
+        let tensor = self.source.tensor(name)?;
+        let kind = tensor.kind;
+        let built = Matrix::build(kind, tensor.rows, tensor.cols, &tensor.bytes, |row| leaf(kind, row));
+        let (matrix, leaves) = built.map_err(|reason| refused(name, reason))?;
+        self.enter(name, &tensor, matrix.exponent(), leaves);
         Ok(matrix)
     }
 
     fn norm(&mut self, name: &str) -> Result<NormWeights, WeightsError> {
-        let tensor = self.file.tensor(name)?;
-        let built = NormWeights::build(tensor.cols, tensor.bytes, self.eps, |row| leaf(Kind::F32, row));
-        let (norm, leaf) = built.map_err(|reason| refused(&tensor, reason))?;
-        self.enter(&tensor, norm.matrix_exponent, vec![leaf]);
+        let tensor = self.source.tensor(name)?;
+        let built = NormWeights::build(tensor.cols, &tensor.bytes, self.eps, |row| leaf(Kind::F32, row));
+        let (norm, leaf) = built.map_err(|reason| refused(name, reason))?;
+        self.enter(name, &tensor, norm.matrix_exponent, vec![leaf]);
         Ok(norm)
     }
 
     fn row(&mut self, name: &str) -> Result<RowWeights, WeightsError> {
-        let tensor = self.file.tensor(name)?;
-        let built = RowWeights::build(tensor.cols, tensor.bytes, |row| leaf(Kind::F32, row));
-        let (row, leaf) = built.map_err(|reason| refused(&tensor, reason))?;
-        self.enter(&tensor, row.matrix_exponent, vec![leaf]);
+        let tensor = self.source.tensor(name)?;
+        let built = RowWeights::build(tensor.cols, &tensor.bytes, |row| leaf(Kind::F32, row));
+        let (row, leaf) = built.map_err(|reason| refused(name, reason))?;
+        self.enter(name, &tensor, row.matrix_exponent, vec![leaf]);
         Ok(row)
     }
 
-    fn enter(&mut self, tensor: &Tensor<'_>, exponent: i32, leaves: Vec<Digest>) {
+    fn enter(&mut self, name: &str, tensor: &SourceTensor<'_>, exponent: i32, leaves: Vec<Digest>) {
         let mut tree = TreeBuilder::new();
         tree.extend(leaves);
         self.entries.push(TensorEntry {
-            name: tensor.name.to_owned(),
-            ty: row_type(tensor.ty),
-            // The reader bounds both by 2^24; exponents of finite floats are below 2^9.
+            name: name.to_owned(),
+            ty: row_type(tensor.kind),
+            // Sources bound both by 2^24; exponents of finite floats are below 2^9.
             rows: tensor.rows as u32,
             cols: tensor.cols as u32,
             exponent: exponent as i16,
@@ -190,8 +242,13 @@ impl Loader<'_> {
     }
 }
 
-fn refused(tensor: &Tensor<'_>, reason: MatrixError) -> WeightsError {
-    WeightsError::Tensor { name: tensor.name.to_owned(), reason }
+/// Name of the norm with which a layer begins.
+fn attn_norm(layer: u32) -> String {
+    format!("blk.{layer}.attn_norm.weight")
+}
+
+fn refused(name: &str, reason: MatrixError) -> WeightsError {
+    WeightsError::Tensor { name: name.to_owned(), reason }
 }
 
 fn row_type(kind: Kind) -> RowType {

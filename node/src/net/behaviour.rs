@@ -23,6 +23,7 @@ use crate::net::{
     config::NetConfig,
     error::NetError,
     job_protocol::JobBehaviour,
+    job_stream::StreamKind,
     limits::{
         CONNECTIONS_IN_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_IN_MAX, CONNECTIONS_PENDING_OUT_MAX,
         CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_QUEUE_MAX, GOSSIP_RPC_BYTES_MAX,
@@ -61,6 +62,7 @@ pub(crate) struct Behaviour {
     pub(crate) ledger: request_response::Behaviour<Bounded>,
     pub(crate) asset: request_response::Behaviour<Bounded>,
     pub(crate) jobs: JobBehaviour,
+    pub(crate) calibrations: JobBehaviour,
 }
 
 impl Behaviour {
@@ -80,7 +82,8 @@ impl Behaviour {
             adverts: pushes(config.request_timeout, names),
             ledger: service(Service::Ledger, config.request_timeout, names),
             asset: service(Service::Asset, config.request_timeout, names),
-            jobs: JobBehaviour::new(names.stream("job")),
+            jobs: JobBehaviour::new(names.stream(StreamKind::Job.name())),
+            calibrations: JobBehaviour::new(names.stream(StreamKind::Calibration.name())),
         })
     }
 
@@ -88,6 +91,13 @@ impl Behaviour {
         match service {
             Service::Ledger => &mut self.ledger,
             Service::Asset => &mut self.asset,
+        }
+    }
+
+    pub(crate) fn streams(&mut self, kind: StreamKind) -> &mut JobBehaviour {
+        match kind {
+            StreamKind::Job => &mut self.jobs,
+            StreamKind::Calibration => &mut self.calibrations,
         }
     }
 

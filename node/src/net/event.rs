@@ -18,6 +18,8 @@ pub enum NetEvent {
     Advert(Verified<Advert>),
     /// A peer opened a job's stream.
     Job(JobStream),
+    /// A peer opened a calibration's stream.
+    Calibration(JobStream),
     /// A peer asks something.
     Request(InboundRequest),
 }

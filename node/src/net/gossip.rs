@@ -6,6 +6,7 @@
 //! nothing.
 
 use gridhour_protocol::{
+    calibration::receipt::CalibrationFault,
     id::NetworkId,
     limits::{CLOCK_SKEW_MS_MAX, GOSSIP_BYTES_MAX},
     market::advert::Advert,
@@ -38,6 +39,9 @@ pub enum Refusal {
     /// The signature is not the provider's.
     #[error("signature does not verify")]
     BadSignature,
+    /// It shows a calibration that does not speak for it.
+    #[error("shows a false calibration: {0}")]
+    FalseCalibration(CalibrationFault),
     /// As many providers are known as are kept.
     #[error("too many providers are known")]
     TableFull,
@@ -48,7 +52,11 @@ impl Refusal {
     #[must_use]
     pub fn is_misbehavior(self) -> bool {
         match self {
-            Self::Oversized | Self::Malformed | Self::WrongNetwork | Self::BadSignature => true,
+            Self::Oversized
+            | Self::Malformed
+            | Self::WrongNetwork
+            | Self::BadSignature
+            | Self::FalseCalibration(_) => true,
             Self::Stale | Self::FromFuture | Self::Duplicate | Self::TableFull => false,
         }
     }
@@ -74,7 +82,9 @@ pub fn validate(
         WireError::Malformed(_) | WireError::NotCanonical => Refusal::Malformed,
     })?;
     check_claims(&signed.body, network, now, newest)?;
-    signed.verify().map_err(|_| Refusal::BadSignature)
+    let advert = signed.verify().map_err(|_| Refusal::BadSignature)?;
+    advert.check_calibration().map_err(Refusal::FalseCalibration)?;
+    Ok(advert)
 }
 
 fn check_claims(
@@ -102,7 +112,15 @@ fn check_claims(
 #[cfg(test)]
 mod tests {
     use gridhour_protocol::{
+        calibration::{
+            job::Challenge,
+            receipt::{Calibration, DeviceName},
+            shape::{MEMORY_MIN, StandardShape},
+        },
+        exact::numerics_digest,
+        id::{OutputDigest, ScoreDigest},
         limits::ADVERT_TTL_MS_MAX,
+        market::advert::RateSource,
         signed::{SecretKey, Signature},
     };
     use proptest::prelude::*;
@@ -159,6 +177,40 @@ mod tests {
         assert_eq!(judge(&bytes_of(&secret(1).sign(foreign)), None), Err(Refusal::WrongNetwork));
         assert_eq!(judge(&vec![0; GOSSIP_BYTES_MAX + 1], None), Err(Refusal::Oversized));
         assert_eq!(judge(&[], None), Err(Refusal::Malformed));
+    }
+
+    #[test]
+    fn a_false_calibration_is_refused_and_charged_to_who_brought_it() {
+        let shape = StandardShape::of(MEMORY_MIN).expect("the least");
+        let mut claim = advert(1, 5);
+        let challenge = Challenge {
+            numerics: numerics_digest(),
+            network: NETWORK,
+            challenger: secret(2).public(),
+            provider: secret(1).public(),
+            memory_bytes: shape.memory_bytes(),
+            seed: [3; 32],
+        };
+        let receipt = Calibration {
+            challenge,
+            device: DeviceName::of(&claim.device),
+            prompt_nonce: [4; 32],
+            output_nonce: [5; 32],
+            output: OutputDigest([6; 32]),
+            scores: ScoreDigest([7; 32]),
+            prefill_ns: 1_000_000,
+            decode_ns: 1_000_000,
+            started_at: NOW,
+            ended_at: NOW,
+        };
+        claim.device.memory_bytes = MEMORY_MIN;
+        claim.device.rates = receipt.rates().expect("sound times");
+        claim.device.rate_source = RateSource::Calibrated(Box::new(secret(2).sign(receipt.clone())));
+        assert_eq!(judge(&bytes_of(&secret(1).sign(claim.clone())), None), Ok(5));
+        claim.device.rate_source = RateSource::Calibrated(Box::new(secret(1).sign(receipt)));
+        let refused = Refusal::FalseCalibration(CalibrationFault::BadSignature);
+        assert_eq!(judge(&bytes_of(&secret(1).sign(claim)), None), Err(refused));
+        assert!(refused.is_misbehavior());
     }
 
     proptest! {

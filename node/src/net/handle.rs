@@ -16,7 +16,7 @@ use crate::net::{
     codec::Answer,
     error::{Closed, DialError, PublishError, RequestError},
     identity::Address,
-    job_stream::{JobStream, Place},
+    job_stream::{JobStream, Place, StreamKind},
     limits::MEASURE_MAX,
     metrics::NetMetrics,
     service::Service,
@@ -48,7 +48,8 @@ pub(crate) enum Command {
         channel: ResponseChannel<Answer>,
         answer: Answer,
     },
-    OpenJob {
+    OpenStream {
+        kind: StreamKind,
         peer: PublicKey,
         reply: oneshot::Sender<Result<Stream, RequestError>>,
     },
@@ -173,7 +174,19 @@ impl NetHandle {
     /// # Errors
     /// If the peer is not there or does not take jobs.
     pub async fn open_job(&self, peer: PublicKey) -> Result<JobStream, RequestError> {
-        let opened = self.ask(|reply| Command::OpenJob { peer, reply }).await;
+        self.open_stream(StreamKind::Job, peer).await
+    }
+
+    /// Opens the stream of a calibration, as [`NetHandle::open_job`] does that of a job.
+    ///
+    /// # Errors
+    /// If the peer is not there or takes part in no calibration.
+    pub async fn open_calibration(&self, peer: PublicKey) -> Result<JobStream, RequestError> {
+        self.open_stream(StreamKind::Calibration, peer).await
+    }
+
+    async fn open_stream(&self, kind: StreamKind, peer: PublicKey) -> Result<JobStream, RequestError> {
+        let opened = self.ask(|reply| Command::OpenStream { kind, peer, reply }).await;
         let stream = match opened {
             Err(Closed) if !self.commands.is_closed() => {
                 return Err(RequestError::Unreachable(

@@ -1,4 +1,4 @@
-//! The stream of one job: frames in both directions, over an encrypted connection.
+//! The stream of one job, or of one calibration: frames in both directions, over an encrypted connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,8 +12,27 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::net::frame::{FrameError, FrameReader, write_frame};
 
-/// Both directions of a job's stream. Dropping it ends the stream; [`JobStream::close`] also waits until all
-/// that was sent has left.
+/// What a stream of frames is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum StreamKind {
+    /// One job.
+    Job,
+    /// One calibration.
+    Calibration,
+}
+
+impl StreamKind {
+    /// Its word in the protocol's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::Calibration => "calibration",
+        }
+    }
+}
+
+/// Both directions of a job's stream, or of a calibration's. Dropping it ends the stream;
+/// [`JobStream::close`] also waits until all that was sent has left.
 #[derive(Debug)]
 pub struct JobStream {
     peer: PublicKey,

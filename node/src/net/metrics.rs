@@ -26,6 +26,8 @@ pub struct AdvertCounts {
     pub duplicate_total: u64,
     /// The signature did not verify.
     pub bad_signature_total: u64,
+    /// It showed a calibration that does not speak for it.
+    pub false_calibration_total: u64,
     /// Valid, but as many providers are known as are kept.
     pub table_full_total: u64,
     /// Over the peer's rate; counted beside one of the others, as it is judged all the same.
@@ -43,6 +45,7 @@ impl AdvertCounts {
             Err(Refusal::FromFuture) => &mut self.from_future_total,
             Err(Refusal::Duplicate) => &mut self.duplicate_total,
             Err(Refusal::BadSignature) => &mut self.bad_signature_total,
+            Err(Refusal::FalseCalibration(_)) => &mut self.false_calibration_total,
             Err(Refusal::TableFull) => &mut self.table_full_total,
         };
         *counter += 1;

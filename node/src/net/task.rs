@@ -35,7 +35,7 @@ use crate::net::{
     handle::{Command, Shown},
     identity::{Address, peer_of},
     job_protocol::{InboundJob, OpenReply},
-    job_stream::JobStream,
+    job_stream::{JobStream, StreamKind},
     latency::LatencyWindow,
     limits::{BACKLOG_PER_TURN, FORWARDS_PER_SECOND},
     peer_score::{Offence, PeerScores},
@@ -197,7 +197,8 @@ impl Task {
             BehaviourEvent::Adverts(event) => self.on_push(event),
             BehaviourEvent::Ledger(event) => self.on_service(Service::Ledger, event),
             BehaviourEvent::Asset(event) => self.on_service(Service::Asset, event),
-            BehaviourEvent::Jobs(job) => self.on_job(job),
+            BehaviourEvent::Jobs(job) => self.on_stream(job, NetEvent::Job),
+            BehaviourEvent::Calibrations(stream) => self.on_stream(stream, NetEvent::Calibration),
             BehaviourEvent::Limits(never) | BehaviourEvent::Banned(never) => match never {},
         }
     }
@@ -214,7 +215,7 @@ impl Task {
             Command::Respond { service, channel, answer } => {
                 let _ = self.swarm.behaviour_mut().service(service).send_response(channel, answer);
             }
-            Command::OpenJob { peer, reply } => self.open_job(&peer, reply),
+            Command::OpenStream { kind, peer, reply } => self.open_stream(kind, &peer, reply),
             Command::Shutdown => {}
         }
     }
@@ -228,19 +229,19 @@ impl Task {
         self.state.adverts.forget((self.clock)());
     }
 
-    fn open_job(&mut self, peer: &PublicKey, reply: OpenReply) {
+    fn open_stream(&mut self, kind: StreamKind, peer: &PublicKey, reply: OpenReply) {
         let Some(id) = peer_of(peer) else {
             let _ = reply.send(Err(RequestError::NotAPeer(*peer)));
             return;
         };
         let addresses = self.addresses_of(peer);
-        self.swarm.behaviour_mut().jobs.open(id, addresses, reply);
+        self.swarm.behaviour_mut().streams(kind).open(id, addresses, reply);
     }
 
-    fn on_job(&mut self, InboundJob { peer, stream }: InboundJob) {
+    fn on_stream(&mut self, InboundJob { peer, stream }: InboundJob, event: fn(JobStream) -> NetEvent) {
         let taken = self.state.peers.take_job(&peer).is_some_and(|(key, place)| {
             let job = JobStream::new(key, stream, self.delay, place);
-            self.events.try_send(NetEvent::Job(job)).is_ok()
+            self.events.try_send(event(job)).is_ok()
         });
         if !taken {
             self.shown.metrics.send_modify(|metrics| metrics.jobs_refused_total += 1);

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    calibration::receipt::{Calibration, CalibrationFault, DeviceName},
+    exact::{NUMERICS_VERSION, numerics_digest},
     id::{AdvertId, ModelId, NetworkId},
     layout::Layout,
     limits::{
@@ -57,11 +59,24 @@ pub enum DeviceClass {
     Gpu,
 }
 
+impl DeviceClass {
+    /// Its byte in what is signed.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Cpu => 0,
+            Self::Gpu => 1,
+        }
+    }
+}
+
 /// Where a device's rates come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RateSource {
     /// The provider measured itself at start. Its word.
     SelfMeasured,
+    /// A challenger measured it, and says so here.
+    Calibrated(Box<Signed<Calibration>>),
 }
 
 /// A device as advertised.
@@ -73,11 +88,11 @@ pub struct Device {
     pub name: String,
     /// The implementation that computes, such as `cpu/avx2`.
     pub backend: String,
-    /// Memory that jobs may use, in bytes.
+    /// Bytes that the model's weights take, and those that keys and values of jobs may take.
     pub memory_bytes: u64,
     /// Threads that jobs use; 0 for a GPU.
     pub threads: u16,
-    /// Version of the arithmetic .
+    /// Version of the arithmetic.
     pub numerics: u16,
     /// Work per second.
     pub rates: Rates,
@@ -146,16 +161,32 @@ impl Signable for Advert {
 
 impl Device {
     fn lay_out(&self, out: &mut Layout) {
-        out.u8(match self.class {
-            DeviceClass::Cpu => 0,
-            DeviceClass::Gpu => 1,
-        });
+        out.u8(self.class.code());
         out.bytes(self.name.as_bytes()).bytes(self.backend.as_bytes());
         out.u64(self.memory_bytes).u16(self.threads).u16(self.numerics);
         self.rates.lay_out(out);
-        out.u8(match self.rate_source {
-            RateSource::SelfMeasured => 0,
-        });
+        match &self.rate_source {
+            RateSource::SelfMeasured => out.u8(0),
+            RateSource::Calibrated(receipt) => out.u8(1).fixed(&receipt.digest()),
+        };
+    }
+
+    /// The same device with what a challenger measured; `None` if its times give no rates.
+    #[must_use]
+    pub fn calibrated(&self, receipt: &Signed<Calibration>) -> Option<Self> {
+        let rates = receipt.body.rates()?;
+        let rate_source = RateSource::Calibrated(Box::new(receipt.clone()));
+        Some(Self { rates, rate_source, ..self.clone() })
+    }
+
+    /// Who measured the rates, if anybody but the provider did. Only an advert whose calibration was checked
+    /// says so truly ([`Advert::check_calibration`]).
+    #[must_use]
+    pub fn calibration(&self) -> Option<&Calibration> {
+        match &self.rate_source {
+            RateSource::SelfMeasured => None,
+            RateSource::Calibrated(receipt) => Some(&receipt.body),
+        }
     }
 }
 
@@ -180,6 +211,9 @@ impl Wire for Advert {
         at_most("models", self.models.len(), MODELS_MAX)?;
         at_most("device name", self.device.name.len(), NAME_BYTES_MAX)?;
         at_most("device backend", self.device.backend.len(), NAME_BYTES_MAX)?;
+        if let RateSource::Calibrated(receipt) = &self.device.rate_source {
+            receipt.check_bounds()?;
+        }
         for place in [&self.region, &self.jurisdiction].into_iter().flatten() {
             at_most("region", place.len(), REGION_BYTES_MAX)?;
         }
@@ -188,6 +222,46 @@ impl Wire for Advert {
 }
 
 impl Advert {
+    /// Checks that the calibration, if the advert shows one, speaks for its device: signed by somebody else
+    /// than the provider, about this provider, this network, this device and arithmetic, at least the claimed
+    /// memory, and these very rates.
+    ///
+    /// # Errors
+    /// With the first that is not so. Every node finds the same, so whoever passes such an advert on is at
+    /// fault.
+    pub fn check_calibration(&self) -> Result<(), CalibrationFault> {
+        let RateSource::Calibrated(receipt) = &self.device.rate_source else { return Ok(()) };
+        self.check_claims_of(&receipt.body)?;
+        match receipt.clone().verify() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(CalibrationFault::BadSignature),
+        }
+    }
+
+    fn check_claims_of(&self, receipt: &Calibration) -> Result<(), CalibrationFault> {
+        let Calibration { challenge, device, .. } = receipt;
+        if challenge.provider != self.provider || challenge.network != self.network {
+            return Err(CalibrationFault::OtherProvider);
+        }
+        if challenge.challenger == self.provider {
+            return Err(CalibrationFault::OwnChallenge);
+        }
+        // What another version's page says is not known here; no order of ours meets that device.
+        if self.device.numerics == NUMERICS_VERSION && challenge.numerics != numerics_digest() {
+            return Err(CalibrationFault::OtherNumerics);
+        }
+        if *device != DeviceName::of(&self.device) {
+            return Err(CalibrationFault::OtherDevice);
+        }
+        if challenge.memory_bytes < self.device.memory_bytes {
+            return Err(CalibrationFault::LessMemory);
+        }
+        match receipt.rates() {
+            Some(rates) if rates == self.device.rates => Ok(()),
+            _ => Err(CalibrationFault::OtherRates),
+        }
+    }
+
     fn check_numbers(&self) -> Result<(), String> {
         let rates = [self.device.rates.prefill.0, self.device.rates.decode.0];
         if rates.iter().any(|&rate| rate == 0 || rate > WORK_RATE_MAX) {
@@ -204,5 +278,82 @@ impl Advert {
             return Err(format!("a life of {life} ms is not between 1 and {ADVERT_TTL_MS_MAX}"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        arbitrary::key,
+        calibration::job::Challenge,
+        sample::{self, CLIENT, PROVIDER},
+    };
+
+    /// The sample's calibrated advert with a receipt that differs, signed by this key.
+    fn shown(signer: u8, change: impl FnOnce(&mut Calibration)) -> Advert {
+        let mut advert = sample::calibrated_advert();
+        let mut receipt = sample::calibration();
+        change(&mut receipt);
+        advert.device.rates = receipt.rates().unwrap_or(advert.device.rates);
+        advert.device.rate_source = RateSource::Calibrated(Box::new(key(signer).sign(receipt)));
+        advert
+    }
+
+    fn fault(advert: &Advert) -> Option<CalibrationFault> {
+        advert.check_calibration().err()
+    }
+
+    #[test]
+    fn a_calibration_speaks_for_its_provider_network_device_and_memory_alone() {
+        assert_eq!(sample::calibrated_advert().check_calibration(), Ok(()));
+        assert_eq!(shown(CLIENT, |receipt| receipt.decode_ns += 1).check_calibration(), Ok(()));
+        let of = |change: fn(&mut Challenge)| fault(&shown(CLIENT, |receipt| change(&mut receipt.challenge)));
+        let other_device = shown(CLIENT, |receipt| receipt.device.name = "another".into());
+        let found = [
+            of(|challenge| challenge.provider = challenge.challenger),
+            of(|challenge| challenge.network = NetworkId([1; 32])),
+            of(|challenge| challenge.challenger = challenge.provider),
+            of(|challenge| challenge.numerics = [1; 32]),
+            fault(&other_device),
+        ];
+        let expected = [
+            CalibrationFault::OtherProvider,
+            CalibrationFault::OtherProvider,
+            CalibrationFault::OwnChallenge,
+            CalibrationFault::OtherNumerics,
+            CalibrationFault::OtherDevice,
+        ];
+        assert_eq!(found, expected.map(Some));
+    }
+
+    #[test]
+    fn memory_and_rates_are_those_of_the_calibration() {
+        let changed = |change: fn(&mut Device)| {
+            let mut advert = sample::calibrated_advert();
+            change(&mut advert.device);
+            fault(&advert)
+        };
+        assert_eq!(changed(|device| device.memory_bytes += 1), Some(CalibrationFault::LessMemory));
+        assert_eq!(changed(|device| device.memory_bytes -= 1), None);
+        assert_eq!(changed(|device| device.rates.prefill.0 += 1), Some(CalibrationFault::OtherRates));
+        assert_eq!(changed(|device| device.rates.decode.0 -= 1), Some(CalibrationFault::OtherRates));
+        assert_eq!(
+            fault(&shown(CLIENT, |receipt| receipt.prefill_ns = 0)),
+            Some(CalibrationFault::OtherRates)
+        );
+    }
+
+    #[test]
+    fn a_calibration_that_nobody_signed_is_false() {
+        assert_eq!(fault(&shown(PROVIDER, |_| ())), Some(CalibrationFault::BadSignature));
+        let advert = shown(CLIENT, |_| ());
+        let RateSource::Calibrated(mut receipt) = advert.device.rate_source.clone() else { panic!("it is") };
+        receipt.body.ended_at.0 += 1;
+        let device = Device { rate_source: RateSource::Calibrated(receipt), ..advert.device };
+        assert_eq!(
+            fault(&Advert { device, ..sample::calibrated_advert() }),
+            Some(CalibrationFault::BadSignature)
+        );
     }
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::advert::Advert;
 use crate::{
+    calibration::receipt::CalibrationFault,
     id::NetworkId,
     limits::{CLOCK_SKEW_MS_MAX, OFFERS_MAX},
     signed::{PublicKey, Verified},
@@ -75,6 +76,9 @@ pub enum NotEntered {
         /// The one that is known.
         newest: u64,
     },
+    /// It shows a calibration that does not speak for it.
+    #[error("advert shows a false calibration: {0}")]
+    FalseCalibration(CalibrationFault),
     /// The book is full of live offers.
     #[error("the book holds {OFFERS_MAX} live offers")]
     Full,
@@ -85,7 +89,7 @@ impl NotEntered {
     /// first. Late, repeated and outrun adverts are what gossip brings.
     #[must_use]
     pub const fn is_misbehavior(self) -> bool {
-        matches!(self, Self::WrongNetwork | Self::FutureDated { .. })
+        matches!(self, Self::WrongNetwork | Self::FutureDated { .. } | Self::FalseCalibration(_))
     }
 
     /// Its stable name, for counters.
@@ -98,6 +102,7 @@ impl NotEntered {
             Self::Duplicate => "duplicate",
             Self::Conflicting { .. } => "conflicting",
             Self::OlderSequence { .. } => "older-sequence",
+            Self::FalseCalibration(_) => "false-calibration",
             Self::Full => "full",
         }
     }
@@ -121,10 +126,12 @@ impl Book {
         let entered = match self.entries.get(&provider) {
             Some(entry) => {
                 check_sequence(&entry.advert, &advert)?;
+                check_calibration(&advert)?;
                 remember_until = remember_until.max(entry.remember_until);
                 Entered::Replaced
             }
             None => {
+                check_calibration(&advert)?;
                 self.make_room(now)?;
                 Entered::New
             }
@@ -181,6 +188,10 @@ impl Book {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+fn check_calibration(advert: &Advert) -> Result<(), NotEntered> {
+    advert.check_calibration().map_err(NotEntered::FalseCalibration)
 }
 
 fn check_sequence(known: &Verified<Advert>, advert: &Verified<Advert>) -> Result<(), NotEntered> {

@@ -12,7 +12,10 @@ use super::{
     estimate::{self, Measured, Times},
     order::{LatencyLimit, LimitKind, Order},
 };
-use crate::units::{Credits, Millis, PricePerHour, Timestamp};
+use crate::{
+    signed::PublicKey,
+    units::{Credits, Millis, PricePerHour, Timestamp},
+};
 
 /// Which mask failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,6 +38,8 @@ pub enum Reason {
     RegionNotAllowed,
     /// Not in a jurisdiction that the order allows, or in none that it states.
     JurisdictionNotAllowed,
+    /// Calibrated by nobody whom the order trusts.
+    NotCalibrated,
     /// No job would start at once.
     NoFreeSlot,
     /// The ask is over the order's price.
@@ -55,7 +60,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::OrderExpired,
         Self::WrongNetwork,
         Self::OwnOffer,
@@ -65,6 +70,7 @@ impl Reason {
         Self::ContextTooShort,
         Self::RegionNotAllowed,
         Self::JurisdictionNotAllowed,
+        Self::NotCalibrated,
         Self::NoFreeSlot,
         Self::PriceOverLimit,
         Self::AmountOverflow,
@@ -88,6 +94,7 @@ impl Reason {
             Self::ContextTooShort => "context-too-short",
             Self::RegionNotAllowed => "region-not-allowed",
             Self::JurisdictionNotAllowed => "jurisdiction-not-allowed",
+            Self::NotCalibrated => "not-calibrated",
             Self::NoFreeSlot => "no-free-slot",
             Self::PriceOverLimit => "price-over-limit",
             Self::AmountOverflow => "amount-overflow",
@@ -121,6 +128,8 @@ pub enum Failure<'a> {
     RegionNotAllowed(Option<&'a str>, &'a [String]),
     /// [`Reason::JurisdictionNotAllowed`]: where it is, what is allowed.
     JurisdictionNotAllowed(Option<&'a str>, &'a [String]),
+    /// [`Reason::NotCalibrated`]: by whom it is calibrated, how many challengers are trusted.
+    NotCalibrated(Option<PublicKey>, usize),
     /// [`Reason::NoFreeSlot`]: how many jobs wait.
     NoFreeSlot(u16),
     /// [`Reason::PriceOverLimit`]: the ask, the limit.
@@ -153,6 +162,7 @@ impl Failure<'_> {
             Self::ContextTooShort(..) => Reason::ContextTooShort,
             Self::RegionNotAllowed(..) => Reason::RegionNotAllowed,
             Self::JurisdictionNotAllowed(..) => Reason::JurisdictionNotAllowed,
+            Self::NotCalibrated(..) => Reason::NotCalibrated,
             Self::NoFreeSlot(..) => Reason::NoFreeSlot,
             Self::PriceOverLimit(..) => Reason::PriceOverLimit,
             Self::AmountOverflow => Reason::AmountOverflow,
@@ -179,6 +189,12 @@ impl fmt::Display for Failure<'_> {
             Self::ContextTooShort(has, needs) => write!(f, "context of {has} tokens, need {needs}"),
             Self::RegionNotAllowed(place, allowed) => write_place(f, "region", *place, allowed),
             Self::JurisdictionNotAllowed(place, allowed) => write_place(f, "jurisdiction", *place, allowed),
+            Self::NotCalibrated(None, trusted) => {
+                write!(f, "measured itself, {trusted} challengers are trusted")
+            }
+            Self::NotCalibrated(Some(by), trusted) => {
+                write!(f, "calibrated by {}, {trusted} others are trusted", by.short())
+            }
             Self::NoFreeSlot(queued) => write!(f, "no free slot, {queued} jobs wait"),
             Self::PriceOverLimit(ask, limit) => {
                 write!(f, "asks {} credits/GPU-h, limit {}", Credits(ask.0), Credits(limit.0))
@@ -230,6 +246,7 @@ pub fn check<'a>(
     check_parties(order, now, advert)?;
     let model = check_model(order, numerics, advert)?;
     check_places(order, advert)?;
+    check_calibration(order, advert)?;
     if advert.slots_free == 0 {
         return Err(Failure::NoFreeSlot(advert.queued));
     }
@@ -279,6 +296,15 @@ fn check_places<'a>(order: &'a Order, advert: &'a Advert) -> Result<(), Failure<
         return Err(Failure::JurisdictionNotAllowed(jurisdiction, &order.jurisdictions));
     }
     Ok(())
+}
+
+/// That the calibration speaks for the device was checked before the advert was remembered.
+fn check_calibration(order: &Order, advert: &Advert) -> Result<(), Failure<'static>> {
+    let by = advert.device.calibration().map(|calibration| calibration.challenge.challenger);
+    match order.calibrated_by.is_empty() || by.is_some_and(|by| order.calibrated_by.contains(&by)) {
+        true => Ok(()),
+        false => Err(Failure::NotCalibrated(by, order.calibrated_by.len())),
+    }
 }
 
 fn allows(allowed: &[String], place: Option<&str>) -> bool {

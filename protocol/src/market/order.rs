@@ -6,7 +6,7 @@ use crate::{
     id::{ModelId, NetworkId, OrderId},
     layout::Layout,
     limits::{
-        GOSSIP_BYTES_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX,
+        CHALLENGERS_MAX, GOSSIP_BYTES_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX,
         PROTOCOL_VERSION, REGION_BYTES_MAX, REGIONS_MAX,
     },
     signed::{PublicKey, Signable, Signed},
@@ -47,6 +47,8 @@ pub struct Order {
     pub regions: Vec<String>,
     /// Jurisdictions that are allowed; empty means any.
     pub jurisdictions: Vec<String>,
+    /// Who must have calibrated the provider, one of these; empty means that its own word will do.
+    pub calibrated_by: Vec<PublicKey>,
     /// Hash of the client's budget tag. The tag itself never travels.
     pub tag: Option<[u8; 32]>,
 }
@@ -82,7 +84,7 @@ impl Signed<Order> {
 
 impl Signable for Order {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/order/v1");
+        let mut out = Layout::new("gridhour/order/v2");
         out.u16(self.version).fixed(&self.network.0).fixed(&self.client.0).u64(self.nonce);
         out.u64(self.issued_at.0).u64(self.expires_at.0);
         out.fixed(&self.model.0).u32(self.prompt_tokens).u32(self.output_tokens);
@@ -95,6 +97,10 @@ impl Signable for Order {
             for place in places {
                 out.bytes(place.as_bytes());
             }
+        }
+        out.count(self.calibrated_by.len());
+        for challenger in &self.calibrated_by {
+            out.fixed(&challenger.0);
         }
         match &self.tag {
             None => out.u8(0),
@@ -132,6 +138,7 @@ impl Wire for Order {
                 at_most(name, place.len(), REGION_BYTES_MAX)?;
             }
         }
+        at_most("challengers", self.calibrated_by.len(), CHALLENGERS_MAX)?;
         at_most("prompt tokens", self.prompt_tokens as usize, PROMPT_TOKENS_MAX)?;
         at_most("output tokens", self.output_tokens as usize, OUTPUT_TOKENS_MAX)?;
         self.check_numbers()

@@ -18,7 +18,16 @@ use gridhour_node::{
 };
 use gridhour_protocol::{
     arbitrary,
-    id::ModelId,
+    calibration::{
+        self,
+        challenger::Challenger,
+        job::Challenge,
+        message::ChallengerMessage,
+        provider::{Hospitality, House, continue_of, judge, prompt_of},
+        receipt::Calibration,
+        shape::{MEMORY_MIN, StandardShape},
+    },
+    id::{ModelId, NetworkId},
     job::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
@@ -27,7 +36,7 @@ use gridhour_protocol::{
     receipt::Receipt,
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::Signed,
-    units::{Credits, GpuNs, Height, Timestamp},
+    units::{Credits, GpuNs, Height, Millis, Timestamp},
     wire::{Wire, decode, encode},
 };
 use testkit::fuzz::Target;
@@ -55,7 +64,68 @@ fn adverts() {
     canonical("advert", &values, |advert: Signed<Advert>| {
         let _ =
             (advert.id(), advert.body.is_live(Timestamp(1 << 40)), advert.body.offer_of(&ModelId([0; 32])));
+        let _ = advert.body.check_calibration();
         let _ = advert.verify();
+    });
+}
+
+#[test]
+fn calibrations() {
+    let values = samples(arbitrary::signed(arbitrary::calibrations), 8);
+    canonical("calibration", &values, |receipt: Signed<Calibration>| {
+        let _ = (receipt.body.rates(), receipt.digest(), receipt.verify());
+    });
+}
+
+/// Whoever asks is judged, and what else it says is looked at in its turn.
+#[test]
+fn challenger_messages() {
+    let open = Hospitality::open(Millis(5));
+    let values = samples(arbitrary::challenger_messages(), 16);
+    canonical("challenger-message", &values, |message: ChallengerMessage| {
+        if let ChallengerMessage::Ask(ask) = &message {
+            let house = House {
+                hospitality: &open,
+                numerics: ask.numerics,
+                memory_bytes: u64::MAX,
+                last: None,
+                now: Timestamp(9),
+                busy: false,
+                serving: true,
+            };
+            if let Ok(shape) = judge(&arbitrary::key(1).public(), ask, &house) {
+                assert!(shape.bytes() <= ask.memory_bytes && shape.config().check().is_ok());
+            }
+        }
+        let _ = (prompt_of(&message), continue_of(&message), message.name());
+    });
+}
+
+/// A challenger in every state hears whatever is decoded.
+#[test]
+fn calibration_answers() {
+    let shape = StandardShape::of(MEMORY_MIN).expect("the least");
+    let challenge = Challenge {
+        numerics: [1; 32],
+        network: NetworkId([2; 32]),
+        challenger: arbitrary::key(1).public(),
+        provider: arbitrary::key(2).public(),
+        memory_bytes: MEMORY_MIN,
+        seed: [3; 32],
+    };
+    let before = [
+        calibration::message::ProviderMessage::Preparing,
+        calibration::message::ProviderMessage::Ready,
+        calibration::message::ProviderMessage::First { token: 4 },
+    ];
+    let values = samples(arbitrary::calibration_answers(), 16);
+    canonical("calibration-answer", &values, |answer: calibration::message::ProviderMessage| {
+        let (mut machine, _) = Challenger::new(challenge, &shape);
+        for step in &before {
+            let _ = machine.clone().hear(answer.clone(), 7, [4; 32]);
+            machine.hear(step.clone(), 5, [4; 32]).expect("in turn");
+        }
+        let _ = machine.hear(answer, u64::MAX, [4; 32]);
     });
 }
 

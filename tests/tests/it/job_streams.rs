@@ -33,6 +33,7 @@ use gridhour_node::{
     store::ledger_dir::Ledger,
 };
 use gridhour_protocol::{
+    calibration::provider::Hospitality,
     job::{message::ClientMessage, sampling::Sampling},
     market::advert::ModelOffer,
     receipt::{Cause, ClockSource},
@@ -52,35 +53,38 @@ use tokio::{
 use crate::engine_gpu::{on_gpu, open, variants};
 
 /// High enough that the milliseconds of a small model cost something.
-const ASK: PricePerHour = PricePerHour(1_000_000_000);
+pub(crate) const ASK: PricePerHour = PricePerHour(1_000_000_000);
 /// Time to collect: longer than a provider takes to see a close, shorter than a job of 20 tokens behind [`SLOW`].
 const GRACE: Millis = Millis(8_000);
 /// A delay of every frame that makes a job outlast [`GRACE`].
 const SLOW: Duration = Duration::from_millis(700);
+/// How long a provider waits for a challenger, and for itself while it is calibrated: a small job takes far
+/// less.
+const CALIBRATION_STEP: Millis = Millis(5_000);
 /// A limit that only a failure reaches.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-fn key(n: u8) -> SecretKey {
+pub(crate) fn key(n: u8) -> SecretKey {
     SecretKey::from_seed([n; 32])
 }
 
 /// A ledger node and a provider, running.
-struct Market {
-    network: Verified<NetworkFile>,
-    provider: PublicKey,
+pub(crate) struct Market {
+    pub(crate) network: Verified<NetworkFile>,
+    pub(crate) provider: PublicKey,
     events: mpsc::Receiver<ProviderEvent>,
-    provider_net: NetHandle,
-    stop: watch::Sender<bool>,
-    offer: ModelOffer,
+    pub(crate) provider_net: NetHandle,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) offer: ModelOffer,
 }
 
-fn listening(network: &NetworkFile, n: u8) -> NetConfig {
+pub(crate) fn listening(network: &NetworkFile, n: u8) -> NetConfig {
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
     let bootstrap = network.bootstrap.iter().map(|text| text.parse().expect("an address")).collect();
     NetConfig { listen, bootstrap, ..NetConfig::new(network.id(), key(n)) }
 }
 
-async fn ledger_node(folder: &Path, stop: watch::Receiver<bool>) -> Verified<NetworkFile> {
+pub(crate) async fn ledger_node(folder: &Path, stop: watch::Receiver<bool>) -> Verified<NetworkFile> {
     let genesis = Genesis {
         version: LEDGER_VERSION,
         name: "streams".into(),
@@ -106,11 +110,11 @@ async fn ledger_node(folder: &Path, stop: watch::Receiver<bool>) -> Verified<Net
     signed.verify().expect("just signed")
 }
 
-fn file() -> Gguf {
+pub(crate) fn file() -> Gguf {
     Gguf::from_bytes(SmallModel::new(5).bytes()).expect("a sound model")
 }
 
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     engine_on(Backend::Cpu)
 }
 
@@ -119,7 +123,7 @@ fn engine_on(backend: Backend) -> Engine {
     Engine::from_gguf(&file(), config).expect("the engine takes it")
 }
 
-fn served() -> Served {
+pub(crate) fn served() -> Served {
     served_by(engine())
 }
 
@@ -134,11 +138,12 @@ fn served_by(engine: Engine) -> Served {
         device: measure_device(&engine, &work).expect("it computes"),
         scheduler: Scheduler::start(engine).expect("a thread"),
         reload: None,
+        standard: None,
     }
 }
 
 /// The same on a device that a test watches.
-fn served_on_watched_device(engine: Engine, reload: Option<Reload>) -> (Served, Watch) {
+pub(crate) fn served_on_watched_device(engine: Engine, reload: Option<Reload>) -> (Served, Watch) {
     let mut watch = None;
     let engine = engine.with_device(|inner| {
         let (device, watches) = Watched::new(inner, 1);
@@ -153,15 +158,33 @@ async fn market(folder: &Path, delay: Duration) -> Market {
     market_of(folder, delay, served()).await
 }
 
-async fn market_of(folder: &Path, delay: Duration, served: Served) -> Market {
+pub(crate) async fn market_of(folder: &Path, delay: Duration, served: Served) -> Market {
     let (stop, stopped) = watch::channel(false);
-    let network = ledger_node(folder, stopped.clone()).await;
+    let network = ledger_node(folder, stopped).await;
+    provider_of(folder, network, delay, served, stop).await
+}
+
+/// A provider whose records lie in `folder`, in a network whose ledger node runs.
+pub(crate) async fn provider_of(
+    folder: &Path,
+    network: Verified<NetworkFile>,
+    delay: Duration,
+    served: Served,
+    stop: watch::Sender<bool>,
+) -> Market {
+    let stopped = stop.subscribe();
     let config = NetConfig { delay, ..listening(&network, 3) };
     let (net, inbox) = Net::start(config).await.expect("loopback listens");
     let (told, events) = mpsc::channel(64);
     let offer = served.offer;
     let (memory, _) = Memory::open(&folder.join("records"), key(3).public()).expect("new records");
-    let config = ProviderConfig { ask: ASK, region: None, jurisdiction: None, slots: 2 };
+    let config = ProviderConfig {
+        ask: ASK,
+        region: None,
+        jurisdiction: None,
+        slots: 2,
+        hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
+    };
     let parts = Parts {
         key: key(3),
         network: network.id(),
@@ -179,7 +202,7 @@ async fn market_of(folder: &Path, delay: Duration, served: Served) -> Market {
 
 impl Market {
     /// The next thing that the provider tells for which `look` finds something.
-    async fn hear<T>(&mut self, look: impl Fn(ProviderEvent) -> Option<T>) -> T {
+    pub(crate) async fn hear<T>(&mut self, look: impl Fn(ProviderEvent) -> Option<T>) -> T {
         let next = async {
             loop {
                 if let Some(found) = look(self.events.recv().await.expect("the provider runs")) {
@@ -191,7 +214,7 @@ impl Market {
     }
 
     /// What the provider says of the next misdeed, and the number of all so far.
-    async fn next_misdeed(&mut self) -> (PublicKey, String, u64) {
+    pub(crate) async fn next_misdeed(&mut self) -> (PublicKey, String, u64) {
         let next = async {
             loop {
                 match self.events.recv().await.expect("the provider runs") {
@@ -204,7 +227,7 @@ impl Market {
     }
 }
 
-fn spec(model: ModelOffer) -> RunSpec {
+pub(crate) fn spec(model: ModelOffer) -> RunSpec {
     RunSpec {
         model: model.model,
         messages: vec![Message { role: Role::User, content: "hello".into() }],
@@ -218,13 +241,14 @@ fn spec(model: ModelOffer) -> RunSpec {
         total_time: None,
         regions: Vec::new(),
         jurisdictions: Vec::new(),
+        calibrated_by: Vec::new(),
         tag: None,
         use_for: Millis(60_000),
     }
 }
 
 /// A client with a million micro-credits.
-async fn funded_client(market: &Market, folder: &Path) -> Client {
+pub(crate) async fn funded_client(market: &Market, folder: &Path) -> Client {
     let config =
         ClientConfig { data_dir: DataDir::new(folder), key: key(4), network: market.network.clone() };
     let client = Client::connect(config).await.expect("the ledger node is there");
@@ -233,7 +257,7 @@ async fn funded_client(market: &Market, folder: &Path) -> Client {
     client
 }
 
-async fn honest_job(market: &Market, folder: &Path) {
+pub(crate) async fn honest_job(market: &Market, folder: &Path) {
     let client = funded_client(market, folder).await;
     let before = client.ledger().account(client.id()).await.expect("the ledger answers").balance;
     let offers = client.offers(1, PATIENCE).await;

@@ -1,5 +1,6 @@
 //! Stories that cross the rooms, in one binary.
 
+mod calibrations;
 mod crashes;
 mod engine_batches;
 mod engine_faults;
@@ -12,4 +13,5 @@ mod engine_sampling;
 mod honest_market;
 mod job_streams;
 mod misdeeds;
+mod standard_model;
 mod threats;

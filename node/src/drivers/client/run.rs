@@ -19,7 +19,7 @@ use gridhour_protocol::{
         order::{LatencyLimit, Order},
     },
     session::{lane::LaneLedger, terms::Terms},
-    signed::{Signed, Verified},
+    signed::{PublicKey, Signed, Verified},
     units::{Credits, Millis, PricePerHour},
     wire::Wire,
     work::WorkModel,
@@ -68,6 +68,8 @@ pub struct RunSpec {
     pub regions: Vec<String>,
     /// Jurisdictions that are allowed; empty means any.
     pub jurisdictions: Vec<String>,
+    /// Who must have calibrated the provider, one of these; empty means that its own word will do.
+    pub calibrated_by: Vec<PublicKey>,
     /// Hash of the budget tag.
     pub tag: Option<[u8; 32]>,
     /// How long the session may be used.
@@ -124,6 +126,7 @@ impl Client {
             total_time: spec.total_time,
             regions: spec.regions.clone(),
             jurisdictions: spec.jurisdictions.clone(),
+            calibrated_by: spec.calibrated_by.clone(),
             tag: spec.tag,
         };
         order.check_bounds().map_err(RunError::Order)?;

@@ -1,4 +1,5 @@
-//! What a provider says of its device. Until a challenger calibrates it, it measures itself, and says so.
+//! What a provider says of its device: what it measures itself. A calibration puts other rates in the place
+//! of these.
 
 use std::{fs, sync::Arc};
 
@@ -46,7 +47,7 @@ pub fn measure_device(engine: &Arc<Engine>, work: &WorkModel) -> Result<Device, 
         class: if adapter.is_some() { DeviceClass::Gpu } else { DeviceClass::Cpu },
         name: shortened(&adapter.unwrap_or_else(processor_name)),
         backend: format!("{kind}/{name}"),
-        memory_bytes: engine.pages().limit() as u64,
+        memory_bytes: (engine.weight_bytes() + engine.pages().limit()) as u64,
         threads: u16::try_from(engine.threads()).unwrap_or(u16::MAX),
         numerics: NUMERICS_VERSION,
         rates,

@@ -1,5 +1,5 @@
-//! The engine that serves, and what becomes of the offer when its device fails: it is withdrawn at once, and made
-//! again once the model was loaded anew.
+//! The engine that serves, and what becomes of the offer when its device fails, or its memory is wanted for a
+//! calibration: it is withdrawn at once, and made again once the model was loaded anew.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -65,6 +65,17 @@ impl Serving {
         self.state().scheduler.take_if(|scheduler| scheduler.fault().is_some())
     }
 
+    /// Takes the working scheduler out of service: its memory is wanted for something else, and it is to be
+    /// loaded anew.
+    pub(crate) fn suspend(&self) -> Option<Arc<Scheduler>> {
+        self.state().scheduler.take_if(|scheduler| scheduler.fault().is_none())
+    }
+
+    /// Whether the model is served now, and could be loaded again.
+    pub(crate) fn could_suspend(&self) -> bool {
+        self.reload.is_some() && self.scheduler().is_some()
+    }
+
     /// When the model may be loaded anew; the next time is later.
     fn next_attempt(&self) -> Instant {
         let mut state = self.state();
@@ -87,18 +98,27 @@ pub(crate) async fn recover(shared: Arc<Shared>, stop: watch::Receiver<bool>) {
     tracing::error!(%why, "the offer is withdrawn");
     shared.tell(ProviderEvent::Withdrawn { why });
     shared.changed.notify_one();
-    let Some(reload) = shared.serving.reload.clone() else { return };
-    // Waits for the engine's thread to end, and frees the weights before they are loaded again.
-    let freed = tokio::task::spawn_blocking(move || drop(broken));
-    if let Err(error) = freed.await {
-        shared.trouble(format!("the broken engine did not end well: {error}"));
-    }
+    free(&shared, broken).await;
     let mut stop = Some(stop);
+    tokio::select! {
+        () = sleep_until(shared.serving.next_attempt()) => restore(&shared, stop).await,
+        () = stopped(&mut stop) => {}
+    }
+}
+
+/// Ends an engine's thread, and gives its memory back.
+pub(crate) async fn free(shared: &Shared, engine: impl Send + 'static) {
+    // It may take a moment, and the engine's thread to end.
+    let freed = tokio::task::spawn_blocking(move || drop(engine));
+    if let Err(error) = freed.await {
+        shared.trouble(format!("an engine did not end well: {error}"));
+    }
+}
+
+/// Loads the model anew, again and again until it works or `stop` turns true, and offers it.
+pub(crate) async fn restore(shared: &Shared, mut stop: Option<watch::Receiver<bool>>) {
+    let Some(reload) = shared.serving.reload.clone() else { return };
     loop {
-        tokio::select! {
-            () = sleep_until(shared.serving.next_attempt()) => {}
-            () = stopped(&mut stop) => return,
-        }
         let reload = reload.clone();
         let loaded = tokio::task::spawn_blocking(move || reload()).await;
         match loaded.map_err(|error| error.to_string()).flatten() {
@@ -108,6 +128,10 @@ pub(crate) async fn recover(shared: Arc<Shared>, stop: watch::Receiver<bool>) {
                 return shared.changed.notify_one();
             }
             Err(error) => shared.trouble(format!("the model could not be loaded again: {error}")),
+        }
+        tokio::select! {
+            () = sleep_until(shared.serving.next_attempt()) => {}
+            () = stopped(&mut stop) => return,
         }
     }
 }

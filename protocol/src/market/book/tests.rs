@@ -47,6 +47,23 @@ fn stale_future_dated_and_foreign_adverts_are_named_and_leave_no_trace() {
     assert_eq!(book.enter(NOW, ahead(CLOCK_SKEW_MS_MAX)), Ok(Entered::New));
 }
 
+#[test]
+fn an_advert_with_a_false_calibration_is_named_and_leaves_no_trace() {
+    let mut book = Book::new(network());
+    let calibrated = |change: fn(&mut Advert)| {
+        let mut advert = sample::calibrated_advert();
+        change(&mut advert);
+        key(sample::PROVIDER).sign(advert).verify().unwrap()
+    };
+    let faster = book.enter(NOW, calibrated(|advert| advert.device.rates.decode.0 += 1));
+    assert_eq!(faster, Err(NotEntered::FalseCalibration(CalibrationFault::OtherRates)));
+    assert!(book.is_empty() && faster.is_err_and(|error| error.is_misbehavior()));
+    assert_eq!(book.enter(NOW, calibrated(|_| ())), Ok(Entered::New));
+    let newer = calibrated(|advert| (advert.sequence, advert.device.memory_bytes) = (8, u64::MAX));
+    assert_eq!(book.enter(NOW, newer), Err(NotEntered::FalseCalibration(CalibrationFault::LessMemory)));
+    assert_eq!(book.live(NOW).count(), 1);
+}
+
 /// A withdrawn offer must not come back: the older advert that outlives the newer one is still refused.
 #[test]
 fn an_older_advert_is_not_replayed_after_the_newer_one_expired() {

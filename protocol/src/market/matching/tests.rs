@@ -99,6 +99,11 @@ fn cases_of_places_and_load() -> Vec<Case> {
             Reason::JurisdictionNotAllowed,
             "jurisdiction \"DE\", allowed FI",
         ),
+        ordered(
+            |o| o.calibrated_by = vec![key(8).public(), key(9).public()],
+            Reason::NotCalibrated,
+            "measured itself, 2 challengers are trusted",
+        ),
         offered(|a| (a.slots_free, a.queued) = (0, 3), Reason::NoFreeSlot, "no free slot, 3 jobs wait"),
     ]
 }
@@ -481,4 +486,22 @@ fn repaired(
     }
     let advert = (2..=255).map(key).find(|key| key.public() == offered.provider).unwrap().sign(offered);
     (key(sample::CLIENT).sign(wanted).verify().unwrap(), advert.verify().unwrap(), measured)
+}
+
+#[test]
+fn an_order_for_calibrated_rates_meets_those_calibrated_by_whom_it_trusts() {
+    let calibrated = key(sample::PROVIDER).sign(sample::calibrated_advert()).verify().unwrap();
+    let by = calibrated.device.calibration().expect("it is").challenge.challenger;
+    let fit = |trusted: Vec<PublicKey>, advert: &Verified<Advert>| {
+        let wanted = Order { calibrated_by: trusted, ..sample::order() };
+        let roomy = Order { total_max: Credits(u64::MAX), ttft: None, total_time: None, ..wanted };
+        let checked = mask::check(&roomy, sample::NUMERICS, NOW, advert, &Measured::default());
+        checked.map(|_| ()).map_err(|failure| (failure.reason(), failure.to_string()))
+    };
+    let measured_itself = advert(sample::PROVIDER, |_| ());
+    assert_eq!(fit(vec![], &measured_itself), Ok(()));
+    assert_eq!(fit(vec![by], &measured_itself).map_err(|(reason, _)| reason), Err(Reason::NotCalibrated));
+    assert_eq!(fit(vec![key(9).public(), by], &calibrated), Ok(()));
+    let detail = format!("calibrated by {}, 1 others are trusted", by.short());
+    assert_eq!(fit(vec![key(9).public()], &calibrated), Err((Reason::NotCalibrated, detail)));
 }

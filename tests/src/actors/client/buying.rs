@@ -118,6 +118,7 @@ impl<T: Twist> MarketClient<T> {
             total_time: None,
             regions: Vec::new(),
             jurisdictions: Vec::new(),
+            calibrated_by: Vec::new(),
             tag: None,
         });
         let order = order.verify().expect("signed with the client's own key");
