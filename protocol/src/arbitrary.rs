@@ -302,11 +302,15 @@ pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
         Just(Cause::ProviderFault),
         Just(Cause::Network)
     ];
-    let device = prop_oneof![Just(DeviceClass::Cpu), Just(DeviceClass::Gpu)];
+    let device = prop_oneof![
+        Just((DeviceClass::Cpu, ClockSource::HostClock)),
+        Just((DeviceClass::Gpu, ClockSource::HostClock)),
+        Just((DeviceClass::Gpu, ClockSource::DeviceTimestamps))
+    ];
     let hashes = (bytes32(), bytes32(), bytes32(), bytes32(), bytes32(), bytes32(), bytes32());
     let numbers = (any::<[u64; 4]>(), any::<(u32, u32, u32)>(), any::<(u64, u64)>());
     (hashes, numbers, lanes(), cause, device)
-        .prop_map(move |(hashes, (work, counts, times), lane, cause, device)| Receipt {
+        .prop_map(move |(hashes, (work, counts, times), lane, cause, (device, clock))| Receipt {
             numerics: hashes.0,
             session: SessionId(hashes.1),
             provider,
@@ -322,7 +326,7 @@ pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
             decode_work: Work(work[1]),
             reference: GpuNs(work[2]),
             measured: GpuNs(work[3]),
-            measured_by: ClockSource::HostClock,
+            measured_by: clock,
             started_at: Timestamp(times.0),
             ended_at: Timestamp(times.1),
             device,

@@ -38,11 +38,57 @@ impl Cause {
     }
 }
 
-/// What measured [`Receipt::measured`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What measured [`Receipt::measured`], the weaker first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ClockSource {
     /// The host's monotonic clock around the computation.
     HostClock,
+    /// The computing device's own clock, at the begin and the end of each of its passes.
+    DeviceTimestamps,
+}
+
+impl ClockSource {
+    /// Its stable name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HostClock => "host-clock",
+            Self::DeviceTimestamps => "device-timestamps",
+        }
+    }
+}
+
+/// A time, and the clock that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasuredTime {
+    /// The time.
+    pub time: GpuNs,
+    /// The weakest clock that measured any part of it.
+    pub clock: ClockSource,
+}
+
+impl MeasuredTime {
+    /// Nothing, which takes no clock.
+    pub const NONE: Self = Self { time: GpuNs(0), clock: ClockSource::HostClock };
+
+    /// Both times together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let clock = match (self.time.0, other.time.0) {
+            (0, _) => other.clock,
+            (_, 0) => self.clock,
+            _ => self.clock.min(other.clock),
+        };
+        Self { time: GpuNs(self.time.0.saturating_add(other.time.0)), clock }
+    }
+
+    /// The part of it that `rows` of `all` rows account for, rounded down.
+    #[must_use]
+    pub fn share(self, rows: u64, all: u64) -> Self {
+        let part = u128::from(self.time.0) * u128::from(rows.min(all)) / u128::from(all.max(1));
+        // No more than the whole, which fits.
+        Self { time: GpuNs(u64::try_from(part).unwrap_or(u64::MAX)), ..self }
+    }
 }
 
 /// A provider's statement about one job.
@@ -110,6 +156,7 @@ impl Signable for Receipt {
         out.u64(self.prefill_work.0).u64(self.decode_work.0).u64(self.reference.0).u64(self.measured.0);
         out.u8(match self.measured_by {
             ClockSource::HostClock => 0,
+            ClockSource::DeviceTimestamps => 1,
         });
         out.u64(self.started_at.0).u64(self.ended_at.0);
         out.u8(match self.device {
@@ -133,4 +180,42 @@ impl Signable for Receipt {
 
 impl Wire for Receipt {
     const BYTES_MAX: usize = RECEIPT_BYTES_MAX;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by(time: u64, clock: ClockSource) -> MeasuredTime {
+        MeasuredTime { time: GpuNs(time), clock }
+    }
+
+    #[test]
+    fn times_of_two_clocks_are_named_by_the_weaker() {
+        let (host, device) = (by(5, ClockSource::HostClock), by(7, ClockSource::DeviceTimestamps));
+        assert_eq!(device.and(device), by(14, ClockSource::DeviceTimestamps));
+        assert_eq!(device.and(host), by(12, ClockSource::HostClock));
+        assert_eq!(host.and(device), by(12, ClockSource::HostClock));
+        // What took no time has no say.
+        assert_eq!(MeasuredTime::NONE.and(device), device);
+        assert_eq!(device.and(MeasuredTime::NONE), device);
+        assert_eq!(by(u64::MAX, ClockSource::HostClock).and(host).time, GpuNs(u64::MAX));
+    }
+
+    #[test]
+    fn shares_by_rows_are_no_more_than_the_whole() {
+        let whole = by(100, ClockSource::DeviceTimestamps);
+        assert_eq!([0, 1, 2, 3].map(|rows| whole.share(rows, 3).time.0), [0, 33, 66, 100]);
+        assert_eq!(whole.share(1, 0).time.0, 0);
+        assert_eq!(by(u64::MAX, ClockSource::HostClock).share(u64::MAX, u64::MAX).time.0, u64::MAX);
+        assert_eq!(whole.share(1, 3).clock, ClockSource::DeviceTimestamps);
+    }
+
+    #[test]
+    fn the_clock_is_signed() {
+        let mut receipt = crate::sample::receipt();
+        let host = receipt.layout().hash();
+        receipt.measured_by = ClockSource::DeviceTimestamps;
+        assert_ne!(receipt.layout().hash(), host);
+    }
 }

@@ -1,7 +1,7 @@
 //! A device that tells something else than it computed.
 
 use gridhour_node::engine::{
-    device::{Device, DeviceFacts, DeviceFault, Pass, See},
+    device::{Device, DeviceFacts, DeviceFault, DeviceTime, Pass, See},
     score_chain::Scores,
 };
 
@@ -36,7 +36,7 @@ impl Device for Altered {
         self.inner.rows_max()
     }
 
-    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault> {
+    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<DeviceTime, DeviceFault> {
         self.inner.run(pass, &mut |row, scores| {
             let (mut logits, mut checksums) = (scores.logits.to_vec(), scores.checksums.to_vec());
             (self.alter)(pass.rows[row].position, &mut logits, &mut checksums);

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use gridhour_node::engine::device::{Device, DeviceFacts, DeviceFault, PageId, Pass, Row, See};
+use gridhour_node::engine::device::{Device, DeviceFacts, DeviceFault, DeviceTime, PageId, Pass, Row, See};
 
 /// A limit that only a failure reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -142,7 +142,11 @@ impl Device for Watched {
         self.steps
     }
 
-    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault> {
+    fn close(&self) {
+        self.inner.close();
+    }
+
+    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<DeviceTime, DeviceFault> {
         let asked = Asked {
             rows: pass.rows.to_vec(),
             tables: pass.tables.iter().map(|table| table.to_vec()).collect(),

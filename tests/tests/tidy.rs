@@ -192,7 +192,7 @@ fn a_file_holds_one_idea() {
 }
 
 /// Parts of kernels that are no operators: arithmetic, and how work is shared, laid out and kept.
-const KERNEL_PARTS: [&str; 22] = [
+const KERNEL_PARTS: [&str; 31] = [
     "pass",
     "root",
     "lanes_one",
@@ -209,6 +209,15 @@ const KERNEL_PARTS: [&str; 22] = [
     "block_halves",
     "block_words",
     "product_store",
+    "product_gates",
+    "input_stored",
+    "input_made",
+    "rows_stored",
+    "head_form_alone",
+    "head_form_none",
+    "head_quant_alone",
+    "attend_alone",
+    "heads_together",
     "write_codes",
     "rope_halves",
     "scale_of_product",

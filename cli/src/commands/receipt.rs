@@ -94,6 +94,8 @@ fn show(context: &Context, results: &Results, id: ReceiptId) -> Result {
     out.line(format!("output    {}", receipt.output))?;
     out.line(format!("scores    {}", receipt.scores))?;
     out.line(format!("work      {} + {} MACs", receipt.prefill_work.0, receipt.decode_work.0))?;
+    let (measured, clock) = (receipt.measured.0 / 1_000_000, receipt.measured_by.name());
+    out.line(format!("measured  {measured} ms by {clock}, the provider's word and not billed"))?;
     out.line(format!("job       {}", summary(&result)))?;
     out.line(format!("\n{text}"))
 }
@@ -105,7 +107,7 @@ fn full_json(result: &JobResult, text: &str) -> Value {
         "request": receipt.request.to_string(), "output": receipt.output.to_string(),
         "scores": receipt.scores.to_string(), "prefill_work": receipt.prefill_work.0,
         "decode_work": receipt.decode_work.0, "reference_ns": receipt.reference.0,
-        "measured_ns": receipt.measured.0, "started_at": receipt.started_at.0, "ended_at": receipt.ended_at.0,
+        "measured_ns": receipt.measured.0, "measured_by": receipt.measured_by.name(), "started_at": receipt.started_at.0, "ended_at": receipt.ended_at.0,
         "lane": receipt.lane, "index": receipt.index,
     });
     document["prompt_token_ids"] = json!(result.request.prompt);

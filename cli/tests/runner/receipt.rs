@@ -20,6 +20,16 @@ fn change_a_token(sandbox: &Sandbox, id: &str, place: usize) {
 }
 
 #[test]
+fn a_receipt_names_the_clock_of_its_measured_time() {
+    let (sandbox, told) = played();
+    let id = first_receipt(&told);
+    let document = sandbox.json(&["receipt", "show", id]);
+    assert_eq!(document["receipt"]["measured_by"], "host-clock", "{document}");
+    let shown = sandbox.run(&["receipt", "show", id]).to_string();
+    assert!(shown.contains(" ms by host-clock, the provider's word and not billed"), "{shown}");
+}
+
+#[test]
 fn a_result_with_another_token_is_refused() {
     let (sandbox, told) = played();
     let id = first_receipt(&told);

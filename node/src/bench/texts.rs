@@ -81,7 +81,7 @@ impl Texts {
             .map(|(table, text)| Lane { table, text, sampling: &Sampling::GREEDY, stop: &[], steps: 1 })
             .collect();
         for part in lanes.chunks(engine.device().rows_max()) {
-            choices.extend(engine.device().decode(part)?.into_iter().flatten());
+            choices.extend(engine.device().decode(part)?.chosen.into_iter().flatten());
         }
         self.texts.iter_mut().zip(&choices).for_each(|(text, choice)| text.push(choice.token));
         Ok(choices)

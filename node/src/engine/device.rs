@@ -5,7 +5,7 @@
 //! bit changes. Keys and values lie in *pages* of [`PAGE`] positions, which the device stores and the host
 //! deals out ([`super::pages`]); a text's page table says where its positions are.
 
-use std::{borrow::Cow, fmt::Debug};
+use std::{borrow::Cow, fmt::Debug, time::Duration};
 
 use thiserror::Error;
 
@@ -61,6 +61,15 @@ pub struct Lane<'a> {
     pub steps: usize,
 }
 
+/// What [`Device::decode`] gives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decoded {
+    /// Each lane's tokens.
+    pub chosen: Vec<Vec<Choice>>,
+    /// The time that all passes took.
+    pub time: DeviceTime,
+}
+
 /// Why a device gave no result. Whoever runs the machine is at fault, never the request.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum DeviceFault {
@@ -98,6 +107,9 @@ pub struct DeviceFacts {
     pub dispatches: usize,
 }
 
+/// How long a computation took by the device's own clock; none where it has no clock that can be believed.
+pub type DeviceTime = Option<Duration>;
+
 /// Takes the scores of a row, by its index in the pass.
 pub type See<'a> = dyn FnMut(usize, Scores<'_>) + Send + 'a;
 
@@ -124,21 +136,21 @@ pub trait Device: Debug + Send + Sync {
     fn close(&self) {}
 
     /// Computes all rows of `pass`, stores their keys and values, and shows `see` the scores behind each
-    /// wanted row, in order.
+    /// wanted row, in order. Gives the time that it took.
     ///
     /// # Errors
     /// [`DeviceFault`]. What the rows' positions hold is then unknown; scores that were shown are right.
     ///
     /// # Panics
     /// If `pass` is not as [`Pass`] says.
-    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault>;
+    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<DeviceTime, DeviceFault>;
 
     /// Chooses tokens for each lane, feeding each but the last back: at least one and at most its steps, none
     /// behind one of its stop tokens. There are at most [`Device::rows_max`] lanes.
     ///
     /// # Errors
     /// As [`Device::run`]; every token of the call is then lost.
-    fn decode(&self, lanes: &[Lane<'_>]) -> Result<Vec<Vec<Choice>>, DeviceFault> {
+    fn decode(&self, lanes: &[Lane<'_>]) -> Result<Decoded, DeviceFault> {
         decode_by_passes(self, lanes)
     }
 }
@@ -147,15 +159,15 @@ pub trait Device: Debug + Send + Sync {
 ///
 /// # Errors
 /// As [`Device::run`].
-pub fn decode_by_passes<D: Device + ?Sized>(
-    device: &D,
-    lanes: &[Lane<'_>],
-) -> Result<Vec<Vec<Choice>>, DeviceFault> {
+pub fn decode_by_passes<D: Device + ?Sized>(device: &D, lanes: &[Lane<'_>]) -> Result<Decoded, DeviceFault> {
     let mut texts: Vec<Cow<'_, [u32]>> = lanes.iter().map(|lane| Cow::from(lane.text)).collect();
     let mut chosen = vec![Vec::new(); lanes.len()];
     let mut open: Vec<usize> = (0..lanes.len()).collect();
+    let mut times = Vec::new();
     while !open.is_empty() {
-        for (lane, choice) in open.iter().zip(step(device, lanes, &open, &texts)?) {
+        let (choices, time) = step(device, lanes, &open, &texts)?;
+        times.push(time);
+        for (lane, choice) in open.iter().zip(choices) {
             chosen[*lane].push(choice);
         }
         open.retain(|lane| {
@@ -168,16 +180,16 @@ pub fn decode_by_passes<D: Device + ?Sized>(
             goes_on
         });
     }
-    Ok(chosen)
+    Ok(Decoded { chosen, time: times.into_iter().sum() })
 }
 
-/// The next token of each lane of `open`.
+/// The next token of each lane of `open`, and the time that they took.
 fn step<D: Device + ?Sized>(
     device: &D,
     lanes: &[Lane<'_>],
     open: &[usize],
     texts: &[Cow<'_, [u32]>],
-) -> Result<Vec<Choice>, DeviceFault> {
+) -> Result<(Vec<Choice>, DeviceTime), DeviceFault> {
     let row = |(table, lane): (usize, &usize)| {
         let (token, before) = texts[*lane].split_last().expect("a lane has a token to compute");
         // Positions are bounded by 2^17.
@@ -187,9 +199,9 @@ fn step<D: Device + ?Sized>(
     let tables: Vec<&[PageId]> = open.iter().map(|lane| lanes[*lane].table).collect();
     let wanted: Vec<usize> = (0..rows.len()).collect();
     let mut choices = Vec::with_capacity(rows.len());
-    device.run(&Pass { rows: &rows, tables: &tables, wanted: &wanted }, &mut |row, scores| {
+    let time = device.run(&Pass { rows: &rows, tables: &tables, wanted: &wanted }, &mut |row, scores| {
         let lane = open[row];
         choices.push(Choice::of(scores, lanes[lane].sampling, &texts[lane]));
     })?;
-    Ok(choices)
+    Ok((choices, time))
 }

@@ -6,7 +6,9 @@
 //! ```
 
 pub mod adapter;
+mod bound;
 mod buffers;
+mod clock;
 pub mod context;
 pub mod device;
 pub mod known_answers;

@@ -151,7 +151,7 @@ impl Sequence {
         let steps = steps.min(self.engine.device().steps_max()).min(self.capacity - self.position);
         self.table.grow(self.position + steps);
         let lane = Lane { table: self.table.ids(), text, sampling, stop: &[], steps };
-        let choices = self.engine.device().decode(&[lane])?.pop().unwrap_or_default();
+        let choices = self.engine.device().decode(&[lane])?.chosen.pop().unwrap_or_default();
         self.position += choices.len();
         Ok(choices)
     }

@@ -29,10 +29,10 @@ use crate::{
     limits::CHUNK_TOKENS_MAX,
     market::advert::DeviceClass,
     model::TokenizerAsset,
-    receipt::{Cause, ClockSource, Receipt},
+    receipt::{Cause, MeasuredTime, Receipt},
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::{SecretKey, Signed, Verified},
-    units::{Credits, GpuNs, Millis, Timestamp},
+    units::{Credits, Millis, Timestamp},
 };
 
 /// What a provider needs to run a job. The driver has found the session of [`Open::terms`] on its ledger.
@@ -88,7 +88,7 @@ pub enum ProviderInput {
         /// The tokens.
         tokens: Vec<Generated>,
         /// Time that the engine has spent on this job so far.
-        measured: GpuNs,
+        measured: MeasuredTime,
     },
     /// The engine cannot go on.
     InferenceFailed {
@@ -180,7 +180,7 @@ pub struct Provider {
     chain: OutputChain,
     ending: Ending,
     scores: ScoreDigest,
-    measured: GpuNs,
+    measured: MeasuredTime,
     sent: u32,
     granted: u32,
     started_at: Timestamp,
@@ -208,7 +208,7 @@ impl Provider {
             chain,
             ending,
             scores,
-            measured: GpuNs(0),
+            measured: MeasuredTime::NONE,
             sent: 0,
             granted: 0,
             started_at: now,
@@ -492,8 +492,8 @@ impl Provider {
             prefill_work: bill.prefill,
             decode_work: bill.decode,
             reference: bill.reference,
-            measured: self.measured,
-            measured_by: ClockSource::HostClock,
+            measured: self.measured.time,
+            measured_by: self.measured.clock,
             started_at: self.started_at,
             ended_at: now.max(self.started_at),
             device: self.setup.device,

@@ -44,8 +44,8 @@ use testkit::{
 use tokio::{sync::watch, time::timeout};
 
 use crate::job_streams::{
-    Market, PATIENCE, file, funded_client, honest_job, key, listening, market_of, provider_of, served,
-    served_on_watched_device, spec,
+    Market, PATIENCE, engine, file, funded_client, honest_job, key, listening, market_of, provider_of,
+    served, served_on_watched_device, spec,
 };
 
 /// Keys and values of the provider's engine: with the weights, a claim of somewhat more than five megabytes.
@@ -436,7 +436,7 @@ async fn a_provider_that_cannot_load_its_model_again_is_not_calibrated() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_provider_that_serves_a_job_is_not_calibrated_and_the_job_is_delivered() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (watched, watch) = served_on_watched_device(None);
+    let (watched, watch) = served_on_watched_device(engine(), None);
     let served = Served { scheduler: watched.scheduler, ..calibratable(honestly()) };
     let market = market_of(folder.path(), Duration::ZERO, served).await;
     let client = funded_client(&market, &folder.path().join("client")).await;

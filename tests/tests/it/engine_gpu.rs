@@ -2,24 +2,32 @@
 //!
 //! On a machine without an adapter these tests are skipped in plain sight; where `CI` is set they fail.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use gridhour_node::{
     engine::{
         Backend, Engine, EngineConfig, EngineError,
-        device::DeviceFault,
+        device::{Device, DeviceFault, PageId, Pass, Row},
         gpu::{
-            context::{Gpu, GpuFault, WATCHDOG},
+            context::{Gpu, GpuFault},
             known_answers::{self, Refusal, SEED},
             options::{GpuError, GpuOptions},
             program::{Arrangement, Arrangements},
             shader::{Dot, Kernel, Lanes, Tile},
         },
-        scheduler::{JobEvent, Scheduler},
+        scheduler::{JobEnd, JobEvent, Scheduler},
+        score_chain::Scores,
     },
     model::gguf::Gguf,
 };
-use gridhour_protocol::exact::llama::Architecture;
+use gridhour_protocol::{
+    exact::llama::Architecture,
+    receipt::{ClockSource, MeasuredTime},
+};
 use testkit::{data, gguf::SmallModel, seeds::seeds, sim::rng::Rng};
 
 use crate::{
@@ -28,32 +36,40 @@ use crate::{
 };
 
 /// Variants that between them use every file of `kernels/`.
-fn variants(gpu: &Gpu) -> Vec<Arrangements> {
-    let both = |lanes, splits, tokens, dot| {
+pub(crate) fn variants(gpu: &Gpu) -> Vec<Arrangements> {
+    let both = |lanes, splits, tokens, dot, fused| {
         let product = Tile { splits, tokens, dot };
-        let arrangement = Arrangement { rows: lanes, heads: lanes, attend: lanes, product };
-        Arrangements { decode: arrangement, prefill: arrangement }
+        let prefill = Arrangement { rows: lanes, heads: lanes, attend: lanes, product, fused: false };
+        // Fused products are of one token.
+        let tokens = if fused { 1 } else { tokens };
+        Arrangements {
+            decode: Arrangement { product: Tile { tokens, ..product }, fused, ..prefill },
+            prefill,
+        }
     };
-    let mut variants =
-        vec![both(Lanes::One(8), 1, 1, Dot::Unpacked), both(Lanes::Barrier(32), 2, 4, Dot::Packed)];
+    let mut variants = vec![
+        both(Lanes::One(8), 1, 1, Dot::Unpacked, false),
+        both(Lanes::Barrier(32), 2, 4, Dot::Packed, false),
+        both(Lanes::One(8), 1, 4, Dot::Unpacked, true),
+    ];
     if gpu.has_subgroups() {
-        variants.push(both(Lanes::Subgroup(64), 4, 8, Dot::Unpacked));
+        variants.push(both(Lanes::Subgroup(64), 4, 8, Dot::Unpacked, true));
     }
     variants
 }
 
-fn open() -> Option<Gpu> {
-    data::adapter().map(|adapter| Gpu::open(adapter, u64::MAX, WATCHDOG).expect("it opens"))
+pub(crate) fn open() -> Option<Gpu> {
+    data::adapter().map(|adapter| Gpu::open(adapter, &GpuOptions::default()).expect("it opens"))
 }
 
-fn load(model: &SmallModel, backend: Backend, rows: usize) -> Result<Engine, EngineError> {
+pub(crate) fn load(model: &SmallModel, backend: Backend, rows: usize) -> Result<Engine, EngineError> {
     let file = Gguf::from_bytes(model.bytes()).expect("a sound file");
     let rows_max = rows.try_into().expect("some rows");
     let kv_bytes_max = 16 << 20;
     Engine::from_gguf(&file, EngineConfig { backend, rows_max, kv_bytes_max, ..EngineConfig::default() })
 }
 
-fn on_gpu(arrangements: Arrangements) -> Backend {
+pub(crate) fn on_gpu(arrangements: Arrangements) -> Backend {
     Backend::Gpu(GpuOptions { arrangements: Some(arrangements), ..GpuOptions::default() })
 }
 
@@ -79,14 +95,20 @@ fn every_variant_of_every_kernel_gives_the_known_answers() {
 }
 
 /// A kernel, a piece of its text, and the mistake that takes its place.
-const MISTAKES: [(&str, &str, &str); 10] = [
+const MISTAKES: [(&str, &str, &str); 16] = [
     ("norm_quant", "i32(shift) - 14", "i32(shift) - 13"),
     ("join_heads", "31 + joined_top);", "30 + joined_top);"),
-    ("silu_mul", ", 28u).x", ", 27u).x"),
+    ("silu_mul", "up_scale), i32(shift)", "up_scale), 1 + i32(shift)"),
     ("head_form", "i32(shift) - exponent", "i32(shift) + 1 - exponent"),
     ("head_quant", "select(1, 0, is_value)", "0"),
     ("attend", "31 + top + i32(shift)", "30 + top + i32(shift)"),
     ("matmul", "first + t <= last", "first + t < last"),
+    ("matmul", ", 28u).x", ", 27u).x"),
+    ("norm_quant, matmul", "input_scales[token] = scale;", "input_scales[token] = SCALE_ZERO;"),
+    ("norm_quant, matmul", "0u, panel == 0u)", "0u, panel == 9u)"),
+    ("join_heads, matmul", "31 + joined_top);", "30 + joined_top);"),
+    ("silu_mul, matmul", "coded[first + 3u]", "coded[first + 2u]"),
+    ("heads_together", "own_key = cache_place(row, position, kv_head, false)", "own_key = own_value"),
     ("embed", "k - 14", "k - 13"),
     ("sample", "Wide(63u, 0u), 28u", "Wide(62u, 0u), 28u"),
     ("choose", "found.token == found.first", "found.token != found.first"),
@@ -95,13 +117,15 @@ const MISTAKES: [(&str, &str, &str); 10] = [
 #[test]
 fn an_adapter_that_computes_any_kernel_wrongly_is_refused_by_its_name() {
     let Some(gpu) = open() else { return };
-    let variant = variants(&gpu)[0];
+    // A fused arrangement falls back to every kernel that is not.
+    let variant = variants(&gpu)[2];
     let mut sound = HashMap::new();
     for (operator, right, wrong) in MISTAKES {
+        let mut planted = false;
         let mut compile = |kernel: Kernel| {
-            if kernel.name() == operator {
-                let source = gpu.source(kernel);
-                assert!(source.contains(right), "{operator} no longer says {right:?}");
+            let source = gpu.source(kernel);
+            if kernel.name() == operator && source.contains(right) {
+                planted = true;
                 return gpu.compile(operator, source.replace(right, wrong));
             }
             match sound.get(&kernel) {
@@ -109,7 +133,9 @@ fn an_adapter_that_computes_any_kernel_wrongly_is_refused_by_its_name() {
                 None => gpu.pipeline(kernel).inspect(|made| drop(sound.insert(kernel, Clone::clone(made)))),
             }
         };
-        match known_answers::check(&gpu, &variant, SEED, &mut compile) {
+        let answer = known_answers::check(&gpu, &variant, SEED, &mut compile);
+        assert!(planted, "{operator} no longer says {right:?}");
+        match answer {
             Err(Refusal::Wrong { operator: found, expected, found: word, .. }) => {
                 assert_eq!(found, operator);
                 assert_ne!(expected, word);
@@ -154,6 +180,63 @@ fn generations_have_the_bits_of_the_processor_in_every_batch_chunk_and_variant()
     println!("{compared} generations are those of the processor");
 }
 
+/// One pass of up to seven rows of up to three texts, which grow by it.
+struct Mixed {
+    rows: Vec<Row>,
+    wanted: Vec<usize>,
+}
+
+impl Mixed {
+    fn draw(rng: &mut Rng, lengths: &mut [u32; 3], vocab: u32) -> Self {
+        let (mut rows, mut wanted) = (Vec::new(), Vec::new());
+        for (table, length) in lengths.iter_mut().enumerate() {
+            for _ in 0..rng.below(4).min(7 - rows.len() as u64) {
+                if rng.below(2) == 0 {
+                    wanted.push(rows.len());
+                }
+                rows.push(Row { token: rng.below(vocab.into()) as u32, position: *length, table });
+                *length += 1;
+            }
+        }
+        Self { rows, wanted }
+    }
+
+    /// The scores behind its wanted rows.
+    fn scores(&self, device: &dyn Device, tables: &[&[PageId]]) -> Vec<(usize, Vec<i32>, Vec<u32>)> {
+        let pass = Pass { rows: &self.rows, tables, wanted: &self.wanted };
+        let mut seen = Vec::new();
+        let see =
+            |row, scores: Scores<'_>| seen.push((row, scores.logits.to_vec(), scores.checksums.to_vec()));
+        device.run(&pass, &mut { see }).expect("it computes");
+        seen
+    }
+}
+
+#[test]
+fn small_passes_of_any_mix_of_texts_have_the_bits_of_the_processor() {
+    let Some(gpu) = open() else { return };
+    let tables = [0, 3, 6].map(|first| [2, 0, 1].map(|page| PageId(first + page)));
+    let tables = tables.each_ref().map(|table| &table[..]);
+    for seed in seeds(1) {
+        let mut rng = Rng::new(seed);
+        for (at, variant) in variants(&gpu).into_iter().enumerate() {
+            let architecture = Architecture::ALL[(seed as usize + at) % 3];
+            let model = SmallModel { context: 192, ..SmallModel::of(architecture, seed) };
+            let reference = load(&model, Backend::Cpu, 64).expect("a sound model");
+            let engine = load(&model, on_gpu(variant), 64).expect("it computes");
+            let mut lengths = [0; 3];
+            while lengths.iter().all(|length| *length < 150) {
+                let pass = Mixed::draw(&mut rng, &mut lengths, engine.config().vocab);
+                if !pass.rows.is_empty() {
+                    let [found, right] =
+                        [&engine, &reference].map(|engine| pass.scores(engine.device(), &tables));
+                    assert_eq!(found, right, "seed {seed}, {variant:?}, behind {lengths:?}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn texts_that_wait_for_their_turn_take_no_room_in_a_pass() {
     let Some(gpu) = open() else { return };
@@ -167,6 +250,38 @@ fn texts_that_wait_for_their_turn_take_no_room_in_a_pass() {
     for (job, request) in jobs.iter().zip(&requests) {
         assert_eq!(read(job, request), alone(&reference, request));
     }
+}
+
+/// Dispatches of a decoded token, and the scores behind a text.
+fn dispatches(model: &SmallModel, arrangements: Arrangements, workgroup_max: u32) -> usize {
+    let arrangements = Some(arrangements);
+    let backend = Backend::Gpu(GpuOptions { arrangements, workgroup_max, ..GpuOptions::default() });
+    let engine = Arc::new(load(model, backend, 4).expect("it computes"));
+    let dispatches = engine.device().facts().dispatches;
+    let scheduler = Scheduler::start(engine).expect("a thread");
+    let request = request(scheduler.engine(), 9, 6, 1);
+    let reference = Arc::new(load(model, Backend::Cpu, 64).expect("a sound model"));
+    let job = scheduler.submit(request.clone()).expect("a place");
+    assert_eq!(read(&job, &request), alone(&reference, &request));
+    dispatches
+}
+
+#[test]
+fn a_fused_layer_is_five_dispatches_and_what_does_not_fit_a_workgroup_is_not_fused() {
+    let Some(gpu) = open() else { return };
+    let [plain, fused] = [0, 2].map(|at| variants(&gpu)[at]);
+    // Inputs of 64, 128 and 1,024 columns, of 68 bytes a block.
+    let model =
+        |architecture| SmallModel { architecture, head_dim: Some(32), ffn: 1_024, ..SmallModel::new(3) };
+    let (llama, qwen3) = (model(Architecture::Llama), model(Architecture::Qwen3));
+    let layers = llama.layers as usize;
+    // Beside the layers: the embedding, the last norm, the logits, and two for sampling.
+    assert_eq!(dispatches(&llama, plain, u32::MAX), layers * 10 + 5);
+    for model in [&llama, &qwen3] {
+        assert_eq!(dispatches(model, fused, u32::MAX), layers * 5 + 4, "{:?}", model.architecture);
+    }
+    // There is room for the narrow inputs alone: what gates and ups give is coded by a dispatch of its own.
+    assert_eq!(dispatches(&llama, fused, 2_048), layers * 6 + 4);
 }
 
 #[test]
@@ -192,6 +307,40 @@ fn matrices_larger_than_a_binding_are_split_without_changing_a_bit() {
             | GpuError::Refused(Refusal::Fault(GpuFault::OutOfMemory { what, .. })),
         )) => assert!(!what.is_empty()),
         other => panic!("it does not fit, and: {other:?}"),
+    }
+}
+
+/// What a job of some tokens was measured to take, and how long it took from outside.
+fn measured(timestamps: bool, variant: Arrangements) -> (MeasuredTime, Duration) {
+    let options = GpuOptions { arrangements: Some(variant), timestamps, ..GpuOptions::default() };
+    let engine = load(&SmallModel::new(9), Backend::Gpu(options), 64).expect("it computes");
+    let scheduler = Scheduler::start(Arc::new(engine)).expect("a thread");
+    let request = request(scheduler.engine(), 70, 20, 1);
+    let begin = Instant::now();
+    let job = scheduler.submit(request).expect("a place");
+    let mut last = MeasuredTime::NONE;
+    loop {
+        match job.next_event() {
+            Some(JobEvent::Started { .. }) => {}
+            Some(JobEvent::Token { measured, .. }) => {
+                assert!(measured.time >= last.time, "time goes on");
+                last = measured;
+            }
+            Some(JobEvent::Done(JobEnd { measured, .. })) => return (measured, begin.elapsed()),
+            other => panic!("the job ends, and: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_time_of_a_job_is_the_adapters_own_or_else_the_hosts() {
+    let Some(gpu) = open() else { return };
+    let of_device = if gpu.has_clock() { ClockSource::DeviceTimestamps } else { ClockSource::HostClock };
+    for (timestamps, clock) in [(true, of_device), (false, ClockSource::HostClock)] {
+        let (measured, outside) = measured(timestamps, variants(&gpu)[0]);
+        println!("{:?} of {outside:?} by {}", measured.time, measured.clock.name());
+        assert_eq!(measured.clock, clock);
+        assert!(measured.time.0 > 0 && u128::from(measured.time.0) <= outside.as_nanos());
     }
 }
 

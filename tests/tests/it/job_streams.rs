@@ -17,7 +17,7 @@ use gridhour_node::{
         validator::Validator,
     },
     engine::{
-        Engine, EngineConfig,
+        Backend, Engine, EngineConfig,
         device::DeviceFault,
         sampler::Sampling as EngineSampling,
         scheduler::Scheduler,
@@ -36,7 +36,7 @@ use gridhour_protocol::{
     calibration::provider::Hospitality,
     job::{message::ClientMessage, sampling::Sampling},
     market::advert::ModelOffer,
-    receipt::Cause,
+    receipt::{Cause, ClockSource},
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour},
     wire,
@@ -49,6 +49,8 @@ use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
+
+use crate::engine_gpu::{on_gpu, open, variants};
 
 /// High enough that the milliseconds of a small model cost something.
 pub(crate) const ASK: PricePerHour = PricePerHour(1_000_000_000);
@@ -113,12 +115,20 @@ pub(crate) fn file() -> Gguf {
 }
 
 pub(crate) fn engine() -> Engine {
-    let config = EngineConfig { threads: NonZeroUsize::MIN, ..EngineConfig::default() };
+    engine_on(Backend::Cpu)
+}
+
+fn engine_on(backend: Backend) -> Engine {
+    let config = EngineConfig { backend, threads: NonZeroUsize::MIN, ..EngineConfig::default() };
     Engine::from_gguf(&file(), config).expect("the engine takes it")
 }
 
 pub(crate) fn served() -> Served {
-    let (file, engine) = (file(), Arc::new(engine()));
+    served_by(engine())
+}
+
+fn served_by(engine: Engine) -> Served {
+    let (file, engine) = (file(), Arc::new(engine));
     let work = work_of(engine.manifest()).expect("sane sizes");
     Served {
         assets: AssetBytes::from_file(&file, engine.manifest()).expect("it has a tokenizer"),
@@ -133,9 +143,9 @@ pub(crate) fn served() -> Served {
 }
 
 /// The same on a device that a test watches.
-pub(crate) fn served_on_watched_device(reload: Option<Reload>) -> (Served, Watch) {
+pub(crate) fn served_on_watched_device(engine: Engine, reload: Option<Reload>) -> (Served, Watch) {
     let mut watch = None;
-    let engine = engine().with_device(|inner| {
+    let engine = engine.with_device(|inner| {
         let (device, watches) = Watched::new(inner, 1);
         watch = Some(watches);
         Box::new(device)
@@ -339,14 +349,25 @@ async fn a_client_that_closes_alone_while_its_job_runs_pays_for_what_it_released
     client.net().shutdown().await;
 }
 
-/// Runs a job whose third pass finds the device lost; the client is told by a receipt that names the provider's fault.
-async fn job_on_a_device_that_is_lost(market: &Market, client: &Client, watch: Watch) {
+/// Lets the third pass find the device unplugged.
+fn unplug(watch: &Watch) {
+    watch.answer(Answer::Fail(DeviceFault::Lost("it was unplugged".to_owned())));
+}
+
+/// Runs a job at whose third pass the device is lost, by `lose`; the client is told by a receipt that names the
+/// provider's fault.
+async fn job_on_a_device_that_is_lost(
+    market: &Market,
+    client: &Client,
+    watch: Watch,
+    lose: impl FnOnce(&Watch) + Send + 'static,
+) {
     let offers = client.offers(1, PATIENCE).await;
     let fail = std::thread::spawn(move || {
         watch.pass();
         watch.pass();
         let _ = watch.next();
-        watch.answer(Answer::Fail(DeviceFault::Lost("it was unplugged".to_owned())));
+        lose(&watch);
     });
     let (_keep, cancel) = watch::channel(false);
     let ran = client.run(&spec(market.offer), &offers, cancel, &mut |_: RunEvent<'_>| ()).await;
@@ -367,10 +388,10 @@ fn withdrawn(event: ProviderEvent) -> Option<String> {
 async fn a_provider_whose_device_is_lost_loads_the_model_anew_and_serves_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let reload: Reload = Arc::new(|| Scheduler::start(Arc::new(engine())).map_err(|error| error.to_string()));
-    let (served, watch) = served_on_watched_device(Some(reload));
+    let (served, watch) = served_on_watched_device(engine(), Some(reload));
     let mut market = market_of(folder.path(), Duration::ZERO, served).await;
     let client = funded_client(&market, &folder.path().join("unlucky")).await;
-    job_on_a_device_that_is_lost(&market, &client, watch).await;
+    job_on_a_device_that_is_lost(&market, &client, watch, unplug).await;
     client.net().shutdown().await;
     let why = market.hear(withdrawn).await;
     assert!(why.contains("it was unplugged"), "{why}");
@@ -380,13 +401,42 @@ async fn a_provider_whose_device_is_lost_loads_the_model_anew_and_serves_again()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_provider_whose_adapter_is_destroyed_puts_the_model_on_it_again_and_serves() {
+    let Some(gpu) = open() else { return };
+    let clock = if gpu.has_clock() { ClockSource::DeviceTimestamps } else { ClockSource::HostClock };
+    let backend = on_gpu(variants(&gpu)[0]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let again = backend.clone();
+    let reload: Reload = Arc::new(move || {
+        Scheduler::start(Arc::new(engine_on(again.clone()))).map_err(|error| error.to_string())
+    });
+    let (served, watch) = served_on_watched_device(engine_on(backend), Some(reload));
+    let engine = served.scheduler.engine().clone();
+    let mut market = market_of(folder.path(), Duration::ZERO, served).await;
+    let client = funded_client(&market, &folder.path().join("client")).await;
+    let destroy = move |watch: &Watch| {
+        engine.device().close();
+        watch.answer(Answer::Go);
+    };
+    job_on_a_device_that_is_lost(&market, &client, watch, destroy).await;
+    let why = market.hear(withdrawn).await;
+    assert!(why.contains("the graphics adapter was lost: destroyed"), "{why}");
+    market.hear(|event| (event == ProviderEvent::Restored).then_some(())).await;
+    let (result, _) = deliver(&client, &spec(market.offer)).await;
+    let receipt = &result.receipt.body;
+    assert_eq!((receipt.cause, receipt.measured_by), (Cause::Delivered, clock));
+    market.stop.send_replace(true);
+    client.net().shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_provider_whose_device_is_lost_for_good_offers_nothing_and_refuses_jobs() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (served, watch) = served_on_watched_device(None);
+    let (served, watch) = served_on_watched_device(engine(), None);
     let mut market = market_of(folder.path(), Duration::ZERO, served).await;
     let client = funded_client(&market, &folder.path().join("client")).await;
     let old_offers = client.offers(1, PATIENCE).await;
-    job_on_a_device_that_is_lost(&market, &client, watch).await;
+    job_on_a_device_that_is_lost(&market, &client, watch, unplug).await;
     market.hear(withdrawn).await;
     let (_keep, cancel) = watch::channel(false);
     let ran = client.run(&spec(market.offer), &old_offers, cancel, &mut |_: RunEvent<'_>| ()).await;

@@ -5,6 +5,7 @@ mod crashes;
 mod engine_batches;
 mod engine_faults;
 mod engine_gpu;
+mod engine_gpu_ends;
 mod engine_jobs;
 mod engine_model;
 mod engine_operators;

@@ -22,7 +22,7 @@ use gridhour_protocol::{
         request::Request,
     },
     signed::PublicKey,
-    units::{Credits, GpuNs, Millis, Timestamp},
+    units::{Credits, Millis, Timestamp},
     wire,
 };
 use tokio::{
@@ -378,9 +378,9 @@ fn pass_on(next: impl Fn() -> Option<JobEvent>, tell: impl Fn(Option<JobEvent>) 
 fn engine_input(event: Option<JobEvent>) -> Option<ProviderInput> {
     let failed = |detail: String| Some(ProviderInput::InferenceFailed { detail });
     match event {
-        Some(JobEvent::Token { id, logprobs, score_chain, compute_ns, .. }) => {
+        Some(JobEvent::Token { id, logprobs, score_chain, measured, .. }) => {
             let tokens = vec![Generated { token: id, scores: ScoreDigest(score_chain), logprobs }];
-            Some(ProviderInput::Tokens { tokens, measured: GpuNs(compute_ns) })
+            Some(ProviderInput::Tokens { tokens, measured })
         }
         Some(JobEvent::Fault(error)) => failed(error.to_string()),
         Some(JobEvent::Done(JobEnd { reason: Reason::Cancelled, .. })) => {
@@ -432,10 +432,18 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use gridhour_protocol::receipt::MeasuredTime;
+
     use crate::engine::device::DeviceFault;
 
     fn token() -> JobEvent {
-        JobEvent::Token { index: 0, id: 7, logprobs: None, score_chain: [1; 32], compute_ns: 5 }
+        JobEvent::Token {
+            index: 0,
+            id: 7,
+            logprobs: None,
+            score_chain: [1; 32],
+            measured: MeasuredTime::NONE,
+        }
     }
 
     fn done(reason: Reason) -> JobEvent {
@@ -444,7 +452,7 @@ mod tests {
             output_tokens: 1,
             reused_tokens: 0,
             score_chain: [1; 32],
-            compute_ns: 5,
+            measured: MeasuredTime::NONE,
         })
     }
 

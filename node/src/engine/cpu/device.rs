@@ -7,7 +7,7 @@ use rayon::ThreadPool;
 use super::{
     super::{
         awake::install_awake,
-        device::{Device, DeviceFacts, DeviceFault, PAGE, Pass, See},
+        device::{Device, DeviceFacts, DeviceFault, DeviceTime, PAGE, Pass, See},
         forward::{Plan, Workspace},
     },
     kv_store::{KvShape, KvStore, NoMemory},
@@ -63,7 +63,7 @@ impl Device for CpuDevice {
         self.rows_max
     }
 
-    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault> {
+    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<DeviceTime, DeviceFault> {
         let lost = |_| DeviceFault::Lost("a computation on it panicked".to_owned());
         let mut state = self.state.lock().map_err(lost)?;
         let State { work, store } = &mut *state;
@@ -75,6 +75,7 @@ impl Device for CpuDevice {
             work.run(&self.plan, store, pass);
             work.show(&self.plan, pass, see);
         });
-        Ok(())
+        // A processor's clock is the host's.
+        Ok(None)
     }
 }

@@ -76,6 +76,16 @@ fn gate_some(to_bits: FixedScale, gates: &[i32], ups: &[i32], products: &mut [i6
     largest
 }
 
+/// Takes gates through `silu`, in their own scale: what a device does with them before they meet the ups.
+pub(crate) fn silu(gates: &mut [i32], scale: Scale) {
+    let to_bits = scale.mul(LOG2E).fixed(16);
+    for gates in gates.chunks_mut(LANES) {
+        let mut products = [0; LANES];
+        gate_some(to_bits, gates, &[1; LANES], &mut products);
+        gates.iter_mut().zip(products).for_each(|(gate, product)| *gate = product as i32);
+    }
+}
+
 /// The logistic function of `gate` in Q30, from `e`, the exponential of its negative magnitude in Q28.
 #[inline(always)]
 fn sigmoid(gate: i32, e: i32) -> i32 {

@@ -4,6 +4,7 @@ use wgpu::Buffer;
 
 use super::{
     super::device::PAGE,
+    bound::Shared,
     context::{Gpu, GpuFault},
 };
 use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables};
@@ -14,6 +15,8 @@ pub(super) const ROW_WORDS: usize = 4;
 const SHARES_MAX: u32 = 1024;
 /// Steps of one submission at most.
 pub(super) const STEPS_MAX: usize = 16;
+/// Rows from which a pass is a prefill's.
+pub(super) const DECODE_ROWS: usize = 8;
 /// Words of a candidate.
 const CANDIDATE_WORDS: u64 = 8;
 /// Words of a record before the checksums.
@@ -54,7 +57,7 @@ pub(super) struct Cache {
 /// All buffers, each named as the kernels name it.
 #[derive(Debug)]
 pub(super) struct Buffers {
-    pub(super) pass_state: Buffer,
+    pub(super) shared: Shared,
     pub(super) batch: Buffer,
     pub(super) stream: Buffer,
     /// What norms give.
@@ -64,6 +67,8 @@ pub(super) struct Buffers {
     pub(super) product: Buffer,
     /// Scales of single heads, where something was done with them.
     pub(super) head_scales: Buffer,
+    /// Heads that groups of `heads_together` work on.
+    pub(super) heads: Buffer,
     pub(super) queries: Buffer,
     pub(super) query_scales: Buffer,
     pub(super) scratch: Buffer,
@@ -76,8 +81,6 @@ pub(super) struct Buffers {
     pub(super) records: Buffer,
     pub(super) caches: Vec<Cache>,
     pub(super) turns: Buffer,
-    pub(super) exp2_table: Buffer,
-    pub(super) gumbel_tables: Buffer,
 }
 
 impl Sizes {
@@ -102,8 +105,20 @@ impl Sizes {
         SHARES_MAX.min(self.vocab as u32)
     }
 
-    fn page_heads(&self) -> u64 {
-        (self.pages * 2 * self.kv_heads * PAGE) as u64
+    /// Where a layer's cache has heads beside its pages, of which a query head of a decoded row has two.
+    pub(super) fn beside(&self) -> u32 {
+        // A buffer has fewer than 2^32 words.
+        (self.pages * 2 * self.kv_heads * PAGE) as u32
+    }
+
+    /// Bytes of the heads beside the pages of a layer.
+    pub(super) fn beside_bytes(config: &LlamaConfig) -> u64 {
+        let heads = 2 * DECODE_ROWS * config.heads as usize;
+        (heads * (2 * config.head_dim as usize + 8)) as u64
+    }
+
+    fn cached_heads(&self) -> u64 {
+        u64::from(self.beside()) + 2 * (DECODE_ROWS * self.heads) as u64
     }
 }
 
@@ -119,18 +134,23 @@ impl Buffers {
         let heads = rows * sizes.heads as u64;
         let cache = |_| -> Result<Cache, GpuFault> {
             Ok(Cache {
-                codes: words("keys and values", sizes.page_heads() * sizes.head_dim as u64 / 2)?,
-                scales: words("scales of keys and values", 2 * sizes.page_heads())?,
+                codes: words("keys and values", sizes.cached_heads() * sizes.head_dim as u64 / 2)?,
+                scales: words("scales of keys and values", 2 * sizes.cached_heads())?,
             })
         };
         Ok(Self {
-            pass_state: gpu.uniform_of("pass", &[0; 4])?,
+            shared: Shared {
+                pass_state: gpu.uniform_of("pass", &[0; 4])?,
+                exp2_table: gpu.uniform_of("exp2 table", &exp2_words())?,
+                gumbel_tables: gpu.uniform_of("gumbel tables", &gumbel_words())?,
+            },
             batch: words("batch", rows * (ROW_WORDS + 1 + sizes.table()) as u64)?,
             stream: words("residual stream", rows * sizes.width as u64)?,
             hidden: Vectors::new(gpu, sizes.rows, sizes.width)?,
             inner: Vectors::new(gpu, sizes.rows, sizes.ffn.max(sizes.heads * sizes.head_dim))?,
             product: words("product", rows * sizes.product as u64)?,
             head_scales: words("scales of heads", 2 * rows * (sizes.heads + 2 * sizes.kv_heads) as u64)?,
+            heads: words("heads", 3 * (DECODE_ROWS * sizes.heads * sizes.head_dim) as u64)?,
             queries: words("queries", queries / 2)?,
             query_scales: words("scales of queries", 2 * heads)?,
             scratch: words("weights of attention", heads * (sizes.table() * PAGE) as u64)?,
@@ -143,8 +163,6 @@ impl Buffers {
             records: words("records", (STEPS_MAX * sizes.record()) as u64 * rows)?,
             caches: (0..sizes.layers).map(cache).collect::<Result<_, _>>()?,
             turns: gpu.storage_of("turns", turns)?,
-            exp2_table: gpu.uniform_of("exp2 table", &exp2_words())?,
-            gumbel_tables: gpu.uniform_of("gumbel tables", &gumbel_words())?,
         })
     }
 }

@@ -5,18 +5,24 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::executor::block_on;
 use thiserror::Error;
 use wgpu::{
-    Adapter, AdapterInfo, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, ComputePipeline,
-    ComputePipelineDescriptor, Device, DeviceDescriptor, DeviceLostReason, DeviceType, ErrorFilter, Features,
-    MapMode, PollError, PollType, Queue, ShaderModuleDescriptor, ShaderSource,
+    Adapter, AdapterInfo, Buffer, BufferDescriptor, BufferUsages, CommandEncoder, ComputePass,
+    ComputePassDescriptor, ComputePipeline, ComputePipelineDescriptor, Device, DeviceDescriptor,
+    DeviceLostReason, DeviceType, ErrorFilter, Features, MapMode, PollError, PollType, Queue,
+    ShaderModuleDescriptor, ShaderSource,
 };
 
-use super::shader::Kernel;
+use super::{
+    super::device::DeviceTime,
+    clock::{DeviceClock, STAMP_WORDS},
+    options::GpuOptions,
+    shader::Kernel,
+};
 
 /// How long a submission may take before the adapter counts as hung.
 pub const WATCHDOG: Duration = Duration::from_secs(30);
@@ -53,18 +59,23 @@ pub struct Gpu {
     queue: Queue,
     info: AdapterInfo,
     watchdog: Duration,
+    clock: Option<DeviceClock>,
     fault: Arc<Mutex<Option<GpuFault>>>,
 }
 
 impl Gpu {
-    /// Opens an adapter with the features that kernels may use, and its limits, of which one can be lowered.
+    /// Opens an adapter with the features that kernels may use, and its limits, as `options` lower them.
     ///
     /// # Errors
     /// [`GpuFault::Open`].
-    pub fn open(adapter: &Adapter, binding_max: u64, watchdog: Duration) -> Result<Self, GpuFault> {
+    pub fn open(adapter: &Adapter, options: &GpuOptions) -> Result<Self, GpuFault> {
         let mut limits = adapter.limits();
-        limits.max_storage_buffer_binding_size = limits.max_storage_buffer_binding_size.min(binding_max);
-        let wanted = Features::SUBGROUP | Features::TIMESTAMP_QUERY;
+        limits.max_storage_buffer_binding_size =
+            limits.max_storage_buffer_binding_size.min(options.binding_max);
+        limits.max_compute_workgroup_storage_size =
+            limits.max_compute_workgroup_storage_size.min(options.workgroup_max);
+        let mut wanted = Features::SUBGROUP;
+        wanted.set(Features::TIMESTAMP_QUERY, options.timestamps);
         let request = adapter.request_device(&DeviceDescriptor {
             label: Some("engine"),
             required_features: adapter.features() & wanted,
@@ -80,7 +91,9 @@ impl Gpu {
             note(&lost, GpuFault::Lost(format!("{why} {message}").trim().to_owned()));
         });
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&refused, of_error(error))));
-        Ok(Self { device, queue, info: adapter.get_info(), watchdog, fault })
+        let (info, watchdog) = (adapter.get_info(), options.watchdog);
+        let gpu = Self { device, queue, info, watchdog, clock: None, fault };
+        Ok(Self { clock: DeviceClock::of(&gpu, &gpu.queue)?, ..gpu })
     }
 
     /// Which adapter this is.
@@ -91,6 +104,11 @@ impl Gpu {
     /// Whether invocations may combine values by subgroups.
     pub fn has_subgroups(&self) -> bool {
         self.device.features().contains(Features::SUBGROUP)
+    }
+
+    /// Whether it tells by its own clock how long a pass took.
+    pub fn has_clock(&self) -> bool {
+        self.clock.is_some()
     }
 
     /// wgpu's device.
@@ -227,9 +245,9 @@ impl Gpu {
             return source;
         }
         let from_storage =
-            |name: &str| (format!("var<uniform> {name}"), format!("var<storage, read> {name}"));
-        let (params, pass) = (from_storage("params"), from_storage("pass_state"));
-        source.replace(&params.0, &params.1).replace(&pass.0, &pass.1)
+            |name: &str| (format!("var<uniform> {name}:"), format!("var<storage, read> {name}:"));
+        let names = ["params", "own", "pass_state"].map(from_storage);
+        names.iter().fold(source, |source, (uniform, storage)| source.replace(uniform, storage))
     }
 
     /// Submits what `record` records and waits for its end.
@@ -284,6 +302,29 @@ impl Gpu {
         Ok(parts.collect())
     }
 
+    /// As [`Gpu::submit_and_read`], of one pass, with the time that it took by the adapter's clock.
+    ///
+    /// # Errors
+    /// [`GpuFault`], if anything went wrong until then.
+    pub(super) fn submit_pass(
+        &self,
+        record: impl FnOnce(&mut ComputePass<'_>),
+        reads: &[(&Buffer, u64)],
+    ) -> Result<(Vec<Vec<u32>>, DeviceTime), GpuFault> {
+        let Some(clock) = &self.clock else {
+            let record = |encoder: &mut CommandEncoder| {
+                record(&mut encoder.begin_compute_pass(&ComputePassDescriptor::default()));
+            };
+            return Ok((self.submit_and_read(record, reads)?, None));
+        };
+        let reads = [reads, &[(&clock.stamps, STAMP_WORDS)]].concat();
+        let begin = Instant::now();
+        let mut read = self.submit_and_read(|encoder| clock.record(encoder, record), &reads)?;
+        let host = begin.elapsed();
+        let time = read.pop().and_then(|words| clock.time(&words, host));
+        Ok((read, time))
+    }
+
     fn wait(&self, until: PollType) -> Result<(), GpuFault> {
         let waited = self.device.poll(until);
         self.check()?;
@@ -294,7 +335,12 @@ impl Gpu {
                 note(&self.fault, hung.clone());
                 Err(hung)
             }
-            Err(error) => Err(GpuFault::Lost(error.to_string())),
+            Err(error) => {
+                // A device that takes no submissions says why when it is asked once more.
+                let _ = self.device.poll(PollType::Poll);
+                self.check()?;
+                Err(GpuFault::Lost(error.to_string()))
+            }
         }
     }
 }

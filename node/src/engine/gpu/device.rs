@@ -6,20 +6,23 @@ use std::{
 };
 
 use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables::RopePairs};
-use wgpu::{Buffer, CommandEncoder, ComputePassDescriptor};
+use wgpu::{Buffer, ComputePass, ComputePassDescriptor};
 
 use super::{
     super::{
         choice::Choice,
         cpu::attend::HeadLaw,
-        device::{Device, DeviceFacts, DeviceFault, Lane, PAGE, PageId, Pass, Row, See, decode_by_passes},
+        device::{
+            Decoded, Device, DeviceFacts, DeviceFault, DeviceTime, Lane, PAGE, PageId, Pass, Row, See,
+            decode_by_passes,
+        },
         rope_table::RopeTable,
         sampler::Sampling,
         score_chain::Scores,
         weights,
     },
     adapter::{self, describe},
-    buffers::{Buffers, RECORD_WORDS, ROW_WORDS, STEPS_MAX, Sizes},
+    buffers::{Buffers, DECODE_ROWS, RECORD_WORDS, ROW_WORDS, STEPS_MAX, Sizes},
     context::{Gpu, GpuFault},
     known_answers::{self, Refusal, generation},
     options::{GpuError, GpuOptions},
@@ -36,8 +39,6 @@ const ROWS_MAX: usize = 512;
 const SCRATCH_MAX: u64 = 128 << 20;
 /// Measurements of a variant, of which the fastest counts.
 const TIMINGS: usize = 3;
-/// Rows below which the arrangement for single tokens is the faster one.
-const DECODE_ROWS: usize = 8;
 
 /// What a device is made for.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,8 @@ pub struct GpuDevice {
     weights: Weights,
     buffers: Buffers,
     decode: Program,
+    /// For few rows of which some are one text's; where that takes another program.
+    pieces: Option<Program>,
     prefill: Program,
     pipelines: Pipelines,
     rope: Rope,
@@ -92,7 +95,7 @@ impl GpuDevice {
         rope: &RopeTable,
         limits: &GpuLimits,
     ) -> Result<Self, GpuError> {
-        let gpu = Gpu::open(&adapter::choose(&options.adapter)?, options.binding_max, options.watchdog)?;
+        let gpu = Gpu::open(&adapter::choose(&options.adapter)?, options)?;
         let place = options.memory.as_deref().map(|folder| remembered::place(folder, &gpu, config));
         let recalled = place.as_deref().and_then(remembered::recall);
         let guess = Arrangements::guess(&gpu);
@@ -126,6 +129,7 @@ impl GpuDevice {
             page_bytes: Sizes::page_bytes(config),
             arrangements: *arrangements,
             decode: Program::default(),
+            pieces: None,
             prefill: Program::default(),
             pipelines: Pipelines::default(),
             rope: rope_of(config),
@@ -141,23 +145,25 @@ impl GpuDevice {
 
     /// Makes the programs of these variants.
     fn arrange(&mut self, arrangements: Arrangements) -> Result<(), GpuFault> {
-        self.decode = self.make(arrangements.decode)?;
-        self.prefill = self.make(arrangements.prefill)?;
+        self.decode = self.make(arrangements.decode, true)?;
+        self.pieces = arrangements.decode.fused.then(|| self.make(arrangements.decode, false)).transpose()?;
+        self.prefill = self.make(arrangements.prefill, false)?;
         self.arrangements = arrangements;
         Ok(())
     }
 
-    fn make(&mut self, arrangement: Arrangement) -> Result<Program, GpuFault> {
+    /// Makes a program, for passes in which no text has two rows if they are all `apart`.
+    fn make(&mut self, arrangement: Arrangement, apart: bool) -> Result<Program, GpuFault> {
         let Self { gpu, weights, buffers, pipelines, sizes, rope, .. } = self;
         let (law, rope) = (HeadLaw::new(sizes.head_dim), *rope);
-        Maker { gpu, pipelines, weights, buffers, sizes: *sizes, law, rope, arrangement }.program()
+        Maker { gpu, pipelines, weights, buffers, sizes: *sizes, law, rope, arrangement, apart }.program()
     }
 
     /// Finds out which variants are fast here.
     fn tune(&mut self) -> Result<(), GpuFault> {
         let gpu = self.gpu.clone();
         let found = tuning::tune(&gpu, &mut |arrangement, rows| {
-            let program = self.make(arrangement)?;
+            let program = self.make(arrangement, rows == 1)?;
             self.time(&program, rows)
         })?;
         self.arrange(found)
@@ -207,8 +213,14 @@ impl GpuDevice {
         self.turn.lock().map_err(|_| DeviceFault::Lost("a computation on it panicked".to_owned()))
     }
 
-    fn program(&self, rows: usize) -> &Program {
-        if rows < DECODE_ROWS { &self.decode } else { &self.prefill }
+    fn program(&self, rows: &[Row]) -> &Program {
+        // The rows of one text stand one after another.
+        let are_apart = || rows.windows(2).all(|two| two[0].table != two[1].table);
+        match &self.pieces {
+            _ if rows.len() >= DECODE_ROWS => &self.prefill,
+            Some(pieces) if !are_apart() => pieces,
+            _ => &self.decode,
+        }
     }
 
     /// Writes the rows, and what they need to know of each other.
@@ -230,29 +242,32 @@ impl GpuDevice {
         let last = pass.rows.iter().map(|row| row.position as usize).max().unwrap_or(0);
         let positions = (last + steps).next_multiple_of(PAGE) as u32;
         let (rows, wanted) = (pass.rows.len() as u32, pass.wanted.len() as u32);
-        self.gpu.write(&self.buffers.pass_state, 0, &[rows, wanted, positions, self.sizes.layers as u32]);
+        self.gpu.write(
+            &self.buffers.shared.pass_state,
+            0,
+            &[rows, wanted, positions, self.sizes.layers as u32],
+        );
         Written { rows, wanted }
     }
 
-    fn record(&self, encoder: &mut CommandEncoder, program: &Program, written: &Written, steps: usize) {
-        let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
-        for _ in 0..steps {
-            program.record(&mut pass, written.rows, written.wanted);
-            program.record_sampling(&mut pass, written.rows, written.wanted);
-        }
-    }
-
     /// Chooses `steps` tokens a lane, in one submission.
-    fn choose(&self, pass: &Pass<'_>, samplers: &[u32], steps: usize) -> Result<Vec<Vec<Choice>>, GpuFault> {
-        let written = self.write(pass, steps);
+    fn choose(&self, pass: &Pass<'_>, samplers: &[u32], steps: usize) -> Result<Decoded, GpuFault> {
+        let Written { rows, wanted } = self.write(pass, steps);
         self.gpu.write(&self.buffers.samplers, 0, samplers);
         let (record, lanes) = (self.sizes.record(), pass.wanted.len());
         let words = (steps * lanes * record) as u64;
         let reads: [(&Buffer, u64); 1] = [(&self.buffers.records, words)];
-        let program = self.program(pass.rows.len());
-        let read = self.gpu.submit_and_read(|e| self.record(e, program, &written, steps), &reads)?;
+        let program = self.program(pass.rows);
+        let record_steps = |pass: &mut ComputePass<'_>| {
+            for _ in 0..steps {
+                program.record(pass, rows, wanted);
+                program.record_sampling(pass, rows, wanted);
+            }
+        };
+        let (read, time) = self.gpu.submit_pass(record_steps, &reads)?;
         let records: Vec<Choice> = read[0].chunks_exact(record).map(choice_of).collect();
-        Ok((0..lanes).map(|lane| records.iter().skip(lane).step_by(lanes).cloned().collect()).collect())
+        let of_lane = |lane| records.iter().skip(lane).step_by(lanes).cloned().collect();
+        Ok(Decoded { chosen: (0..lanes).map(of_lane).collect(), time })
     }
 }
 
@@ -284,30 +299,27 @@ impl Device for GpuDevice {
         self.gpu.destroy();
     }
 
-    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<(), DeviceFault> {
+    fn run(&self, pass: &Pass<'_>, see: &mut See<'_>) -> Result<DeviceTime, DeviceFault> {
         let _turn = self.turn()?;
         let Written { rows, wanted } = self.write(pass, 1);
         let Sizes { vocab, layers, .. } = self.sizes;
-        let program = self.program(pass.rows.len());
-        let record = |encoder: &mut CommandEncoder| {
-            let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
-            program.record(&mut pass, rows, wanted);
-        };
+        let program = self.program(pass.rows);
+        let record = |pass: &mut ComputePass<'_>| program.record(pass, rows, wanted);
         if wanted == 0 {
-            return Ok(self.gpu.submit(record)?);
+            return Ok(self.gpu.submit_pass(record, &[])?.1);
         }
         let logits = (wanted as usize * vocab) as u64;
         let checksums = (rows as usize * layers) as u64;
         let reads = [(&self.buffers.logits, logits), (&self.buffers.checksums, checksums)];
-        let read = self.gpu.submit_and_read(record, &reads)?;
+        let (read, time) = self.gpu.submit_pass(record, &reads)?;
         for (row, logits) in pass.wanted.iter().zip(read[0].chunks_exact(vocab)) {
             let logits: Vec<i32> = logits.iter().map(|word| *word as i32).collect();
             see(*row, Scores { logits: &logits, checksums: &read[1][row * layers..(row + 1) * layers] });
         }
-        Ok(())
+        Ok(time)
     }
 
-    fn decode(&self, lanes: &[Lane<'_>]) -> Result<Vec<Vec<Choice>>, DeviceFault> {
+    fn decode(&self, lanes: &[Lane<'_>]) -> Result<Decoded, DeviceFault> {
         if !lanes.iter().all(|lane| lane.sampling.is_plain()) {
             return decode_by_passes(self, lanes);
         }
@@ -318,15 +330,15 @@ impl Device for GpuDevice {
         let wanted: Vec<usize> = (0..lanes.len()).collect();
         let samplers: Vec<u32> = lanes.iter().flat_map(|lane| sampler_words(lane.sampling)).collect();
         let pass = Pass { rows: &rows, tables: &tables, wanted: &wanted };
-        let mut chosen = self.choose(&pass, &samplers, steps)?;
+        let mut decoded = self.choose(&pass, &samplers, steps)?;
         drop(turn);
-        for (lane, chosen) in lanes.iter().zip(&mut chosen) {
+        for (lane, chosen) in lanes.iter().zip(&mut decoded.chosen) {
             // What was computed behind a stop token is not the lane's.
             if let Some(end) = chosen.iter().position(|choice| lane.stop.contains(&choice.token)) {
                 chosen.truncate(end + 1);
             }
         }
-        Ok(chosen)
+        Ok(decoded)
     }
 }
 
@@ -348,7 +360,7 @@ fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, limits: &GpuLimits)
     let a_row = 4 * attention.max(config.vocab.into());
     let rows = (scratch / a_row).clamp(1, limits.rows_max.min(ROWS_MAX) as u64) as usize;
     let page_layer = Sizes::page_bytes(config) as u64 / u64::from(config.layers);
-    let fit = gpu.binding_max() / page_layer;
+    let fit = gpu.binding_max().saturating_sub(Sizes::beside_bytes(config)) / page_layer;
     let pages = (limits.kv_bytes_max as u64 / (page_layer * u64::from(config.layers))).min(fit);
     let wide = |layer: &super::weights::Layer| layer.attn_qkv.stride.max(layer.ffn_gate_up.stride);
     Sizes {

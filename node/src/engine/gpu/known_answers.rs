@@ -7,17 +7,19 @@ mod heads;
 mod products;
 mod rows;
 mod sampling;
+mod together;
 
 use std::collections::HashSet;
 
 use thiserror::Error;
-use wgpu::{BindGroupDescriptor, BindGroupEntry, Buffer, ComputePassDescriptor, ComputePipeline};
+use wgpu::{BindGroup, Buffer, ComputePassDescriptor, ComputePipeline};
 
 use self::{draw::Draw, generation::KNOWN};
 use super::{
+    bound::{Given, Shared, bind},
     buffers::{exp2_words, gumbel_words},
     context::{Gpu, GpuFault},
-    program::{Arrangements, EXP2_BINDING, GUMBEL_BINDING, unused_bindings},
+    program::{Arrangement, Arrangements},
     shader::Kernel,
 };
 
@@ -67,12 +69,41 @@ pub(crate) struct Case {
     input: String,
     /// Rows, wanted rows, positions and layers of the pass.
     pass: [u32; 4],
-    params: Vec<u32>,
-    /// Contents of the buffers from binding 2 on.
-    storage: Vec<Vec<u32>>,
+    /// What it is given itself.
+    own: Filled,
+    /// What it codes rows from, if it does.
+    rows: Option<Filled>,
     grid: (u32, u32),
-    /// Buffers, by their place in `storage`, with what they are and must hold then.
-    results: Vec<(usize, &'static str, Vec<u32>)>,
+    results: Vec<Answer>,
+}
+
+/// Parameters, and the contents of buffers.
+#[derive(Clone, Debug, Default)]
+struct Filled {
+    params: Vec<u32>,
+    storage: Vec<Vec<u32>>,
+}
+
+/// What a buffer must hold behind the dispatch, from its first word on.
+#[derive(Debug)]
+struct Answer {
+    place: Place,
+    /// What it is, for a report.
+    output: &'static str,
+    expected: Vec<u32>,
+}
+
+/// A buffer, by its place among those of one kind.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Own(usize),
+    Rows(usize),
+}
+
+impl Answer {
+    fn own(place: usize, output: &'static str, expected: Vec<u32>) -> Self {
+        Self { place: Place::Own(place), output, expected }
+    }
 }
 
 /// Lets an adapter compute every kernel that `arrangements` use, over numbers from `seed`; `compile` makes the
@@ -89,14 +120,10 @@ pub fn check(
     let (mut compared, mut done) = (0, HashSet::new());
     for arrangement in [&arrangements.decode, &arrangements.prefill] {
         let mut draw = Draw::new(seed);
-        let cases = rows::cases(arrangement.rows, &mut draw)
-            .into_iter()
-            .chain(heads::cases(arrangement.heads, arrangement.attend, &mut draw))
-            .chain(products::cases(arrangement.product, &mut draw))
-            .chain(sampling::cases(&mut draw));
+        let cases = cases(arrangement, &mut draw);
         // Both arrangements share kernels; each is looked at once.
         let before = done.clone();
-        for case in cases.filter(|case| !before.contains(&case.kernel)) {
+        for case in cases.into_iter().filter(|case| !before.contains(&case.kernel)) {
             compared += case.check(gpu, &compile(case.kernel)?)?;
             done.insert(case.kernel);
         }
@@ -104,10 +131,24 @@ pub fn check(
     Ok(compared)
 }
 
+/// All that an arrangement may use: what is fused falls back to what is not where it does not fit.
+fn cases(arrangement: &Arrangement, draw: &mut Draw) -> Vec<Case> {
+    let Arrangement { rows, heads, attend, product, fused } = *arrangement;
+    let mut cases = rows::cases(rows, draw);
+    cases.extend(heads::cases(heads, attend, draw));
+    cases.extend(products::cases(product, draw));
+    cases.extend(sampling::cases(draw));
+    if fused {
+        cases.extend(products::made(rows, product, draw));
+        cases.extend(together::cases(attend, draw));
+    }
+    cases
+}
+
 impl Case {
     fn check(&self, gpu: &Gpu, pipeline: &ComputePipeline) -> Result<usize, Refusal> {
         let found = self.compute(gpu, pipeline)?;
-        for ((_, output, expected), found) in self.results.iter().zip(&found) {
+        for (Answer { output, expected, .. }, found) in self.results.iter().zip(&found) {
             if let Some(place) = expected.iter().zip(found).position(|(right, word)| right != word) {
                 return Err(Refusal::Wrong {
                     operator: self.kernel.name(),
@@ -119,43 +160,56 @@ impl Case {
                 });
             }
         }
-        Ok(self.results.iter().map(|(_, _, expected)| expected.len()).sum())
+        Ok(self.results.iter().map(|answer| answer.expected.len()).sum())
     }
 
     fn compute(&self, gpu: &Gpu, pipeline: &ComputePipeline) -> Result<Vec<Vec<u32>>, GpuFault> {
-        let uniform = |words: &[u32]| gpu.uniform_of("known answer", words);
-        let mut bound = vec![(0, uniform(&self.params)?), (1, uniform(&self.pass)?)];
-        let buffers = self.storage.iter().map(|words| gpu.storage_of("known answer", words));
-        let buffers = buffers.collect::<Result<Vec<Buffer>, _>>()?;
-        bound.extend((2..).zip(buffers.iter().cloned()));
-        match self.kernel {
-            Kernel::Attend(_) | Kernel::SiluMul(_) => bound.push((EXP2_BINDING, uniform(&exp2_words())?)),
-            Kernel::Sample => bound.push((GUMBEL_BINDING, uniform(&gumbel_words())?)),
-            _ => {}
-        }
-        bound.retain(|(binding, _)| !unused_bindings(self.kernel).contains(binding));
-        let entries: Vec<BindGroupEntry<'_>> = bound
-            .iter()
-            .map(|(binding, buffer)| BindGroupEntry {
-                binding: *binding,
-                resource: buffer.as_entire_binding(),
-            })
-            .collect();
-        let group = gpu.device().create_bind_group(&BindGroupDescriptor {
-            label: Some("known answer"),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        });
+        let own = self.own.upload(gpu)?;
+        let rows = self.rows.as_ref().map(|rows| rows.upload(gpu)).transpose()?;
+        let groups = self.bind(gpu, pipeline, &own, rows.as_deref())?;
+        let buffer = |place| match place {
+            Place::Own(at) => &own[at],
+            Place::Rows(at) => &rows.as_ref().expect("only a case with rows has results there")[at],
+        };
         let reads: Vec<(&Buffer, u64)> =
-            self.results.iter().map(|(at, _, expected)| (&buffers[*at], expected.len() as u64)).collect();
+            self.results.iter().map(|answer| (buffer(answer.place), answer.expected.len() as u64)).collect();
         gpu.submit_and_read(
             |encoder| {
                 let mut pass = encoder.begin_compute_pass(&ComputePassDescriptor::default());
                 pass.set_pipeline(pipeline);
-                pass.set_bind_group(0, &group, &[]);
+                for (index, group) in (0..).zip(&groups) {
+                    pass.set_bind_group(index, group, &[]);
+                }
                 pass.dispatch_workgroups(self.grid.0, self.grid.1, 1);
             },
             &reads,
         )
+    }
+
+    fn bind(
+        &self,
+        gpu: &Gpu,
+        pipeline: &ComputePipeline,
+        own: &[Buffer],
+        rows: Option<&[Buffer]>,
+    ) -> Result<Vec<BindGroup>, GpuFault> {
+        let uniform = |words: &[u32]| gpu.uniform_of("known answer", words);
+        let shared = Shared {
+            pass_state: uniform(&self.pass)?,
+            exp2_table: uniform(&exp2_words())?,
+            gumbel_tables: uniform(&gumbel_words())?,
+        };
+        let rows = self.rows.as_ref().zip(rows).map(|(filled, buffers)| filled.given(buffers));
+        bind(gpu, (self.kernel, pipeline), &shared, &self.own.given(own), rows.as_ref())
+    }
+}
+
+impl Filled {
+    fn upload(&self, gpu: &Gpu) -> Result<Vec<Buffer>, GpuFault> {
+        self.storage.iter().map(|words| gpu.storage_of("known answer", words)).collect()
+    }
+
+    fn given<'a>(&self, buffers: &'a [Buffer]) -> Given<'a> {
+        Given { params: self.params.clone(), storage: buffers.iter().collect() }
     }
 }

@@ -19,8 +19,12 @@ pub struct GpuOptions {
     pub arrangements: Option<Arrangements>,
     /// Bytes of one binding at most, below what the adapter says.
     pub binding_max: u64,
+    /// Bytes of memory that a workgroup shares at most, below what the adapter says.
+    pub workgroup_max: u32,
     /// How long a submission may take before the adapter counts as hung.
     pub watchdog: Duration,
+    /// Whether passes are timed by the adapter's own clock, where it has one.
+    pub timestamps: bool,
     /// Folder that remembers which adapters gave the known answers, and which variants are fast on them;
     /// without one, both are found out at every start.
     pub memory: Option<PathBuf>,
@@ -32,7 +36,9 @@ impl Default for GpuOptions {
             adapter: AdapterChoice::Best,
             arrangements: None,
             binding_max: u64::MAX,
+            workgroup_max: u32::MAX,
             watchdog: WATCHDOG,
+            timestamps: true,
             memory: None,
         }
     }

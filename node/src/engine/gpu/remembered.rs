@@ -67,7 +67,7 @@ mod tests {
         let place = folder.path().join("new").join("adapter-0.json");
         let product = Tile { splits: 2, tokens: 8, dot: Dot::Packed };
         let (rows, heads, attend) = (Lanes::Subgroup(64), Lanes::One(8), Lanes::Barrier(32));
-        let arrangement = Arrangement { rows, heads, attend, product };
+        let arrangement = Arrangement { rows, heads, attend, product, fused: false };
         let both = Arrangements { decode: arrangement, prefill: arrangement };
         assert_eq!(recall(&place), None);
         keep(&place, &both).expect("writable");
@@ -77,7 +77,8 @@ mod tests {
         // A variant that no search finds was asked for no known answers.
         let odd = Arrangement { rows: Lanes::Barrier(48), ..arrangement };
         let wide = Arrangement { product: Tile { splits: 3, ..product }, ..arrangement };
-        for other in [odd, wide] {
+        let fused = Arrangement { fused: true, ..arrangement };
+        for other in [odd, wide, fused] {
             keep(&place, &Arrangements { prefill: other, ..both }).expect("writable");
             assert_eq!(recall(&place), None);
         }

@@ -4,9 +4,9 @@
 //! swaps single words (how lanes meet, how four bytes are multiplied), so that every variant computes the same
 //! integers in another arrangement.
 
-use serde::{Deserialize, Serialize};
+mod text;
 
-use super::super::device::PAGE;
+use serde::{Deserialize, Serialize};
 
 /// How the invocations of a group share its work.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ pub enum Form {
 pub enum Keep {
     /// It is stored for the next operator.
     Store,
+    /// It is stored, gates behind `silu`.
+    Gates,
     /// It is added to the residual stream.
     Residual,
     /// It becomes logits.
@@ -87,18 +89,43 @@ pub enum HeadScale {
     Own,
 }
 
+/// An operator that codes whole rows for products.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[expect(missing_docs, reason = "each is named as its file")]
+pub enum RowOp {
+    NormQuant,
+    JoinHeads,
+    SiluMul,
+}
+
+/// Where the input of a product comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Input {
+    /// From memory.
+    Stored,
+    /// Every workgroup makes it for itself.
+    Made {
+        /// What makes it.
+        by: RowOp,
+        /// How the invocations of the workgroup meet meanwhile.
+        lanes: Lanes,
+        /// Blocks of the input.
+        blocks: u32,
+    },
+}
+
 /// A kernel in one of its variants.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[expect(missing_docs, reason = "each is named as its file")]
 pub enum Kernel {
     Embed(Form),
-    NormQuant(Lanes),
-    Matmul(Form, Keep, Tile),
+    Rows(RowOp, Lanes),
+    Matmul(Form, Keep, Tile, Input),
     HeadForm(Lanes),
     HeadQuant(Rope, HeadScale, Lanes),
     Attend(Lanes),
-    JoinHeads(Lanes),
-    SiluMul(Lanes),
+    /// `heads_together`
+    Heads(Rope, HeadScale, Lanes),
     Sample,
     Choose,
 }
@@ -108,81 +135,67 @@ const PLAIN_WORKGROUP: u32 = 64;
 /// Rows of a panel.
 pub const PANEL: u32 = 32;
 
-macro_rules! word {
-    ($stem:literal) => {
-        include_str!(concat!("../kernels/", $stem, ".wgsl"))
-    };
-}
-
 impl Kernel {
-    /// The whole module.
-    pub fn source(self) -> String {
-        let mut text = format!("const PAGE: u32 = {PAGE}u;\n");
-        text += &format!("const WORKGROUP: u32 = {}u;\n", self.workgroup());
-        match self {
-            Self::Embed(form) => {
-                text += &constants(form);
-                join(text, &[word!("fixed"), word!("pass"), codes(form), word!("embed")])
-            }
-            Self::Matmul(form, keep, tile) => {
-                text += &constants(form);
-                text += &format!("const TOKENS: u32 = {}u;\n", tile.tokens);
-                let parts = [dot(tile.dot), codes(form), block(form), splits(tile), kept(keep)];
-                join(text, &[&[word!("fixed"), word!("pass")], &parts[..], &[word!("matmul")]].concat())
-            }
-            Self::NormQuant(lanes) => {
-                let own = [word!("root"), word!("write_codes"), word!("norm_quant")];
-                join(text, &with_lanes(lanes, &own))
-            }
-            Self::HeadForm(lanes) => join(text, &with_lanes(lanes, &[word!("root"), word!("head_form")])),
-            Self::HeadQuant(rope, scale, lanes) => {
-                let own = [pairs(rope), scale_before(scale), word!("head_quant")];
-                join(text, &with_lanes(lanes, &own))
-            }
-            Self::Attend(lanes) => join(text, &with_lanes(lanes, &[word!("exp2_neg"), word!("attend")])),
-            Self::JoinHeads(lanes) => {
-                join(text, &with_lanes(lanes, &[word!("write_codes"), word!("join_heads")]))
-            }
-            Self::SiluMul(lanes) => {
-                let own = [word!("exp2_neg"), word!("write_codes"), word!("silu_mul")];
-                join(text, &with_lanes(lanes, &own))
-            }
-            Self::Sample => join(
-                text,
-                &[word!("fixed"), word!("pass"), word!("gumbel"), word!("candidate"), word!("sample")],
-            ),
-            Self::Choose => join(text, &[word!("fixed"), word!("pass"), word!("candidate"), word!("choose")]),
-        }
-    }
-
     /// Invocations of a workgroup.
     pub fn workgroup(self) -> u32 {
         match self {
-            Self::Matmul(_, _, tile) => PANEL * tile.splits,
-            Self::NormQuant(lanes)
+            Self::Matmul(_, _, tile, _) => tile.workgroup(),
+            Self::Rows(_, lanes)
             | Self::HeadForm(lanes)
             | Self::HeadQuant(_, _, lanes)
             | Self::Attend(lanes)
-            | Self::JoinHeads(lanes)
-            | Self::SiluMul(lanes) => lanes.workgroup(),
+            | Self::Heads(_, _, lanes) => lanes.workgroup(),
             Self::Embed(_) | Self::Sample | Self::Choose => PLAIN_WORKGROUP,
         }
     }
 
-    /// Name for labels and reports: the stem of the kernel's file.
+    /// Name for labels and reports: the stem of the kernel's file, or of both.
     pub fn name(self) -> &'static str {
         match self {
             Self::Embed(_) => "embed",
-            Self::NormQuant(_) => "norm_quant",
-            Self::Matmul(..) => "matmul",
+            Self::Rows(RowOp::NormQuant, _) => "norm_quant",
+            Self::Rows(RowOp::JoinHeads, _) => "join_heads",
+            Self::Rows(RowOp::SiluMul, _) => "silu_mul",
+            Self::Matmul(.., Input::Stored) => "matmul",
+            Self::Matmul(.., Input::Made { by: RowOp::NormQuant, .. }) => "norm_quant, matmul",
+            Self::Matmul(.., Input::Made { by: RowOp::JoinHeads, .. }) => "join_heads, matmul",
+            Self::Matmul(.., Input::Made { by: RowOp::SiluMul, .. }) => "silu_mul, matmul",
             Self::HeadForm(_) => "head_form",
             Self::HeadQuant(..) => "head_quant",
             Self::Attend(_) => "attend",
-            Self::JoinHeads(_) => "join_heads",
-            Self::SiluMul(_) => "silu_mul",
+            Self::Heads(..) => "heads_together",
             Self::Sample => "sample",
             Self::Choose => "choose",
         }
+    }
+}
+
+impl Input {
+    /// Words of the codes of a block: two limbs a column.
+    const BLOCK_WORDS: u32 = 16;
+
+    /// An input that a product's workgroups make, whose lanes meet by subgroups if those of `rows` do.
+    pub fn made(by: RowOp, rows: Lanes, tile: Tile, blocks: u32) -> Self {
+        let lanes = match rows {
+            Lanes::Subgroup(_) => Lanes::Subgroup(tile.workgroup()),
+            Lanes::One(_) | Lanes::Barrier(_) => Lanes::Barrier(tile.workgroup()),
+        };
+        Self::Made { by, lanes, blocks }
+    }
+
+    /// Bytes of a workgroup's memory that codes and block sums take, where they are made.
+    pub fn workgroup_bytes(self) -> u32 {
+        match self {
+            Self::Stored => 0,
+            Self::Made { blocks, .. } => 4 * (Self::BLOCK_WORDS + 1) * blocks,
+        }
+    }
+}
+
+impl Tile {
+    /// Invocations of a workgroup.
+    pub fn workgroup(self) -> u32 {
+        PANEL * self.splits
     }
 }
 
@@ -199,83 +212,6 @@ impl Lanes {
             Self::One(together) => groups.div_ceil(together),
             Self::Barrier(_) | Self::Subgroup(_) => groups,
         }
-    }
-}
-
-fn join(mut text: String, parts: &[&str]) -> String {
-    for part in parts {
-        text.push('\n');
-        text.push_str(part);
-    }
-    text
-}
-
-/// What every kernel with lanes uses, then the kernel's own.
-fn with_lanes<'a>(lanes: Lanes, own: &[&'a str]) -> Vec<&'a str> {
-    let meeting = match lanes {
-        Lanes::One(_) => word!("lanes_one"),
-        Lanes::Barrier(_) => word!("lanes_barrier"),
-        Lanes::Subgroup(_) => word!("lanes_subgroup"),
-    };
-    [&[word!("fixed"), word!("pass"), meeting, word!("a15")], own].concat()
-}
-
-fn constants(form: Form) -> String {
-    let sign_bit = if form == (Form::Nibbles { offset: true }) { "0x08080808u" } else { "0u" };
-    let minima = form == Form::Bytes { minima: true };
-    let halves = form == Form::Halves;
-    format!(
-        "const SIGN_BIT: u32 = {sign_bit};\nconst BYTES_HAVE_MINIMA: bool = {minima};\n\
-         const HAS_HALVES: bool = {halves};\n"
-    )
-}
-
-fn codes(form: Form) -> &'static str {
-    match form {
-        Form::Nibbles { .. } => word!("codes_nibbles"),
-        Form::Bytes { .. } | Form::Halves => word!("codes_bytes"),
-        Form::Words => word!("codes_words"),
-    }
-}
-
-fn block(form: Form) -> &'static str {
-    match form {
-        Form::Nibbles { .. } | Form::Bytes { .. } => word!("block_whole"),
-        Form::Halves => word!("block_halves"),
-        Form::Words => word!("block_words"),
-    }
-}
-
-fn dot(dot: Dot) -> &'static str {
-    match dot {
-        Dot::Packed => word!("dot_packed"),
-        Dot::Unpacked => word!("dot_unpacked"),
-    }
-}
-
-fn splits(tile: Tile) -> &'static str {
-    if tile.splits == 1 { word!("splits_one") } else { word!("splits_many") }
-}
-
-fn kept(keep: Keep) -> &'static str {
-    match keep {
-        Keep::Store => word!("product_store"),
-        Keep::Residual => word!("residual"),
-        Keep::Logits => word!("logits"),
-    }
-}
-
-fn pairs(rope: Rope) -> &'static str {
-    match rope {
-        Rope::Pairs => word!("rope"),
-        Rope::Halves => word!("rope_halves"),
-    }
-}
-
-fn scale_before(scale: HeadScale) -> &'static str {
-    match scale {
-        HeadScale::Product => word!("scale_of_product"),
-        HeadScale::Own => word!("scale_of_head"),
     }
 }
 
@@ -302,19 +238,26 @@ mod tests {
             [Dot::Packed, Dot::Unpacked].map(|dot| [1, 8].map(|tokens| Tile { splits, tokens, dot }))
         });
         let tiles: Vec<Tile> = tiles.flatten().collect();
-        let keeps = [Keep::Store, Keep::Residual, Keep::Logits];
-        let products = forms.iter().flat_map(|form| {
-            keeps.iter().flat_map(|keep| tiles.iter().map(|tile| Kernel::Matmul(*form, *keep, *tile)))
-        });
-        let mut all: Vec<Kernel> = products.chain(forms.map(Kernel::Embed)).collect();
+        let keeps = [Keep::Store, Keep::Gates, Keep::Residual, Keep::Logits];
+        let ops = [RowOp::NormQuant, RowOp::JoinHeads, RowOp::SiluMul];
+        let mut all: Vec<Kernel> = forms.map(Kernel::Embed).into();
+        for (form, keep) in forms.iter().flat_map(|form| keeps.map(|keep| (*form, keep))) {
+            all.extend(tiles.iter().map(|tile| Kernel::Matmul(form, keep, *tile, Input::Stored)));
+            let single = tiles.iter().filter(|tile| tile.tokens == 1);
+            all.extend(single.flat_map(|tile| {
+                let size = tile.workgroup();
+                let lanes = [Lanes::Barrier(size), Lanes::Subgroup(size)];
+                let made = lanes.map(|lanes| ops.map(|by| Input::Made { by, lanes, blocks: 18 }));
+                made.into_iter().flatten().map(|input| Kernel::Matmul(form, keep, *tile, input))
+            }));
+        }
         for lanes in lanes {
             for scale in [HeadScale::Product, HeadScale::Own] {
                 all.extend([Rope::Pairs, Rope::Halves].map(|rope| Kernel::HeadQuant(rope, scale, lanes)));
+                all.extend([Rope::Pairs, Rope::Halves].map(|rope| Kernel::Heads(rope, scale, lanes)));
             }
-            all.push(Kernel::HeadForm(lanes));
-            all.extend(
-                [Kernel::NormQuant, Kernel::Attend, Kernel::JoinHeads, Kernel::SiluMul].map(|k| k(lanes)),
-            );
+            all.extend([Kernel::HeadForm, Kernel::Attend].map(|kernel| kernel(lanes)));
+            all.extend(ops.map(|op| Kernel::Rows(op, lanes)));
         }
         all.extend([Kernel::Sample, Kernel::Choose]);
         all

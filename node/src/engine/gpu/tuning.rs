@@ -30,8 +30,8 @@ pub(super) fn tune(
     let guess = Arrangements::guess(gpu);
     let space = Space::of(gpu);
     Ok(Arrangements {
-        decode: space.descend(guess.decode, &[1], &mut |tried| time(tried, DECODE_ROWS))?,
-        prefill: space.descend(guess.prefill, &space.tokens, &mut |tried| time(tried, PREFILL_ROWS))?,
+        decode: space.descend(guess.decode, &space.decode, &mut |tried| time(tried, DECODE_ROWS))?,
+        prefill: space.descend(guess.prefill, &space.prefill, &mut |tried| time(tried, PREFILL_ROWS))?,
     })
 }
 
@@ -39,7 +39,16 @@ pub(super) fn tune(
 struct Space {
     lanes: Vec<Lanes>,
     splits: Vec<u32>,
+    decode: Kinds,
+    prefill: Kinds,
+}
+
+/// What passes of one kind may choose from.
+struct Kinds {
+    /// Tokens an invocation.
     tokens: Vec<u32>,
+    /// Whether dispatches are fused.
+    fused: Vec<bool>,
 }
 
 impl Space {
@@ -52,9 +61,12 @@ impl Space {
         match gpu.info().device_type {
             DeviceType::Cpu => {
                 lanes.push(Lanes::One(8));
-                Self { lanes, splits: vec![1], tokens: vec![1, 4] }
+                Self { lanes, splits: vec![1], decode: Kinds::decode(), prefill: Kinds::prefill(&[1, 4]) }
             }
-            _ => Self { lanes, splits: vec![1, 2, 4, 8], tokens: vec![4, 8, 16] },
+            _ => {
+                let prefill = Kinds::prefill(&[4, 8, 16]);
+                Self { lanes, splits: vec![1, 2, 4, 8], decode: Kinds::decode(), prefill }
+            }
         }
     }
 
@@ -62,11 +74,11 @@ impl Space {
     fn descend(
         &self,
         mut best: Arrangement,
-        tokens: &[u32],
+        kinds: &Kinds,
         time: &mut dyn FnMut(Arrangement) -> Result<Duration, GpuFault>,
     ) -> Result<Arrangement, GpuFault> {
         let tiles = self.splits.iter().flat_map(|splits| {
-            tokens.iter().flat_map(|tokens| {
+            kinds.tokens.iter().flat_map(|tokens| {
                 [Dot::Packed, Dot::Unpacked].map(|dot| Tile { splits: *splits, tokens: *tokens, dot })
             })
         });
@@ -76,7 +88,11 @@ impl Space {
         let lanes = |set: fn(Arrangement, Lanes) -> Arrangement| {
             self.lanes.iter().map(move |lanes| -> Change { Box::new(move |a| set(a, *lanes)) })
         };
-        let changes = with_tile
+        let changes = kinds
+            .fused
+            .iter()
+            .map(|fused| -> Change<'_> { Box::new(move |a| Arrangement { fused: *fused, ..a }) })
+            .chain(with_tile)
             .chain(lanes(|a, rows| Arrangement { rows, ..a }))
             .chain(lanes(|a, attend| Arrangement { attend, ..a }))
             .chain(lanes(|a, heads| Arrangement { heads, ..a }));
@@ -97,6 +113,17 @@ impl Space {
     }
 }
 
+impl Kinds {
+    fn decode() -> Self {
+        Self { tokens: vec![1], fused: vec![false, true] }
+    }
+
+    /// Many rows share what fused products would make anew.
+    fn prefill(tokens: &[u32]) -> Self {
+        Self { tokens: tokens.to_vec(), fused: vec![false] }
+    }
+}
+
 /// A step of the search.
 type Change<'a> = Box<dyn Fn(Arrangement) -> Arrangement + 'a>;
 
@@ -106,7 +133,7 @@ mod tests {
 
     fn arrangement(lanes: Lanes, splits: u32) -> Arrangement {
         let product = Tile { splits, tokens: 1, dot: Dot::Unpacked };
-        Arrangement { rows: lanes, heads: lanes, attend: lanes, product }
+        Arrangement { rows: lanes, heads: lanes, attend: lanes, product, fused: false }
     }
 
     /// A made-up adapter on which every part has one best choice.
@@ -114,25 +141,32 @@ mod tests {
         let lanes = |l: Lanes, best: Lanes| if l == best { 1 } else { 5 };
         let wrong = u64::from(a.product.splits.abs_diff(4)) + u64::from(a.product.dot != Dot::Packed);
         let rest = lanes(a.rows, Lanes::Subgroup(64)) + lanes(a.attend, Lanes::Barrier(64));
-        Duration::from_micros(10 * wrong + rest + lanes(a.heads, Lanes::Subgroup(64)))
+        let dispatches = if a.fused { 5 } else { 10 };
+        Duration::from_micros(10 * wrong + rest + lanes(a.heads, Lanes::Subgroup(64)) + dispatches)
     }
 
     #[test]
     fn the_search_ends_at_the_best_choice_of_every_part() {
         let lanes = vec![Lanes::Barrier(64), Lanes::Subgroup(64)];
-        let space = Space { lanes, splits: vec![1, 2, 4], tokens: vec![4] };
+        let (decode, prefill) = (Kinds::decode(), Kinds::prefill(&[4]));
+        let space = Space { lanes, splits: vec![1, 2, 4], decode, prefill };
         let start = arrangement(Lanes::Barrier(64), 1);
-        let found = space.descend(start, &[1], &mut |tried| Ok(cost(tried))).expect("no fault");
+        let found = space.descend(start, &space.decode, &mut |tried| Ok(cost(tried))).expect("no fault");
+        assert!(found.fused);
         assert_eq!(found.product, Tile { splits: 4, tokens: 1, dot: Dot::Packed });
         assert_eq!((found.rows, found.attend), (Lanes::Subgroup(64), Lanes::Barrier(64)));
         assert_eq!(found.heads, Lanes::Subgroup(64));
+        let many = space.descend(start, &space.prefill, &mut |tried| Ok(cost(tried))).expect("no fault");
+        assert_eq!((many.fused, many.product.tokens), (false, 4));
     }
 
     #[test]
     fn a_fault_ends_the_search() {
-        let space = Space { lanes: vec![], splits: vec![1], tokens: vec![1] };
+        let (decode, prefill) = (Kinds::decode(), Kinds::prefill(&[1]));
+        let space = Space { lanes: vec![], splits: vec![1], decode, prefill };
         let fault = GpuFault::Lost("gone".to_owned());
-        let result = space.descend(arrangement(Lanes::One(8), 1), &[1], &mut |_| Err(fault.clone()));
+        let start = arrangement(Lanes::One(8), 1);
+        let result = space.descend(start, &space.decode, &mut |_| Err(fault.clone()));
         assert_eq!(result, Err(fault));
     }
 }

@@ -1,53 +1,35 @@
-// Attention of one query head of a row over the positions of its key-value head. A group a head.
-
-struct Params {
-    heads: u32,
-    kv_heads: u32,
-    head_dim: u32,
-    // Right shift that takes a dot product to 32 bits.
-    dot_shift: u32,
-    // What takes a product of scales to base-2 logits: mantissa and exponent.
-    to_bits_mantissa: u32,
-    to_bits_exponent: i32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> batch: array<u32>;
-@group(0) @binding(3) var<storage, read> queries: array<u32>;
-@group(0) @binding(4) var<storage, read> query_scales: array<Scale>;
-@group(0) @binding(5) var<storage, read> cache: array<u32>;
-@group(0) @binding(6) var<storage, read> cache_scales: array<Scale>;
-// Per head and position: the logit, then the weight, then its code.
-@group(0) @binding(7) var<storage, read_write> scratch: array<i32>;
-@group(0) @binding(8) var<storage, read_write> attended: array<Wide>;
-@group(0) @binding(9) var<storage, read_write> attended_scales: array<Scale>;
+// Attention of one query head of a row over the positions of its key-value head.
 
 // Stands for the exponent of no scale at all.
 const NONE: i32 = -LIMIT;
 
-fn run(item: u32, row: u32) {
-    if item >= params.heads {
-        return;
-    }
-    let place = row * params.heads + item;
-    let kv_head = item / (params.heads / params.kv_heads);
-    let positions = batch[row * ROW_WORDS + 1u] + 1u;
-    let table = batch[row * ROW_WORDS + 2u];
+// Where a row's keys and values lie, counted in heads: those of earlier positions in the pages of a table, its
+// own wherever they were put.
+struct Seen {
+    table: u32,
+    kv_head: u32,
+    own_position: u32,
+    own_key: u32,
+    own_value: u32,
+}
+
+// Attention of the query at `place`, counted in query heads of the pass.
+fn attend(place: u32, query_scale: Scale, seen: Seen) {
+    let positions = seen.own_position + 1u;
     let first = place * pass_state.positions;
     let words = params.head_dim / 2u;
-    let query_scale = query_scales[place];
     let to_bits = Scale(params.to_bits_mantissa, params.to_bits_exponent);
 
     var peak = NONE;
     var top = NONE;
     for (var t = lane; t < positions; t += LANES) {
-        let key = key_place(table, t, kv_head);
+        let key = key_place(seen, t);
         let dot = head_dot(place * words, key * words, words);
         let scale = scale_mul(scale_mul(query_scale, cache_scales[key]), to_bits);
         let logit = scale_apply(dot, scale_exp2(scale, i32(params.dot_shift)), 16);
         scratch[first + t] = logit;
         peak = max(peak, logit);
-        let value_scale = cache_scales[key + params.kv_heads * PAGE];
+        let value_scale = cache_scales[value_place(seen, t)];
         if value_scale.m != 0u {
             top = max(top, value_scale.e);
         }
@@ -60,7 +42,7 @@ fn run(item: u32, row: u32) {
     for (var t = lane; t < positions; t += LANES) {
         let e = exp2_neg(bitcast<u32>(peak) - bitcast<u32>(scratch[first + t]));
         total = add_wide(total, Wide(e, 0u));
-        let value_scale = cache_scales[key_place(table, t, kv_head) + params.kv_heads * PAGE];
+        let value_scale = cache_scales[value_place(seen, t)];
         let down = 31 + top - value_scale.e;
         var weight = 0;
         if value_scale.m != 0u && down <= 62 {
@@ -83,7 +65,7 @@ fn run(item: u32, row: u32) {
     for (var word = lane; word < words; word += LANES) {
         var sums = array<Wide, 2>(Wide(0u, 0u), Wide(0u, 0u));
         if largest != 0u {
-            sums = weighted_sums(table, positions, kv_head, first, word, words);
+            sums = weighted_sums(seen, first, word, words);
         }
         attended[place * params.head_dim + 2u * word] = sums[0];
         attended[place * params.head_dim + 2u * word + 1u] = sums[1];
@@ -107,8 +89,17 @@ fn run(item: u32, row: u32) {
     }
 }
 
-fn key_place(table: u32, t: u32, kv_head: u32) -> u32 {
+fn page_place(table: u32, t: u32, kv_head: u32) -> u32 {
     return (batch[table + t / PAGE] * 2u * params.kv_heads + kv_head) * PAGE + t % PAGE;
+}
+
+fn key_place(seen: Seen, t: u32) -> u32 {
+    return select(page_place(seen.table, t, seen.kv_head), seen.own_key, t == seen.own_position);
+}
+
+fn value_place(seen: Seen, t: u32) -> u32 {
+    let earlier = page_place(seen.table, t, seen.kv_head) + params.kv_heads * PAGE;
+    return select(earlier, seen.own_value, t == seen.own_position);
 }
 
 fn unpack(both: u32) -> vec2<i32> {
@@ -131,15 +122,14 @@ fn head_dot(query: u32, key: u32, words: u32) -> i32 {
 }
 
 // The sums over positions of code times value, of two neighbouring columns.
-fn weighted_sums(
-    table: u32, positions: u32, kv_head: u32, first: u32, word: u32, words: u32,
-) -> array<Wide, 2> {
-    var sums = array<Wide, 2>(Wide(0u, 0u), Wide(0u, 0u));
-    for (var begin = 0u; begin < positions; begin += 8u) {
+fn weighted_sums(seen: Seen, first: u32, word: u32, words: u32) -> array<Wide, 2> {
+    let own = scratch[first + seen.own_position] * unpack(cache[seen.own_value * words + word]);
+    var sums = array<Wide, 2>(widened(own.x), widened(own.y));
+    for (var begin = 0u; begin < seen.own_position; begin += 8u) {
         // Eight positions lie in one page, one after the other.
-        let place = key_place(table, begin, kv_head) + params.kv_heads * PAGE;
+        let place = value_place(seen, begin);
         var part = vec2<i32>(0);
-        for (var t = 0u; t < min(8u, positions - begin); t++) {
+        for (var t = 0u; t < min(8u, seen.own_position - begin); t++) {
             part += scratch[first + begin + t] * unpack(cache[(place + t) * words + word]);
         }
         sums[0] = add_wide(sums[0], widened(part.x));

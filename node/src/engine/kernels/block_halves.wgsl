@@ -1,7 +1,7 @@
 // A block of codes of one limb, whose halves have a scale each; see block_whole.wgsl.
 fn block_term(w: Weights, x: u32, first: i32, second: i32) -> i32 {
-    return half_term(first, dot16(w.lower, input[x]), dot16(w.lower, input[x + 2u]))
-        + half_term(second, dot16(w.upper, input[x + 1u]), dot16(w.upper, input[x + 3u]));
+    return half_term(first, dot16(w.lower, input_codes(x)), dot16(w.lower, input_codes(x + 2u)))
+        + half_term(second, dot16(w.upper, input_codes(x + 1u)), dot16(w.upper, input_codes(x + 3u)));
 }
 
 fn half_term(scale: i32, high: i32, low: i32) -> i32 {

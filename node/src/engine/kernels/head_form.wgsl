@@ -1,56 +1,22 @@
 // What an architecture does with the heads of a product before they are turned: biases are added (qwen2), or
-// each head is normed (qwen3). In place; every head gets a scale of its own. A group a head of a row.
-
-// One entry for queries, keys and values each.
-struct Params {
-    heads: u32,
-    kv_heads: u32,
-    head_dim: u32,
-    // Padded rows of the product.
-    stride: u32,
-    first: vec4<u32>,
-    exponent: vec4<i32>,
-    form: vec4<u32>,
-    weights_first: vec4<u32>,
-    weights_exponent: vec4<i32>,
-    epsilon_mantissa: vec4<u32>,
-    epsilon_exponent: vec4<i32>,
-}
+// each head is normed (qwen3). In place; every head gets a scale of its own.
 
 const BIASED: u32 = 1u;
 const NORMED: u32 = 2u;
 // Bits by which biases are widened.
 const BIAS_BITS: i32 = 35;
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read_write> product: array<i32>;
-@group(0) @binding(3) var<storage, read> input_scales: array<Scale>;
-@group(0) @binding(4) var<storage, read> weights: array<i32>;
-@group(0) @binding(5) var<storage, read_write> head_scales: array<Scale>;
-
-fn run(item: u32, row: u32) {
-    let all = params.heads + 2u * params.kv_heads;
-    if item >= all {
-        return;
-    }
-    var kind = 0u;
-    var head = item;
-    if item >= params.heads {
-        kind = 1u + (item - params.heads) / params.kv_heads;
-        head = (item - params.heads) % params.kv_heads;
-    }
-    let first = row * params.stride + params.first[kind] + head * params.head_dim;
-    var scale = scale_exp2(input_scales[row], params.exponent[kind]);
+// Forms the head of a kind that lies at `first`, whose scale was `scale`, and gives its scale.
+fn form_head(first: u32, kind: u32, head: u32, scale: Scale) -> Scale {
     if params.form[kind] == BIASED {
         let biases = params.weights_first[kind] + head * params.head_dim;
-        scale = add_bias(first, biases, params.weights_exponent[kind], scale);
-    } else if params.form[kind] == NORMED {
+        return add_bias(first, biases, params.weights_exponent[kind], scale);
+    }
+    if params.form[kind] == NORMED {
         let epsilon = Scale(params.epsilon_mantissa[kind], params.epsilon_exponent[kind]);
-        scale = head_norm(first, params.weights_first[kind], params.weights_exponent[kind], epsilon, scale);
+        return head_norm(first, params.weights_first[kind], params.weights_exponent[kind], epsilon, scale);
     }
-    if lane == 0u {
-        head_scales[row * all + item] = scale;
-    }
+    return scale;
 }
 
 fn add_bias(first: u32, biases: u32, exponent: i32, scale: Scale) -> Scale {

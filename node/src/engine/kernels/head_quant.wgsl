@@ -1,47 +1,7 @@
-// Heads of the product of queries, keys and values: turned by their position, coded, and put where attention
-// finds them. A group a head of a row.
+// Heads are turned by their position, coded, and put where attention finds them.
 
-struct Params {
-    heads: u32,
-    kv_heads: u32,
-    head_dim: u32,
-    // Padded rows of the product, and where its keys and values begin.
-    stride: u32,
-    key_first: u32,
-    value_first: u32,
-    query_exponent: i32,
-    key_exponent: i32,
-    value_exponent: i32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> batch: array<u32>;
-@group(0) @binding(3) var<storage, read_write> product: array<i32>;
-@group(0) @binding(4) var<storage, read> input_scales: array<Scale>;
-// A cosine and a sine in Q30 a pair, position after position.
-@group(0) @binding(5) var<storage, read> turns: array<vec2<i32>>;
-@group(0) @binding(6) var<storage, read_write> queries: array<u32>;
-@group(0) @binding(7) var<storage, read_write> query_scales: array<Scale>;
-@group(0) @binding(8) var<storage, read_write> cache: array<u32>;
-@group(0) @binding(9) var<storage, read_write> cache_scales: array<Scale>;
-
-fn run(item: u32, row: u32) {
-    if item >= params.heads + 2u * params.kv_heads {
-        return;
-    }
-    var exponent = params.query_exponent;
-    var first = item * params.head_dim;
-    let is_query = item < params.heads;
-    let is_value = item >= params.heads + params.kv_heads;
-    if is_value {
-        exponent = params.value_exponent;
-        first = params.value_first + (item - params.heads - params.kv_heads) * params.head_dim;
-    } else if !is_query {
-        exponent = params.key_exponent;
-        first = params.key_first + (item - params.heads) * params.head_dim;
-    }
-    first += row * params.stride;
-    let position = batch[row * ROW_WORDS + 1u];
+// Turns the head that lies at `first`, unless it is a value, and gives its largest magnitude.
+fn turn_head(first: u32, position: u32, is_value: bool) -> u32 {
     let pairs = params.head_dim / 2u;
     var largest = 0u;
     for (var pair = lane; pair < pairs; pair += LANES) {
@@ -55,23 +15,12 @@ fn run(item: u32, row: u32) {
         largest = max(largest, max(magnitude(values.x), magnitude(values.y)));
     }
     lanes_meet();
-    largest = lanes_max(largest);
-    let before = scale_exp2(scale_before(row, item, exponent), select(1, 0, is_value));
-    let scale = scale_mul(a15_scale(largest), before);
-    if is_query {
-        let place = row * params.heads + item;
-        write_head(first, largest, place * pairs, 0u);
-        if lane == 0u {
-            query_scales[place] = scale;
-        }
-    } else {
-        let kv_head = (item - params.heads) % params.kv_heads;
-        let place = cache_place(row, position, kv_head, is_value);
-        write_head(first, largest, place * pairs, 1u);
-        if lane == 0u {
-            cache_scales[place] = scale;
-        }
-    }
+    return lanes_max(largest);
+}
+
+// The scale of a head's codes; turning halves its values.
+fn head_scale(largest: u32, before: Scale, is_value: bool) -> Scale {
+    return scale_mul(a15_scale(largest), scale_exp2(before, select(1, 0, is_value)));
 }
 
 // The pair's two values, turned.
@@ -88,23 +37,23 @@ fn cache_place(row: u32, position: u32, kv_head: u32, is_value: bool) -> u32 {
     return kind * PAGE + position % PAGE;
 }
 
-// Two codes a word, neighbours in the head.
-fn write_head(first: u32, largest: u32, place: u32, to_cache: u32) {
-    var a = A15(0u, 0u);
-    if largest != 0u {
-        a = a15_of(largest);
-    }
+fn write_query(first: u32, largest: u32, place: u32) {
+    let a = a15_of(max(largest, 1u));
     for (var word = lane; word < params.head_dim / 2u; word += LANES) {
-        var both = 0u;
-        if largest != 0u {
-            let low = a15_code(a, product[first + 2u * word]);
-            let high = a15_code(a, product[first + 2u * word + 1u]);
-            both = (bitcast<u32>(low) & 0xffffu) | (bitcast<u32>(high) << 16u);
-        }
-        if to_cache != 0u {
-            cache[place + word] = both;
-        } else {
-            queries[place + word] = both;
-        }
+        queries[place + word] = head_word(a, first, word);
     }
+}
+
+fn write_cache(first: u32, largest: u32, place: u32) {
+    let a = a15_of(max(largest, 1u));
+    for (var word = lane; word < params.head_dim / 2u; word += LANES) {
+        cache[place + word] = head_word(a, first, word);
+    }
+}
+
+// Two codes, neighbours in the head.
+fn head_word(a: A15, first: u32, word: u32) -> u32 {
+    let low = a15_code(a, product[first + 2u * word]);
+    let high = a15_code(a, product[first + 2u * word + 1u]);
+    return (bitcast<u32>(low) & 0xffffu) | (bitcast<u32>(high) << 16u);
 }

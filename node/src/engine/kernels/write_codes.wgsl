@@ -22,8 +22,8 @@ fn write_codes(row: u32, width: u32, largest: u32, first: u32, shift: u32) {
             }
         }
         let place = row * words * 2u + (word / LIMB_WORDS) * BLOCK_WORDS + word % LIMB_WORDS;
-        codes[place] = pack4(high);
-        codes[place + LIMB_WORDS] = pack4(low);
+        coded[place] = pack4(high);
+        coded[place + LIMB_WORDS] = pack4(low);
     }
     lanes_meet();
     let blocks = width / BLOCK;
@@ -31,9 +31,9 @@ fn write_codes(row: u32, width: u32, largest: u32, first: u32, shift: u32) {
         var sum = 0;
         let place = (row * blocks + block) * BLOCK_WORDS;
         for (var word = 0u; word < LIMB_WORDS; word++) {
-            let high = dot(unpack4xI8(codes[place + word]), vec4<i32>(1));
-            sum += 128 * high + dot(unpack4xI8(codes[place + LIMB_WORDS + word]), vec4<i32>(1));
+            let high = dot(unpack4xI8(coded[place + word]), vec4<i32>(1));
+            sum += 128 * high + dot(unpack4xI8(coded[place + LIMB_WORDS + word]), vec4<i32>(1));
         }
-        sums[row * blocks + block] = sum;
+        coded_sums[row * blocks + block] = sum;
     }
 }

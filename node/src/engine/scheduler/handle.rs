@@ -6,7 +6,7 @@ use std::sync::{
     mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
 };
 
-use gridhour_protocol::job::logprobs::Logprobs;
+use gridhour_protocol::{job::logprobs::Logprobs, receipt::MeasuredTime};
 
 use super::{super::device::DeviceFault, Command, EVENTS_BESIDE_TOKENS, EVENTS_MAX};
 
@@ -30,9 +30,8 @@ pub enum JobEvent {
         logprobs: Option<Logprobs>,
         /// Score chain over the output so far.
         score_chain: [u8; 32],
-        /// Nanoseconds spent computing this job so far, by the host's monotonic clock; a pass that several
-        /// jobs share counts by rows.
-        compute_ns: u64,
+        /// Time spent computing this job so far; a pass that several jobs share counts by rows.
+        measured: MeasuredTime,
     },
     /// The job has ended.
     Done(JobEnd),
@@ -51,9 +50,8 @@ pub struct JobEnd {
     pub reused_tokens: u32,
     /// Score chain over the output.
     pub score_chain: [u8; 32],
-    /// Nanoseconds spent computing this job, by the host's monotonic clock; a pass that several jobs share
-    /// counts by rows.
-    pub compute_ns: u64,
+    /// Time spent computing this job; a pass that several jobs share counts by rows.
+    pub measured: MeasuredTime,
 }
 
 /// Why a job ended.

@@ -2,6 +2,8 @@
 
 use std::sync::mpsc::SyncSender;
 
+use gridhour_protocol::receipt::MeasuredTime;
+
 use super::{
     super::{
         choice::Choice,
@@ -18,7 +20,7 @@ pub(super) struct Job {
     request: JobRequest,
     chain: ScoreChain,
     prefix: Option<PrefixKeys>,
-    compute_ns: u64,
+    measured: MeasuredTime,
     reporter: Reporter,
     place: Place,
 }
@@ -47,7 +49,7 @@ impl Job {
         let chain = ScoreChain::new(&request.request_digest, request.prompt.len() as u32);
         request.sampling = request.sampling.behind(&request.prompt);
         let prefix = request.scope.map(|scope| PrefixKeys::new(&scope));
-        (Self { request, chain, prefix, compute_ns: 0, reporter, place }, handle)
+        (Self { request, chain, prefix, measured: MeasuredTime::NONE, reporter, place }, handle)
     }
 
     /// Whether its reader wants no more of it.
@@ -76,8 +78,8 @@ impl Job {
     }
 
     fn end(self, reason: Reason, output_tokens: u32, reused_tokens: u32) {
-        let (score_chain, compute_ns) = (self.chain.digest(), self.compute_ns);
-        let end = JobEnd { reason, output_tokens, reused_tokens, score_chain, compute_ns };
+        let (score_chain, measured) = (self.chain.digest(), self.measured);
+        let end = JobEnd { reason, output_tokens, reused_tokens, score_chain, measured };
         self.leave(JobEvent::Done(end));
     }
 
@@ -167,10 +169,10 @@ impl Running {
         }
     }
 
-    /// Takes in what a pass of `ns` nanoseconds brought: `rows` positions, and the tokens chosen behind them.
+    /// Takes in what a pass brought in `measured` time: `rows` positions, and the tokens chosen behind them.
     /// Gives it back if it goes on.
-    pub(super) fn advance(mut self, rows: usize, choices: &[Choice], ns: u64) -> Option<Self> {
-        self.job.compute_ns = self.job.compute_ns.saturating_add(ns);
+    pub(super) fn advance(mut self, rows: usize, choices: &[Choice], measured: MeasuredTime) -> Option<Self> {
+        self.job.measured = self.job.measured.and(measured);
         self.computed += rows;
         let stopped = choices.iter().any(|choice| self.take(choice));
         // A device knows stop tokens alone: what it chose behind a stop text is nobody's.
@@ -190,9 +192,9 @@ impl Running {
         let index = self.chosen();
         self.job.chain.take(choice);
         self.text.push(choice.token);
-        let (score_chain, compute_ns) = (self.job.chain.digest(), self.job.compute_ns);
+        let (score_chain, measured) = (self.job.chain.digest(), self.job.measured);
         let (id, logprobs) = (choice.token, choice.logprobs.clone());
-        self.job.reporter.report(JobEvent::Token { index, id, logprobs, score_chain, compute_ns });
+        self.job.reporter.report(JobEvent::Token { index, id, logprobs, score_chain, measured });
         self.job.request.stop_texts.push(id) || self.job.request.stop.contains(&id)
     }
 

@@ -2,13 +2,18 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    time::Instant,
+    time::{Duration, Instant},
+};
+
+use gridhour_protocol::{
+    receipt::{ClockSource, MeasuredTime},
+    units::GpuNs,
 };
 
 use super::{
     super::{
         choice::Choice,
-        device::{Device, DeviceFault, Lane, PageId, Pass, Row},
+        device::{Decoded, Device, DeviceFault, DeviceTime, Lane, PageId, Pass, Row},
     },
     job::Running,
     share::share,
@@ -36,18 +41,27 @@ pub(super) fn compute(device: &dyn Device, jobs: &mut Vec<Running>, turn: u64) -
         job.turn = turn;
     });
     let begin = Instant::now();
-    let parts = guarded(|| match wants.iter().all(|wants| *wants <= 1) {
+    let (parts, time) = guarded(|| match wants.iter().all(|wants| *wants <= 1) {
         true => decode(device, jobs, &rows),
         false => mixed(device, jobs, &rows),
     })?;
-    let ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let measured = measured(begin.elapsed(), time);
     let all = parts.iter().map(|part| part.rows as u64).sum::<u64>().max(1);
     let moved = std::mem::take(jobs).into_iter().zip(parts);
     // A pass that several jobs share is counted to each by its rows.
     jobs.extend(moved.filter_map(|(job, Part { rows, choices })| {
-        job.advance(rows, &choices, (u128::from(ns) * rows as u128 / u128::from(all)) as u64)
+        job.advance(rows, &choices, measured.share(rows as u64, all))
     }));
     Ok(true)
+}
+
+/// The time of a pass: the device's own, else the host's around it.
+fn measured(host: Duration, device: DeviceTime) -> MeasuredTime {
+    let (time, clock) = match device {
+        Some(time) => (time, ClockSource::DeviceTimestamps),
+        None => (host, ClockSource::HostClock),
+    };
+    MeasuredTime { time: GpuNs(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)), clock }
 }
 
 /// Rows of this turn's pass. Fewer where a prompt is read while others wait for their next token, so that it
@@ -68,22 +82,25 @@ fn guarded<T>(compute: impl FnOnce() -> Result<T, DeviceFault>) -> Result<T, Dev
     catch_unwind(AssertUnwindSafe(compute)).map_err(lost)?
 }
 
+/// What each job got from a pass, and how long the pass took.
+type Parts = (Vec<Part>, DeviceTime);
+
 /// Every job that has rows needs just its last token computed: the device may take several steps.
-fn decode(device: &dyn Device, jobs: &mut [Running], rows: &[usize]) -> Result<Vec<Part>, DeviceFault> {
+fn decode(device: &dyn Device, jobs: &mut [Running], rows: &[usize]) -> Result<Parts, DeviceFault> {
     let steps_max = device.steps_max();
     let some = jobs.iter_mut().zip(rows).enumerate().filter(|(_, (_, rows))| **rows > 0);
     let steps: Vec<(usize, usize)> = some.map(|(at, (job, _))| (at, job.prepare(steps_max))).collect();
     let lanes: Vec<Lane<'_>> = steps.iter().map(|(at, steps)| jobs[*at].lane(*steps)).collect();
-    let chosen = device.decode(&lanes)?;
+    let Decoded { chosen, time } = device.decode(&lanes)?;
     let mut parts: Vec<Part> = jobs.iter().map(|_| Part::default()).collect();
     for ((at, _), choices) in steps.into_iter().zip(chosen) {
         parts[at] = Part { rows: choices.len(), choices };
     }
-    Ok(parts)
+    Ok((parts, time))
 }
 
 /// Some jobs read their prompts: one pass of all.
-fn mixed(device: &dyn Device, jobs: &mut [Running], share: &[usize]) -> Result<Vec<Part>, DeviceFault> {
+fn mixed(device: &dyn Device, jobs: &mut [Running], share: &[usize]) -> Result<Parts, DeviceFault> {
     let (mut rows, mut wanted, mut choosers) = (Vec::new(), Vec::new(), Vec::new());
     for (table, (job, share)) in jobs.iter_mut().zip(share).enumerate() {
         if *share == 0 {
@@ -101,10 +118,24 @@ fn mixed(device: &dyn Device, jobs: &mut [Running], share: &[usize]) -> Result<V
     let tables: Vec<&[PageId]> = jobs.iter().map(Running::pages).collect();
     let mut parts: Vec<Part> = share.iter().map(|rows| Part { rows: *rows, choices: Vec::new() }).collect();
     let mut choosers = choosers.into_iter();
-    device.run(&Pass { rows: &rows, tables: &tables, wanted: &wanted }, &mut |_, scores| {
+    let time = device.run(&Pass { rows: &rows, tables: &tables, wanted: &wanted }, &mut |_, scores| {
         if let Some(at) = choosers.next() {
             parts[at].choices.push(jobs[at].choose(scores));
         }
     })?;
-    Ok(parts)
+    Ok((parts, time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_a_clock_is_timed_by_the_host() {
+        let (host, device) = (Duration::from_nanos(9), Duration::from_nanos(7));
+        let of = |time: u64, clock| MeasuredTime { time: GpuNs(time), clock };
+        assert_eq!(measured(host, None), of(9, ClockSource::HostClock));
+        assert_eq!(measured(host, Some(device)), of(7, ClockSource::DeviceTimestamps));
+        assert_eq!(measured(Duration::MAX, None).time, GpuNs(u64::MAX));
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
         request::{OutputChain, Request},
     },
     merkle,
-    receipt::{Cause, Receipt},
+    receipt::{Cause, ClockSource, Receipt},
     sample,
     session::{lane::LaneLedger, terms::Terms},
     signed::Signed,
@@ -34,6 +34,7 @@ fn both_sides_end_with_the_same_lane_and_the_exact_amount() {
     assert_eq!(receipt.body.cause, Cause::Delivered);
     assert_eq!(receipt.body.output, OutputChain::of(&pair.buyer.request().digest(), &pair.delivered, &[]));
     assert_eq!(receipt.body.reference, sample::terms().job_time(5, 10).unwrap());
+    assert_eq!(receipt.body.measured_by, ClockSource::DeviceTimestamps, "as the engine said");
     let end = pair.provider_outcome.take().unwrap().end;
     assert_eq!(end, ProviderEnd::Settled(Box::new(receipt.clone())));
     assert_eq!(pair.buyer_disk, pair.provider_disk);

@@ -19,6 +19,7 @@ use crate::{
     },
     market::advert::DeviceClass,
     model::TokenizerAsset,
+    receipt::{ClockSource, MeasuredTime},
     sample,
     session::{lane::LaneLedger, terms::Terms},
     units::{Credits, GpuNs, Millis, Timestamp},
@@ -77,7 +78,8 @@ pub(super) fn generated(i: u32, tokens: u32, with_logprobs: bool) -> ProviderInp
             logprobs: with_logprobs.then(|| logprobs_of(token(i))),
         })
         .collect();
-    ProviderInput::Tokens { tokens, measured: GpuNs(u64::from(i)) }
+    let measured = MeasuredTime { time: GpuNs(u64::from(i)), clock: ClockSource::DeviceTimestamps };
+    ProviderInput::Tokens { tokens, measured }
 }
 
 /// Both sides of one job.

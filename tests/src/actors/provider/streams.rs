@@ -10,12 +10,13 @@ use gridhour_protocol::{
         provider::{Provider, ProviderEffect, ProviderInput, ProviderSetup},
     },
     market::advert::DeviceClass,
+    receipt::MeasuredTime,
     session::{
         book::{NoLane, SessionBook, TakenLane},
         lane::LaneLedger,
     },
     signed::PublicKey,
-    units::{Credits, GpuNs},
+    units::Credits,
     wire,
 };
 
@@ -38,7 +39,7 @@ pub(super) struct Job {
     pub(super) session: SessionId,
     client: PublicKey,
     engine: Option<FakeEngine>,
-    measured: GpuNs,
+    measured: MeasuredTime,
 }
 
 /// Refuses a job before its machine is built.
@@ -123,7 +124,7 @@ impl<T: Twist> MarketProvider<T> {
         let mut effects = Effects::default();
         match Provider::open(cx.now(), self.setup(taken), open, &mut effects) {
             Ok(machine) => {
-                let (engine, measured) = (None, GpuNs(0));
+                let (engine, measured) = (None, MeasuredTime::NONE);
                 self.jobs.insert(stream, Job { machine, session, client, engine, measured });
                 self.obey(stream, effects, cx)
             }
@@ -197,7 +198,7 @@ impl<T: Twist> MarketProvider<T> {
         } else {
             let mut tokens = engine.run(count);
             tokens.iter_mut().for_each(|one| one.token = self.twist.token(one.token));
-            job.measured.0 += self.profile.token_ms * 1_000_000 * tokens.len() as u64;
+            job.measured.time.0 += self.profile.token_ms * 1_000_000 * tokens.len() as u64;
             ProviderInput::Tokens { tokens, measured: job.measured }
         };
         self.step(stream, input, cx)?;

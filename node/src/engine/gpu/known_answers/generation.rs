@@ -94,7 +94,7 @@ pub(crate) fn digest(device: &dyn Device) -> Result<String, DeviceFault> {
     let lane = |(table, sampling)| Lane { table, text: &text, sampling, stop: &[], steps: ANSWER };
     let lanes: Vec<Lane<'_>> = tables.iter().map(Vec::as_slice).zip(&samplings).map(lane).collect();
     let mut hasher = blake3::Hasher::new();
-    for choices in device.decode(&lanes)? {
+    for choices in device.decode(&lanes)?.chosen {
         let mut chain = ScoreChain::new(&[0x67; 32], PROMPT as u32);
         choices.iter().for_each(|choice: &Choice| chain.take(choice));
         hasher.update(&(choices.len() as u32).to_le_bytes()).update(&chain.digest());
@@ -106,8 +106,9 @@ pub(crate) fn digest(device: &dyn Device) -> Result<String, DeviceFault> {
 fn read(device: &dyn Device, text: &[u32], table: &[PageId]) -> Result<(), DeviceFault> {
     let rows: Vec<Row> =
         (0..).zip(text).map(|(position, token)| Row { token: *token, position, table: 0 }).collect();
-    rows.chunks(device.rows_max())
-        .try_for_each(|rows| device.run(&Pass { rows, tables: &[table], wanted: &[] }, &mut |_, _| ()))
+    rows.chunks(device.rows_max()).try_for_each(|rows| {
+        device.run(&Pass { rows, tables: &[table], wanted: &[] }, &mut |_, _| ()).map(drop)
+    })
 }
 
 fn matrix(draw: &mut Draw, kind: Kind, rows: usize, cols: usize) -> Matrix {

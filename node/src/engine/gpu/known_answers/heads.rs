@@ -20,21 +20,21 @@ use super::{
         shader::{HeadScale, Kernel, Lanes, Rope},
         weights::form_words,
     },
-    Case,
+    Answer, Case, Filled,
     draw::{Draw, scale_words, words},
 };
 use gridhour_protocol::exact::tables::{RopePair, RopePairs};
 
 /// Query heads, key-value heads, and the size of both.
-const HEADS: usize = 6;
-const KV_HEADS: usize = 2;
-const HEAD_DIM: usize = 24;
+pub(super) const HEADS: usize = 6;
+pub(super) const KV_HEADS: usize = 2;
+pub(super) const HEAD_DIM: usize = 24;
 /// Rows of a case.
-const ROWS: usize = 3;
+pub(super) const ROWS: usize = 3;
 /// Pages of the cache; a row's table names some of them, in no order.
 const PAGES: usize = 4;
 /// Positions of the rows: one, a whole page, and some over two pages.
-const POSITIONS: [usize; ROWS] = [0, PAGE - 1, 2 * PAGE + 5];
+pub(super) const POSITIONS: [usize; ROWS] = [0, PAGE - 1, 2 * PAGE + 5];
 /// The table of every row.
 const TABLE: [u32; 3] = [2, 0, 3];
 
@@ -59,31 +59,44 @@ fn batch() -> Vec<u32> {
 }
 
 /// Where a position of a key-value head lies in the cache, counted in heads.
-fn place(position: usize, kv_head: usize, is_value: bool) -> usize {
-    let page = TABLE[position / PAGE] as usize;
+pub(super) fn place(table: &[u32], position: usize, kv_head: usize, is_value: bool) -> usize {
+    let page = table[position / PAGE] as usize;
     (page * 2 * KV_HEADS + if is_value { KV_HEADS } else { 0 } + kv_head) * PAGE + position % PAGE
 }
 
 /// Two codes a word.
-fn pairs(codes: &[i16]) -> Vec<u32> {
+pub(super) fn pairs(codes: &[i16]) -> Vec<u32> {
     let (both, _) = codes.as_chunks::<2>();
     both.iter().map(|[low, high]| u32::from(*low as u16) | u32::from(*high as u16) << 16).collect()
+}
+
+/// Turns of every position of the rows.
+pub(super) fn turns(draw: &mut Draw) -> Vec<RopePair> {
+    (0..(POSITIONS[ROWS - 1] + 1) * (HEAD_DIM / 2))
+        .map(|_| RopePair { cos: draw.value(1 << 30, 3), sin: draw.value(1 << 29, 3) })
+        .collect()
+}
+
+pub(super) fn turn_words(turns: &[RopePair]) -> Vec<u32> {
+    turns.iter().flat_map(|turn| [turn.cos as u32, turn.sin as u32]).collect()
+}
+
+/// Which values are turned together.
+pub(super) fn together(rope: Rope) -> RopePairs {
+    match rope {
+        Rope::Pairs => RopePairs::Neighbours,
+        Rope::Halves => RopePairs::Halves,
+    }
 }
 
 fn quant((rope, own): (Rope, HeadScale), lanes: Lanes, draw: &mut Draw) -> Case {
     let seed = draw.word();
     let mut draw = Draw::new(seed);
     let heads = HEADS + 2 * KV_HEADS;
-    let turns: Vec<RopePair> = (0..=POSITIONS[ROWS - 1] * (HEAD_DIM / 2) + HEAD_DIM)
-        .map(|_| RopePair { cos: draw.value(1 << 30, 3), sin: draw.value(1 << 29, 3) })
-        .collect();
+    let turns = turns(&mut draw);
     let product: Vec<Vec<i32>> = (0..ROWS * heads).map(|_| draw.vector(HEAD_DIM)).collect();
     let scales: Vec<Scale> = (0..ROWS * heads).map(|_| draw.scale()).collect();
     let exponents: [i32; 3] = std::array::from_fn(|_| draw.below(60) as i32 - 30);
-    let together = match rope {
-        Rope::Pairs => RopePairs::Neighbours,
-        Rope::Halves => RopePairs::Halves,
-    };
     let mut queries = (Vec::new(), Vec::new());
     let cached = PAGES * 2 * KV_HEADS * PAGE;
     let mut cache = (vec![0u32; cached * HEAD_DIM / 2], vec![0u32; 2 * cached]);
@@ -99,7 +112,7 @@ fn quant((rope, own): (Rope, HeadScale), lanes: Lanes, draw: &mut Draw) -> Case 
         let mut values = values.clone();
         if !is_value {
             let turns = &turns[POSITIONS[row] * HEAD_DIM / 2..][..HEAD_DIM / 2];
-            rotate(Kernels::PORTABLE, &mut values, turns, together);
+            rotate(Kernels::PORTABLE, &mut values, turns, together(rope));
             scale = scale.exp2(SCALE_SHIFT);
         }
         let (mut codes, mut coded) = ([0; HEAD_DIM], [scale]);
@@ -108,7 +121,7 @@ fn quant((rope, own): (Rope, HeadScale), lanes: Lanes, draw: &mut Draw) -> Case 
             queries.0.extend(pairs(&codes));
             queries.1.extend(scale_words(coded));
         } else {
-            let at = place(POSITIONS[row], (head - HEADS) % KV_HEADS, is_value);
+            let at = place(&TABLE, POSITIONS[row], (head - HEADS) % KV_HEADS, is_value);
             cache.0[at * HEAD_DIM / 2..][..HEAD_DIM / 2].copy_from_slice(&pairs(&codes));
             cache.1[2 * at..][..2].copy_from_slice(&scale_words(coded));
         }
@@ -116,46 +129,52 @@ fn quant((rope, own): (Rope, HeadScale), lanes: Lanes, draw: &mut Draw) -> Case 
     let sizes = [HEADS, KV_HEADS, HEAD_DIM, heads * HEAD_DIM, HEADS * HEAD_DIM];
     let value_first = (HEADS + KV_HEADS) * HEAD_DIM;
     let params = sizes.iter().chain([&value_first]).map(|size| *size as u32);
-    let turn_words = turns.iter().flat_map(|turn| [turn.cos as u32, turn.sin as u32]).collect();
     let room = |words: &[u32]| vec![0; words.len()];
     Case {
         kernel: Kernel::HeadQuant(rope, own, lanes),
         input: format!("{heads} heads of {HEAD_DIM} at positions {POSITIONS:?} drawn from {seed:#x}"),
         pass: [ROWS as u32, ROWS as u32, 3 * PAGE as u32, 1],
-        params: params.chain(exponents.map(|exponent| exponent as u32)).collect(),
-        storage: vec![
-            batch(),
-            words(&product.concat()),
-            scale_words(scales),
-            turn_words,
-            room(&queries.0),
-            room(&queries.1),
-            room(&cache.0),
-            room(&cache.1),
-        ],
+        own: Filled {
+            params: params.chain(exponents.map(|exponent| exponent as u32)).collect(),
+            storage: vec![
+                batch(),
+                words(&product.concat()),
+                scale_words(scales),
+                turn_words(&turns),
+                room(&queries.0),
+                room(&queries.1),
+                room(&cache.0),
+                room(&cache.1),
+            ],
+        },
+        rows: None,
         grid: (lanes.workgroups(heads as u32), ROWS as u32),
         results: vec![
-            (4, "codes of queries", queries.0),
-            (5, "scales of queries", queries.1),
-            (6, "codes of keys and values", cache.0),
-            (7, "scales of keys and values", cache.1),
+            Answer::own(4, "codes of queries", queries.0),
+            Answer::own(5, "scales of queries", queries.1),
+            Answer::own(6, "codes of keys and values", cache.0),
+            Answer::own(7, "scales of keys and values", cache.1),
         ],
     }
+}
+
+/// Queries with biases, keys with norms, values with biases that are all zero.
+pub(super) fn forms(draw: &mut Draw) -> [HeadForm; 3] {
+    let mut row = |len: usize, zeros: bool| RowWeights {
+        values: (0..len).map(|_| if zeros { 0 } else { draw.value(66_568_320, 20) }).collect(),
+        exponent: draw.below(60) as i32 - 20,
+        matrix_exponent: 0,
+    };
+    let biases = HeadForm::Biased(row(HEADS * HEAD_DIM, false));
+    let (weights, none) = (row(HEAD_DIM, false), HeadForm::Biased(row(KV_HEADS * HEAD_DIM, true)));
+    [biases, HeadForm::Normed(HeadNorm { weights, epsilon: Scale::from(0x5a83, -60) }), none]
 }
 
 fn formed(lanes: Lanes, draw: &mut Draw) -> Case {
     let seed = draw.word();
     let mut draw = Draw::new(seed);
     let heads = HEADS + 2 * KV_HEADS;
-    let mut row = |len: usize, zeros: bool| RowWeights {
-        values: (0..len).map(|_| if zeros { 0 } else { draw.value(66_568_320, 20) }).collect(),
-        exponent: draw.below(60) as i32 - 20,
-        matrix_exponent: 0,
-    };
-    // Queries with biases, keys with norms, values with biases that are all zero.
-    let biases = HeadForm::Biased(row(HEADS * HEAD_DIM, false));
-    let (weights, none) = (row(HEAD_DIM, false), HeadForm::Biased(row(KV_HEADS * HEAD_DIM, true)));
-    let forms = [&biases, &HeadForm::Normed(HeadNorm { weights, epsilon: Scale::from(0x5a83, -60) }), &none];
+    let forms = forms(&mut draw);
     let products: Vec<Vec<i32>> = (0..ROWS * heads).map(|_| draw.vector(HEAD_DIM)).collect();
     let scales: Vec<Scale> = (0..ROWS).map(|_| draw.scale()).collect();
     let exponents: [i32; 3] = std::array::from_fn(|_| draw.below(60) as i32 - 30);
@@ -167,44 +186,64 @@ fn formed(lanes: Lanes, draw: &mut Draw) -> Case {
             rest = behind;
             let mut formed = these.concat();
             let mut each = vec![scales[row].exp2(exponents[kind]); count];
-            form_heads(forms[kind], &mut formed, &mut each, &mut Vec::new());
+            form_heads(&forms[kind], &mut formed, &mut each, &mut Vec::new());
             values.extend(words(&formed));
             formed_scales.extend(scale_words(each));
         }
     }
     let stride = (heads * HEAD_DIM) as u32;
     let firsts = [0, HEADS, HEADS + KV_HEADS].map(|head| (head * HEAD_DIM) as u32);
-    let (params, weights) = form_words(&forms, &firsts, &exponents);
+    let (params, weights) = form_words(&forms.each_ref(), &firsts, &exponents);
     let sizes = [HEADS as u32, KV_HEADS as u32, HEAD_DIM as u32, stride];
     Case {
         kernel: Kernel::HeadForm(lanes),
         input: format!("{ROWS} rows of {heads} heads of {HEAD_DIM} drawn from {seed:#x}"),
         pass: [ROWS as u32, ROWS as u32, PAGE as u32, 1],
-        params: sizes.into_iter().chain(params).collect(),
-        storage: vec![
-            words(&products.concat()),
-            scale_words(scales),
-            weights,
-            vec![0xdead_beef; formed_scales.len()],
-        ],
+        own: Filled {
+            params: sizes.into_iter().chain(params).collect(),
+            storage: vec![
+                words(&products.concat()),
+                scale_words(scales),
+                weights,
+                vec![0xdead_beef; formed_scales.len()],
+            ],
+        },
+        rows: None,
         grid: (lanes.workgroups(heads as u32), ROWS as u32),
-        results: vec![(0, "heads", values), (3, "scales of heads", formed_scales)],
+        results: vec![Answer::own(0, "heads", values), Answer::own(3, "scales of heads", formed_scales)],
     }
 }
 
-/// The same cache as the processor has it.
-fn stored(codes: &[i16], scales: &[Scale]) -> KvStore {
+/// A text's part of the cache, as the processor has it.
+pub(super) fn stored(table: &[u32], codes: &[i16], scales: &[Scale]) -> KvStore {
     let mut store = KvStore::new(KvShape { layers: 1, heads: KV_HEADS, head_dim: HEAD_DIM });
-    for (position, head) in (0..TABLE.len() * PAGE).flat_map(|at| (0..KV_HEADS).map(move |head| (at, head))) {
-        let (page, slot) = (PageId(TABLE[position / PAGE]), position % PAGE);
+    for (position, head) in (0..table.len() * PAGE).flat_map(|at| (0..KV_HEADS).map(move |head| (at, head))) {
+        let (page, slot) = (PageId(table[position / PAGE]), position % PAGE);
         let [key, value] = [false, true].map(|is_value| {
-            let at = place(position, head, is_value);
+            let at = place(table, position, head, is_value);
             (&codes[at * HEAD_DIM..][..HEAD_DIM], scales[at])
         });
         store.back(page).expect("a little memory");
         store.write(KvPlace { layer: 0, head, page, slot }, KvEntry { key, value });
     }
     store
+}
+
+/// What attention gives for one query, as kernels keep it: narrowed, two words a value, and the scale.
+pub(super) fn attend_to(
+    store: &KvStore,
+    (table, kv_head): (&[u32], usize),
+    positions: usize,
+    query: (&[i16], Scale),
+) -> (Vec<u32>, Scale) {
+    let table: Vec<PageId> = table.iter().copied().map(PageId).collect();
+    let pages = store.head((0, kv_head), &table, positions);
+    let (law, mut out, mut scale) = (HeadLaw::new(HEAD_DIM), [0; HEAD_DIM], [Scale::ZERO]);
+    let queries = Queries { codes: query.0, scales: &[query.1], sums: &mut out, sum_scales: &mut scale };
+    attend(Kernels::PORTABLE, &law, queries, pages, &mut AttendScratch::default());
+    let shift = narrow_shift(out.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
+    let narrowed = out.iter().map(|o| round_shift(*o, shift));
+    (narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]).collect(), scale[0].exp2(shift as i32))
 }
 
 fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
@@ -220,20 +259,14 @@ fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
     let queries: Vec<i16> = (0..ROWS * HEADS * HEAD_DIM).map(|_| draw.code()).collect();
     let query_scales: Vec<Scale> =
         (0..ROWS * HEADS).map(|_| Scale::from(draw.word() >> 34 | 1, -56)).collect();
-    let store = stored(&codes, &scales);
-    let table = TABLE.map(PageId);
+    let store = stored(&TABLE, &codes, &scales);
     let mut expected = (Vec::new(), Vec::new());
     for (at, query) in queries.chunks_exact(HEAD_DIM).enumerate() {
         let (row, kv_head) = (at / HEADS, at % HEADS / (HEADS / KV_HEADS));
-        let pages = store.head((0, kv_head), &table, POSITIONS[row] + 1);
-        let (mut out, mut scale) = ([0; HEAD_DIM], [Scale::ZERO]);
-        let query =
-            Queries { codes: query, scales: &query_scales[at..=at], sums: &mut out, sum_scales: &mut scale };
-        attend(Kernels::PORTABLE, &law, query, pages, &mut AttendScratch::default());
-        let shift = narrow_shift(out.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
-        let narrowed = out.iter().map(|o| round_shift(*o, shift));
-        expected.0.extend(narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]));
-        expected.1.extend(scale_words(scale.map(|scale| scale.exp2(shift as i32))));
+        let query = (query, query_scales[at]);
+        let (sums, scale) = attend_to(&store, (&TABLE, kv_head), POSITIONS[row] + 1, query);
+        expected.0.extend(sums);
+        expected.1.extend(scale_words([scale]));
     }
     let to_bits = law.to_bits();
     let positions = 3 * PAGE as u32;
@@ -241,25 +274,25 @@ fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
         kernel: Kernel::Attend(lanes),
         input: format!("{HEADS} heads of {HEAD_DIM} behind positions {POSITIONS:?} drawn from {seed:#x}"),
         pass: [ROWS as u32, ROWS as u32, positions, 1],
-        params: vec![
-            HEADS as u32,
-            KV_HEADS as u32,
-            HEAD_DIM as u32,
-            law.dot_shift(),
-            to_bits.m,
-            to_bits.e as u32,
-        ],
-        storage: vec![
-            batch(),
-            pairs(&queries),
-            scale_words(query_scales),
-            pairs(&codes),
-            scale_words(scales),
-            vec![0; ROWS * HEADS * positions as usize],
-            vec![0; expected.0.len()],
-            vec![0; expected.1.len()],
-        ],
+        own: Filled {
+            params: [HEADS, KV_HEADS, HEAD_DIM]
+                .map(|size| size as u32)
+                .into_iter()
+                .chain([law.dot_shift(), to_bits.m, to_bits.e as u32])
+                .collect(),
+            storage: vec![
+                batch(),
+                pairs(&queries),
+                scale_words(query_scales),
+                pairs(&codes),
+                scale_words(scales),
+                vec![0; ROWS * HEADS * positions as usize],
+                vec![0; expected.0.len()],
+                vec![0; expected.1.len()],
+            ],
+        },
+        rows: None,
         grid: (lanes.workgroups(HEADS as u32), ROWS as u32),
-        results: vec![(6, "sums", expected.0), (7, "scales", expected.1)],
+        results: vec![Answer::own(6, "sums", expected.0), Answer::own(7, "scales", expected.1)],
     }
 }

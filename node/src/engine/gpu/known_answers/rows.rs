@@ -1,4 +1,4 @@
-//! Known answers of the kernels that see whole rows.
+//! Known answers of the operators that code whole rows.
 
 use rayon::iter::{IndexedParallelIterator, ParallelIterator};
 
@@ -10,15 +10,15 @@ use super::{
                 join_heads::join_heads,
                 norm_quant::norm_quant,
                 residual::checksum,
-                silu_mul::{SiluScratch, silu_mul_quant},
+                silu_mul::{SiluScratch, silu, silu_mul_quant},
             },
             fixed::{Scale, narrow_shift, round_shift},
             isa::Kernels,
             norm_weights::NormWeights,
         },
-        shader::{Kernel, Lanes},
+        shader::{Kernel, Lanes, RowOp},
     },
-    Case,
+    Answer, Case, Filled, Place,
     draw::{Draw, code_words, scale_words, sum_words, words},
 };
 
@@ -26,114 +26,123 @@ use super::{
 const ROWS: usize = 11;
 /// Columns: not a multiple of any workgroup.
 const COLS: usize = 224;
-/// Heads of joined rows, and their size.
-const HEADS: usize = 7;
+/// Columns of a head of joined rows.
+const HEAD: usize = 32;
+
+/// What rows are coded from, and what they become.
+pub(super) struct Drawn {
+    pub(super) given: Filled,
+    pub(super) coded: A15Rows,
+    /// What others are told in passing.
+    pub(super) told: Option<Answer>,
+}
 
 pub(super) fn cases(lanes: Lanes, draw: &mut Draw) -> Vec<Case> {
-    vec![norm(lanes, draw), silu(lanes, draw), join(lanes, draw)]
+    [RowOp::NormQuant, RowOp::SiluMul, RowOp::JoinHeads].map(|op| case(op, lanes, draw)).into()
 }
 
-/// Room for what such a kernel gives, and what it must hold.
-struct Expected(A15Rows);
-
-impl Expected {
-    fn new(cols: usize, fill: impl Fn(usize, &mut [i16]) -> Scale + Sync) -> Self {
-        let mut rows = A15Rows::new(cols);
-        rows.resize(ROWS);
-        rows.par_rows_mut().enumerate().for_each(|(at, row)| row.fill_with(|codes| fill(at, codes)));
-        Self(rows)
-    }
-
-    fn words(&self) -> [(&'static str, Vec<u32>); 3] {
-        let scales = scale_words((0..ROWS).map(|row| self.0.scale(row)));
-        [("codes", code_words(&self.0)), ("block sums", sum_words(&self.0)), ("scales", scales)]
-    }
-}
-
-/// A case of one group a row, whose results are codes from buffer `first` on.
-fn case(
-    kernel: Kernel,
-    lanes: Lanes,
-    params: Vec<u32>,
-    inputs: Vec<Vec<u32>>,
-    expected: &Expected,
-    seed: u64,
-) -> Case {
-    let first = inputs.len();
-    let results: Vec<_> = expected
-        .words()
-        .into_iter()
-        .enumerate()
-        .map(|(at, (what, words))| (first + at, what, words))
-        .collect();
-    let room = results.iter().map(|(_, _, words)| vec![0xdead_beef; words.len()]);
-    let storage = inputs.into_iter().chain(room).collect();
-    let input = format!("{ROWS} rows of {COLS} columns drawn from {seed:#x}");
-    let (pass, grid) = ([ROWS as u32, ROWS as u32, 64, 1], (lanes.workgroups(ROWS as u32), 1));
-    Case { kernel, input, pass, params, storage, grid, results }
-}
-
-fn norm(lanes: Lanes, draw: &mut Draw) -> Case {
+fn case(op: RowOp, lanes: Lanes, draw: &mut Draw) -> Case {
     let seed = draw.word();
-    let mut draw = Draw::new(seed);
-    let streams: Vec<Vec<i32>> = (0..ROWS).map(|_| draw.vector(COLS)).collect();
+    let Drawn { given, coded, told } = drawn(op, (ROWS, COLS), &mut Draw::new(seed));
+    let results =
+        [("codes", code_words(&coded)), ("block sums", sum_words(&coded)), ("scales", scales(&coded))];
+    let storage = results.iter().map(|(_, words)| vec![0xdead_beef; words.len()]).collect();
+    let results = results.into_iter().enumerate().map(|(at, (what, words))| Answer::own(at, what, words));
+    Case {
+        kernel: Kernel::Rows(op, lanes),
+        input: format!("{ROWS} rows of {COLS} columns drawn from {seed:#x}"),
+        pass: [ROWS as u32, ROWS as u32, 64, 1],
+        own: Filled { params: Vec::new(), storage },
+        rows: Some(given),
+        grid: (lanes.workgroups(ROWS as u32), 1),
+        results: results.chain(told).collect(),
+    }
+}
+
+/// The scales of rows, as kernels keep them.
+pub(super) fn scales(rows: &A15Rows) -> Vec<u32> {
+    scale_words((0..rows.rows()).map(|row| rows.scale(row)))
+}
+
+/// Draws what `op` codes so many rows of so many columns from.
+pub(super) fn drawn(op: RowOp, size: (usize, usize), draw: &mut Draw) -> Drawn {
+    match op {
+        RowOp::NormQuant => norm(size, draw),
+        RowOp::JoinHeads => join(size, draw),
+        RowOp::SiluMul => gated(size, draw),
+    }
+}
+
+fn coded((rows, cols): (usize, usize), fill: impl Fn(usize, &mut [i16]) -> Scale + Sync) -> A15Rows {
+    let mut coded = A15Rows::new(cols);
+    coded.resize(rows);
+    coded.par_rows_mut().enumerate().for_each(|(at, row)| row.fill_with(|codes| fill(at, codes)));
+    coded
+}
+
+fn norm(size: (usize, usize), draw: &mut Draw) -> Drawn {
+    let (rows, cols) = size;
+    let streams: Vec<Vec<i32>> = (0..rows).map(|_| draw.vector(cols)).collect();
     let weights = NormWeights {
-        values: (0..COLS).map(|_| draw.value(66_568_320, 20)).collect(),
+        values: (0..cols).map(|_| draw.value(66_568_320, 20)).collect(),
         exponent: draw.below(60) as i32 - 20,
         epsilon: (draw.word() >> (12 + draw.below(40))) as i64,
         matrix_exponent: 0,
     };
-    let expected = Expected::new(COLS, |at, codes| {
+    let coded = coded(size, |at, codes| {
         norm_quant(Kernels::PORTABLE, &streams[at], &weights, &mut Vec::new(), codes)
     });
     let epsilon = [weights.epsilon as u32, (weights.epsilon >> 32) as u32];
-    let params = vec![COLS as u32, weights.exponent as u32, epsilon[0], epsilon[1], 0, 1, 0];
-    let batch = vec![0; 5 * ROWS];
-    let inputs = vec![batch, words(&streams.concat()), words(&weights.values)];
-    let mut case = case(Kernel::NormQuant(lanes), lanes, params, inputs, &expected, seed);
-    let sums: Vec<u32> = streams.iter().map(|stream| checksum(stream)).collect();
-    case.results.push((case.storage.len(), "checksums", sums));
-    case.storage.push(vec![0; ROWS]);
-    case
+    let params = vec![cols as u32, weights.exponent as u32, epsilon[0], epsilon[1], 0, 1, 0];
+    let batch = vec![0; 5 * rows];
+    let storage = vec![batch, words(&streams.concat()), words(&weights.values), vec![0; rows]];
+    let expected = streams.iter().map(|stream| checksum(stream)).collect();
+    let told = Some(Answer { place: Place::Rows(3), output: "checksums", expected });
+    Drawn { given: Filled { params, storage }, coded, told }
 }
 
-fn silu(lanes: Lanes, draw: &mut Draw) -> Case {
-    let seed = draw.word();
-    let mut draw = Draw::new(seed);
-    let products: Vec<[Vec<i32>; 2]> = (0..ROWS).map(|_| [draw.vector(COLS), draw.vector(COLS)]).collect();
-    let scales: Vec<Scale> = (0..ROWS).map(|_| draw.scale()).collect();
+fn gated(size: (usize, usize), draw: &mut Draw) -> Drawn {
+    let (rows, cols) = size;
+    let gates: Vec<Vec<i32>> = (0..rows).map(|_| draw.vector(cols)).collect();
+    let ups: Vec<Vec<i32>> = (0..rows).map(|_| draw.vector(cols)).collect();
+    let scales: Vec<Scale> = (0..rows).map(|_| draw.scale()).collect();
     let [gate_exponent, up_exponent] = [draw.below(60) as i32, draw.below(60) as i32];
-    let expected = Expected::new(COLS, |at, codes| {
-        let [gate, up] = &products[at];
-        let gate = (&gate[..], scales[at].exp2(gate_exponent));
-        let up = (&up[..], scales[at].exp2(up_exponent));
+    let of_gate = |at: usize| scales[at].exp2(gate_exponent);
+    let coded = coded(size, |at, codes| {
+        let (gate, up) = ((&gates[at][..], of_gate(at)), (&ups[at][..], scales[at].exp2(up_exponent)));
         silu_mul_quant(Kernels::PORTABLE, gate, up, &mut SiluScratch::default(), codes)
     });
-    let (width, stride) = (COLS as u32, 2 * COLS as u32);
+    // The product that made the gates took them through silu.
+    let product = gates.iter().zip(&ups).enumerate().flat_map(|(at, (gates, ups))| {
+        let mut gates = gates.clone();
+        silu(&mut gates, of_gate(at));
+        words(&[&gates[..], ups].concat())
+    });
+    let (width, stride) = (cols as u32, 2 * cols as u32);
+    let storage = vec![product.collect(), scale_words(scales.iter().copied())];
     let params = vec![width, gate_exponent as u32, up_exponent as u32, stride, width];
-    let inputs = vec![words(&products.concat().concat()), scale_words(scales)];
-    case(Kernel::SiluMul(lanes), lanes, params, inputs, &expected, seed)
+    Drawn { given: Filled { params, storage }, coded, told: None }
 }
 
-fn join(lanes: Lanes, draw: &mut Draw) -> Case {
-    let seed = draw.word();
-    let mut draw = Draw::new(seed);
-    let head = COLS / HEADS;
+fn join(size: (usize, usize), draw: &mut Draw) -> Drawn {
+    let (rows, cols) = size;
+    let heads = cols / HEAD;
     let values: Vec<i64> =
-        (0..ROWS * COLS).map(|_| i64::from(draw.value(i32::MAX, 30)) << draw.below(14)).collect();
-    let scales: Vec<Scale> = (0..ROWS * HEADS).map(|_| draw.scale()).collect();
-    let expected = Expected::new(COLS, |at, codes| {
-        let (values, scales) = (&values[at * COLS..][..COLS], &scales[at * HEADS..][..HEADS]);
+        (0..rows * cols).map(|_| i64::from(draw.value(i32::MAX, 30)) << draw.below(14)).collect();
+    let scales: Vec<Scale> = (0..rows * heads).map(|_| draw.scale()).collect();
+    let coded = coded(size, |at, codes| {
+        let (values, scales) = (&values[at * cols..][..cols], &scales[at * heads..][..heads]);
         join_heads(Kernels::PORTABLE, values, scales, &mut Vec::new(), codes)
     });
     // Attention leaves its sums narrowed, and the shift in the scale.
     let mut narrowed = Vec::new();
     let mut shifted = Vec::new();
-    for (values, scale) in values.chunks_exact(head).zip(&scales) {
+    for (values, scale) in values.chunks_exact(HEAD).zip(&scales) {
         let shift = narrow_shift(values.iter().map(|v| v.unsigned_abs()).max().unwrap_or(0));
         narrowed.extend(values.iter().flat_map(|v| [round_shift(*v, shift) as u32, 0]));
         shifted.push(scale.exp2(shift as i32));
     }
-    let params = vec![HEADS as u32, head as u32];
-    case(Kernel::JoinHeads(lanes), lanes, params, vec![narrowed, scale_words(shifted)], &expected, seed)
+    let params = vec![heads as u32, HEAD as u32];
+    let storage = vec![narrowed, scale_words(shifted)];
+    Drawn { given: Filled { params, storage }, coded, told: None }
 }

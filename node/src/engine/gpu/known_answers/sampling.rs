@@ -13,7 +13,7 @@ use super::{
         device::sampler_words,
         shader::Kernel,
     },
-    Case,
+    Answer, Case, Filled,
     draw::{Draw, words},
 };
 
@@ -57,15 +57,18 @@ pub(super) fn cases(draw: &mut Draw) -> Vec<Case> {
         kernel: Kernel::Sample,
         input: input.clone(),
         pass,
-        params: vec![VOCAB as u32, SHARES as u32],
-        storage: vec![
-            batch.clone(),
-            words(&logits),
-            samplings.iter().flat_map(sampler_words).collect(),
-            vec![0; candidates.len()],
-        ],
+        own: Filled {
+            params: vec![VOCAB as u32, SHARES as u32],
+            storage: vec![
+                batch.clone(),
+                words(&logits),
+                samplings.iter().flat_map(sampler_words).collect(),
+                vec![0; candidates.len()],
+            ],
+        },
+        rows: None,
         grid: ((SHARES as u32).div_ceil(Kernel::Sample.workgroup()), rows as u32),
-        results: vec![(3, "candidates", candidates.clone())],
+        results: vec![Answer::own(3, "candidates", candidates.clone())],
     };
     let records: Vec<u32> = choices.iter().flat_map(record).collect();
     let fed_back = choices.iter().flat_map(|choice| [choice.token, POSITION + 1, 0, 1]).collect();
@@ -73,10 +76,13 @@ pub(super) fn cases(draw: &mut Draw) -> Vec<Case> {
         kernel: Kernel::Choose,
         input,
         pass,
-        params: vec![SHARES as u32, (RECORD_WORDS + LAYERS) as u32],
-        storage: vec![batch, candidates, checksums, vec![0; records.len()]],
+        own: Filled {
+            params: vec![SHARES as u32, (RECORD_WORDS + LAYERS) as u32],
+            storage: vec![batch, candidates, checksums, vec![0; records.len()]],
+        },
+        rows: None,
         grid: (1, rows as u32),
-        results: vec![(3, "records", records), (0, "rows", fed_back)],
+        results: vec![Answer::own(3, "records", records), Answer::own(0, "rows", fed_back)],
     };
     vec![look, choose]
 }
