@@ -57,10 +57,20 @@ impl Line {
     }
 
     /// Ends our direction once all has left.
-    pub(crate) async fn close(mut self) {
+    pub(crate) async fn end(&mut self) {
         let closed = timeout(SEND_TIME, self.sender.close()).await;
         if !matches!(closed, Ok(Ok(()))) {
             tracing::debug!("the end of a calibration did not arrive");
+        }
+    }
+
+    /// Ends our direction, and waits until the peer has read all and ended its own: whoever leaves the network
+    /// before may take the last message with it.
+    pub(crate) async fn end_together(mut self) {
+        self.end().await;
+        let theirs = async { while let Ok(Some(_)) = self.receiver.recv().await {} };
+        if timeout(SEND_TIME, theirs).await.is_err() {
+            tracing::debug!("the peer does not end its side of a calibration");
         }
     }
 }

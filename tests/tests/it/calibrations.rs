@@ -329,6 +329,8 @@ async fn a_challenger_that_stalls_holds_the_provider_no_longer_than_it_allows() 
     let folder = tempfile::tempdir().expect("a folder");
     let mut market = market_of(folder.path(), Duration::ZERO, calibratable(honestly())).await;
     let client = funded_client(&market, &folder.path().join("client")).await;
+    // Its advert says where it is.
+    assert!(!client.offers(1, PATIENCE).await.is_empty());
     let mut stream = client.net().open_calibration(market.provider).await.expect("a stream opens");
     let ask = Ask { numerics: numerics_digest(), memory_bytes: MEMORY_MIN, seed: [1; 32] };
     stream.send(&wire::encode(&ChallengerMessage::Ask(ask))).await.expect("it is sent");

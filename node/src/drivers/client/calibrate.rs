@@ -155,7 +155,7 @@ impl Client {
         let receipt = machine.sign(&self.key, device, &answer, &recomputed, times)?;
         // The receipt is ours to keep, whether or not the provider still wants it.
         if line.say(&ChallengerMessage::Receipt(Box::new(receipt.clone()))).await.is_ok() {
-            line.close().await;
+            line.end_together().await;
         }
         Ok(receipt)
     }

@@ -86,15 +86,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: JobStream, stop: watch::R
     let challenger = stream.peer();
     let mut line = Line::new(stream);
     let why = match calibrate(&shared, challenger, &mut line, stop).await {
-        Ok(receipt) => {
-            line.close().await;
-            return keep(&shared, receipt);
-        }
+        Ok(receipt) => return keep(&shared, receipt),
         Err(Broken::Refused(code, why)) => {
             let text = format!("{}: {why}", code.name());
             // A challenger that is gone needs no answer.
             let _ = line.say(&ProviderMessage::Refused { code, detail: detail(why) }).await;
-            line.close().await;
+            line.end().await;
             text
         }
         Err(Broken::Fault(fault)) => {
@@ -138,7 +135,10 @@ async fn calibrate(
     };
     let receipt = async {
         let done = done?;
-        Ok(done.receipt_of(hear(line, check, &mut until).await?)?)
+        let receipt = done.receipt_of(hear(line, check, &mut until).await?)?;
+        // Its challenger waits for this, and not for our model.
+        line.end().await;
+        Ok(receipt)
     };
     tokio::join!(restore, receipt).1
 }
