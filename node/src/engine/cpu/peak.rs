@@ -6,7 +6,7 @@ use super::super::isa::Kernels;
 /// Sums that do not wait for each other, more than cover the latency of a multiplication.
 pub(crate) const CHAINS: usize = 12;
 
-/// Multiplies and adds `rounds` times in each of [`CHAINS`] sums, with the instruction that products of quantised weights
+/// Multiplies and adds `rounds` times in each of twelve sums, with the instruction that products of quantised weights
 /// take. Gives the number of products.
 pub fn multiply(kernels: Kernels, rounds: u32) -> u64 {
     #[cfg(target_arch = "x86_64")]
