@@ -4,9 +4,11 @@ use futures::{executor::block_on, io::Cursor};
 use gridhour_node::net::{Address, FrameError, FrameReader, gossip, unpack_push};
 use gridhour_protocol::{
     arbitrary,
+    calibration::{job::Challenge, receipt::DeviceName},
+    exact::numerics_digest,
     limits::CLOCK_SKEW_MS_MAX,
     market::{
-        advert::Advert,
+        advert::{Advert, RateSource},
         estimate::{Latency, Measured, TtftHistory},
         matching::{Matcher, Offer},
         order::Order,
@@ -23,6 +25,8 @@ use crate::{
 };
 
 const FRAME_MAX: usize = 600;
+/// In nanoseconds.
+const A_SECOND_NS: u64 = 1_000_000_000;
 
 /// Frames are what their lengths say, none is over the limit, and nothing between them is lost.
 #[test]
@@ -67,10 +71,27 @@ fn owned<T>(mut signed: Signed<Advert>, then: impl FnOnce(Signed<Advert>) -> T) 
     then(key.sign(signed.body))
 }
 
+/// `advert` by the same key, with a calibration by another key that is true of it.
+fn calibrated(advert: Signed<Advert>) -> Signed<Advert> {
+    let challenger = arbitrary::key(2);
+    owned(advert, |advert| {
+        let Advert { network, provider, mut device, .. } = advert.body.clone();
+        device.memory_bytes = 8 << 20;
+        let mut receipt = samples(arbitrary::calibrations(challenger.public()), 1).remove(0);
+        let challenge = Challenge { provider, network, numerics: numerics_digest(), ..receipt.challenge };
+        receipt.challenge = Challenge { memory_bytes: device.memory_bytes, ..challenge };
+        receipt.device = DeviceName::of(&device);
+        (receipt.prefill_ns, receipt.decode_ns) = (A_SECOND_NS, A_SECOND_NS);
+        let device = device.calibrated(&challenger.sign(receipt)).expect("a second is time enough");
+        arbitrary::key(1).sign(Advert { device, ..advert.body })
+    })
+}
+
 /// An advert passes only with its own signature, for this network, and alive.
 #[test]
 fn gossip_as_it_comes() {
-    let adverts = samples(arbitrary::signed(arbitrary::adverts), 1);
+    let adverts = samples(arbitrary::signed(arbitrary::adverts), 1).into_iter().map(calibrated);
+    let adverts: Vec<_> = adverts.collect();
     let (network, now) = (adverts[0].body.network, adverts[0].body.issued_at);
     run(&Target::new("gossip", vec![encode(&adverts[0])]), |bytes| {
         let advert =
@@ -87,10 +108,12 @@ fn gossip_signed_by_its_sender() {
     let (network, now) = (adverts[0].body.network, Timestamp(1 << 49));
     let corpus: Vec<Vec<u8>> = adverts
         .into_iter()
-        .map(|mut advert| {
+        .enumerate()
+        .map(|(place, mut advert)| {
             (advert.body.network, advert.body.issued_at) = (network, now);
             advert.body.expires_at = Timestamp(now.0 + 60_000);
-            encode(&advert)
+            advert.body.device.rate_source = RateSource::SelfMeasured;
+            encode(&if place % 2 == 0 { advert } else { calibrated(advert) })
         })
         .collect();
     run(&Target::new("gossip-signed", corpus), |bytes| {
