@@ -8,8 +8,10 @@ use crate::{scenario::Scenario, sim::world::Report};
 
 /// Runs only this seed.
 pub const SEED: &str = "GRIDHOUR_SEED";
-/// Multiplies the number of seeds.
+/// Multiplies the number of seeds: a number, or `full`.
 pub const SCALE: &str = "GRIDHOUR_TEST_SCALE";
+/// What `full` multiplies by: a run of `engine_gpu` then compares over 1,000 generations.
+const FULL: u64 = 36;
 
 /// The seeds of a story that by default has `count`: fewer or more by [`SCALE`], or the one of [`SEED`].
 ///
@@ -19,8 +21,17 @@ pub const SCALE: &str = "GRIDHOUR_TEST_SCALE";
 pub fn seeds(count: u64) -> Vec<u64> {
     match number(SEED) {
         Some(seed) => vec![seed],
-        None => (0..count * number(SCALE).unwrap_or(1)).collect(),
+        None => (0..count * scale()).collect(),
     }
+}
+
+/// How many times as long a test should look for trouble.
+///
+/// # Panics
+/// If [`SCALE`] is set to something that is no number, nor `full`.
+#[must_use]
+pub fn scale() -> u64 {
+    if env::var(SCALE).is_ok_and(|text| text == "full") { FULL } else { number(SCALE).unwrap_or(1) }
 }
 
 fn number(variable: &str) -> Option<u64> {

@@ -17,7 +17,4 @@ mod still_clock;
 #[path = "storage/world.rs"]
 mod world;
 
-/// How many times as long a run should look for trouble (`GRIDHOUR_TEST_SCALE`).
-fn scale() -> u64 {
-    std::env::var("GRIDHOUR_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
-}
+use testkit::seeds::scale;
