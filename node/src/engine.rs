@@ -195,6 +195,7 @@ impl Engine {
         let (weights, tensors) = pool.install(|| Weights::load(source, &model))?;
         let rope = pool.install(|| RopeTable::new(&frequencies, model.head_dim as usize, model.context));
         let manifest = Manifest::new(facts(texts, model, rope.digest()), tensors)?;
+        let mut context = config.context.min(model.context as usize);
         let (device, kv_bytes) = match &config.backend {
             Backend::Cpu => {
                 let law = HeadLaw::new(model.head_dim as usize);
@@ -203,14 +204,12 @@ impl Engine {
                 (Box::new(device) as Box<dyn Device>, config.kv_bytes_max)
             }
             Backend::Gpu(options) => {
-                let limits = GpuLimits {
-                    context: config.context,
-                    rows_max: config.rows_max.get(),
-                    kv_bytes_max: config.kv_bytes_max,
-                };
+                let limits =
+                    GpuLimits { context, rows_max: config.rows_max.get(), kv_bytes_max: config.kv_bytes_max };
                 let load = || GpuDevice::load(options, &model, &weights, &rope, &limits);
                 let device = pool.install(load)?;
                 let kv_bytes = device.kv_bytes();
+                context = device.positions();
                 (Box::new(device) as Box<dyn Device>, kv_bytes)
             }
         };
@@ -219,7 +218,7 @@ impl Engine {
             pages: Pages::new(kv_bytes, device.page_bytes()),
             device,
             config: model,
-            context: config.context.min(model.context as usize),
+            context,
             model_id: manifest.model_id(),
             manifest,
         })

@@ -6,7 +6,7 @@ use std::{
 };
 
 use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables::RopePairs};
-use wgpu::{Buffer, ComputePass, ComputePassDescriptor};
+use wgpu::{Buffer, ComputePass, ComputePassDescriptor, DeviceType};
 
 use super::{
     super::{
@@ -204,6 +204,11 @@ impl GpuDevice {
         if found == generation::KNOWN { Ok(()) } else { Err(Refusal::Generation { found }) }
     }
 
+    /// Positions that a text may have here.
+    pub(crate) fn positions(&self) -> usize {
+        self.sizes.positions
+    }
+
     /// Bytes of keys and values that there is room for.
     pub(crate) fn kv_bytes(&self) -> usize {
         self.sizes.pages * self.page_bytes
@@ -353,7 +358,9 @@ impl From<GpuFault> for DeviceFault {
 }
 
 fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, limits: &GpuLimits) -> Sizes {
-    let positions = limits.context.min(config.context as usize);
+    let asked = limits.context.min(config.context as usize);
+    let software = gpu.info().device_type == DeviceType::Cpu;
+    let positions = if software { asked.min(software_positions(config.head_dim as usize)) } else { asked };
     let heads = config.heads as usize;
     let scratch = SCRATCH_MAX.min(gpu.binding_max());
     let attention = heads as u64 * positions.next_multiple_of(PAGE) as u64;
@@ -376,6 +383,19 @@ fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, limits: &GpuLimits)
         layers: config.layers as usize,
         product: weights.layers.iter().map(wide).max().unwrap_or(0) as usize,
     }
+}
+
+/// Positions over which a software adapter attends rightly. Mesa's leaves every loop, without a word, after 65,535 rounds
+/// of all loops of an invocation together (`LP_MAX_TGSI_LOOP_ITERATIONS`); where one invocation attends alone, a position
+/// takes three rounds in `attend.wgsl`, a dot product's, and those of its share of the weighted sums.
+fn software_positions(head_dim: usize) -> usize {
+    // A tenth is kept back for rounds that are not a position's.
+    const ROUNDS_MAX: usize = 65_535 / 10 * 9;
+    // With four words a part, and eight positions: each loop also takes a round to see that it is over.
+    let words = head_dim / 2;
+    let dot = words.div_ceil(4) * 6 + 1;
+    let sums = (words * 10).div_ceil(8);
+    ROUNDS_MAX / (dot + sums + 3)
 }
 
 fn row_of(table: usize, lane: &Lane<'_>) -> Row {
@@ -401,5 +421,17 @@ fn choice_of(record: &[u32]) -> Choice {
         runner_up_logit: record[3] as i32,
         logprobs: None,
         checksums: record[RECORD_WORDS..].to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn software_adapters_attend_to_what_was_found_right_there() {
+        // Heads of 64: 703 positions had the processor's bits, and 704 had not.
+        assert!((600..=703).contains(&software_positions(64)), "{}", software_positions(64));
+        assert!(software_positions(256) > 2 * PAGE);
     }
 }
