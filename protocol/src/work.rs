@@ -13,6 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    exact::llama::LlamaConfig,
     layout::Layout,
     units::{GpuNs, Work, WorkRate},
 };
@@ -34,6 +35,20 @@ pub struct ModelShape {
     pub ffn: u64,
     /// Tokens in the vocabulary.
     pub vocab: u64,
+}
+
+impl From<&LlamaConfig> for ModelShape {
+    fn from(config: &LlamaConfig) -> Self {
+        Self {
+            layers: config.layers.into(),
+            width: config.width.into(),
+            heads: config.heads.into(),
+            kv_heads: config.kv_heads.into(),
+            head_dim: config.head_dim.into(),
+            ffn: config.ffn.into(),
+            vocab: config.vocab.into(),
+        }
+    }
 }
 
 /// Multiply-accumulates of one model: M, H and A of the formula.

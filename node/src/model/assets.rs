@@ -201,14 +201,5 @@ impl ModelAssets {
 /// The work formula of the model that `manifest` describes. `None` for absurd sizes.
 #[must_use]
 pub fn work_of(manifest: &Manifest) -> Option<WorkModel> {
-    let config = &manifest.facts().config;
-    WorkModel::of(&ModelShape {
-        layers: config.layers.into(),
-        width: config.width.into(),
-        heads: config.heads.into(),
-        kv_heads: config.kv_heads.into(),
-        head_dim: config.head_dim.into(),
-        ffn: config.ffn.into(),
-        vocab: config.vocab.into(),
-    })
+    WorkModel::of(&ModelShape::from(&manifest.facts().config))
 }

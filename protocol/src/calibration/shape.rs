@@ -7,7 +7,7 @@
 use crate::{
     exact::llama::{Architecture, LlamaConfig, ROPE_UNSCALED},
     units::Work,
-    work::{ModelShape, WorkModel},
+    work::WorkModel,
 };
 
 /// Tokens of the prompt.
@@ -142,16 +142,7 @@ fn config(width: u32, layers: u32, steps: u32) -> LlamaConfig {
 }
 
 fn work(config: &LlamaConfig) -> WorkModel {
-    let shape = ModelShape {
-        layers: config.layers.into(),
-        width: config.width.into(),
-        heads: config.heads.into(),
-        kv_heads: config.kv_heads.into(),
-        head_dim: config.head_dim.into(),
-        ffn: config.ffn.into(),
-        vocab: config.vocab.into(),
-    };
-    WorkModel::of(&shape).expect("the largest standard model is far below the bound")
+    WorkModel::of(&config.into()).expect("the largest standard model is far below the bound")
 }
 
 /// One multiplication a weight: the work of a token says how many weights there are.
