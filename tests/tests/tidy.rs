@@ -192,7 +192,7 @@ fn a_file_holds_one_idea() {
 }
 
 /// Parts of kernels that are no operators: arithmetic, and how work is shared, laid out and kept.
-const KERNEL_PARTS: [&str; 31] = [
+const KERNEL_PARTS: [&str; 32] = [
     "pass",
     "root",
     "lanes_one",
@@ -224,6 +224,7 @@ const KERNEL_PARTS: [&str; 31] = [
     "scale_of_head",
     "candidate",
     "choose",
+    "rounds",
 ];
 
 #[test]

@@ -16,6 +16,7 @@ mod matrix;
 pub mod options;
 pub mod program;
 mod remembered;
+pub mod rounds;
 pub mod shader;
 mod tuning;
 mod weights;

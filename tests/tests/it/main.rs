@@ -6,6 +6,7 @@ mod engine_batches;
 mod engine_faults;
 mod engine_gpu;
 mod engine_gpu_ends;
+mod engine_gpu_far;
 mod engine_jobs;
 mod engine_model;
 mod engine_operators;

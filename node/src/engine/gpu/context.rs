@@ -22,6 +22,7 @@ use super::{
     bound::STORAGE_MOST,
     clock::{DeviceClock, STAMP_WORDS},
     options::GpuOptions,
+    rounds,
     shader::Kernel,
 };
 
@@ -61,6 +62,7 @@ pub struct Gpu {
     info: AdapterInfo,
     watchdog: Duration,
     clock: Option<DeviceClock>,
+    rounds_max: Option<u32>,
     fault: Arc<Mutex<Option<GpuFault>>>,
 }
 
@@ -93,8 +95,9 @@ impl Gpu {
         });
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&refused, of_error(error))));
         let (info, watchdog) = (adapter.get_info(), options.watchdog);
-        let gpu = Self { device, queue, info, watchdog, clock: None, fault };
-        Ok(Self { clock: DeviceClock::of(&gpu, &gpu.queue)?, ..gpu })
+        let gpu = Self { device, queue, info, watchdog, clock: None, rounds_max: None, fault };
+        let (clock, rounds_max) = (DeviceClock::of(&gpu, &gpu.queue)?, rounds::limit(&gpu)?);
+        Ok(Self { clock, rounds_max, ..gpu })
     }
 
     /// Which adapter this is.
@@ -110,6 +113,11 @@ impl Gpu {
     /// Whether it tells by its own clock how long a pass took.
     pub fn has_clock(&self) -> bool {
         self.clock.is_some()
+    }
+
+    /// Rounds that an invocation may do in all its loops together, if there is a limit.
+    pub fn rounds_max(&self) -> Option<u32> {
+        self.rounds_max
     }
 
     /// Whether a kernel may have as many buffers as fused ones do.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use gridhour_protocol::{exact::llama::LlamaConfig, exact::tables::RopePairs};
-use wgpu::{Buffer, ComputePass, ComputePassDescriptor, DeviceType};
+use wgpu::{Buffer, ComputePass, ComputePassDescriptor};
 
 use super::{
     super::{
@@ -28,6 +28,7 @@ use super::{
     options::{GpuError, GpuOptions},
     program::{Arrangement, Arrangements, Maker, Pipelines, Program},
     remembered,
+    rounds::Reach,
     shader::Rope,
     tuning,
     weights::Weights,
@@ -96,16 +97,17 @@ impl GpuDevice {
         limits: &GpuLimits,
     ) -> Result<Self, GpuError> {
         let gpu = Gpu::open(&adapter::choose(&options.adapter)?, options)?;
-        let place = options.memory.as_deref().map(|folder| remembered::place(folder, &gpu, config));
-        let recalled = place.as_deref().and_then(remembered::recall);
-        let guess = Arrangements::guess(&gpu);
+        let reach = Reach::of(config, limits.context.min(config.context as usize), gpu.rounds_max());
+        let place = options.memory.as_deref().map(|folder| remembered::place(folder, &gpu, config, &reach));
+        let recalled = place.as_deref().and_then(remembered::recall).filter(|all| reach.fits_both(all));
+        let guess = Arrangements::guess(&gpu, &reach);
         let chosen = options.arrangements.or(recalled);
         let mut device = Self::new(gpu, config, model, (rope, limits), &chosen.unwrap_or(guess))?;
         if chosen.is_none() && place.is_some() {
-            device.tune()?;
+            device.tune(&reach)?;
         }
         if recalled.is_none() || options.arrangements.is_some() {
-            device.ask()?;
+            device.ask(&reach)?;
         }
         let kept = place.filter(|_| chosen.is_none());
         if let Some(Err(error)) = kept.map(|place| remembered::keep(&place, &device.arrangements)) {
@@ -122,7 +124,7 @@ impl GpuDevice {
         arrangements: &Arrangements,
     ) -> Result<Self, GpuFault> {
         let weights = Weights::upload(&gpu, model)?;
-        let sizes = sizes(&gpu, config, &weights, limits);
+        let sizes = sizes(&gpu, config, &weights, limits, arrangements);
         let turns: Vec<u32> = rope.words(sizes.positions).collect();
         let buffers = Buffers::new(&gpu, &sizes, &turns)?;
         let mut device = Self {
@@ -160,9 +162,9 @@ impl GpuDevice {
     }
 
     /// Finds out which variants are fast here.
-    fn tune(&mut self) -> Result<(), GpuFault> {
+    fn tune(&mut self, reach: &Reach) -> Result<(), GpuFault> {
         let gpu = self.gpu.clone();
-        let found = tuning::tune(&gpu, &mut |arrangement, rows| {
+        let found = tuning::tune(&gpu, reach, &mut |arrangement, rows| {
             let program = self.make(arrangement, rows == 1)?;
             self.time(&program, rows)
         })?;
@@ -189,11 +191,13 @@ impl GpuDevice {
         Ok(least)
     }
 
-    /// Lets the adapter give the known answers.
-    fn ask(&mut self) -> Result<(), Refusal> {
-        let Self { gpu, arrangements, pipelines, .. } = self;
+    /// Lets the adapter give the known answers, also of sizes as far as its loops will have to reach.
+    fn ask(&mut self, reach: &Reach) -> Result<(), Refusal> {
+        let Self { gpu, arrangements, pipelines, sizes, .. } = self;
         let mut compile = |kernel| pipelines.get(gpu, kernel);
         known_answers::check(gpu, arrangements, known_answers::SEED, &mut compile)?;
+        let reach = Reach { positions: sizes.positions, ..*reach };
+        known_answers::check_far(gpu, arrangements, &reach, known_answers::SEED, &mut compile)?;
         let (model, rope) = generation::model();
         // Rows enough for the arrangements of both kinds of passes.
         let rows_max = 2 * DECODE_ROWS;
@@ -357,10 +361,15 @@ impl From<GpuFault> for DeviceFault {
     }
 }
 
-fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, limits: &GpuLimits) -> Sizes {
+fn sizes(
+    gpu: &Gpu,
+    config: &LlamaConfig,
+    weights: &Weights,
+    limits: &GpuLimits,
+    arrangements: &Arrangements,
+) -> Sizes {
     let asked = limits.context.min(config.context as usize);
-    let software = gpu.info().device_type == DeviceType::Cpu;
-    let positions = if software { asked.min(software_positions(config.head_dim as usize)) } else { asked };
+    let positions = Reach::of(config, asked, gpu.rounds_max()).within(arrangements);
     let heads = config.heads as usize;
     let scratch = SCRATCH_MAX.min(gpu.binding_max());
     let attention = heads as u64 * positions.next_multiple_of(PAGE) as u64;
@@ -383,19 +392,6 @@ fn sizes(gpu: &Gpu, config: &LlamaConfig, weights: &Weights, limits: &GpuLimits)
         layers: config.layers as usize,
         product: weights.layers.iter().map(wide).max().unwrap_or(0) as usize,
     }
-}
-
-/// Positions over which a software adapter attends rightly. Mesa's leaves every loop, without a word, after 65,535 rounds
-/// of all loops of an invocation together (`LP_MAX_TGSI_LOOP_ITERATIONS`); where one invocation attends alone, a position
-/// takes three rounds in `attend.wgsl`, a dot product's, and those of its share of the weighted sums.
-fn software_positions(head_dim: usize) -> usize {
-    // A tenth is kept back for rounds that are not a position's.
-    const ROUNDS_MAX: usize = 65_535 / 10 * 9;
-    // With four words a part, and eight positions: each loop also takes a round to see that it is over.
-    let words = head_dim / 2;
-    let dot = words.div_ceil(4) * 6 + 1;
-    let sums = (words * 10).div_ceil(8);
-    ROUNDS_MAX / (dot + sums + 3)
 }
 
 fn row_of(table: usize, lane: &Lane<'_>) -> Row {
@@ -421,17 +417,5 @@ fn choice_of(record: &[u32]) -> Choice {
         runner_up_logit: record[3] as i32,
         logprobs: None,
         checksums: record[RECORD_WORDS..].to_vec(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn software_adapters_attend_to_what_was_found_right_there() {
-        // Heads of 64: 703 positions had the processor's bits, and 704 had not.
-        assert!((600..=703).contains(&software_positions(64)), "{}", software_positions(64));
-        assert!(software_positions(256) > 2 * PAGE);
     }
 }

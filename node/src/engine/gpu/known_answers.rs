@@ -1,6 +1,7 @@
 //! Known answers: every kernel computes numbers whose results the processor's operators know, before an
 //! adapter computes for anybody. What a driver miscompiles is found here, and the adapter refused.
 
+mod attention;
 mod draw;
 pub(crate) mod generation;
 mod heads;
@@ -20,6 +21,7 @@ use super::{
     buffers::{exp2_words, gumbel_words},
     context::{Gpu, GpuFault},
     program::{Arrangement, Arrangements},
+    rounds::Reach,
     shader::Kernel,
 };
 
@@ -131,11 +133,34 @@ pub fn check(
     Ok(compared)
 }
 
+/// As [`check`], over texts and rows as long as a model's on the adapter, which the cases of small sizes do not tell.
+///
+/// # Errors
+/// [`Refusal`], with the first word that is wrong.
+pub fn check_far(
+    gpu: &Gpu,
+    arrangements: &Arrangements,
+    reach: &Reach,
+    seed: u64,
+    compile: &mut dyn FnMut(Kernel) -> Result<ComputePipeline, GpuFault>,
+) -> Result<usize, Refusal> {
+    let Arrangements { decode, prefill } = arrangements;
+    let (mut rows, mut attending) = (vec![decode.rows, prefill.rows], vec![decode.attend, prefill.attend]);
+    rows.dedup();
+    attending.dedup();
+    let mut draw = Draw::new(seed);
+    let mut cases: Vec<Case> =
+        rows.into_iter().flat_map(|lanes| rows::widest(lanes, reach.widest, &mut draw)).collect();
+    cases.extend(attending.into_iter().map(|lanes| attention::longest(lanes, reach, &mut draw)));
+    cases.iter().map(|case| case.check(gpu, &compile(case.kernel)?)).sum()
+}
+
 /// All that an arrangement may use: what is fused falls back to what is not where it does not fit.
 fn cases(arrangement: &Arrangement, draw: &mut Draw) -> Vec<Case> {
     let Arrangement { rows, heads, attend, product, fused } = *arrangement;
     let mut cases = rows::cases(rows, draw);
-    cases.extend(heads::cases(heads, attend, draw));
+    cases.extend(heads::cases(heads, draw));
+    cases.push(attention::short(attend, draw));
     cases.extend(products::cases(product, draw));
     cases.extend(sampling::cases(draw));
     if fused {

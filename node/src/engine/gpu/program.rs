@@ -11,6 +11,7 @@ use wgpu::{BindGroup, ComputePass, ComputePipeline, DeviceType};
 pub(super) use self::maker::Maker;
 use super::{
     context::{Gpu, GpuFault},
+    rounds::Reach,
     shader::{Dot, Kernel, Lanes, Tile},
 };
 
@@ -39,13 +40,17 @@ pub struct Arrangements {
     pub prefill: Arrangement,
 }
 
+/// What computes on software adapters, the simplest first: on their vectors of eight, more lanes win nothing but
+/// reach.
+pub(super) const SOFTWARE_LANES: [Lanes; 3] = [Lanes::One(8), Lanes::Barrier(8), Lanes::Barrier(64)];
+
 impl Arrangements {
     /// What is likely fast on an adapter, before anything was measured there.
-    pub fn guess(gpu: &Gpu) -> Self {
+    pub(super) fn guess(gpu: &Gpu, reach: &Reach) -> Self {
         if gpu.info().device_type == DeviceType::Cpu {
-            let one = Lanes::One(8);
+            let (rows, attend) = (reach.coding(&SOFTWARE_LANES), reach.attending(&SOFTWARE_LANES));
             let product = Tile { splits: 1, tokens: 1, dot: Dot::Unpacked };
-            let decode = Arrangement { rows: one, heads: one, attend: one, product, fused: false };
+            let decode = Arrangement { rows, heads: SOFTWARE_LANES[0], attend, product, fused: false };
             return Self { decode, prefill: decode };
         }
         let meet = if gpu.has_subgroups() { Lanes::Subgroup } else { Lanes::Barrier };

@@ -1,8 +1,8 @@
 //! What was found out about an adapter, kept for the next start: which variants are fast on it, and that it gave
 //! the known answers with them.
 //!
-//! It holds for one build of this program, one adapter, one driver and one shape of model: all are in the name
-//! of the file.
+//! It holds for one build of this program, one adapter, one driver, one shape of model and one length of texts:
+//! all are in the name of the file.
 
 use std::{
     env, fs, io,
@@ -12,15 +12,15 @@ use std::{
 
 use gridhour_protocol::exact::llama::LlamaConfig;
 
-use super::{context::Gpu, known_answers::SEED, program::Arrangements};
+use super::{context::Gpu, known_answers::SEED, program::Arrangements, rounds::Reach};
 
 const CONTEXT: &str = "gridhour known answers v1";
 
 /// Where it is kept for an adapter and models of one shape.
-pub(super) fn place(folder: &Path, gpu: &Gpu, shape: &LlamaConfig) -> PathBuf {
+pub(super) fn place(folder: &Path, gpu: &Gpu, shape: &LlamaConfig, reach: &Reach) -> PathBuf {
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
     let (info, version) = (gpu.info(), env!("CARGO_PKG_VERSION"));
-    hasher.update(format!("{info:?} {shape:?} {SEED:x} {version} {}", program()).as_bytes());
+    hasher.update(format!("{info:?} {shape:?} {reach:?} {SEED:x} {version} {}", program()).as_bytes());
     folder.join(format!("adapter-{}.json", &hasher.finalize().to_hex()[..32]))
 }
 

@@ -206,6 +206,14 @@ impl Lanes {
         size
     }
 
+    /// Invocations that share the work of a group.
+    pub fn sharing(self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Barrier(size) | Self::Subgroup(size) => size as usize,
+        }
+    }
+
     /// Workgroups that so many groups take.
     pub fn workgroups(self, groups: u32) -> u32 {
         match self {

@@ -10,6 +10,7 @@ use wgpu::DeviceType;
 use super::{
     context::{Gpu, GpuFault},
     program::{Arrangement, Arrangements},
+    rounds::Reach,
     shader::{Dot, Lanes, Tile},
 };
 
@@ -25,10 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// The first fault of a measurement.
 pub(super) fn tune(
     gpu: &Gpu,
+    reach: &Reach,
     time: &mut dyn FnMut(Arrangement, usize) -> Result<Duration, GpuFault>,
 ) -> Result<Arrangements, GpuFault> {
-    let guess = Arrangements::guess(gpu);
-    let space = Space::of(gpu);
+    let guess = Arrangements::guess(gpu, reach);
+    let space = Space::of(gpu, *reach, &guess.decode);
     Ok(Arrangements {
         decode: space.descend(guess.decode, &space.decode, &mut |tried| time(tried, DECODE_ROWS))?,
         prefill: space.descend(guess.prefill, &space.prefill, &mut |tried| time(tried, PREFILL_ROWS))?,
@@ -39,6 +41,7 @@ pub(super) fn tune(
 struct Space {
     lanes: Vec<Lanes>,
     splits: Vec<u32>,
+    reach: Reach,
     decode: Kinds,
     prefill: Kinds,
 }
@@ -52,22 +55,24 @@ struct Kinds {
 }
 
 impl Space {
-    fn of(gpu: &Gpu) -> Self {
+    fn of(gpu: &Gpu, reach: Reach, guess: &Arrangement) -> Self {
         let decode = Kinds::decode(gpu.has_room_to_fuse());
-        let sizes: &[u32] = if gpu.info().device_type == DeviceType::Cpu { &[8] } else { &[64, 256] };
+        let is_software = gpu.info().device_type == DeviceType::Cpu;
+        let sizes: &[u32] = match (is_software, guess.attend.workgroup()) {
+            (true, 8) => &[8],
+            (true, _) => &[8, 64],
+            (false, _) => &[64, 256],
+        };
         let mut lanes: Vec<Lanes> = sizes.iter().map(|size| Lanes::Barrier(*size)).collect();
         if gpu.has_subgroups() {
             lanes.extend(sizes.iter().map(|size| Lanes::Subgroup(*size)));
         }
-        match gpu.info().device_type {
-            DeviceType::Cpu => {
-                lanes.push(Lanes::One(8));
-                Self { lanes, splits: vec![1], decode, prefill: Kinds::prefill(&[1, 4]) }
-            }
-            _ => {
-                let prefill = Kinds::prefill(&[4, 8, 16]);
-                Self { lanes, splits: vec![1, 2, 4, 8], decode, prefill }
-            }
+        if is_software {
+            lanes.push(Lanes::One(8));
+            Self { lanes, splits: vec![1], reach, decode, prefill: Kinds::prefill(&[1, 4]) }
+        } else {
+            let prefill = Kinds::prefill(&[4, 8, 16]);
+            Self { lanes, splits: vec![1, 2, 4, 8], reach, decode, prefill }
         }
     }
 
@@ -99,7 +104,7 @@ impl Space {
             .chain(lanes(|a, heads| Arrangement { heads, ..a }));
         for change in changes {
             let tried = change(best);
-            if tried == best {
+            if tried == best || !self.reach.fits(&tried) {
                 continue;
             }
             if start.elapsed() > PATIENCE {
@@ -130,7 +135,7 @@ type Change<'a> = Box<dyn Fn(Arrangement) -> Arrangement + 'a>;
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::known_answers::generation::CONFIG, *};
 
     fn arrangement(lanes: Lanes, splits: u32) -> Arrangement {
         let product = Tile { splits, tokens: 1, dot: Dot::Unpacked };
@@ -150,7 +155,8 @@ mod tests {
     fn the_search_ends_at_the_best_choice_of_every_part() {
         let lanes = vec![Lanes::Barrier(64), Lanes::Subgroup(64)];
         let (decode, prefill) = (Kinds::decode(true), Kinds::prefill(&[4]));
-        let space = Space { lanes, splits: vec![1, 2, 4], decode, prefill };
+        let reach = Reach::of(&CONFIG, 64, None);
+        let space = Space { lanes, splits: vec![1, 2, 4], reach, decode, prefill };
         let start = arrangement(Lanes::Barrier(64), 1);
         let found = space.descend(start, &space.decode, &mut |tried| Ok(cost(tried))).expect("no fault");
         assert!(found.fused);
@@ -162,9 +168,27 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_reach_far_enough_is_not_tried() {
+        let lanes = vec![Lanes::One(8), Lanes::Barrier(64)];
+        let reach = Reach::of(&CONFIG, 4_096, Some(65_535));
+        let (decode, prefill) = (Kinds::decode(false), Kinds::prefill(&[1]));
+        let space = Space { lanes, splits: vec![1], reach, decode, prefill };
+        let mut tried = Vec::new();
+        let start = arrangement(Lanes::Barrier(64), 1);
+        let time = |arrangement: Arrangement| {
+            tried.push(arrangement);
+            Ok(Duration::from_micros(if arrangement.rows == Lanes::One(8) { 1 } else { 2 }))
+        };
+        let found = space.descend(start, &space.decode, &mut { time }).expect("no fault");
+        assert_eq!((found.rows, found.attend), (Lanes::One(8), Lanes::Barrier(64)));
+        assert!(tried.iter().all(|arrangement| arrangement.attend == Lanes::Barrier(64)));
+    }
+
+    #[test]
     fn a_fault_ends_the_search() {
         let (decode, prefill) = (Kinds::decode(true), Kinds::prefill(&[1]));
-        let space = Space { lanes: vec![], splits: vec![1], decode, prefill };
+        let reach = Reach::of(&CONFIG, 64, None);
+        let space = Space { lanes: vec![], splits: vec![1], reach, decode, prefill };
         let fault = GpuFault::Lost("gone".to_owned());
         let start = arrangement(Lanes::One(8), 1);
         let result = space.descend(start, &space.decode, &mut |_| Err(fault.clone()));

@@ -1,17 +1,15 @@
-//! Known answers of the kernels that see heads: their coding, and attention over pages.
+//! Known answers of the kernels that see heads before attention: what is done with them, and their coding.
 
 use super::{
     super::{
         super::{
             cpu::{
-                attend::{AttendScratch, HeadLaw, Queries, attend},
                 head_form::form_heads,
                 head_quant::head_quant,
-                kv_store::{KvEntry, KvPlace, KvShape, KvStore},
                 rope::{SCALE_SHIFT, rotate},
             },
-            device::{PAGE, PageId},
-            fixed::{Scale, narrow_shift, round_shift},
+            device::PAGE,
+            fixed::Scale,
             head_form::HeadForm,
             isa::Kernels,
             norm_weights::HeadNorm,
@@ -21,6 +19,7 @@ use super::{
         weights::form_words,
     },
     Answer, Case, Filled,
+    attention::{batch, pairs, place},
     draw::{Draw, scale_words, words},
 };
 use gridhour_protocol::exact::tables::{RopePair, RopePairs};
@@ -32,42 +31,22 @@ pub(super) const HEAD_DIM: usize = 24;
 /// Rows of a case.
 pub(super) const ROWS: usize = 3;
 /// Pages of the cache; a row's table names some of them, in no order.
-const PAGES: usize = 4;
+pub(super) const PAGES: usize = 4;
 /// Positions of the rows: one, a whole page, and some over two pages.
 pub(super) const POSITIONS: [usize; ROWS] = [0, PAGE - 1, 2 * PAGE + 5];
 /// The table of every row.
-const TABLE: [u32; 3] = [2, 0, 3];
+pub(super) const TABLE: [u32; 3] = [2, 0, 3];
 
-pub(super) fn cases(coding: Lanes, attention: Lanes, draw: &mut Draw) -> Vec<Case> {
+pub(super) fn cases(lanes: Lanes, draw: &mut Draw) -> Vec<Case> {
     let ways = [
         (Rope::Pairs, HeadScale::Product),
         (Rope::Pairs, HeadScale::Own),
         (Rope::Halves, HeadScale::Product),
         (Rope::Halves, HeadScale::Own),
     ];
-    let mut cases: Vec<Case> = ways.map(|way| quant(way, coding, draw)).into();
-    cases.push(formed(coding, draw));
-    cases.push(attended(attention, draw));
+    let mut cases: Vec<Case> = ways.map(|way| quant(way, lanes, draw)).into();
+    cases.push(formed(lanes, draw));
     cases
-}
-
-/// The rows of a batch, and their table behind them.
-fn batch() -> Vec<u32> {
-    let table = (5 * ROWS) as u32;
-    let rows = POSITIONS.iter().flat_map(|position| [0, *position as u32, table, 0]);
-    rows.chain([0; ROWS]).chain(TABLE).collect()
-}
-
-/// Where a position of a key-value head lies in the cache, counted in heads.
-pub(super) fn place(table: &[u32], position: usize, kv_head: usize, is_value: bool) -> usize {
-    let page = table[position / PAGE] as usize;
-    (page * 2 * KV_HEADS + if is_value { KV_HEADS } else { 0 } + kv_head) * PAGE + position % PAGE
-}
-
-/// Two codes a word.
-pub(super) fn pairs(codes: &[i16]) -> Vec<u32> {
-    let (both, _) = codes.as_chunks::<2>();
-    both.iter().map(|[low, high]| u32::from(*low as u16) | u32::from(*high as u16) << 16).collect()
 }
 
 /// Turns of every position of the rows.
@@ -121,7 +100,7 @@ fn quant((rope, own): (Rope, HeadScale), lanes: Lanes, draw: &mut Draw) -> Case 
             queries.0.extend(pairs(&codes));
             queries.1.extend(scale_words(coded));
         } else {
-            let at = place(&TABLE, POSITIONS[row], (head - HEADS) % KV_HEADS, is_value);
+            let at = place((&TABLE, KV_HEADS), POSITIONS[row], (head - HEADS) % KV_HEADS, is_value);
             cache.0[at * HEAD_DIM / 2..][..HEAD_DIM / 2].copy_from_slice(&pairs(&codes));
             cache.1[2 * at..][..2].copy_from_slice(&scale_words(coded));
         }
@@ -137,7 +116,7 @@ fn quant((rope, own): (Rope, HeadScale), lanes: Lanes, draw: &mut Draw) -> Case 
         own: Filled {
             params: params.chain(exponents.map(|exponent| exponent as u32)).collect(),
             storage: vec![
-                batch(),
+                batch(&POSITIONS, &TABLE),
                 words(&product.concat()),
                 scale_words(scales),
                 turn_words(&turns),
@@ -211,88 +190,5 @@ fn formed(lanes: Lanes, draw: &mut Draw) -> Case {
         rows: None,
         grid: (lanes.workgroups(heads as u32), ROWS as u32),
         results: vec![Answer::own(0, "heads", values), Answer::own(3, "scales of heads", formed_scales)],
-    }
-}
-
-/// A text's part of the cache, as the processor has it.
-pub(super) fn stored(table: &[u32], codes: &[i16], scales: &[Scale]) -> KvStore {
-    let mut store = KvStore::new(KvShape { layers: 1, heads: KV_HEADS, head_dim: HEAD_DIM });
-    for (position, head) in (0..table.len() * PAGE).flat_map(|at| (0..KV_HEADS).map(move |head| (at, head))) {
-        let (page, slot) = (PageId(table[position / PAGE]), position % PAGE);
-        let [key, value] = [false, true].map(|is_value| {
-            let at = place(table, position, head, is_value);
-            (&codes[at * HEAD_DIM..][..HEAD_DIM], scales[at])
-        });
-        store.back(page).expect("a little memory");
-        store.write(KvPlace { layer: 0, head, page, slot }, KvEntry { key, value });
-    }
-    store
-}
-
-/// What attention gives for one query, as kernels keep it: narrowed, two words a value, and the scale.
-pub(super) fn attend_to(
-    store: &KvStore,
-    (table, kv_head): (&[u32], usize),
-    positions: usize,
-    query: (&[i16], Scale),
-) -> (Vec<u32>, Scale) {
-    let table: Vec<PageId> = table.iter().copied().map(PageId).collect();
-    let pages = store.head((0, kv_head), &table, positions);
-    let (law, mut out, mut scale) = (HeadLaw::new(HEAD_DIM), [0; HEAD_DIM], [Scale::ZERO]);
-    let queries = Queries { codes: query.0, scales: &[query.1], sums: &mut out, sum_scales: &mut scale };
-    attend(Kernels::PORTABLE, &law, queries, pages, &mut AttendScratch::default());
-    let shift = narrow_shift(out.iter().map(|o| o.unsigned_abs()).max().unwrap_or(0));
-    let narrowed = out.iter().map(|o| round_shift(*o, shift));
-    (narrowed.flat_map(|o| [o as u32, (o >> 32) as u32]).collect(), scale[0].exp2(shift as i32))
-}
-
-fn attended(lanes: Lanes, draw: &mut Draw) -> Case {
-    let seed = draw.word();
-    let mut draw = Draw::new(seed);
-    let law = HeadLaw::new(HEAD_DIM);
-    let cached = PAGES * 2 * KV_HEADS * PAGE;
-    let codes: Vec<i16> = (0..cached * HEAD_DIM).map(|_| draw.code()).collect();
-    // Scales of a text are of similar size, so that many positions count.
-    let scales: Vec<Scale> = (0..cached)
-        .map(|_| if draw.below(16) == 0 { Scale::ZERO } else { Scale::from(draw.word() >> 30 | 1, -50) })
-        .collect();
-    let queries: Vec<i16> = (0..ROWS * HEADS * HEAD_DIM).map(|_| draw.code()).collect();
-    let query_scales: Vec<Scale> =
-        (0..ROWS * HEADS).map(|_| Scale::from(draw.word() >> 34 | 1, -56)).collect();
-    let store = stored(&TABLE, &codes, &scales);
-    let mut expected = (Vec::new(), Vec::new());
-    for (at, query) in queries.chunks_exact(HEAD_DIM).enumerate() {
-        let (row, kv_head) = (at / HEADS, at % HEADS / (HEADS / KV_HEADS));
-        let query = (query, query_scales[at]);
-        let (sums, scale) = attend_to(&store, (&TABLE, kv_head), POSITIONS[row] + 1, query);
-        expected.0.extend(sums);
-        expected.1.extend(scale_words([scale]));
-    }
-    let to_bits = law.to_bits();
-    let positions = 3 * PAGE as u32;
-    Case {
-        kernel: Kernel::Attend(lanes),
-        input: format!("{HEADS} heads of {HEAD_DIM} behind positions {POSITIONS:?} drawn from {seed:#x}"),
-        pass: [ROWS as u32, ROWS as u32, positions, 1],
-        own: Filled {
-            params: [HEADS, KV_HEADS, HEAD_DIM]
-                .map(|size| size as u32)
-                .into_iter()
-                .chain([law.dot_shift(), to_bits.m, to_bits.e as u32])
-                .collect(),
-            storage: vec![
-                batch(),
-                pairs(&queries),
-                scale_words(query_scales),
-                pairs(&codes),
-                scale_words(scales),
-                vec![0; ROWS * HEADS * positions as usize],
-                vec![0; expected.0.len()],
-                vec![0; expected.1.len()],
-            ],
-        },
-        rows: None,
-        grid: (lanes.workgroups(HEADS as u32), ROWS as u32),
-        results: vec![Answer::own(6, "sums", expected.0), Answer::own(7, "scales", expected.1)],
     }
 }

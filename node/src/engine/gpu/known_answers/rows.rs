@@ -29,6 +29,9 @@ const COLS: usize = 224;
 /// Columns of a head of joined rows.
 const HEAD: usize = 32;
 
+/// The operators that code rows.
+const OPS: [RowOp; 3] = [RowOp::NormQuant, RowOp::SiluMul, RowOp::JoinHeads];
+
 /// What rows are coded from, and what they become.
 pub(super) struct Drawn {
     pub(super) given: Filled,
@@ -38,23 +41,29 @@ pub(super) struct Drawn {
 }
 
 pub(super) fn cases(lanes: Lanes, draw: &mut Draw) -> Vec<Case> {
-    [RowOp::NormQuant, RowOp::SiluMul, RowOp::JoinHeads].map(|op| case(op, lanes, draw)).into()
+    OPS.map(|op| case(op, lanes, (ROWS, COLS), draw)).into()
 }
 
-fn case(op: RowOp, lanes: Lanes, draw: &mut Draw) -> Case {
+/// Cases of a few rows as wide as a model's.
+pub(super) fn widest(lanes: Lanes, cols: usize, draw: &mut Draw) -> [Case; 3] {
+    OPS.map(|op| case(op, lanes, (3, cols.next_multiple_of(HEAD)), draw))
+}
+
+fn case(op: RowOp, lanes: Lanes, size: (usize, usize), draw: &mut Draw) -> Case {
+    let (rows, cols) = size;
     let seed = draw.word();
-    let Drawn { given, coded, told } = drawn(op, (ROWS, COLS), &mut Draw::new(seed));
+    let Drawn { given, coded, told } = drawn(op, size, &mut Draw::new(seed));
     let results =
         [("codes", code_words(&coded)), ("block sums", sum_words(&coded)), ("scales", scales(&coded))];
     let storage = results.iter().map(|(_, words)| vec![0xdead_beef; words.len()]).collect();
     let results = results.into_iter().enumerate().map(|(at, (what, words))| Answer::own(at, what, words));
     Case {
         kernel: Kernel::Rows(op, lanes),
-        input: format!("{ROWS} rows of {COLS} columns drawn from {seed:#x}"),
-        pass: [ROWS as u32, ROWS as u32, 64, 1],
+        input: format!("{rows} rows of {cols} columns drawn from {seed:#x}"),
+        pass: [rows as u32, rows as u32, 64, 1],
         own: Filled { params: Vec::new(), storage },
         rows: Some(given),
-        grid: (lanes.workgroups(ROWS as u32), 1),
+        grid: (lanes.workgroups(rows as u32), 1),
         results: results.chain(told).collect(),
     }
 }

@@ -9,6 +9,7 @@ use super::{
                 attend::HeadLaw,
                 head_form::form_heads,
                 head_quant::head_quant,
+                kv_store::KvShape,
                 rope::{SCALE_SHIFT, rotate},
             },
             device::PAGE,
@@ -20,11 +21,9 @@ use super::{
         weights::form_words,
     },
     Answer, Case, Filled,
+    attention::{attend_to, pairs, place, stored},
     draw::{Draw, scale_words, words},
-    heads::{
-        HEAD_DIM, HEADS, KV_HEADS, POSITIONS, ROWS, attend_to, forms, pairs, place, stored, together,
-        turn_words, turns,
-    },
+    heads::{HEAD_DIM, HEADS, KV_HEADS, POSITIONS, ROWS, forms, together, turn_words, turns},
 };
 
 /// Heads of a row of the product.
@@ -33,6 +32,8 @@ const ALL: usize = HEADS + 2 * KV_HEADS;
 const PAGES: usize = 6;
 /// The page tables of the rows, each a text of its own.
 const TABLES: [&[u32]; ROWS] = [&[2], &[0], &[5, 1, 4]];
+/// What the processor keeps of it.
+const SHAPE: KvShape = KvShape { layers: 1, heads: KV_HEADS, head_dim: HEAD_DIM };
 /// Heads of the cache in its pages.
 const PAGED: usize = PAGES * 2 * KV_HEADS * PAGE;
 
@@ -141,10 +142,10 @@ impl Heads {
             for (kind, is_value) in [(1, false), (2, true)] {
                 let (codes, scales) = self.coded(row, kind, rope);
                 for (head, (codes, scale)) in codes.chunks_exact(HEAD_DIM).zip(scales).enumerate() {
-                    cache.put(place(TABLES[row], position, head, is_value), codes, scale);
+                    cache.put(place((TABLES[row], KV_HEADS), position, head, is_value), codes, scale);
                 }
             }
-            let store = stored(TABLES[row], &cache.codes, &cache.scales);
+            let store = stored(SHAPE, TABLES[row], &cache.codes, &cache.scales);
             let (codes, scales) = self.coded(row, 0, rope);
             answered.queries.extend(pairs(&codes));
             for (head, query) in codes.chunks_exact(HEAD_DIM).zip(scales).enumerate() {
