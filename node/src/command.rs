@@ -6,11 +6,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
-    data_dir::DataDir, drivers::provider::ProviderEvent, model::catalogue::ModelCache, settings::Settings,
+    data_dir::DataDir,
+    drivers::{observer::ObserverEvent, provider::ProviderEvent},
+    model::catalogue::ModelCache,
+    settings::Settings,
 };
 
 mod compute;
 mod error;
+mod observer;
 mod provider;
 mod size;
 mod validator;
@@ -26,12 +30,14 @@ pub enum NodeCommand {
     Provider(Box<ProviderArgs>),
     /// Keep the ledger of a network whose operator's key is in the data directory
     Validator(ValidatorArgs),
+    /// Follow a ledger: check every block, keep a copy, and serve it
+    Observer(ObserverArgs),
 }
 
 /// What every node takes.
 #[derive(Debug, Args)]
 pub struct CommonArgs {
-    /// Listen at this multiaddress; may be repeated [default: all interfaces, TCP and QUIC, ports 4801 and 4802]
+    /// Listen at this multiaddress; may be repeated [default: all interfaces, TCP and QUIC, port 4801 of a validator, 4802 of a provider, 4803 of an observer]
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_LISTEN", value_delimiter = ',')]
     pub listen: Vec<String>,
 
@@ -106,6 +112,19 @@ pub struct ValidatorArgs {
     pub common: CommonArgs,
 }
 
+/// What an observer takes.
+#[derive(Debug, Args)]
+pub struct ObserverArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+
+    /// Follow the node at this multiaddress, which ends in /p2p/<peer id>: the ledger node or another observer; may be
+    /// repeated [default: the network file's peers]
+    #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_FOLLOW", value_delimiter = ',')]
+    pub follow: Vec<String>,
+}
+
 /// Where a node finds its surroundings.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -158,6 +177,8 @@ pub enum NodeEvent {
     },
     /// A provider's doings.
     Provider(ProviderEvent),
+    /// How an observer gets on.
+    Observer(ObserverEvent),
 }
 
 impl NodeEvent {
@@ -179,6 +200,7 @@ impl NodeEvent {
                 json!({ "event": "ready", "id": id.to_string(), "addresses": addresses })
             }
             Self::Provider(event) => provider_json(event),
+            Self::Observer(event) => observer::event_json(event),
         }
     }
 
@@ -197,6 +219,7 @@ impl NodeEvent {
             ),
             Self::Ready { id, addresses } => format!("ready: {id} at {}", addresses.join(", ")),
             Self::Provider(event) => return provider_text(event),
+            Self::Observer(event) => return observer::event_text(event),
         })
     }
 }
@@ -276,11 +299,13 @@ pub async fn run(
     let common = match &command {
         NodeCommand::Provider(args) => &args.common,
         NodeCommand::Validator(args) => &args.common,
+        NodeCommand::Observer(args) => &args.common,
     };
     let stop = if common.until_stdin_closes { or_stdin_closes(stop)? } else { stop };
     match command {
         NodeCommand::Provider(args) => provider::run(*args, surroundings, stop, on_event).await,
         NodeCommand::Validator(args) => validator::run(args, surroundings, stop, on_event).await,
+        NodeCommand::Observer(args) => observer::run(args, surroundings, stop, on_event).await,
     }
 }
 

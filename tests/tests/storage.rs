@@ -1,9 +1,13 @@
 //! Stories about what survives: power cuts, kills, damage, and what is built on the journal.
 
+#[path = "storage/follower.rs"]
+mod follower;
 #[path = "storage/journal.rs"]
 mod journal;
 #[path = "storage/kill.rs"]
 mod kill;
+#[path = "storage/observer.rs"]
+mod observer;
 #[path = "storage/records.rs"]
 mod records;
 #[path = "storage/solo.rs"]

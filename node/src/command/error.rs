@@ -6,7 +6,7 @@ use gridhour_protocol::signed::PublicKey;
 
 use crate::{
     consensus::solo::StartError,
-    drivers::{memory::MemoryError, provider::MeasureError},
+    drivers::{memory::MemoryError, observer::ObserverEnd, provider::MeasureError},
     engine::EngineError,
     keys::KeyError,
     model::{assets::AssetError, catalogue::CatalogueError, gguf::GgufError, pull::PullError},
@@ -69,6 +69,9 @@ pub enum NodeError {
     /// A model whose sizes are absurd.
     #[error("the model's sizes are absurd, so its work cannot be counted")]
     Work,
+    /// The operator of the ledger that is followed signed what cannot be.
+    #[error("{0}; nothing more is followed: show that file to whoever relies on this operator")]
+    Breach(ObserverEnd),
     /// A running node cannot go on.
     #[error("the node stopped: {0}")]
     Stopped(String),

@@ -58,6 +58,19 @@ pub enum LogError {
         /// What the system said.
         source: io::Error,
     },
+    /// There was no room for a batch. It was taken back whole: the log is as before, and takes the next batch when there
+    /// is room.
+    #[error(
+        "the disk is full: {file} has no room for {needed} bytes more ({source}); nothing is lost, free some space"
+    )]
+    DiskFull {
+        /// The file.
+        file: String,
+        /// Bytes of the batch.
+        needed: u64,
+        /// What the system said.
+        source: io::Error,
+    },
     /// An earlier write or sync failed, so it is unknown what is durable.
     #[error("an earlier write failed, so nothing more is written; free or replace the disk and restart")]
     Poisoned,
@@ -90,6 +103,14 @@ impl LogError {
         let file = file.to_owned();
         move |source| Self::Disk { action, file, source }
     }
+}
+
+/// Whether a write failed for want of room alone: on the device, in the user's quota or in the largest file allowed.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// What an interrupted write left behind, and opening the log removed. None of it was ever acknowledged.

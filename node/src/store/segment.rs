@@ -6,10 +6,12 @@
 //! The salt keys the hashes of this file's frames and the check binds it to one log. A file is opened by walking all of
 //! its frames; what happens at the first bad one is decided by [`Segment::open`].
 
+use std::io;
+
 use super::{
     disk::{BlockFile, Disk},
     frame::{self, FRAME_BYTES_MIN, HASH_BYTES, HEAD_BYTES, Head, SegmentKey},
-    log_error::{LogError, Rule, Torn},
+    log_error::{LogError, Rule, Torn, is_full},
 };
 
 const MAGIC: [u8; 8] = *b"GHLOG\0\0\x01";
@@ -197,15 +199,21 @@ impl FrameFile {
 
 impl Segment {
     /// Creates the file `name`, empty but for its header, and makes it and its name durable.
+    ///
+    /// # Errors
+    /// [`LogError::DiskFull`] if there is no room for it: what is left of it may be created again, and a start would.
     pub(super) fn create(disk: &dyn Disk, name: &str, kind: &LogKind) -> Result<Self, LogError> {
-        let mut file = disk.open(name).map_err(LogError::disk("create", name))?;
+        let no_room = |action| {
+            move |source: io::Error| match is_full(&source) {
+                true => LogError::DiskFull { file: name.to_owned(), needed: HEADER_BYTES, source },
+                false => LogError::Disk { action, file: name.to_owned(), source },
+            }
+        };
+        let mut file = disk.open(name).map_err(no_room("create"))?;
         let salt = disk.salt().map_err(LogError::disk("draw a salt for", name))?;
         let (bytes, key) = header(kind, salt);
-        file.truncate(0)
-            .and_then(|()| file.append(&bytes))
-            .and_then(|()| file.sync())
-            .and_then(|()| disk.sync_dir())
-            .map_err(LogError::disk("write the header of", name))?;
+        file.truncate(0).and_then(|()| file.append(&bytes)).map_err(no_room("write the header of"))?;
+        file.sync().and_then(|()| disk.sync_dir()).map_err(LogError::disk("sync the header of", name))?;
         let frames = FrameFile { name: name.to_owned(), file, key, body_max: kind.body_max };
         Ok(Self { frames, size: HEADER_BYTES, pending: Vec::new(), poisoned: false })
     }
@@ -294,6 +302,11 @@ impl Segment {
         self.size + self.pending.len() as u64
     }
 
+    /// Whether there is no frame in it yet, written or pending.
+    pub(super) fn is_empty(&self) -> bool {
+        self.size() == HEADER_BYTES
+    }
+
     /// Adds a frame to the batch that the next [`Segment::sync`] writes, and moves `end` along. Returns its offset.
     pub(super) fn append(&mut self, end: &mut End, body: &[u8]) -> Result<u64, LogError> {
         self.check_health()?;
@@ -312,17 +325,37 @@ impl Segment {
 
     /// Writes the batch and makes it durable.
     ///
-    /// After an error the kernel may have dropped what it could not write and forgotten about it, so a second attempt
-    /// could succeed without the bytes being there: there is none.
+    /// After a failed sync the kernel may have dropped what it could not write and forgotten about it, so a second
+    /// attempt could succeed without the bytes being there: there is none. A write that finds no room is another matter,
+    /// as nothing of it was promised: it is taken back.
+    ///
+    /// # Errors
+    /// [`LogError::DiskFull`]: the log, and its end, are those of the last batch. Any other poisons it.
     pub(super) fn sync(&mut self) -> Result<(), LogError> {
         self.check_health()?;
-        let file = &mut self.frames.file;
-        let written = file.append(&self.pending).and_then(|()| file.sync());
-        self.poisoned = written.is_err();
-        written.map_err(LogError::disk("write", &self.frames.name))?;
+        if let Err(source) = self.frames.file.append(&self.pending) {
+            return Err(self.take_back(source));
+        }
+        let synced = self.frames.file.sync();
+        self.poisoned = synced.is_err();
+        synced.map_err(LogError::disk("sync", &self.frames.name))?;
         self.size += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
+    }
+
+    /// Removes what was written of a batch, durably: it must not come back after everyone was told that it is gone.
+    fn take_back(&mut self, source: io::Error) -> LogError {
+        let file = self.frames.name.clone();
+        let whole = is_full(&source)
+            && self.frames.file.truncate(self.size).and_then(|()| self.frames.file.sync()).is_ok();
+        if !whole {
+            self.poisoned = true;
+            return LogError::Disk { action: "write", file, source };
+        }
+        let needed = self.pending.len() as u64;
+        self.pending.clear();
+        LogError::DiskFull { file, needed, source }
     }
 
     /// Writes nothing from now on: another file may have taken this one's place.
