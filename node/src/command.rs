@@ -10,12 +10,14 @@ use crate::{
     drivers::{observer::ObserverEvent, provider::ProviderEvent},
     model::catalogue::ModelCache,
     settings::Settings,
+    store::repair::Repaired,
 };
 
 mod compute;
 mod error;
 mod observer;
 mod provider;
+mod repair;
 mod size;
 mod validator;
 
@@ -32,6 +34,8 @@ pub enum NodeCommand {
     Validator(ValidatorArgs),
     /// Follow a ledger: check every block, keep a copy, and serve it
     Observer(ObserverArgs),
+    /// Make a damaged journal whole again with the blocks of an observer, while the node is stopped
+    Repair(RepairArgs),
 }
 
 /// What every node takes.
@@ -125,6 +129,15 @@ pub struct ObserverArgs {
     pub follow: Vec<String>,
 }
 
+/// What a repair takes.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Fetch what is missing from the node at this multiaddress, which ends in /p2p/<peer id>; may be repeated [default:
+    /// the network file's peers]. All of them must answer
+    #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_REPAIR_FROM", value_delimiter = ',')]
+    pub from: Vec<String>,
+}
+
 /// Where a node finds its surroundings.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -155,6 +168,8 @@ pub enum NodeEvent {
         /// What had to be mended, in sentences.
         mended: Vec<String>,
     },
+    /// A journal was looked at, and made whole if it was not.
+    Repaired(Option<Repaired>),
     /// The engine is loaded and measured.
     Measured {
         /// The model.
@@ -192,6 +207,7 @@ impl NodeEvent {
             Self::Ledger { height, mended } => {
                 json!({ "event": "ledger", "height": height, "mended": mended })
             }
+            Self::Repaired(repaired) => repair::event_json(repaired.as_ref()),
             Self::Measured { model, backend, threads, prefill, decode } => json!({
                 "event": "measured", "model_id": model, "backend": backend, "threads": threads,
                 "prefill_macs_per_s": prefill, "decode_macs_per_s": decode,
@@ -212,6 +228,7 @@ impl NodeEvent {
             Self::Pulling { .. } => return None,
             Self::Ledger { height, mended } if mended.is_empty() => format!("ledger at height {height}"),
             Self::Ledger { height, mended } => format!("ledger at height {height}; {}", mended.join("; ")),
+            Self::Repaired(repaired) => repair::event_text(repaired.as_ref()),
             Self::Measured { backend, threads, prefill, decode, .. } => format!(
                 "{backend}, {threads} threads: {} million MACs/s reading, {} writing (measured here)",
                 prefill / 1_000_000,
@@ -296,16 +313,18 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     on_event: OnNodeEvent,
 ) -> Result<(), NodeError> {
-    let common = match &command {
-        NodeCommand::Provider(args) => &args.common,
-        NodeCommand::Validator(args) => &args.common,
-        NodeCommand::Observer(args) => &args.common,
+    let until_stdin_closes = match &command {
+        NodeCommand::Provider(args) => args.common.until_stdin_closes,
+        NodeCommand::Validator(args) => args.common.until_stdin_closes,
+        NodeCommand::Observer(args) => args.common.until_stdin_closes,
+        NodeCommand::Repair(_) => false,
     };
-    let stop = if common.until_stdin_closes { or_stdin_closes(stop)? } else { stop };
+    let stop = if until_stdin_closes { or_stdin_closes(stop)? } else { stop };
     match command {
         NodeCommand::Provider(args) => provider::run(*args, surroundings, stop, on_event).await,
         NodeCommand::Validator(args) => validator::run(args, surroundings, stop, on_event).await,
         NodeCommand::Observer(args) => observer::run(args, surroundings, stop, on_event).await,
+        NodeCommand::Repair(args) => repair::run(args, surroundings, stop, on_event).await,
     }
 }
 

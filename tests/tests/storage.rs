@@ -10,6 +10,8 @@ mod kill;
 mod observer;
 #[path = "storage/records.rs"]
 mod records;
+#[path = "storage/repair.rs"]
+mod repair;
 #[path = "storage/solo.rs"]
 mod solo;
 #[path = "storage/start.rs"]

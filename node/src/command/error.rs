@@ -13,7 +13,7 @@ use crate::{
     net::NetError,
     network_json::NetworkJsonError,
     settings::SettingsError,
-    store::{ledger_dir::OpenError, lock::LockError},
+    store::{ledger_dir::OpenError, lock::LockError, repair::RepairError},
 };
 
 /// Why a node does not run.
@@ -48,6 +48,8 @@ pub enum NodeError {
     Ledger(#[from] OpenError),
     #[error(transparent)]
     Sequencer(#[from] StartError),
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     /// An argument or a setting makes no sense.

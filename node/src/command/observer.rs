@@ -32,6 +32,10 @@ pub(super) async fn run(
     let Surroundings { data_dir, settings, .. } = surroundings;
     let network = network_json::load(&data_dir.network())?;
     let key = keys::load_or_create(&data_dir.key())?;
+    if key.public() == network.genesis.operator {
+        let why = "this data directory has the operator's key, so it keeps the ledger itself".into();
+        return Err(NodeError::Argument { what: "observer", why });
+    }
     let sources = sources("--follow", &args.follow, settings.follow.as_deref(), &network, &key.public())?;
     let ledger = Ledger::open(&data_dir.ledger(), &network.genesis)?;
     on_event(opened(&ledger));
@@ -57,17 +61,13 @@ pub(super) async fn run(
 }
 
 /// Nodes that have the ledger: flags, else settings, else the network file's peers; never this node itself.
-fn sources(
+pub(super) fn sources(
     what: &'static str,
     flags: &[String],
     settings: Option<&[String]>,
     network: &Verified<NetworkFile>,
     own: &PublicKey,
 ) -> Result<Vec<Address>, NodeError> {
-    if *own == network.genesis.operator {
-        let why = "this data directory has the operator's key, so it keeps the ledger itself".into();
-        return Err(NodeError::Argument { what, why });
-    }
     let usual: Vec<&str> = network.bootstrap.iter().map(String::as_str).collect();
     let mut found = addresses(what, flags, settings, &usual)?;
     if let Some(nameless) = found.iter().find(|address| address.peer().is_none()) {

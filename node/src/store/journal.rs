@@ -33,13 +33,18 @@ pub struct Journal {
     pending: Vec<(u64, u64)>,
 }
 
+/// What tells the journal of `network` from other logs.
+pub(super) fn log_kind(network: [u8; 32]) -> LogKind {
+    LogKind { id: network, body_max: JOURNAL_BLOCK_BYTES_MAX }
+}
+
 /// Name of the file whose first block has this height.
-fn segment_name(first: u64) -> String {
+pub(super) fn segment_name(first: u64) -> String {
     format!("blocks-{first:020}.log")
 }
 
 /// The files of the journal by the height of their first block, in order.
-fn segments(disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
+pub(super) fn segments(disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
     let names = disk.list().map_err(LogError::disk("list", "the journal's directory"))?;
     let mut firsts: Vec<u64> = names
         .iter()
@@ -76,7 +81,7 @@ impl Journal {
         first: u64,
         segment_bytes: u64,
     ) -> Result<(Self, Option<Torn>), LogError> {
-        let kind = LogKind { id: network, body_max: JOURNAL_BLOCK_BYTES_MAX };
+        let kind = log_kind(network);
         let mut end = End { next: first, previous: network };
         let mut index = Index::default();
         let (active, torn) = open_segments(&*disk, &kind, &mut end, &mut index)?;
@@ -123,8 +128,9 @@ impl Journal {
         Ok(())
     }
 
-    /// Begins the next file, unless the last one is empty.
+    /// Begins the next file, unless the last one is empty. There is no batch under way.
     pub(super) fn begin_segment(&mut self) -> Result<(), LogError> {
+        self.active.check_health()?;
         if self.active.is_empty() {
             return Ok(());
         }

@@ -36,7 +36,8 @@ pub enum Rule {
 pub enum LogError {
     /// Bytes that were durable are not what was written. Nothing is dropped: the operator decides.
     #[error(
-        "{segment} is damaged at byte {offset} (frame {number}): {rule}; restore the file from a copy, or fetch the log again"
+        "{segment} is damaged at byte {offset} (frame {number}): {rule}; of a journal, `gridhour-node repair` fetches what is \
+         missing from an observer; else restore the file from a copy"
     )]
     Corrupt {
         /// Name of the file.

@@ -93,6 +93,28 @@ impl FrameFile {
         Ok((found == expected).then_some(frames))
     }
 
+    /// Opens `name` with the salt that it has, right or wrong: no frame passes with a wrong one. `None` for a file that is
+    /// too short to have one.
+    pub(super) fn open_as_found(
+        disk: &dyn Disk,
+        name: &str,
+        kind: &LogKind,
+    ) -> Result<Option<Self>, LogError> {
+        let file = disk.open(name).map_err(LogError::disk("open", name))?;
+        if file.size().map_err(LogError::disk("measure", name))? < HEADER_BYTES {
+            return Ok(None);
+        }
+        let mut found = [0; HEADER_BYTES as usize];
+        file.read_at(0, &mut found).map_err(LogError::disk("read", name))?;
+        let key = segment_key(kind, &found[8..24]);
+        Ok(Some(Self { name: name.to_owned(), file, key, body_max: kind.body_max }))
+    }
+
+    /// Bytes in the file.
+    pub(super) fn size(&self) -> Result<u64, LogError> {
+        self.file.size().map_err(LogError::disk("measure", &self.name))
+    }
+
     /// As [`FrameFile::open`], for a file whose header was already checked once.
     pub(super) fn reopen(disk: &dyn Disk, name: &str, kind: &LogKind, next: u64) -> Result<Self, LogError> {
         Self::open(disk, name, kind)?.ok_or_else(|| LogError::Corrupt {
@@ -170,31 +192,46 @@ impl FrameFile {
     /// Whether a frame behind `bad` shows that the bytes at `bad` were durable once. The frame expected there has the
     /// number `next`.
     fn was_durable(&self, bad: u64, size: u64, next: u64) -> Result<bool, LogError> {
+        let proves = |head: &Head, offset: u64| {
+            head.number > next
+                && head.number - next <= frames_within(offset - bad) + 1
+                && offset.checked_sub(u64::from(head.into_batch)).is_some_and(|batch| batch > bad)
+        };
+        Ok(self.find(bad + 1, size, &proves)?.is_some())
+    }
+
+    /// The first whole frame at or behind `start` whose head and offset `may` be right. Every byte is tried, as damage to
+    /// a length hides where the next frame starts.
+    pub(super) fn find(
+        &self,
+        mut start: u64,
+        size: u64,
+        may: &dyn Fn(&Head, u64) -> bool,
+    ) -> Result<Option<(u64, Frame)>, LogError> {
         let mut window = Vec::new();
-        let mut start = bad + 1;
         while start + FRAME_BYTES_MIN as u64 <= size {
             let len = (size - start).min(WINDOW_BYTES + HEAD_BYTES as u64);
             window.resize(len as usize, 0);
             self.read_at(start, &mut window)?;
             for (i, bytes) in window.windows(HEAD_BYTES).enumerate() {
-                if self.proves(bytes, bad, start + i as u64, size, next)? {
-                    return Ok(true);
+                let (offset, head) =
+                    (start + i as u64, Head::from_bytes(&core::array::from_fn(|i| bytes[i])));
+                if may(&head, offset)
+                    && self.fits(head, offset, size).is_ok()
+                    && let Ok(frame) = self.frame_at(offset, size)?
+                {
+                    return Ok(Some((offset, frame)));
                 }
             }
             start += WINDOW_BYTES;
         }
-        Ok(false)
+        Ok(None)
     }
+}
 
-    fn proves(&self, bytes: &[u8], bad: u64, offset: u64, size: u64, next: u64) -> Result<bool, LogError> {
-        let head = Head::from_bytes(&core::array::from_fn(|i| bytes[i]));
-        let frames_between = (offset - bad) / FRAME_BYTES_MIN as u64 + 1;
-        let plausible = head.number > next
-            && head.number - next <= frames_between
-            && offset.checked_sub(u64::from(head.into_batch)).is_some_and(|batch| batch > bad)
-            && self.fits(head, offset, size).is_ok();
-        Ok(plausible && self.frame_at(offset, size)?.is_ok())
-    }
+/// Frames that fit into so many bytes, at most.
+pub(super) fn frames_within(bytes: u64) -> u64 {
+    bytes / FRAME_BYTES_MIN as u64
 }
 
 impl Segment {
@@ -227,7 +264,7 @@ impl Segment {
         visit: &mut Visit<'_>,
     ) -> Result<(), LogError> {
         let frames = FrameFile::reopen(disk, name, kind, end.next)?;
-        let size = frames.file.size().map_err(LogError::disk("measure", name))?;
+        let size = frames.size()?;
         match frames.walk(size, end, visit)? {
             (_, None) => Ok(()),
             (offset, Some(rule)) => Err(frames.corrupt(offset, end.next, rule)),
@@ -246,7 +283,7 @@ impl Segment {
         let Some(frames) = FrameFile::open(disk, name, kind)? else {
             return Self::open_headless(disk, name, kind, end.next);
         };
-        let size = frames.file.size().map_err(LogError::disk("measure", name))?;
+        let size = frames.size()?;
         let (offset, bad) = frames.walk(size, end, visit)?;
         let torn = match bad {
             None => None,
@@ -363,7 +400,9 @@ impl Segment {
         self.poisoned = true;
     }
 
-    fn check_health(&self) -> Result<(), LogError> {
+    /// # Errors
+    /// [`LogError::Poisoned`] once nothing more may be written.
+    pub(super) fn check_health(&self) -> Result<(), LogError> {
         if self.poisoned { Err(LogError::Poisoned) } else { Ok(()) }
     }
 }

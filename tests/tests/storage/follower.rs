@@ -33,7 +33,7 @@ fn follower(disk: &SimDisk) -> Follower {
 }
 
 /// A ledger of these transactions, one a block, and all its blocks.
-fn ledger(txs: impl IntoIterator<Item = Signed<Tx>>) -> (Solo, Vec<Vec<u8>>) {
+pub(crate) fn ledger(txs: impl IntoIterator<Item = Signed<Tx>>) -> (Solo, Vec<Vec<u8>>) {
     let solo = start(open(&SimDisk::new(1)).expect("opens"));
     for tx in txs {
         submit(&solo, tx).expect("accepted");
@@ -42,7 +42,7 @@ fn ledger(txs: impl IntoIterator<Item = Signed<Tx>>) -> (Solo, Vec<Vec<u8>>) {
     (solo, blocks)
 }
 
-fn payments(count: u64) -> impl Iterator<Item = Signed<Tx>> {
+pub(crate) fn payments(count: u64) -> impl Iterator<Item = Signed<Tx>> {
     mints().into_iter().chain((0..count).map(|nonce| pay(1, 2, 1, nonce)))
 }
 
