@@ -78,7 +78,7 @@ impl Whole {
         let done = repair(dir, &genesis(), &mut Holder(&self.blocks));
         let done = done.unwrap_or_else(|error| panic!("{what}: {error}"));
         let done = done.unwrap_or_else(|| panic!("{what}: no damage was seen"));
-        assert_eq!(files(&done.kept), before, "{what}: the damaged journal is kept as it was");
+        assert!(files(&done.kept) == before, "{what}: the damaged journal is not kept as it was");
         assert_eq!(done.height, BLOCKS, "{what}");
         self.check(dir, what);
         done
@@ -157,7 +157,7 @@ fn a_journal_damaged_in_any_region_is_repaired_to_the_same_root() {
 #[test]
 fn bits_flipped_anywhere_are_repaired() {
     let whole = Whole::new();
-    for seed in 0..30 * scale() {
+    for seed in 0..12 * scale() {
         let mut rng = Rng::new(seed);
         let dir = whole.copy(&format!("seed {seed}"));
         for _ in 0..=rng.below(3) {
@@ -199,7 +199,7 @@ fn blocks_behind_the_damage_that_nobody_else_has_are_kept() {
     let before = files(&dir.join("journal"));
     let short = repair(&dir, &genesis(), &mut Holder(&[]));
     assert!(matches!(short, Err(RepairError::Incomplete { .. })), "{short:?}");
-    assert_eq!(files(&dir.join("journal")), before, "a repair that fails changes nothing");
+    assert!(files(&dir.join("journal")) == before, "a repair that failed changed something");
     let done = repair(&dir, &genesis(), &mut Holder(&whole.blocks[..5])).expect("repairs").expect("damage");
     assert_eq!((done.height, done.salvaged + done.fetched), (BLOCKS, BLOCKS));
     assert!(done.fetched <= 5 && done.salvaged >= BLOCKS - 5, "{done:?}");
@@ -215,13 +215,14 @@ fn nobody_is_believed() {
     let dir = whole.copy("in the middle");
     damage(&dir, 1, |bytes| bytes[1_000..3_000].fill(0));
     let gone = whole.copy("at the end");
-    damage(&gone, 2, |bytes| bytes.truncate(bytes.len() - 300));
+    let frame = whole.blocks.last().expect("blocks").len() + 80;
+    damage(&gone, 2, |bytes| bytes.truncate(bytes.len() - frame));
     for dir in [dir, gone] {
         let before = files(&dir.join("journal"));
         for lies in [&forged, &other] {
             let outcome = repair(&dir, &genesis(), &mut Holder(lies));
             assert!(matches!(outcome, Err(RepairError::Fetched(_))), "{outcome:?}");
-            assert_eq!(files(&dir.join("journal")), before);
+            assert!(files(&dir.join("journal")) == before, "a repair that failed changed something");
         }
         whole.repaired(&dir, "by someone honest");
     }
@@ -255,7 +256,7 @@ fn a_swap_that_was_cut_short_is_finished_by_the_next_start() {
     fs::rename(after.join("journal"), after.join("journal.1.damaged")).expect("renames");
     for dir in [dir, after] {
         whole.check(&dir, "opened");
-        assert_eq!(files(&dir.join("journal.1.damaged")), damaged);
+        assert!(files(&dir.join("journal.1.damaged")) == damaged, "the damaged journal is not kept");
         assert!(!dir.join("journal.repaired").exists());
     }
     // What a repair left that did not get so far is of no use, and in nobody's way.
@@ -272,7 +273,7 @@ fn what_is_whole_is_left_alone_and_what_is_in_use_is_refused() {
     let whole = Whole::new();
     let before = files(&whole.good().join("journal"));
     assert_eq!(repair(&whole.good(), &genesis(), &mut Holder(&[])).expect("looks"), None);
-    assert_eq!(files(&whole.good().join("journal")), before);
+    assert!(files(&whole.good().join("journal")) == before, "a whole journal was changed");
     let _held = DirLock::acquire(&whole.good()).expect("free");
     let busy = repair(&whole.good(), &genesis(), &mut Holder(&[]));
     assert!(matches!(busy, Err(RepairError::Lock(LockError::Held { .. }))), "{busy:?}");
