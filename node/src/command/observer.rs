@@ -12,6 +12,7 @@ use super::{
     validator::{addresses, listen, opened},
 };
 use crate::{
+    clock,
     consensus::follower::Follower,
     drivers::observer::{Observer, ObserverConfig, ObserverEnd, ObserverEvent},
     keys,
@@ -39,7 +40,7 @@ pub(super) async fn run(
     let sources = sources("--follow", &args.follow, settings.follow.as_deref(), &network, &key.public())?;
     let ledger = Ledger::open(&data_dir.ledger(), &network.genesis)?;
     on_event(opened(&ledger));
-    let follower = Follower::start(ledger).map_err(NodeError::Thread)?;
+    let follower = Follower::start(ledger, clock::now).map_err(NodeError::Thread)?;
     let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
     let config = NetConfig { listen, ..NetConfig::new(network.id(), key.clone()) };
     let (net, inbox) = Net::start(config).await?;

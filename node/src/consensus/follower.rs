@@ -13,7 +13,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     id::{BlockHash, to_hex},
-    units::Height,
+    units::{Height, Timestamp},
     wire,
 };
 use rayon::prelude::*;
@@ -37,6 +37,10 @@ pub enum FollowError {
     /// The operator did not sign this: the sender's fault.
     #[error("no block of this ledger: {0}")]
     Forged(Finding),
+    /// The block's time is further ahead of this node's clock than the network allows: one of the clocks is wrong, or time
+    /// will tell.
+    #[error("a block from the future ({0}); check the clock of this node, and the operator's")]
+    Early(Finding),
     /// The operator signed what cannot be. Its fault; nothing more is to be kept.
     #[error(transparent)]
     Breach(Box<Breach>),
@@ -49,16 +53,17 @@ pub enum FollowError {
 pub struct Follower {
     keep: Keep,
     genesis: Genesis,
+    clock: fn() -> Timestamp,
 }
 
 impl Follower {
-    /// Goes on from an opened ledger.
+    /// Goes on from an opened ledger. No block is kept whose time `clock` has not nearly reached.
     ///
     /// # Errors
     /// If the system has no thread to give.
-    pub fn start(ledger: Ledger) -> io::Result<Self> {
+    pub fn start(ledger: Ledger, clock: fn() -> Timestamp) -> io::Result<Self> {
         let genesis = ledger.state.genesis().clone();
-        Ok(Self { keep: Keep::start(ledger)?, genesis })
+        Ok(Self { keep: Keep::start(ledger)?, genesis, clock })
     }
 
     /// What is kept so far.
@@ -81,7 +86,7 @@ impl Follower {
     pub fn take(&mut self, blocks: &[Vec<u8>]) -> Result<(), FollowError> {
         let first = self.height().0.saturating_add(1);
         let genesis = &self.genesis;
-        let checked: Vec<Result<CheckedBlock, Finding>> = blocks
+        let checked: Vec<Result<(CheckedBlock, Timestamp), Finding>> = blocks
             .par_iter()
             .enumerate()
             .map(|(i, bytes)| check(genesis, Height(first.saturating_add(i as u64)), bytes))
@@ -92,13 +97,30 @@ impl Follower {
         Ok(())
     }
 
-    fn take_one(&mut self, bytes: &[u8], checked: Result<CheckedBlock, Finding>) -> Result<(), FollowError> {
+    fn take_one(
+        &mut self,
+        bytes: &[u8],
+        checked: Result<(CheckedBlock, Timestamp), Finding>,
+    ) -> Result<(), FollowError> {
         let height = Height(self.height().0.saturating_add(1));
-        let verified = checked.and_then(|block| self.view().read(|state| verify(state, &block)));
-        let batch = verified.map_err(|finding| self.blame(height, finding, bytes))?;
+        let verified = checked.and_then(|(block, time)| {
+            let batch = self.view().read(|state| verify(state, &block))?;
+            Ok((batch, time))
+        });
+        let (batch, time) = verified.map_err(|finding| self.blame(height, finding, bytes))?;
+        self.check_time(height, time)?;
         self.keep.block(bytes, height, &batch)?;
         self.keep.index(&batch);
         Ok(())
+    }
+
+    /// Old blocks are as welcome as new ones, so only the future is refused.
+    fn check_time(&self, height: Height, time: Timestamp) -> Result<(), FollowError> {
+        let latest = (self.clock)().0.saturating_add(self.genesis.clock_skew.0);
+        if time.0 <= latest {
+            return Ok(());
+        }
+        Err(FollowError::Early(Finding::new(height, Rule::Time, format!("at most {latest} ms"), time.0)))
     }
 
     /// Whose fault it is that the next block is not kept.
@@ -144,8 +166,10 @@ impl Follower {
     }
 }
 
-fn check(genesis: &Genesis, height: Height, bytes: &[u8]) -> Result<CheckedBlock, Finding> {
-    CheckedBlock::check(decode(height, bytes)?, &genesis.operator, Signatures::Check)
+fn check(genesis: &Genesis, height: Height, bytes: &[u8]) -> Result<(CheckedBlock, Timestamp), Finding> {
+    let block = decode(height, bytes)?;
+    let time = block.header.body.time;
+    Ok((CheckedBlock::check(block, &genesis.operator, Signatures::Check)?, time))
 }
 
 fn decode(height: Height, bytes: &[u8]) -> Result<Block, Finding> {

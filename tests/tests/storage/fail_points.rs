@@ -161,7 +161,7 @@ impl StateStore for DeadlyStore {
 fn deaths(moments: &[&str]) -> Vec<String> {
     let counts = |moment: &str| match moment {
         "before-names-sync" | "after-names-sync" | "before-checkpoint" => vec![1],
-        _ => (1..=2 * scale()).map(|n| 1 + (n - 1) * 7).collect(),
+        _ => (1..=2 * scale()).map(|n| 1 + (n - 1) * 12).collect(),
     };
     moments
         .iter()

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use gridhour_contracts_sim::{block::Block, finding::Rule, limits::CHECKPOINT_BLOCKS, tx::Tx};
+use gridhour_contracts_sim::{
+    block::Block, finding::Rule, harness::START, limits::CHECKPOINT_BLOCKS, tx::Tx,
+};
 use gridhour_node::{
     consensus::{
         Ordering,
@@ -14,7 +16,7 @@ use gridhour_node::{
 use gridhour_protocol::{
     id::BlockHash,
     signed::Signed,
-    units::{Credits, Height},
+    units::{Credits, Height, Timestamp},
     wire,
 };
 use testkit::sim::{disk::SimDisk, rng::Rng};
@@ -29,7 +31,7 @@ fn open(disk: &SimDisk) -> Result<Ledger, gridhour_node::store::ledger_dir::Open
 }
 
 fn follower(disk: &SimDisk) -> Follower {
-    Follower::start(open(disk).expect("opens")).expect("starts")
+    Follower::start(open(disk).expect("opens"), || START).expect("starts")
 }
 
 /// A ledger of these transactions, one a block, and all its blocks.
@@ -155,6 +157,27 @@ fn two_histories_of_one_operator_are_proven_by_two_blocks() {
 }
 
 #[test]
+fn a_block_from_the_future_waits_for_its_time() {
+    let (_, blocks) = ledger(payments(1));
+    let disk = SimDisk::new(2);
+    let skew = genesis().clock_skew;
+    assert_eq!(skew.0, 5_000);
+    let mut slow =
+        Follower::start(open(&disk).expect("opens"), || Timestamp(START.0 - 5_001)).expect("starts");
+    match slow.take(&blocks) {
+        Err(FollowError::Early(finding)) => {
+            assert_eq!((finding.height, finding.rule), (Height(1), Rule::Time));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(slow.height(), Height(0));
+    drop(slow);
+    let mut right =
+        Follower::start(open(&disk).expect("opens"), || Timestamp(START.0 - 5_000)).expect("starts");
+    right.take(&blocks).expect("the clocks are near enough");
+}
+
+#[test]
 fn a_power_cut_at_any_operation_loses_nothing_that_a_follower_showed() {
     let (_, blocks) = ledger(payments(8));
     for seed in 0..4 * scale() {
@@ -164,7 +187,7 @@ fn a_power_cut_at_any_operation_loses_nothing_that_a_follower_showed() {
             let disk = SimDisk::new(seed);
             disk.cut_power_at(at);
             let Ok(ledger) = open(&disk) else { continue };
-            let mut copy = Follower::start(ledger).expect("starts");
+            let mut copy = Follower::start(ledger, || START).expect("starts");
             assert!(matches!(copy.take(&blocks), Err(FollowError::Log(LogError::Disk { .. }))));
             let shown = copy.height();
             drop(copy);

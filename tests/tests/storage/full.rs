@@ -3,6 +3,7 @@
 
 use std::{fs, io::Write, sync::Arc, thread};
 
+use gridhour_contracts_sim::harness::START;
 use gridhour_node::{
     consensus::{
         Ordering, SubmitError,
@@ -220,7 +221,7 @@ fn a_ledger_on_a_full_disk_refuses_and_takes_the_same_payment_later() {
 fn a_follower_on_a_full_disk_keeps_nothing_and_goes_on_with_room() {
     let (_, blocks) = ledger(payments(4));
     let disk = SimDisk::new(1);
-    let mut copy = Follower::start(in_memory(&disk)).expect("starts");
+    let mut copy = Follower::start(in_memory(&disk), || START).expect("starts");
     copy.take(&blocks[..3]).expect("good blocks");
     disk.set_capacity(Some(disk.used() + 900));
     let refused = copy.take(&blocks[3..]);

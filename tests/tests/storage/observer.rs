@@ -7,7 +7,7 @@ use std::{
 };
 
 use gridhour_contracts_sim::{
-    harness::{Chain, key},
+    harness::{Chain, START, key},
     network_file::NetworkFile,
     tx::Call,
 };
@@ -90,7 +90,8 @@ struct Watched {
 
 /// An observer with the key `n` on the copy in `folder`, which follows these nodes.
 async fn observer(n: u8, folder: &Path, sources: &[Address]) -> Watched {
-    let follower = Follower::start(Ledger::open(folder, &genesis()).expect("opens")).expect("starts");
+    let follower =
+        Follower::start(Ledger::open(folder, &genesis()).expect("opens"), || START).expect("starts");
     let (net, inbox) = net(n).await;
     let (told, events) = mpsc::unbounded_channel();
     let config = ObserverConfig {

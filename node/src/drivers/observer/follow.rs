@@ -162,8 +162,9 @@ impl Following {
             FollowError::Forged(finding) => {
                 RoundError::Source(format!("it sent what the operator never signed: {finding}"))
             }
-            // Nothing was kept and nothing is lost: it is tried again when there may be room.
+            // Nothing was kept and nothing is lost: it is tried again when there may be room, or the time has come.
             FollowError::Log(error @ LogError::DiskFull { .. }) => RoundError::Source(error.to_string()),
+            error @ FollowError::Early(_) => RoundError::Source(error.to_string()),
             FollowError::Log(error) => RoundError::End(ObserverEnd::Failed(error.to_string())),
             FollowError::Breach(breach) => RoundError::End(match evidence::keep(&self.evidence, &breach) {
                 Ok(kept) => ObserverEnd::Breach { finding: Box::new(breach.finding), kept },
