@@ -38,6 +38,8 @@ use crate::world::{account, check_ledger, genesis, mints, operator, pay, start};
 
 /// A limit that only a failure reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Events that nobody has asked for yet; more than any test lets happen.
+const EVENTS_MAX: usize = 4096;
 
 fn network() -> Signed<NetworkFile> {
     Chain::new().network_file()
@@ -84,7 +86,7 @@ async fn ledger_node(folder: &Path) -> Node<String> {
 
 struct Watched {
     node: Node<ObserverEnd>,
-    events: mpsc::UnboundedReceiver<ObserverEvent>,
+    events: mpsc::Receiver<ObserverEvent>,
     id: PublicKey,
 }
 
@@ -93,12 +95,12 @@ async fn observer(n: u8, folder: &Path, sources: &[Address]) -> Watched {
     let follower =
         Follower::start(Ledger::open(folder, &genesis()).expect("opens"), || START).expect("starts");
     let (net, inbox) = net(n).await;
-    let (told, events) = mpsc::unbounded_channel();
+    let (told, events) = mpsc::channel(EVENTS_MAX);
     let config = ObserverConfig {
         network: network(),
         sources: sources.to_vec(),
         evidence: folder.join("evidence"),
-        on_event: std::sync::Arc::new(move |event| drop(told.send(event))),
+        on_event: std::sync::Arc::new(move |event| told.try_send(event).expect("a test listens")),
     };
     let (stop, stopped) = watch::channel(false);
     let end = tokio::spawn(Observer::new(follower, net.clone(), config).run(inbox, stopped));
@@ -238,7 +240,7 @@ async fn liar(
         while let Some(event) = inbox.recv().await {
             let NetEvent::Request(request) = event else { continue };
             let said = match wire::decode(&request.bytes).expect("an observer asks properly") {
-                LedgerRequest::Blocks { from } => LedgerAnswer::Blocks(answer(from)),
+                LedgerRequest::Blocks { from } => LedgerAnswer::Blocks(lie(from)),
                 _ => LedgerAnswer::Status(status),
             };
             // Fails only if the observer is gone.
@@ -259,7 +261,7 @@ async fn a_source_that_lies_is_named_and_the_others_are_followed() {
     let mut forged = blocks.clone();
     let end = forged[1].len() - 1;
     forged[1][end] ^= 1;
-    let lies: [(Box<dyn Fn(Height) -> Vec<Vec<u8>> + Send>, &str); 4] = [
+    let lies: [(Lie, &str); 4] = [
         (Box::new(|_| Vec::new()), "but not the block behind ours"),
         (Box::new(|_| vec![vec![7; 100]]), "what the operator never signed: height 1: rule encoding"),
         (Box::new(move |_| forged.clone()), "what the operator never signed: height 2: rule"),
