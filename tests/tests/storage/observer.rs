@@ -229,12 +229,11 @@ async fn a_client_reads_on_from_an_observer_while_the_ledger_node_is_away() {
     copy.node.stop().await;
 }
 
-/// A peer that says it stands at `status` and gives whatever `answer` makes of a question for blocks.
-async fn liar(
-    n: u8,
-    status: LedgerStatus,
-    answer: impl Fn(Height) -> Vec<Vec<u8>> + Send + 'static,
-) -> NetHandle {
+/// What a liar makes of a question for blocks.
+type Lie = Box<dyn Fn(Height) -> Vec<Vec<u8>> + Send>;
+
+/// A peer that says it stands at `status`, and lies about blocks.
+async fn liar(n: u8, status: LedgerStatus, lie: Lie) -> NetHandle {
     let (handle, mut inbox) = net(n).await;
     tokio::spawn(async move {
         while let Some(event) = inbox.recv().await {
