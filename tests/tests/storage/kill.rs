@@ -83,7 +83,7 @@ impl Victim {
     pub(crate) fn last_words(mut self) -> Option<u64> {
         let last = self.acknowledged().last();
         let status = self.0.wait().expect("waits");
-        assert_eq!(status.code(), None, "the victim reached its end, and not its death");
+        assert_eq!(status.code(), None, "the victim did not die as it should: {status}");
         last
     }
 
