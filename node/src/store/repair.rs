@@ -79,7 +79,8 @@ pub enum RepairError {
     Left(Finding),
     /// Nobody has all that is missing.
     #[error(
-        "the block at height {missing} is missing here and the source does not have it, but this ledger reached {reached}; ask a node that is further"
+        "the block at height {missing} is missing here and nobody who was asked has it, but this ledger reached \
+         {reached}; ask a node that is further"
     )]
     Incomplete {
         /// The first block that nobody has.
@@ -89,7 +90,8 @@ pub enum RepairError {
     },
     /// The repaired ledger is not the one that the state store saw.
     #[error(
-        "at height {height} the state store saw block {expected}, but the blocks that were found lead to {found}: two histories are signed"
+        "at height {height} the state store saw block {expected}, but the blocks that were found lead to {found}: two \
+         histories are signed"
     )]
     Fork {
         /// Height of the state.
