@@ -63,7 +63,8 @@ fn a_damaged_ledger_comes_back_from_its_observer() {
     let repaired = repair(&market, &address);
     assert_eq!(repaired["height"], 4, "{repaired}");
     assert!(repaired["checked_to"].as_u64().is_some_and(|height| height <= 4), "{repaired}");
-    assert_eq!((&repaired["salvaged"], &repaired["fetched"]), (&json!(3), &json!(1)), "{repaired}");
+    // One answer of the observer holds all blocks behind the first.
+    assert_eq!((&repaired["salvaged"], &repaired["fetched"]), (&json!(1), &json!(3)), "{repaired}");
     let kept = market.sandbox.path("ledger/ledger/journal.1.damaged/blocks-00000000000000000001.log");
     assert!(fs::read(kept).expect("kept") == bytes, "the damaged journal is kept as it was");
     assert_eq!(repair(&market, &address)["damage"], Value::Null, "there is nothing left to repair");
