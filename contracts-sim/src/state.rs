@@ -16,14 +16,17 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use self::committed::Committed;
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
 pub mod changes;
+mod committed;
 pub mod invariants;
 mod records;
-mod root;
+pub mod tree;
 
 pub use changes::Changes;
+pub use committed::{Shown, StateKey, StateValue};
 pub use invariants::{Violation, check_invariants};
 pub use records::{CURSOR_KEY, LoadError, Record};
 
@@ -40,6 +43,7 @@ pub struct State {
     // Derived: what to drop when its time comes.
     expiring_ids: BTreeSet<(Height, TxKey)>,
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
+    committed: Committed,
 }
 
 /// A session that is open or closing.
@@ -185,6 +189,8 @@ pub struct Tip {
     pub totals: Totals,
     /// The last checkpoint.
     pub checkpoint: StateRoot,
+    /// Time of the block after which it was taken.
+    pub checkpoint_time: Timestamp,
 }
 
 impl Wire for Tip {
@@ -208,11 +214,13 @@ impl State {
             log: Frontier::new(),
             totals: Totals { issued, balances: issued, ..Totals::default() },
             checkpoint,
+            checkpoint_time: genesis.created_at,
         };
         let accounts = genesis.allocations.iter().map(|item| (item.account, item.amount)).collect();
         let mut state = Self::with_tip(genesis, network, tip);
         state.accounts = accounts;
-        state.tip.checkpoint.root = state.root();
+        state.plant_tree();
+        state.take_checkpoint();
         Ok(state)
     }
 
@@ -227,6 +235,7 @@ impl State {
             tip,
             expiring_ids: BTreeSet::new(),
             idle_orders: BTreeSet::new(),
+            committed: Committed::default(),
         }
     }
 
@@ -246,10 +255,6 @@ impl State {
     #[must_use]
     pub fn tip(&self) -> &Tip {
         &self.tip
-    }
-
-    pub(crate) fn set_checkpoint(&mut self, checkpoint: StateRoot) {
-        self.tip.checkpoint = checkpoint;
     }
 
     /// What `account` can spend.

@@ -131,6 +131,7 @@ fn replace(sum: &mut Credits, before: Credits, after: Credits) {
 impl State {
     /// Makes a block's changes part of the state.
     pub(crate) fn absorb(&mut self, changes: &Changes, tip: &Tip) {
+        self.remember(changes);
         merge(&mut self.accounts, &changes.accounts);
         merge(&mut self.sessions, &changes.sessions);
         for (id, order) in &changes.orders {

@@ -112,6 +112,7 @@ impl State {
             return Err(LoadError::Absurd(count));
         }
         check_invariants(&state)?;
+        state.plant_tree();
         let checkpoint = state.tip.checkpoint;
         if checkpoint.height == state.tip.height && checkpoint.root != state.root() {
             return Err(LoadError::WrongRoot(checkpoint.height.0));
