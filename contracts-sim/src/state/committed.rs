@@ -218,10 +218,11 @@ impl State {
     }
 
     fn tree_now(&self) -> Tree {
-        let changed = self.committed.before.keys().map(|key| Change {
-            path: key.path(),
-            value: self.value(key).as_ref().map(StateValue::hash),
-        });
+        let changed = self
+            .committed
+            .before
+            .keys()
+            .map(|key| Change { path: key.path(), value: self.value(key).as_ref().map(StateValue::hash) });
         self.committed.tree.with(changed.collect())
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{empty_root, has_bit, leaf_hash, node_hash};
 
 /// Steps of the longest proof: a path has no more bits.
-pub const STEPS_MAX: usize = 256;
+pub(super) const STEPS_MAX: usize = 256;
 
 /// One node on the way down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,8 @@ fn root_of(set: &[(Hash, Hash)]) -> Hash {
         [] => empty_root(),
         [(path, value)] => leaf_hash(path, value),
         _ => {
-            let bit = (0..=255).find(|bit| set.iter().any(|(path, _)| has_bit(path, *bit) != has_bit(&set[0].0, *bit)));
+            let bit = (0..=255)
+                .find(|bit| set.iter().any(|(path, _)| has_bit(path, *bit) != has_bit(&set[0].0, *bit)));
             let bit = bit.expect("paths of a set differ");
             let (ones, zeros): (Vec<_>, Vec<_>) = set.iter().partition(|(path, _)| has_bit(path, bit));
             node_hash(bit, &root_of(&zeros), &root_of(&ones))
@@ -104,8 +105,9 @@ fn a_large_tree_is_its_set() {
     let insert = |n: u32| Change { path: path(n), value: Some(path(n ^ 1)) };
     let mut set = Set::new();
     let first: Vec<Change> = (0..6_000).map(insert).collect();
-    let second: Vec<Change> =
-        (3_000..9_000).map(|n| if n % 3 == 0 { Change { value: None, ..insert(n) } } else { insert(n + 7) }).collect();
+    let second: Vec<Change> = (3_000..9_000)
+        .map(|n| if n % 3 == 0 { Change { value: None, ..insert(n) } } else { insert(n + 7) })
+        .collect();
     let tree = Tree::default().with(first.clone());
     apply(&mut set, &first);
     assert_eq!(tree.root(), naive(&set));
