@@ -8,6 +8,7 @@
 //! What a header says is its operator's word. That the operator kept the rules of the ledger is another matter, which an
 //! [audit](crate::audit) shows to whoever has all blocks; and that there is one history only, which nobody can show.
 
+mod bundle;
 mod history;
 mod receipt;
 
@@ -15,12 +16,13 @@ use gridhour_protocol::{
     id::NetworkId,
     merkle::{Hash, PROOF_HASHES_MAX, verify_inclusion},
     signed::{PublicKey, Signed},
-    units::Height,
+    units::{Height, Timestamp},
     wire::{Wire, at_most},
 };
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    bundle::{BUNDLE_BYTES_MAX, BUNDLE_MAGIC, Bundle, BundleError},
     history::{Seeker, Sought},
     receipt::{ProvenReceipt, ReceiptProof},
 };
@@ -29,7 +31,7 @@ use crate::{
     genesis::Genesis,
     ledger::entry::Entry,
     limits::HEADER_BYTES_MAX,
-    state::{StateKey, StateValue, tree},
+    state::{StateKey, StateRoot, StateValue, tree},
 };
 
 /// Whose word counts: the network, and who signs its blocks. A [`Genesis`] says so.
@@ -101,6 +103,8 @@ pub struct ProvenRecord {
     pub value: Option<StateValue>,
     /// The block after which this was so. What later blocks did to it is not shown.
     pub at: Height,
+    /// The time of that block, by the ledger.
+    pub time: Timestamp,
     /// The header that names the checkpoint.
     pub header: Header,
 }
@@ -122,8 +126,8 @@ impl RecordProof {
         if self.proof.root(&self.key.path(), value.as_ref()) != Some(header.checkpoint.root) {
             return Err(ProofError::Root("state root"));
         }
-        let (key, value, at) = (self.key, self.value.clone(), header.checkpoint.height);
-        Ok(ProvenRecord { key, value, at, header })
+        let StateRoot { height, time, .. } = header.checkpoint;
+        Ok(ProvenRecord { key: self.key, value: self.value.clone(), at: height, time, header })
     }
 }
 

@@ -170,6 +170,8 @@ impl Totals {
 pub struct StateRoot {
     /// The block after which it was taken.
     pub height: Height,
+    /// The time of that block.
+    pub time: Timestamp,
     /// The root.
     pub root: Hash,
 }
@@ -189,8 +191,6 @@ pub struct Tip {
     pub totals: Totals,
     /// The last checkpoint.
     pub checkpoint: StateRoot,
-    /// Time of the block after which it was taken.
-    pub checkpoint_time: Timestamp,
 }
 
 impl Wire for Tip {
@@ -206,7 +206,7 @@ impl State {
         genesis.check_bounds()?;
         let issued = genesis.issued().ok_or("the allocations overflow 64 bits")?;
         let network = genesis.id();
-        let checkpoint = StateRoot { height: Height(0), root: [0; 32] };
+        let checkpoint = StateRoot { height: Height(0), time: genesis.created_at, root: [0; 32] };
         let tip = Tip {
             height: Height(0),
             hash: BlockHash(network.0),
@@ -214,7 +214,6 @@ impl State {
             log: Frontier::new(),
             totals: Totals { issued, balances: issued, ..Totals::default() },
             checkpoint,
-            checkpoint_time: genesis.created_at,
         };
         let accounts = genesis.allocations.iter().map(|item| (item.account, item.amount)).collect();
         let mut state = Self::with_tip(genesis, network, tip);

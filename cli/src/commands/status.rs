@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::account::proven_line;
 use crate::{context::Context, error::Result, joined::with_client};
 
 const EXAMPLES: &str = "\
@@ -23,16 +24,19 @@ pub fn run(_: &Args, context: &Context) -> Result {
     with_client(context, async |client, _| {
         let offers = client.offers(1, OFFERS_TIME).await.len();
         let status = client.ledger().status().await?;
-        let account = client.ledger().account(client.id()).await?;
+        let checked = client.ledger().checked_account(client.id()).await?;
+        let account = &checked.said;
         let peers = client.net().peers().len();
         let results = client.results().list()?.len();
         context.out.document(&json!({
             "id": client.id().to_string(), "network": client.network().to_string(), "peers": peers,
             "offers": offers, "balance": account.balance.0, "holds": account.holds.len(), "results": results,
+            "proven": checked.is_proven(),
             "ledger": { "height": status.height.0, "hash": status.hash.to_string(), "time": status.time.0 },
         }))?;
         context.out.line(format!("account  {}", client.id()))?;
         context.out.line(format!("balance  {} credits, {} holds", account.balance, account.holds.len()))?;
+        context.out.line(format!("proven   {}", proven_line(&checked)))?;
         context.out.line(format!("network  {}", client.network()))?;
         context.out.line(format!("seen     {peers} peers, {offers} offers"))?;
         context.out.line(format!("ledger   height {}, block {}", status.height.0, status.hash.short()))?;

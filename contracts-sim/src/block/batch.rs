@@ -52,7 +52,6 @@ impl<'s> Work<'s> {
             log: self.log,
             totals: self.overlay.totals(),
             checkpoint: header.checkpoint,
-            checkpoint_time: self.overlay.base().tip().checkpoint_time,
         };
         Batch { previous: header.previous, changes: self.overlay.into_changes(), tip, entries: self.entries }
     }
@@ -95,7 +94,7 @@ impl State {
         assert_eq!(self.tip().hash, batch.previous, "a batch is committed to the state it was made for");
         self.absorb(&batch.changes, &batch.tip);
         let tip = self.tip();
-        let passed = tip.time.since(tip.checkpoint_time);
+        let passed = tip.time.since(tip.checkpoint.time);
         if tip.height.0.is_multiple_of(CHECKPOINT_BLOCKS) || passed.0 >= CHECKPOINT_MS {
             self.take_checkpoint();
         }

@@ -120,6 +120,8 @@ fn check_place(state: &State, header: &Header) -> Result<(), Finding> {
         return Err(Finding::new(expected, Rule::Time, earliest, header.time.0));
     }
     let [due, found] = [tip.checkpoint, header.checkpoint].map(|checkpoint| checkpoint.height.0);
+    Finding::unless_equal(expected, Rule::StateRoot, due, found)?;
+    let [due, found] = [tip.checkpoint, header.checkpoint].map(|checkpoint| checkpoint.time.0);
     Finding::unless_equal(expected, Rule::StateRoot, due, found)
 }
 

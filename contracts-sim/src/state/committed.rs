@@ -197,9 +197,8 @@ impl State {
     /// Makes the tree that of the state as it is now, and that the checkpoint.
     pub(crate) fn take_checkpoint(&mut self) {
         self.commit_tree();
-        let (height, root) = (self.tip.height, self.committed.tree.root());
-        self.tip.checkpoint = StateRoot { height, root };
-        self.tip.checkpoint_time = self.tip.time;
+        let root = self.committed.tree.root();
+        self.tip.checkpoint = StateRoot { height: self.tip.height, time: self.tip.time, root };
     }
 
     /// Makes the tree that of a state whose records were all just put in.

@@ -127,7 +127,7 @@ impl Client {
         let (count, entered) = watch::channel(0);
         tokio::spawn(listen(inbox, book.clone(), count));
         Ok(Self {
-            ledger: LedgerClient::new(net.clone(), id, network.genesis.operator),
+            ledger: LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator),
             grace_min_ms: network.genesis.grace_min.0,
             results: Results::new(data_dir.results()),
             network: id,

@@ -2,15 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gridhour_contracts_sim::{network_file::NetworkFile, state::State};
+use gridhour_contracts_sim::{
+    limits::CHECKPOINT_MS,
+    network_file::NetworkFile,
+    state::{State, StateKey},
+};
 use gridhour_protocol::{
     id::SessionId,
     signed::{PublicKey, SecretKey, Signed},
-    units::Height,
+    units::{Height, Timestamp},
     wire,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Mutex, mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
@@ -33,6 +37,8 @@ use crate::{
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Questions answered at once.
 const REQUESTS_MAX: usize = 256;
+/// Blocks made for one proof at most: one that takes a checkpoint, and one that names it.
+const PROOF_BLOCKS_MAX: usize = 2;
 
 /// Parts of a running ledger node.
 pub struct Validator {
@@ -43,13 +49,15 @@ struct Shared {
     solo: Solo,
     key: SecretKey,
     network: Signed<NetworkFile>,
+    /// Held while blocks are made for a proof, so that many who ask at once make no more of them than one.
+    proving: Mutex<()>,
 }
 
 impl Validator {
     /// A node that orders with `solo` and hands out `network`.
     #[must_use]
     pub fn new(solo: Solo, key: SecretKey, network: Signed<NetworkFile>) -> Self {
-        Self { shared: Arc::new(Shared { solo, key, network }) }
+        Self { shared: Arc::new(Shared { solo, key, network, proving: Mutex::new(()) }) }
     }
 
     /// The ledger.
@@ -145,6 +153,7 @@ async fn answer_to(shared: &Shared, asked: LedgerRequest) -> LedgerAnswer {
             Err(error) => refusal(&error),
         },
         LedgerRequest::Blocks { from } => blocks(view.clone(), from).await,
+        LedgerRequest::Prove(key) => prove(shared, key).await,
     }
 }
 
@@ -169,6 +178,35 @@ async fn blocks(view: LedgerView, from: Height) -> LedgerAnswer {
         Ok(Err(error)) => LedgerAnswer::Fault(detail(error.to_string())),
         Err(error) => LedgerAnswer::Fault(detail(error.to_string())),
     }
+}
+
+/// Proves a record. Where the last checkpoint is old and the state has moved on, or no block names it yet, blocks of
+/// nothing but the time are made first: no more than one every [`CHECKPOINT_MS`], and one that names it.
+async fn prove(shared: &Shared, key: StateKey) -> LedgerAnswer {
+    let view = shared.solo.view();
+    {
+        let _turn = shared.proving.lock().await;
+        for _ in 0..PROOF_BLOCKS_MAX {
+            if !view.read(|state| needs_block(state, clock::now())) {
+                break;
+            }
+            if let Err(error) = shared.solo.tick().await {
+                return LedgerAnswer::Fault(detail(error.to_string()));
+            }
+        }
+    }
+    let view = view.clone();
+    match tokio::task::spawn_blocking(move || view.prove(key)).await {
+        Ok(Ok(proof)) => LedgerAnswer::Proven(proof.map(Box::new)),
+        Ok(Err(error)) => LedgerAnswer::Fault(detail(error.to_string())),
+        Err(error) => LedgerAnswer::Fault(detail(error.to_string())),
+    }
+}
+
+/// Whether a block more makes a proof possible, or newer.
+fn needs_block(state: &State, now: Timestamp) -> bool {
+    let (tip, due) = (state.tip(), state.tip().checkpoint.time.0.saturating_add(CHECKPOINT_MS));
+    tip.checkpoint.height == tip.height || (state.is_ahead_of_checkpoint() && now.0 >= due)
 }
 
 /// Where the ledger stands.

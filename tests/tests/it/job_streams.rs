@@ -188,8 +188,9 @@ pub(crate) async fn provider_of(
     let parts = Parts {
         key: key(3),
         network: network.id(),
+        clock_skew: network.genesis.clock_skew,
         net: net.clone(),
-        ledger: LedgerClient::new(net.clone(), network.id(), key(1).public()),
+        ledger: LedgerClient::new(net.clone(), (&network.genesis).into(), key(1).public()),
         memory,
         served,
         config,
