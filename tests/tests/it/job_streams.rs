@@ -38,7 +38,7 @@ use gridhour_protocol::{
     market::advert::ModelOffer,
     receipt::{Cause, ClockSource},
     signed::{PublicKey, SecretKey, Verified},
-    units::{Credits, Millis, PricePerHour},
+    units::{Credits, Millis, PricePerHour, Timestamp},
     wire,
 };
 use testkit::{
@@ -85,10 +85,19 @@ pub(crate) fn listening(network: &NetworkFile, n: u8) -> NetConfig {
 }
 
 pub(crate) async fn ledger_node(folder: &Path, stop: watch::Receiver<bool>) -> Verified<NetworkFile> {
+    ledger_node_since(clock::now(), folder, stop).await
+}
+
+/// A ledger node of a network that began at `created_at`.
+pub(crate) async fn ledger_node_since(
+    created_at: Timestamp,
+    folder: &Path,
+    stop: watch::Receiver<bool>,
+) -> Verified<NetworkFile> {
     let genesis = Genesis {
         version: LEDGER_VERSION,
         name: "streams".into(),
-        created_at: clock::now(),
+        created_at,
         operator: key(1).public(),
         issuer: key(2).public(),
         allocations: Vec::new(),
