@@ -99,13 +99,14 @@ fn a_stranger_checks_a_balance_with_the_network_file_alone() {
         (&proven["height"], &proven["block"]),
         (&account["proven"]["height"], &account["proven"]["block"])
     );
-    let another = [&verify[..], &["--account", &"ab".repeat(32)]].concat();
+    let nobody = "ab".repeat(32);
+    let another = [&verify[..], &["--account", &nobody]].concat();
     refused(&other.run(&another), "another account");
     no_change_passes(&other, "balance.proof", &proof, &verify);
     other.write("balance.proof", &proof);
-    let elsewhere = Market::new("4").sandbox.path("data/network.json");
-    let elsewhere = fs::read(elsewhere).expect("another network was made");
-    other.write("other.json", elsewhere);
+    let elsewhere = Market::new("4");
+    let file = fs::read(elsewhere.sandbox.path("data/network.json")).expect("another network was made");
+    other.write("other.json", file);
     let arguments = ["--json", "audit", "verify-balance", "balance.proof", "--network", "other.json"];
     refused(&other.run(&arguments), "another network");
 }

@@ -181,6 +181,18 @@ pub(crate) async fn provider_of(
     served: Served,
     stop: watch::Sender<bool>,
 ) -> Market {
+    provider_asking(key(1).public(), folder, network, delay, served, stop).await
+}
+
+/// A provider that asks `ledger` about the ledger.
+pub(crate) async fn provider_asking(
+    ledger: PublicKey,
+    folder: &Path,
+    network: Verified<NetworkFile>,
+    delay: Duration,
+    served: Served,
+    stop: watch::Sender<bool>,
+) -> Market {
     let stopped = stop.subscribe();
     let config = NetConfig { delay, ..listening(&network, 3) };
     let (net, inbox) = Net::start(config).await.expect("loopback listens");
@@ -199,7 +211,7 @@ pub(crate) async fn provider_of(
         network: network.id(),
         clock_skew: network.genesis.clock_skew,
         net: net.clone(),
-        ledger: LedgerClient::new(net.clone(), (&network.genesis).into(), key(1).public()),
+        ledger: LedgerClient::new(net.clone(), (&network.genesis).into(), ledger),
         memory,
         served,
         config,
