@@ -62,7 +62,7 @@ impl Town {
         let (stop, stopped) = watch::channel(false);
         let created_at = Timestamp(clock::now().0 - 60_000);
         let network = ledger_node_since(created_at, folder.path(), stopped).await;
-        let (liar, inbox) = Net::start(listening(&network, LIAR)).await.expect("loopback listens");
+        let (liar, inbox) = joined(&network, LIAR).await;
         let lie = watch::Sender::new(Lie::Nothing);
         tokio::spawn(answer_all(liar.clone(), inbox, lie.subscribe()));
         Self { network, liar, lie, stop, folder }
@@ -73,6 +73,17 @@ impl Town {
         meet(&net, &self.liar).await;
         LedgerClient::new(net, (&self.network.genesis).into(), key(LIAR).public())
     }
+}
+
+/// Someone who has reached the honest ledger node.
+async fn joined(network: &NetworkFile, n: u8) -> (NetHandle, mpsc::Receiver<NetEvent>) {
+    let config = listening(network, n);
+    let bootstrap = config.bootstrap.clone();
+    let (net, inbox) = Net::start(config).await.expect("loopback listens");
+    for address in bootstrap {
+        net.dial(address).await.expect("the ledger node is there");
+    }
+    (net, inbox)
 }
 
 async fn meet(net: &NetHandle, other: &NetHandle) {
@@ -136,7 +147,7 @@ fn found(error: LedgerError) -> (PublicKey, ProofError) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_client_catches_a_ledger_node_that_lies() {
     let town = Town::new().await;
-    let (net, _inbox) = Net::start(listening(&town.network, 5)).await.expect("loopback listens");
+    let (net, _inbox) = joined(&town.network, 5).await;
     let honest = LedgerClient::new(net.clone(), (&town.network.genesis).into(), key(1).public());
     let to = key(VICTIM).public();
     let mint = Call::Mint { to, amount: Credits(1_000_000) };
@@ -163,7 +174,7 @@ async fn a_client_catches_a_ledger_node_that_lies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_newer_than_the_last_checkpoint_is_not_taken_for_proven() {
     let town = Town::new().await;
-    let (net, _inbox) = Net::start(listening(&town.network, 5)).await.expect("loopback listens");
+    let (net, _inbox) = joined(&town.network, 5).await;
     let honest = LedgerClient::new(net.clone(), (&town.network.genesis).into(), key(1).public());
     let to = key(VICTIM).public();
     let mint = |amount| Call::Mint { to, amount: Credits(amount) };
