@@ -6,8 +6,6 @@
 //!
 //! A new kind of record is a variant of [`StateKey`] and of [`StateValue`], and a line wherever those are told apart.
 
-use std::collections::BTreeMap;
-
 use gridhour_protocol::{
     id::{OrderId, SessionId},
     layout::Layout,
@@ -16,13 +14,17 @@ use gridhour_protocol::{
     units::{Credits, Height},
     wire::Wire,
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Changes, OrderBudget, Session, State, StateRoot,
+    OrderBudget, Session, State, StateRoot,
     tree::{Change, Proof, Tree},
 };
 use crate::ledger::entry::lay_out_lanes;
+
+/// Records that a thread hashes at a time; fewer are not worth handing over.
+const TASK_RECORDS: usize = 64;
 
 /// Names one record of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -115,22 +117,45 @@ fn lay_out_session(out: &mut Layout, session: &Session) {
     lay_out_lanes(out, &session.lanes);
 }
 
-impl Changes {
-    /// The records of the tree that it touches.
-    pub(super) fn keys(&self) -> impl Iterator<Item = StateKey> {
-        let accounts = self.accounts.keys().copied().map(StateKey::Account);
-        let orders = self.orders.keys().copied().map(StateKey::Order);
-        accounts.chain(orders).chain(self.sessions.keys().copied().map(StateKey::Session))
-    }
-}
+/// Records that a block replaced, as they were before it, keys rising; `None` where there was none.
+pub(super) type Replaced = Vec<(StateKey, Option<StateValue>)>;
 
-/// The tree of one height, and the records that changed since, as they were then. It follows from the blocks and from
+/// The tree of one height, and what every block since then replaced, which is at most as many as there are blocks
+/// between two checkpoints. Looked through only for a proof and at a checkpoint, so that a block pays next to nothing for
+/// it. It follows from the blocks and from
 /// where the state was loaded, so it makes no state different from another.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Committed {
     tree: Tree,
     height: Height,
-    before: BTreeMap<StateKey, Option<StateValue>>,
+    replaced: Vec<Replaced>,
+}
+
+impl Committed {
+    /// Notes what a block replaced.
+    pub(super) fn note(&mut self, replaced: Replaced) {
+        debug_assert!(
+            replaced.is_sorted_by_key(|(key, _)| *key),
+            "tables are merged in the order of their keys"
+        );
+        if !replaced.is_empty() {
+            self.replaced.push(replaced);
+        }
+    }
+
+    /// A record as it was, if it was replaced since.
+    fn before(&self, key: &StateKey) -> Option<&Option<StateValue>> {
+        let find = |block: &Replaced| block.binary_search_by(|(replaced, _)| replaced.cmp(key)).ok();
+        self.replaced.iter().find_map(|block| Some(&block[find(block)?].1))
+    }
+
+    /// Every record that was replaced, once.
+    fn changed(&self) -> Vec<StateKey> {
+        let mut keys: Vec<StateKey> = self.replaced.iter().flatten().map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
 }
 
 impl PartialEq for Committed {
@@ -171,27 +196,17 @@ impl State {
     /// nothing to show before the next one.
     #[must_use]
     pub fn show(&self, key: &StateKey) -> Option<Shown> {
-        let Committed { tree, height, before } = &self.committed;
-        if *height != self.tip.checkpoint.height {
+        if self.committed.height != self.tip.checkpoint.height {
             return None;
         }
-        let value = before.get(key).cloned().unwrap_or_else(|| self.value(key));
-        Some(Shown { value, proof: tree.prove(&key.path()) })
+        let value = self.committed.before(key).cloned().unwrap_or_else(|| self.value(key));
+        Some(Shown { value, proof: self.committed.tree.prove(&key.path()) })
     }
 
     /// Whether any record of the tree changed since the last checkpoint.
     #[must_use]
     pub fn is_ahead_of_checkpoint(&self) -> bool {
-        self.committed.height != self.tip.checkpoint.height || !self.committed.before.is_empty()
-    }
-
-    /// Remembers what `changes` are about to replace.
-    pub(super) fn remember(&mut self, changes: &Changes) {
-        for key in changes.keys() {
-            if !self.committed.before.contains_key(&key) {
-                self.committed.before.insert(key, self.value(&key));
-            }
-        }
+        self.committed.height != self.tip.checkpoint.height || !self.committed.replaced.is_empty()
     }
 
     /// Makes the tree that of the state as it is now, and that the checkpoint.
@@ -207,21 +222,21 @@ impl State {
         let orders = self.orders.keys().copied().map(StateKey::Order);
         let sessions = self.sessions.keys().copied().map(StateKey::Session);
         let all = accounts.chain(orders).chain(sessions).map(|key| (key, None)).collect();
-        self.committed = Committed { before: all, ..Committed::default() };
+        self.committed = Committed { replaced: vec![all], ..Committed::default() };
         self.commit_tree();
     }
 
     fn commit_tree(&mut self) {
         let (tree, height) = (self.tree_now(), self.tip.height);
-        self.committed = Committed { tree, height, before: BTreeMap::new() };
+        self.committed = Committed { tree, height, replaced: Vec::new() };
     }
 
     fn tree_now(&self) -> Tree {
-        let changed = self
-            .committed
-            .before
-            .keys()
-            .map(|key| Change { path: key.path(), value: self.value(key).as_ref().map(StateValue::hash) });
-        self.committed.tree.with(changed.collect())
+        let changed = self.committed.changed();
+        let change = |key: &StateKey| Change {
+            path: key.path(),
+            value: self.value(key).as_ref().map(StateValue::hash),
+        };
+        self.committed.tree.with(changed.par_iter().with_min_len(TASK_RECORDS).map(change).collect())
     }
 }

@@ -165,7 +165,7 @@ impl State {
             (b'a', []) => {
                 self.accounts.insert(PublicKey(*id), balance_of(value)?);
             }
-            (b'o', []) => self.put_order(OrderId(*id), Some(wire::decode(value)?)),
+            (b'o', []) => drop(self.put_order(OrderId(*id), Some(wire::decode(value)?))),
             (b's', []) => {
                 self.sessions.insert(SessionId(*id), wire::decode(value)?);
             }
