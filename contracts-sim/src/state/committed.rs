@@ -1,6 +1,6 @@
 //! What the root of the state covers: accounts, orders and sessions, each a leaf of a [`Tree`].
 //!
-//! The tree is that of the last checkpoint, which block headers name; what changed since is remembered as it was, so
+//! The tree is that of the last checkpoint, which block headers name; what blocks replaced since is kept as it was, so
 //! that anything can be shown as of the checkpoint while the ledger goes on. At the next checkpoint only that is hashed
 //! again. Names of recent transactions are left out: they follow from the transaction roots of the last blocks.
 //!
@@ -122,8 +122,7 @@ pub(super) type Replaced = Vec<(StateKey, Option<StateValue>)>;
 
 /// The tree of one height, and what every block since then replaced, which is at most as many as there are blocks
 /// between two checkpoints. Looked through only for a proof and at a checkpoint, so that a block pays next to nothing for
-/// it. It follows from the blocks and from
-/// where the state was loaded, so it makes no state different from another.
+/// it. All of it follows from the blocks and from where the state was loaded, so it makes no state differ from another.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Committed {
     tree: Tree,
