@@ -89,9 +89,9 @@ impl<'s> Overlay<'s> {
     /// Sets a balance. The sums follow from what actually changed, never from what a rule meant to change, so that
     /// comparing them with what was issued says something.
     pub(crate) fn set_balance(&mut self, account: PublicKey, balance: Credits) {
-        let before = self.balance(&account);
+        let changed = self.changes.accounts.insert(account, (balance != Credits::ZERO).then_some(balance));
+        let before = changed.map_or_else(|| self.base.balance(&account), Option::unwrap_or_default);
         replace(&mut self.totals.balances, before, balance);
-        self.changes.accounts.insert(account, (balance != Credits::ZERO).then_some(balance));
     }
 
     pub(crate) fn set_session(&mut self, id: SessionId, session: Option<Session>) {
