@@ -106,12 +106,12 @@ fn lies_about_a_record_are_refused() {
     let Some(StateValue::Session(held)) = &mut session.value else { panic!("it is open") };
     held.terms.price.0 += 1;
     let lies = [
-        (RecordProof { value: balance(1 << 40), ..honest.clone() }, root.clone()),
-        (RecordProof { value: None, ..honest.clone() }, root.clone()),
-        (RecordProof { key: StateKey::Account(key(9).public()), ..honest.clone() }, root.clone()),
+        (RecordProof { value: balance(1 << 40), ..honest.clone() }, root),
+        (RecordProof { value: None, ..honest.clone() }, root),
+        (RecordProof { key: StateKey::Account(key(9).public()), ..honest.clone() }, root),
         (RecordProof { header: chain.blocks()[0].header.clone(), ..honest.clone() }, root),
-        (RecordProof { value: balance(0), ..honest.clone() }, kind.clone()),
-        (RecordProof { key: StateKey::Order(OrderId([1; 32])), ..honest.clone() }, kind.clone()),
+        (RecordProof { value: balance(0), ..honest.clone() }, kind),
+        (RecordProof { key: StateKey::Order(OrderId([1; 32])), ..honest.clone() }, kind),
         (session, kind),
     ];
     for (lie, refusal) in lies {
