@@ -12,6 +12,7 @@ mod market;
 mod model;
 mod network;
 mod node;
+mod proof_file;
 mod receipt;
 mod run;
 mod status;

@@ -17,6 +17,7 @@ use crate::{
     export::{Decoder, FrameError, FrameKind},
     finding::{Finding, Rule},
     network_file::NetworkFile,
+    proof::{EntryProof, Seeker, Sought},
     state::{State, check_invariants},
 };
 
@@ -93,6 +94,7 @@ pub struct Auditor {
     checked: Vec<Result<CheckedBlock, Finding>>,
     ended: bool,
     findings: Vec<Finding>,
+    seeker: Option<Seeker>,
 }
 
 impl Auditor {
@@ -109,7 +111,14 @@ impl Auditor {
             checked: Vec::new(),
             ended: false,
             findings: Vec::new(),
+            seeker: None,
         }
+    }
+
+    /// Has the audit look for an entry of the log on its way; [`Auditor::finish_seeking`] tells.
+    #[must_use]
+    pub fn seeking(self, sought: Sought) -> Self {
+        Self { seeker: Some(Seeker::new(sought)), ..self }
     }
 
     /// Has the audit refuse a ledger whose last block is from the future.
@@ -139,6 +148,18 @@ impl Auditor {
             self.keep(Self::check_end);
         }
         (self.report(), self.replay)
+    }
+
+    /// As [`Auditor::finish`]: the report, and the entry that was looked for under the last header, if the ledger is in
+    /// order and has it.
+    #[must_use]
+    pub fn finish_seeking(mut self) -> (Report, Option<EntryProof>) {
+        if self.findings.is_empty() {
+            self.keep(Self::check_end);
+        }
+        let report = self.report();
+        let found = self.seeker.filter(|_| report.ok);
+        (report, found.and_then(|seeker| seeker.proof()))
     }
 
     fn report(&self) -> Report {
@@ -259,9 +280,13 @@ impl Auditor {
         };
         // What a bad block says of its own height counts for nothing.
         let height = Height(state.tip().height.0 + 1);
-        let batch =
-            block.and_then(|block| verify(state, &block)).map_err(|finding| Finding { height, ..finding })?;
+        let at_height = |finding| Finding { height, ..finding };
+        let block = block.map_err(at_height)?;
+        let batch = verify(state, &block).map_err(at_height)?;
         state.commit(&batch);
+        if let Some(seeker) = &mut self.seeker {
+            seeker.read(block.header(), batch.entries());
+        }
         self.check_pin()
     }
 

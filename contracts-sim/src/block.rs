@@ -75,7 +75,8 @@ impl Signable for Header {
         out.fixed(&self.network.0).fixed(&self.operator.0).u64(self.height.0);
         out.fixed(&self.previous.0).u64(self.time.0).fixed(&self.tx_root);
         out.u64(self.log.size).fixed(&self.log.root);
-        out.u64(self.checkpoint.height.0).fixed(&self.checkpoint.root);
+        let StateRoot { height, time, root } = self.checkpoint;
+        out.u64(height.0).u64(time.0).fixed(&root);
         let Totals { issued, balances, holds, receipts } = self.totals;
         out.u64(issued.0).u64(balances.0).u64(holds.0).u64(receipts);
         out

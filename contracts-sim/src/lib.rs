@@ -15,6 +15,7 @@
 //! | what it remembers, and what always holds | [`state`], [`state::invariants`] |
 //! | how blocks are made, checked and taken in | [`block`] |
 //! | how anyone checks everything | [`export`], [`audit`], [`finding`], [`checkpoint`] |
+//! | what a stranger can be shown of it | [`proof`] |
 //! | how tests play with it | [`harness`] |
 //!
 //! Money is [`gridhour_protocol::units::Credits`] and moves by postings alone: as much leaves one side as reaches the
@@ -30,5 +31,6 @@ pub mod harness;
 pub mod ledger;
 pub mod limits;
 pub mod network_file;
+pub mod proof;
 pub mod state;
 pub mod tx;

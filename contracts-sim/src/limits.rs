@@ -21,8 +21,11 @@ pub const BLOCK_TXS_MAX: usize = 8_192;
 pub const HEADER_BYTES_MAX: usize = 1_024;
 /// Sessions that may ever open under one order. Their ids are kept until the order expires, so that none opens twice.
 pub const ORDER_SESSIONS_MAX: usize = 64;
-/// Blocks between two checkpoints of the state.
+/// Blocks between two checkpoints of the state, at most.
 pub const CHECKPOINT_BLOCKS: u64 = 64;
+/// Ledger time between two checkpoints, in milliseconds, as far as there are blocks: the first at least so much later
+/// than the last checkpoint takes the next, so that what can be proven of a quiet ledger is not old.
+pub const CHECKPOINT_MS: u64 = 10_000;
 /// Bytes of one frame of an exported ledger, its payload alone.
 pub const FRAME_BYTES_MAX: usize = BLOCK_BYTES_MAX + HEADER_BYTES_MAX;
 

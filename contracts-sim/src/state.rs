@@ -16,16 +16,18 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::recent_ids::RecentIds;
+use self::{committed::Committed, recent_ids::RecentIds};
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
 pub mod changes;
+mod committed;
 pub mod invariants;
 mod recent_ids;
 mod records;
-mod root;
+pub mod tree;
 
 pub use changes::Changes;
+pub use committed::{Shown, StateKey, StateValue};
 pub use invariants::{Violation, check_invariants};
 pub use recent_ids::IdPage;
 pub use records::{CURSOR_KEY, LoadError, Record};
@@ -42,6 +44,7 @@ pub struct State {
     tip: Tip,
     // Derived: what to drop when its time comes.
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
+    committed: Committed,
 }
 
 /// A session that is open or closing.
@@ -164,6 +167,8 @@ impl Totals {
 pub struct StateRoot {
     /// The block after which it was taken.
     pub height: Height,
+    /// The time of that block.
+    pub time: Timestamp,
     /// The root.
     pub root: Hash,
 }
@@ -198,7 +203,7 @@ impl State {
         genesis.check_bounds()?;
         let issued = genesis.issued().ok_or("the allocations overflow 64 bits")?;
         let network = genesis.id();
-        let checkpoint = StateRoot { height: Height(0), root: [0; 32] };
+        let checkpoint = StateRoot { height: Height(0), time: genesis.created_at, root: [0; 32] };
         let tip = Tip {
             height: Height(0),
             hash: BlockHash(network.0),
@@ -210,7 +215,8 @@ impl State {
         let accounts = genesis.allocations.iter().map(|item| (item.account, item.amount)).collect();
         let mut state = Self::with_tip(genesis, network, tip);
         state.accounts = accounts;
-        state.tip.checkpoint.root = state.root();
+        state.plant_tree();
+        state.take_checkpoint();
         Ok(state)
     }
 
@@ -224,6 +230,7 @@ impl State {
             recent_ids: RecentIds::default(),
             tip,
             idle_orders: BTreeSet::new(),
+            committed: Committed::default(),
         }
     }
 
@@ -243,10 +250,6 @@ impl State {
     #[must_use]
     pub fn tip(&self) -> &Tip {
         &self.tip
-    }
-
-    pub(crate) fn set_checkpoint(&mut self, checkpoint: StateRoot) {
-        self.tip.checkpoint = checkpoint;
     }
 
     /// What `account` can spend.

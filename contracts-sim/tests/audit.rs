@@ -211,7 +211,7 @@ fn an_operator_cannot_forge_a_sender() {
 #[test]
 fn an_operator_cannot_lie_about_what_follows() {
     type Lie = fn(&mut Header);
-    let lies: [(Rule, Lie); 10] = [
+    let lies: [(Rule, Lie); 11] = [
         (Rule::Network, |header| header.network = NetworkId([9; 32])),
         (Rule::Height, |header| header.height.0 += 1),
         (Rule::Previous, |header| header.previous.0[0] ^= 1),
@@ -221,6 +221,7 @@ fn an_operator_cannot_lie_about_what_follows() {
         (Rule::LogRoot, |header| header.log.size += 1),
         (Rule::StateRoot, |header| header.checkpoint.root[0] ^= 1),
         (Rule::StateRoot, |header| header.checkpoint.height.0 += 1),
+        (Rule::StateRoot, |header| header.checkpoint.time.0 += 1),
         (Rule::Totals, |header| header.totals.balances.0 += 1),
     ];
     let chain = history();

@@ -3,7 +3,8 @@
 
 use gridhour_contracts_sim::{
     network_file::NetworkFile,
-    state::{Session, Totals},
+    proof::RecordProof,
+    state::{Session, StateKey, Totals},
     tx::Tx,
 };
 use gridhour_protocol::{
@@ -53,6 +54,8 @@ pub enum LedgerRequest {
         /// The first.
         from: Height,
     },
+    /// A record of the state, proven as of the last checkpoint.
+    Prove(StateKey),
 }
 
 /// Answered by a ledger node.
@@ -81,6 +84,9 @@ pub enum LedgerAnswer {
     },
     /// To [`LedgerRequest::Blocks`]: encoded blocks in order; none beyond the tip.
     Blocks(Vec<Vec<u8>>),
+    /// To [`LedgerRequest::Prove`]: for the asker to verify. `None` for a few seconds after a restart, while there is no
+    /// checkpoint that anything could be proven of.
+    Proven(Option<Box<RecordProof>>),
     /// The node could not answer: its fault.
     Fault(String),
 }
@@ -152,6 +158,7 @@ impl Wire for LedgerAnswer {
                 at_most("name", name.len(), DETAIL_BYTES_MAX)?;
                 at_most("detail", detail.len(), DETAIL_BYTES_MAX)
             }
+            Self::Proven(proof) => proof.as_ref().map_or(Ok(()), |proof| proof.check_bounds()),
             Self::Fault(detail) => at_most("detail", detail.len(), DETAIL_BYTES_MAX),
             Self::Status(_) | Self::Session(_) | Self::Applied(_) => Ok(()),
         }

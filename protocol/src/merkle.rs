@@ -3,8 +3,12 @@
 //! A tree of n leaves splits at the largest power of two below n. Leaves are hashed behind a zero byte and inner nodes
 //! behind a one, so that no node can pass for a leaf. Proofs are lists of sibling hashes from the leaf upwards.
 
+mod tracker;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use self::tracker::Tracker;
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];

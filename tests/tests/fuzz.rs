@@ -10,6 +10,8 @@ mod ledger;
 mod model;
 #[path = "fuzz/net.rs"]
 mod net;
+#[path = "fuzz/proofs.rs"]
+mod proofs;
 #[path = "fuzz/samples.rs"]
 mod samples;
 #[path = "fuzz/store.rs"]

@@ -1,18 +1,29 @@
 //! `gridhour account`: balances, holds with their deadlines, and credits from the issuer.
 
+use std::path::{Path, PathBuf};
+
 use clap::Subcommand;
-use gridhour_contracts_sim::tx::Call;
-use gridhour_node::{clock, keys, rpc::Account};
+use gridhour_contracts_sim::{proof::Bundle, tx::Call};
+use gridhour_node::{
+    clock,
+    drivers::{ledger_client::CheckedAccount, validator::account_of},
+    keys,
+    rpc::Account,
+};
 use gridhour_protocol::{
     signed::PublicKey,
     units::{Credits, Height},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{audit::offline_state, issuer::issue};
+use super::{
+    audit::offline_state,
+    issuer::issue,
+    proof_file::{self, block_json},
+};
 use crate::{
     context::Context,
-    error::{Kind, Result},
+    error::{CommandError, Kind, Result},
     joined::with_client,
     output::Table,
 };
@@ -21,6 +32,7 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour account show
   gridhour account show --json | jq .balance
+  gridhour account show --proof balance.proof  For others; see `gridhour audit verify-balance`
   gridhour account fund 25                   Where the network was made: mint into this account";
 
 /// Show and fund accounts
@@ -35,10 +47,15 @@ pub struct Args {
 enum Command {
     /// Print what an account can spend, and what is held for its sessions until when
     ///
-    /// Asks the ledger; if nobody answers, reads the ledger that was last exported to the data directory, and says so.
+    /// Asks the ledger, and has it prove what it says as of the last checkpoint; what is newer is the ledger node's word,
+    /// which is said. If nobody answers, reads the ledger that was last exported to the data directory, and says so.
     Show {
         /// The account [default: this data directory's]
         account: Option<PublicKey>,
+
+        /// Write a proof of the balance, for others, to this file
+        #[arg(long, value_name = "FILE")]
+        proof: Option<PathBuf>,
     },
     /// Mint AMOUNT credits into an account; needs the issuer's key
     Fund {
@@ -52,7 +69,7 @@ enum Command {
 
 pub fn run(args: Args, context: &Context) -> Result {
     match args.command {
-        Command::Show { account } => show(context, account),
+        Command::Show { account, proof } => show(context, account, proof.as_deref()),
         Command::Fund { amount, to } => {
             let to = own_or(context, to)?;
             issue(context, Call::Mint { to, amount })
@@ -67,51 +84,112 @@ fn own_or(context: &Context, account: Option<PublicKey>) -> Result<PublicKey> {
     }
 }
 
-fn show(context: &Context, account: Option<PublicKey>) -> Result {
+/// What is known of an account, and from where.
+struct Known {
+    account: Account,
+    height: Height,
+    /// What the ledger node proved; nothing where there is only an export, which was replayed as a whole.
+    checked: Option<CheckedAccount>,
+}
+
+fn show(context: &Context, account: Option<PublicKey>, proof: Option<&Path>) -> Result {
     let id = own_or(context, account)?;
     let asked = with_client(context, async |client, _| {
         let height = client.ledger().status().await?.height;
-        Ok((client.ledger().account(id).await?, height))
+        Ok((client.ledger().checked_account(id).await?, height))
     });
-    let (account, height, source) = match asked {
-        Ok((account, height)) => (account, height, "ledger"),
-        Err(error) if error.kind == Kind::Network => match offline_state(context)? {
+    let known = match asked {
+        Ok((checked, height)) => Known { account: checked.said.clone(), height, checked: Some(checked) },
+        Err(error) if error.kind == Kind::Network && proof.is_none() => match offline_state(context)? {
             Some(state) => {
-                (gridhour_node::drivers::validator::account_of(&state, &id), state.tip().height, "export")
+                Known { account: account_of(&state, &id), height: state.tip().height, checked: None }
             }
             None => return Err(error),
         },
         Err(error) => return Err(error),
     };
-    report(context, id, &account, height, source)
+    if let Some(path) = proof {
+        save_proof(path, &known)?;
+    }
+    context.out.document(&document(id, &known))?;
+    report(context, id, &known)
 }
 
-fn report(context: &Context, id: PublicKey, account: &Account, height: Height, source: &str) -> Result {
-    let holds = account.holds.iter().map(|hold| {
+fn save_proof(path: &Path, known: &Known) -> Result {
+    let evidence = known.checked.as_ref().and_then(|checked| checked.evidence.as_ref());
+    let Some(evidence) = evidence else {
+        return Err(CommandError::refused(
+            "the ledger node has no checkpoint that it could prove anything of",
+        )
+        .hint("ask again in ten seconds"));
+    };
+    proof_file::save(path, &Bundle::Record(Box::new(evidence.proof.clone())))
+}
+
+fn document(id: PublicKey, known: &Known) -> Value {
+    let Known { account, height, checked } = known;
+    let holds = account.holds.iter().enumerate().map(|(index, hold)| {
         json!({
             "id": hold.session.to_string(), "amount": hold.amount.0,
             "purpose": format!("session with provider {}", hold.provider), "deadline": hold.deadline.0,
+            "proven": checked.as_ref().map(|checked| checked.holds_proven[index]),
         })
     });
-    context.out.document(&json!({
+    let proven = checked.as_ref().and_then(|checked| checked.evidence.as_ref()).map(|evidence| {
+        let record = &evidence.proven;
+        json!({
+            "balance": evidence.balance().0, "height": record.at.0, "time": record.time.0,
+            "block": block_json(&record.header),
+        })
+    });
+    json!({
         "id": id.to_string(), "balance": account.balance.0, "holds": holds.collect::<Vec<_>>(),
-        "height": height.0, "source": source,
-    }))?;
-    let from = if source == "export" { "the exported ledger" } else { "the ledger" };
+        "height": height.0, "source": if checked.is_some() { "ledger" } else { "export" }, "proven": proven,
+    })
+}
+
+fn report(context: &Context, id: PublicKey, known: &Known) -> Result {
+    let Known { account, height, checked } = known;
+    let from = if checked.is_some() { "the ledger" } else { "the exported ledger" };
     context.out.line(format!("account  {id}"))?;
     context.out.line(format!("balance  {} credits (from {from} at height {})", account.balance, height.0))?;
+    if let Some(checked) = checked {
+        context.out.line(format!("proven   {}", proven_line(checked)))?;
+    }
     if account.holds.is_empty() {
         return context.out.line("held     nothing");
     }
-    let mut table = Table::new(["session", "provider", "held", "released in"]);
-    for hold in &account.holds {
+    let mut table = Table::new(["session", "provider", "held", "released in", "proven"]);
+    for (index, hold) in account.holds.iter().enumerate() {
         let left = hold.deadline.since(clock::now()).0 / 1_000;
         table.row([
             hold.session.short(),
             hold.provider.short(),
             hold.amount.to_string(),
             format!("{left} s"),
+            match checked.as_ref().map(|checked| checked.holds_proven[index]) {
+                Some(true) => "yes",
+                Some(false) => "not yet",
+                None => "by replay",
+            }
+            .to_owned(),
         ]);
     }
     table.lines().iter().try_for_each(|line| context.out.line(line))
+}
+
+/// How far the balance is proven: what is newer than the last checkpoint is the ledger node's word.
+pub fn proven_line(checked: &CheckedAccount) -> String {
+    match &checked.evidence {
+        None => "not yet: the ledger node restarted and has no checkpoint to prove anything of".into(),
+        Some(evidence) => {
+            let (at, block) = (evidence.proven.at.0, evidence.proven.header.height.0);
+            if checked.is_proven() {
+                format!("as of height {at}, by the operator's signature of block {block}")
+            } else {
+                let balance = evidence.balance();
+                format!("{balance} credits at height {at}; what is newer is the ledger node's word")
+            }
+        }
+    }
 }

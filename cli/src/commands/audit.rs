@@ -1,5 +1,7 @@
 //! `gridhour audit`: the whole ledger as a file, and the check of all of it.
 
+pub mod balance;
+
 use std::{
     fs,
     io::{self, Read},
@@ -29,7 +31,8 @@ EXAMPLES:
   gridhour audit export --out ledger.export
   gridhour audit verify ledger.export --network network.json
   gridhour audit verify ledger.export --save-checkpoint seen.json
-  gridhour audit verify later.export --checkpoint seen.json --json | jq .ok";
+  gridhour audit verify later.export --checkpoint seen.json --json | jq .ok
+  gridhour audit verify-balance balance.proof --network network.json";
 
 /// Bytes of the file that are read at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -55,6 +58,10 @@ enum Command {
     /// Exits 1 if anything is wrong, naming height and rule. What the answer rests on is said: a network file or a
     /// checkpoint that you had before, or only the export itself.
     Verify(VerifyArgs),
+    /// Check the proof of one balance that `account show --proof` wrote; works offline
+    ///
+    /// Exits 1 if nothing is proven. The balance is that of the checkpoint that the proof ends at; how old it is, is said.
+    VerifyBalance(balance::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +91,7 @@ pub fn run(args: Args, context: &Context) -> Result {
             context.out.line(format!("{} blocks, {bytes} bytes: {}", height.0, out.display()))
         }
         Command::Verify(args) => verify(&args, context),
+        Command::VerifyBalance(args) => balance::run(&args, context),
     }
 }
 
@@ -140,13 +148,19 @@ fn fetched(context: &Context) -> Result<PathBuf> {
 
 /// Audits the export at `path`, a piece at a time.
 pub fn audit_file(path: &Path, trust: Trust) -> Result<(Report, Option<State>)> {
+    let mut auditor = Auditor::new(trust).with_clock(clock::now());
+    push_file(path, &mut auditor)?;
+    Ok(auditor.finish())
+}
+
+/// Gives the file at `path` to an audit, a piece at a time.
+pub fn push_file(path: &Path, auditor: &mut Auditor) -> Result {
     let fail = |error: io::Error| CommandError::file(path, &error);
     let mut file = fs::File::open(path).map_err(fail)?;
-    let mut auditor = Auditor::new(trust).with_clock(clock::now());
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         match file.read(&mut piece).map_err(fail)? {
-            0 => return Ok(auditor.finish()),
+            0 => return Ok(()),
             count => auditor.push(&piece[..count]),
         }
     }

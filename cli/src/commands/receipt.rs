@@ -1,7 +1,10 @@
 //! `gridhour receipt`: look at results, check what signs them, compute them again.
 
 mod check;
+mod proof;
 pub mod rerun;
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use gridhour_node::drivers::results::{JobResult, Results};
@@ -9,13 +12,19 @@ use gridhour_protocol::id::ReceiptId;
 use serde_json::{Value, json};
 
 use super::run::{json_of, summary};
-use crate::{context::Context, error::Result, output::Table};
+use crate::{
+    context::Context,
+    error::{CommandError, Result},
+    output::Table,
+};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour receipt list
   gridhour receipt show 7d21…a0
   gridhour receipt verify 7d21…a0            Signatures, digests, work, ledger; no model needed
+  gridhour receipt verify 7d21…a0 --save-proof r.proof
+  gridhour receipt verify --proof r.proof --network network.json
   gridhour receipt rerun 7d21…a0             Compute it again here, and compare bit by bit";
 
 /// Look at results, check them, compute them again
@@ -38,14 +47,32 @@ enum Command {
     /// Check one result without computing it: signatures, digests, work, and whether the ledger has it
     ///
     /// Works offline, on the ledger that was last exported to the data directory. Exits 1 if anything does not fit.
-    Verify {
-        /// The receipt's id
-        id: ReceiptId,
-    },
+    /// With --save-proof, writes what proves to anyone who has the network file that the provider was paid for it; with
+    /// --proof, checks such a file.
+    Verify(VerifyArgs),
     /// Compute one result again on this machine and compare tokens, output digest and score chain
     ///
     /// Exits 1 if they differ.
     Rerun(rerun::Args),
+}
+
+#[derive(Debug, clap::Args)]
+struct VerifyArgs {
+    /// The receipt's id
+    #[arg(required_unless_present = "proof")]
+    id: Option<ReceiptId>,
+
+    /// Write a proof for others to this file
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    save_proof: Option<PathBuf>,
+
+    /// Check the proof in this file instead; it needs no data directory
+    #[arg(long, value_name = "FILE", conflicts_with = "id")]
+    proof: Option<PathBuf>,
+
+    /// With --proof: pin the network in this file [default: the data directory's]
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    network: Option<PathBuf>,
 }
 
 pub fn run(args: Args, context: &Context) -> Result {
@@ -53,8 +80,16 @@ pub fn run(args: Args, context: &Context) -> Result {
     match args.command {
         Command::List => list(context, &results),
         Command::Show { id } => show(context, &results, id),
-        Command::Verify { id } => check::run(context, &results, id),
+        Command::Verify(args) => verify(&args, context, &results),
         Command::Rerun(args) => rerun::run(&args, context, &results),
+    }
+}
+
+fn verify(args: &VerifyArgs, context: &Context, results: &Results) -> Result {
+    match (args.id, &args.proof) {
+        (Some(id), _) => check::run(context, results, id, args.save_proof.as_deref()),
+        (None, Some(file)) => proof::verify(context, file, args.network.as_deref()),
+        (None, None) => Err(CommandError::usage("name a receipt, or a proof with --proof FILE")),
     }
 }
 

@@ -3,16 +3,14 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use gridhour_node::{
-    drivers::{
-        client::Client,
-        ledger_client::{LedgerClient, LedgerError},
-    },
+    drivers::{client::Client, ledger_client::LedgerError},
     net::Address,
     rpc::LedgerStatus,
 };
 use gridhour_protocol::signed::PublicKey;
 use serde_json::{Value, json};
 
+use super::account::proven_line;
 use crate::{
     context::Context,
     error::{CommandError, Result},
@@ -48,18 +46,21 @@ pub fn run(args: &Args, context: &Context) -> Result {
     with_client(context, async |client, _| {
         let offers = client.offers(1, OFFERS_TIME).await.len();
         let status = client.ledger().status().await?;
-        let account = client.ledger().account(client.id()).await?;
+        let checked = client.ledger().checked_account(client.id()).await?;
+        let account = &checked.said;
         let peers = client.net().peers().len();
         let results = client.results().list()?.len();
         let nodes = nodes(args, context, &client).await?;
         context.out.document(&json!({
             "id": client.id().to_string(), "network": client.network().to_string(), "peers": peers,
             "offers": offers, "balance": account.balance.0, "holds": account.holds.len(), "results": results,
+            "proven": checked.is_proven(),
             "ledger": { "height": status.height.0, "hash": status.hash.to_string(), "time": status.time.0 },
             "nodes": nodes.iter().map(|node| node_json(node, highest(&nodes))).collect::<Vec<_>>(),
         }))?;
         context.out.line(format!("account  {}", client.id()))?;
         context.out.line(format!("balance  {} credits, {} holds", account.balance, account.holds.len()))?;
+        context.out.line(format!("proven   {}", proven_line(&checked)))?;
         context.out.line(format!("network  {}", client.network()))?;
         context.out.line(format!("seen     {peers} peers, {offers} offers"))?;
         context.out.line(format!("ledger   height {}, block {}", status.height.0, status.hash.short()))?;
@@ -79,7 +80,7 @@ async fn nodes(args: &Args, context: &Context, client: &Client) -> Result<Vec<Se
     }
     let mut seen = Vec::new();
     for id in ids {
-        let ledger = LedgerClient::new(client.net().clone(), client.network(), id);
+        let ledger = client.ledger().at(id);
         seen.push(Seen { id, status: ledger.status().await });
     }
     Ok(seen)

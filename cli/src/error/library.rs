@@ -89,7 +89,7 @@ impl From<LedgerError> for CommandError {
             LedgerError::Unreachable { .. } | LedgerError::Nonsense { .. } | LedgerError::Fault(_) => {
                 Kind::Network
             }
-            LedgerError::Rejected { .. } => Kind::Refused,
+            LedgerError::Rejected { .. } | LedgerError::Lie { .. } => Kind::Refused,
             LedgerError::Key(_) => Kind::Internal,
         };
         Self::new(kind, error)

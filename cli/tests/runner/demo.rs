@@ -31,7 +31,7 @@ pub fn played() -> (Sandbox, Value) {
 }
 
 /// The jobs of a demo that were delivered, and those that were refused.
-fn jobs(told: &Value) -> (Vec<&Value>, Vec<&Value>) {
+pub fn jobs(told: &Value) -> (Vec<&Value>, Vec<&Value>) {
     let jobs = told["jobs"].as_array().expect("a list");
     jobs.iter().partition(|job| job["provider"].is_string())
 }

@@ -11,6 +11,7 @@ mod key;
 mod kills;
 mod market;
 mod observer;
+mod proofs;
 mod pull;
 mod receipt;
 mod sampling;

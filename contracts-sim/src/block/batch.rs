@@ -9,8 +9,8 @@ use gridhour_protocol::{
 use crate::{
     block::Header,
     ledger::{self, Env, admit::Admitted, entry::Entry, reject::Reject},
-    limits::CHECKPOINT_BLOCKS,
-    state::{Changes, State, StateRoot, Tip, Totals, changes::Overlay},
+    limits::{CHECKPOINT_BLOCKS, CHECKPOINT_MS},
+    state::{Changes, State, Tip, Totals, changes::Overlay},
 };
 
 /// Transactions being applied on top of a state that stays as it is.
@@ -85,17 +85,18 @@ impl Batch {
 }
 
 impl State {
-    /// Takes a block in, and takes a checkpoint after every [`CHECKPOINT_BLOCKS`]th. Afterwards
-    /// [`State::cursor_record`] names the block.
+    /// Takes a block in. Takes a checkpoint after every [`CHECKPOINT_BLOCKS`]th, and after one whose time is
+    /// [`CHECKPOINT_MS`] or more behind that of the last. Afterwards [`State::cursor_record`] names the block.
     ///
     /// # Panics
     /// If the batch was made for another state: the caller mixed two ledgers or skipped a block.
     pub fn commit(&mut self, batch: &Batch) {
         assert_eq!(self.tip().hash, batch.previous, "a batch is committed to the state it was made for");
         self.absorb(&batch.changes, &batch.tip);
-        let height = self.tip().height;
-        if height.0.is_multiple_of(CHECKPOINT_BLOCKS) {
-            self.set_checkpoint(StateRoot { height, root: self.root() });
+        let tip = self.tip();
+        let passed = tip.time.since(tip.checkpoint.time);
+        if tip.height.0.is_multiple_of(CHECKPOINT_BLOCKS) || passed.0 >= CHECKPOINT_MS {
+            self.take_checkpoint();
         }
     }
 }

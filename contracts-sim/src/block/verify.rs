@@ -4,7 +4,7 @@
 use gridhour_protocol::{
     id::to_hex,
     merkle::Hash,
-    signed::PublicKey,
+    signed::{PublicKey, Signed},
     units::{Millis, Timestamp},
 };
 use rayon::prelude::*;
@@ -33,7 +33,7 @@ pub enum Signatures {
 /// A block whose signatures are good. What it says about the state is still to be checked.
 #[derive(Clone, Debug)]
 pub struct CheckedBlock {
-    header: Header,
+    header: Signed<Header>,
     txs: Vec<Admitted>,
     tx_root: Hash,
 }
@@ -48,7 +48,7 @@ impl CheckedBlock {
         let tx_root = tx_root(&txs);
         if signatures == Signatures::CheckedBefore {
             let txs = txs.into_par_iter().with_min_len(TASK_TXS).map(Admitted::checked_before).collect();
-            return Ok(Self { header: header.body, txs, tx_root });
+            return Ok(Self { header, txs, tx_root });
         }
         let height = header.body.height;
         Finding::unless_equal(height, Rule::Operator, *operator, header.body.operator)?;
@@ -61,7 +61,13 @@ impl CheckedBlock {
             .enumerate()
             .map(|(index, tx)| tx.map_err(|reject| refused(&header, index, reject)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { header: header.into_signed().body, txs, tx_root })
+        Ok(Self { header: header.into_signed(), txs, tx_root })
+    }
+
+    /// The header, as its operator signed it.
+    #[must_use]
+    pub fn header(&self) -> &Signed<Header> {
+        &self.header
     }
 }
 
@@ -75,7 +81,7 @@ fn refused(header: &Header, index: usize, reject: Reject) -> Finding {
 /// # Errors
 /// With the first rule that is broken; the state is as it was in any case.
 pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
-    let header = &block.header;
+    let header = &block.header.body;
     check_place(state, header)?;
     let differs = |rule, expected: &Hash, found: &Hash| {
         Finding::unless_equal(header.height, rule, to_hex(expected), to_hex(found))
@@ -114,6 +120,8 @@ fn check_place(state: &State, header: &Header) -> Result<(), Finding> {
         return Err(Finding::new(expected, Rule::Time, earliest, header.time.0));
     }
     let [due, found] = [tip.checkpoint, header.checkpoint].map(|checkpoint| checkpoint.height.0);
+    Finding::unless_equal(expected, Rule::StateRoot, due, found)?;
+    let [due, found] = [tip.checkpoint, header.checkpoint].map(|checkpoint| checkpoint.time.0);
     Finding::unless_equal(expected, Rule::StateRoot, due, found)
 }
 

@@ -8,7 +8,10 @@ use gridhour_protocol::{
     units::{Credits, Height, Timestamp},
 };
 
-use super::{Applied, OrderBudget, Session, State, Tip, Totals, TxKey, recent_ids::IdGroup};
+use super::{
+    Applied, OrderBudget, Session, State, StateKey, StateValue, Tip, Totals, TxKey, committed::Replaced,
+    recent_ids::IdGroup,
+};
 
 /// New values by key; `None` where a value is dropped. Names of transactions are added, and forgotten in groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,18 +129,27 @@ fn replace(sum: &mut Credits, before: Credits, after: Credits) {
 impl State {
     /// Makes a block's changes part of the state.
     pub(crate) fn absorb(&mut self, changes: &Changes, tip: &Tip) {
-        merge(&mut self.accounts, &changes.accounts);
-        merge(&mut self.sessions, &changes.sessions);
+        let mut replaced = Replaced::new();
+        merge(&mut self.accounts, &changes.accounts, |account, before| {
+            replaced.push((StateKey::Account(account), before.map(StateValue::Balance)));
+        });
         for (id, order) in &changes.orders {
-            self.put_order(*id, order.clone());
+            let before = self.put_order(*id, order.clone());
+            replaced.push((StateKey::Order(*id), before.map(Box::new).map(StateValue::Order)));
         }
+        merge(&mut self.sessions, &changes.sessions, |session, before| {
+            replaced.push((StateKey::Session(session), before.map(Box::new).map(StateValue::Session)));
+        });
+        self.committed.note(replaced);
         changes.forgotten.iter().for_each(|(group, _)| self.recent_ids.forget(group));
         changes.applied.iter().for_each(|(key, applied)| self.recent_ids.insert(*key, *applied));
         self.tip = tip.clone();
     }
 
-    pub(super) fn put_order(&mut self, id: OrderId, order: Option<OrderBudget>) {
-        if let Some(before) = self.orders.remove(&id) {
+    /// Sets an order's use, or forgets it. Returns what it was.
+    pub(super) fn put_order(&mut self, id: OrderId, order: Option<OrderBudget>) -> Option<OrderBudget> {
+        let before = self.orders.remove(&id);
+        if let Some(before) = &before {
             self.idle_orders.remove(&(before.expires_at, id));
         }
         if let Some(order) = order {
@@ -146,14 +158,20 @@ impl State {
             }
             self.orders.insert(id, order);
         }
+        before
     }
 }
 
-fn merge<K: Ord + Copy, V: Clone>(table: &mut BTreeMap<K, V>, changes: &BTreeMap<K, Option<V>>) {
+fn merge<K: Ord + Copy, V: Clone>(
+    table: &mut BTreeMap<K, V>,
+    changes: &BTreeMap<K, Option<V>>,
+    mut replaced: impl FnMut(K, Option<V>),
+) {
     for (key, value) in changes {
-        match value {
+        let before = match value {
             Some(value) => table.insert(*key, value.clone()),
             None => table.remove(key),
         };
+        replaced(*key, before);
     }
 }

@@ -77,6 +77,8 @@ fn check_order(state: &State, id: &OrderId, order: &OrderBudget) -> Result<(), V
 fn check_ids(state: &State) -> Result<(), Violation> {
     let tip = state.tip();
     hold("log", tip.log.is_sane(), || format!("{:?}", tip.log))?;
+    let past = tip.checkpoint.height <= tip.height && tip.checkpoint.time <= tip.time;
+    hold("checkpoint", past, || format!("{:?}", tip.checkpoint))?;
     for (key, applied) in state.recent_ids.iter() {
         let window = applied.height.0.saturating_add(VALID_BLOCKS_MAX);
         let kept = applied.valid_until >= tip.height && applied.valid_until.0 <= window;

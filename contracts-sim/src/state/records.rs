@@ -140,6 +140,7 @@ impl State {
             return Err(LoadError::Absurd(count));
         }
         check_invariants(&state)?;
+        state.plant_tree();
         let checkpoint = state.tip.checkpoint;
         if checkpoint.height == state.tip.height && checkpoint.root != state.root() {
             return Err(LoadError::WrongRoot(checkpoint.height.0));
@@ -164,7 +165,7 @@ impl State {
             (b'a', []) => {
                 self.accounts.insert(PublicKey(*id), balance_of(value)?);
             }
-            (b'o', []) => self.put_order(OrderId(*id), Some(wire::decode(value)?)),
+            (b'o', []) => drop(self.put_order(OrderId(*id), Some(wire::decode(value)?))),
             (b's', []) => {
                 self.sessions.insert(SessionId(*id), wire::decode(value)?);
             }

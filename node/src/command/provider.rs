@@ -71,12 +71,22 @@ pub(super) async fn run(
     let served = loaded.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
     let (memory, _) = Memory::open(&data_dir.records(), key.public())?;
     let (net, inbox) = Net::start(net_config(&plan, &key, &network)?).await?;
-    let ledger = LedgerClient::new(net.clone(), network.id(), network.genesis.operator);
+    let ledger = LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator);
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
     let id = key.public();
     let (events, heard) = mpsc::channel(EVENTS_MAX);
     let (net_handle, config) = (net.clone(), plan.config);
-    let parts = Parts { key, network: network.id(), net: net_handle, ledger, memory, served, config, events };
+    let parts = Parts {
+        key,
+        network: network.id(),
+        clock_skew: network.genesis.clock_skew,
+        net: net_handle,
+        ledger,
+        memory,
+        served,
+        config,
+        events,
+    };
     let provider = Provider::new(parts)?;
     on_event(NodeEvent::Ready { id, addresses });
     let reports = tokio::spawn(report(heard, on_event));

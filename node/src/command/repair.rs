@@ -74,7 +74,7 @@ impl NetSource {
                     return Err(RepairError::Source(why));
                 }
             };
-            nodes.push((address, LedgerClient::new(net.clone(), network.id(), peer)));
+            nodes.push((address, LedgerClient::new(net.clone(), (&network.genesis).into(), peer)));
         }
         Ok(Self { runtime: Handle::current(), nodes, stop })
     }

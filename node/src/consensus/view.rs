@@ -2,11 +2,15 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use gridhour_contracts_sim::{block::Batch, state::State};
-use gridhour_protocol::units::Height;
+use gridhour_contracts_sim::{
+    block::{Batch, Block},
+    proof::RecordProof,
+    state::{State, StateKey},
+};
+use gridhour_protocol::{units::Height, wire};
 use tokio::sync::watch;
 
-use crate::store::{journal::JournalReader, log_error::LogError};
+use crate::store::{journal::JournalReader, log_error::LogError, restore::RestoreError};
 
 /// The ledger after its last durable block. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +45,21 @@ impl LedgerView {
     #[must_use]
     pub fn journal(&self) -> &JournalReader {
         &self.journal
+    }
+
+    /// Proves a record as of the last checkpoint, under the last block's header. `None` while that checkpoint is not
+    /// named by a block, or is older than the state that was loaded. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If the last block cannot be read.
+    pub fn prove(&self, key: StateKey) -> Result<Option<RecordProof>, RestoreError> {
+        let (shown, tip, checkpoint) =
+            self.read(|state| (state.show(&key), state.tip().height, state.tip().checkpoint.height));
+        let Some(shown) = shown.filter(|_| checkpoint < tip) else { return Ok(None) };
+        let block = self.journal.read(tip.0)?;
+        let block: Block =
+            wire::decode(&block).map_err(|source| RestoreError::Block { height: tip.0, source })?;
+        Ok(Some(RecordProof { key, value: shown.value, proof: shown.proof, header: block.header }))
     }
 
     /// Encoded blocks from `from` on: at most `count`, and as many as fit `bytes`. None beyond the tip. Blocks on the

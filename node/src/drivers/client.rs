@@ -128,7 +128,8 @@ impl Client {
         let (count, entered) = watch::channel(0);
         tokio::spawn(listen(inbox, book.clone(), count));
         Ok(Self {
-            ledger: LedgerClient::new(net.clone(), id, network.genesis.operator).or_ask(copies),
+            ledger: LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator)
+                .or_ask(copies),
             grace_min_ms: network.genesis.grace_min.0,
             results: Results::new(data_dir.results()),
             network: id,

@@ -1,18 +1,22 @@
 //! Talks to a ledger node over the network.
 
+mod checked;
+
 use gridhour_contracts_sim::{
     block::Block,
     network_file::NetworkFile,
-    state::Session,
+    proof::{Anchor, ProofError},
+    state::{Session, StateKey},
     tx::{Call, Tx},
 };
 use gridhour_protocol::{
-    id::{NetworkId, SessionId},
+    id::SessionId,
     signed::{PublicKey, SecretKey, Signed},
     units::Height,
     wire::{self, WireError},
 };
 
+pub use self::checked::{CheckedAccount, Evidence};
 use crate::{
     keys::{KeyError, random_u64},
     net::{NetHandle, RequestError, Service},
@@ -41,6 +45,14 @@ pub enum LedgerError {
         /// What is wrong with the answer.
         why: String,
     },
+    /// It offered a proof that is none. Its fault: an honest node never does.
+    #[error("the ledger node {node} lies: {source}", node = .node.short())]
+    Lie {
+        /// Which node.
+        node: PublicKey,
+        /// Why its proof is none.
+        source: ProofError,
+    },
     /// A rule of the ledger said no.
     #[error("the ledger refused ({name}): {detail}")]
     Rejected {
@@ -63,17 +75,23 @@ pub enum LedgerError {
 #[derive(Clone, Debug)]
 pub struct LedgerClient {
     net: NetHandle,
-    network: NetworkId,
+    anchor: Anchor,
     node: PublicKey,
     /// Asked in turn while the one before cannot be reached.
     others: Vec<PublicKey>,
 }
 
 impl LedgerClient {
-    /// Talks to the ledger node whose key is `node`.
+    /// Talks to the ledger node whose key is `node`. What it proves, it proves under headers of `anchor`.
     #[must_use]
-    pub fn new(net: NetHandle, network: NetworkId, node: PublicKey) -> Self {
-        Self { net, network, node, others: Vec::new() }
+    pub fn new(net: NetHandle, anchor: Anchor, node: PublicKey) -> Self {
+        Self { net, anchor, node, others: Vec::new() }
+    }
+
+    /// Asks `node` the same questions, and nobody else.
+    #[must_use]
+    pub fn at(&self, node: PublicKey) -> Self {
+        Self { node, others: Vec::new(), ..self.clone() }
     }
 
     /// The same, but where the node cannot be reached, one of `others` is asked: observers, which answer what they have
@@ -157,6 +175,22 @@ impl LedgerClient {
         }
     }
 
+    /// A record of the state as of the last checkpoint, and what proves it to anyone. `None` if there is no checkpoint
+    /// that anything could be proven of.
+    ///
+    /// # Errors
+    /// [`LedgerError::Lie`] if it is not proven; or if the node does not answer.
+    pub async fn prove(&self, key: StateKey) -> Result<Option<Evidence>, LedgerError> {
+        match self.ask(&LedgerRequest::Prove(key)).await? {
+            LedgerAnswer::Proven(None) => Ok(None),
+            LedgerAnswer::Proven(Some(proof)) => match proof.verify(&self.anchor, &key) {
+                Ok(proven) => Ok(Some(Evidence { proven, proof: *proof })),
+                Err(source) => Err(LedgerError::Lie { node: self.node, source }),
+            },
+            _ => Err(self.other()),
+        }
+    }
+
     /// Encoded blocks from `from` on, as many as fit one answer.
     ///
     /// # Errors
@@ -209,7 +243,13 @@ impl LedgerClient {
     /// If a rule says no, or the node does not answer.
     pub async fn submit(&self, key: &SecretKey, call: Call) -> Result<Applied, LedgerError> {
         let valid_until = Height(self.status().await?.height.0.saturating_add(VALID_FOR_BLOCKS));
-        let tx = Tx { network: self.network, sender: key.public(), nonce: random_u64()?, valid_until, call };
+        let tx = Tx {
+            network: self.anchor.network,
+            sender: key.public(),
+            nonce: random_u64()?,
+            valid_until,
+            call,
+        };
         match self.ask(&LedgerRequest::Submit(Box::new(key.sign(tx)))).await? {
             LedgerAnswer::Applied(applied) => Ok(applied),
             LedgerAnswer::Rejected { name, detail, transient, .. } => {

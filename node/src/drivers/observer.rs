@@ -10,7 +10,7 @@ mod sources;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use gridhour_contracts_sim::{finding::Finding, network_file::NetworkFile, tx::Tx};
+use gridhour_contracts_sim::{finding::Finding, network_file::NetworkFile, proof::Anchor, tx::Tx};
 use gridhour_protocol::{
     signed::{PublicKey, Signed},
     units::Height,
@@ -25,7 +25,7 @@ use self::{
     sources::Sources,
 };
 use crate::{
-    consensus::{LedgerView, follower::Follower},
+    consensus::{LedgerView, SubmitError, follower::Follower},
     drivers::{
         ledger_client::LedgerClient,
         validator::{Answers, REQUESTS_MAX, answer, told},
@@ -115,15 +115,15 @@ impl Observer {
     #[must_use]
     pub fn new(follower: Follower, net: NetHandle, config: ObserverConfig) -> Self {
         let ObserverConfig { network, sources, evidence, on_event } = config;
-        let (id, operator) = (network.body.id(), network.body.genesis.operator);
+        let anchor = Anchor::from(&network.body.genesis);
         let shared = Arc::new(Shared {
             view: follower.view().clone(),
             network,
-            ledger: LedgerClient::new(net.clone(), id, operator),
+            ledger: LedgerClient::new(net.clone(), anchor, anchor.operator),
             passing_on: Semaphore::new(PASSED_ON_MAX),
         });
         let sources = Sources::new(sources, Instant::now());
-        let following = Following { net, network: id, sources, evidence, on_event, level: false };
+        let following = Following { net, anchor, sources, evidence, on_event, level: false };
         Self { follower, shared, following }
     }
 
@@ -176,6 +176,11 @@ impl Answers for Shared {
 
     fn network(&self) -> &Signed<NetworkFile> {
         &self.network
+    }
+
+    /// It makes no blocks: what is proven is as new as the last checkpoint that a block it has names.
+    async fn freshen(&self) -> Result<(), SubmitError> {
+        Ok(())
     }
 
     /// Passes it on to the ledger node, whose answer this is. Its block may take a moment to be seen here.

@@ -192,6 +192,7 @@ pub(crate) struct Offered {
 pub(crate) struct Shared {
     pub(crate) key: SecretKey,
     pub(crate) network: NetworkId,
+    pub(crate) clock_skew: Millis,
     pub(crate) net: NetHandle,
     pub(crate) ledger: LedgerClient,
     pub(crate) memory: Memory,
@@ -238,6 +239,8 @@ pub struct Parts {
     pub key: SecretKey,
     /// The network.
     pub network: NetworkId,
+    /// How far its clocks may differ.
+    pub clock_skew: Millis,
     /// The network room, started.
     pub net: NetHandle,
     /// The ledger of the network.
@@ -263,7 +266,7 @@ impl Provider {
     /// # Errors
     /// If the records cannot be read.
     pub fn new(parts: Parts) -> Result<Self, MemoryError> {
-        let Parts { key, network, net, ledger, memory, served, config, events } = parts;
+        let Parts { key, network, clock_skew, net, ledger, memory, served, config, events } = parts;
         let Served { scheduler, reload, standard, assets, offer, vocabulary, tokenizer, device } = served;
         let known = memory.sessions()?;
         let calibration = Calibrated::new(standard, memory.calibration()?);
@@ -272,6 +275,7 @@ impl Provider {
         let shared = Shared {
             key,
             network,
+            clock_skew,
             net,
             ledger,
             memory,

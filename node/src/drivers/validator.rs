@@ -2,15 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gridhour_contracts_sim::{network_file::NetworkFile, state::State, tx::Tx};
+use gridhour_contracts_sim::{
+    limits::CHECKPOINT_MS,
+    network_file::NetworkFile,
+    state::{State, StateKey},
+    tx::Tx,
+};
 use gridhour_protocol::{
     id::SessionId,
     signed::{PublicKey, SecretKey, Signed},
-    units::Height,
+    units::{Height, Timestamp},
     wire,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Mutex, mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
@@ -33,6 +38,8 @@ use crate::{
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Questions answered at once.
 pub(super) const REQUESTS_MAX: usize = 256;
+/// Blocks made for one proof at most: one that takes a checkpoint, and one that names it.
+const PROOF_BLOCKS_MAX: usize = 2;
 
 /// Parts of a running ledger node.
 pub struct Validator {
@@ -45,6 +52,8 @@ pub(super) trait Answers: Send + Sync + 'static {
     fn view(&self) -> &LedgerView;
     /// The network file it hands out.
     fn network(&self) -> &Signed<NetworkFile>;
+    /// Does what it can so that what changed last can be proven.
+    fn freshen(&self) -> impl Future<Output = Result<(), SubmitError>> + Send;
     /// What it says to a transaction.
     fn submit(&self, tx: Signed<Tx>) -> impl Future<Output = LedgerAnswer> + Send;
 }
@@ -53,6 +62,8 @@ struct Shared {
     solo: Solo,
     key: SecretKey,
     network: Signed<NetworkFile>,
+    /// Held while blocks are made for a proof, so that many who ask at once make no more of them than one.
+    proving: Mutex<()>,
 }
 
 impl Answers for Shared {
@@ -70,13 +81,26 @@ impl Answers for Shared {
             Err(error) => refusal(&error),
         }
     }
+
+    /// Where the last checkpoint is old and the state has moved on, or no block names it yet, blocks of nothing but the
+    /// time are made: no more than one every [`CHECKPOINT_MS`], and one that names it.
+    async fn freshen(&self) -> Result<(), SubmitError> {
+        let _turn = self.proving.lock().await;
+        for _ in 0..PROOF_BLOCKS_MAX {
+            if !self.view().read(|state| needs_block(state, clock::now())) {
+                break;
+            }
+            self.solo.tick().await?;
+        }
+        Ok(())
+    }
 }
 
 impl Validator {
     /// A node that orders with `solo` and hands out `network`.
     #[must_use]
     pub fn new(solo: Solo, key: SecretKey, network: Signed<NetworkFile>) -> Self {
-        Self { shared: Arc::new(Shared { solo, key, network }) }
+        Self { shared: Arc::new(Shared { solo, key, network, proving: Mutex::new(()) }) }
     }
 
     /// The ledger.
@@ -170,6 +194,7 @@ async fn answer_to(shared: &impl Answers, asked: LedgerRequest) -> LedgerAnswer 
         }
         LedgerRequest::Submit(tx) => shared.submit(*tx).await,
         LedgerRequest::Blocks { from } => blocks(view.clone(), from).await,
+        LedgerRequest::Prove(key) => prove(shared, key).await,
     }
 }
 
@@ -194,6 +219,25 @@ async fn blocks(view: LedgerView, from: Height) -> LedgerAnswer {
         Ok(Err(error)) => LedgerAnswer::Fault(detail(error.to_string())),
         Err(error) => LedgerAnswer::Fault(detail(error.to_string())),
     }
+}
+
+/// Proves a record, as newly as this node can.
+async fn prove(shared: &impl Answers, key: StateKey) -> LedgerAnswer {
+    if let Err(error) = shared.freshen().await {
+        return LedgerAnswer::Fault(detail(error.to_string()));
+    }
+    let view = shared.view().clone();
+    match tokio::task::spawn_blocking(move || view.prove(key)).await {
+        Ok(Ok(proof)) => LedgerAnswer::Proven(proof.map(Box::new)),
+        Ok(Err(error)) => LedgerAnswer::Fault(detail(error.to_string())),
+        Err(error) => LedgerAnswer::Fault(detail(error.to_string())),
+    }
+}
+
+/// Whether a block more makes a proof possible, or newer.
+fn needs_block(state: &State, now: Timestamp) -> bool {
+    let (tip, due) = (state.tip(), state.tip().checkpoint.time.0.saturating_add(CHECKPOINT_MS));
+    tip.checkpoint.height == tip.height || (state.is_ahead_of_checkpoint() && now.0 >= due)
 }
 
 /// Where the ledger stands.

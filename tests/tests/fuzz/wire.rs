@@ -6,7 +6,8 @@ use gridhour_contracts_sim::{
     genesis::{Allocation, Genesis},
     ledger::entry::Entry,
     network_file::NetworkFile,
-    state::{IdPage, OrderBudget, Session, State, Tip},
+    proof::RecordProof,
+    state::{IdPage, OrderBudget, Session, State, StateKey, Tip},
     tx::{Call, Release, Tx},
 };
 use gridhour_node::{
@@ -325,6 +326,7 @@ fn ledger_requests() {
         LedgerRequest::Session(*session),
         LedgerRequest::Submit(Box::new(chain.blocks()[1].txs[0].clone())),
         LedgerRequest::Blocks { from: Height(1) },
+        LedgerRequest::Prove(StateKey::Session(*session)),
     ];
     canonical("ledger-request", &values, |_| {});
 }
@@ -342,6 +344,10 @@ fn ledger_answers() {
     };
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
     let tx = chain.blocks()[0].txs[0].body.id();
+    let shown = chain.state().show(&StateKey::Session(*id)).expect("the genesis is a checkpoint");
+    let header = chain.blocks()[0].header.clone();
+    let key = StateKey::Session(*id);
+    let proof = RecordProof { key, value: shown.value, proof: shown.proof, header };
     let values = [
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
@@ -350,6 +356,8 @@ fn ledger_answers() {
         LedgerAnswer::Applied(rpc::Applied { tx, height: Height(1) }),
         LedgerAnswer::Rejected { code: 3, name: "a".into(), detail: "b".into(), transient: true },
         LedgerAnswer::Blocks(chain.blocks().iter().map(encode).collect()),
+        LedgerAnswer::Proven(None),
+        LedgerAnswer::Proven(Some(Box::new(proof))),
         LedgerAnswer::Fault("disk".into()),
     ];
     canonical("ledger-answer", &values, |_| {});

@@ -38,7 +38,7 @@ use gridhour_protocol::{
     market::advert::ModelOffer,
     receipt::{Cause, ClockSource},
     signed::{PublicKey, SecretKey, Verified},
-    units::{Credits, Millis, PricePerHour},
+    units::{Credits, Millis, PricePerHour, Timestamp},
     wire,
 };
 use testkit::{
@@ -85,10 +85,19 @@ pub(crate) fn listening(network: &NetworkFile, n: u8) -> NetConfig {
 }
 
 pub(crate) async fn ledger_node(folder: &Path, stop: watch::Receiver<bool>) -> Verified<NetworkFile> {
+    ledger_node_since(clock::now(), folder, stop).await
+}
+
+/// A ledger node of a network that began at `created_at`.
+pub(crate) async fn ledger_node_since(
+    created_at: Timestamp,
+    folder: &Path,
+    stop: watch::Receiver<bool>,
+) -> Verified<NetworkFile> {
     let genesis = Genesis {
         version: LEDGER_VERSION,
         name: "streams".into(),
-        created_at: clock::now(),
+        created_at,
         operator: key(1).public(),
         issuer: key(2).public(),
         allocations: Vec::new(),
@@ -172,6 +181,18 @@ pub(crate) async fn provider_of(
     served: Served,
     stop: watch::Sender<bool>,
 ) -> Market {
+    provider_asking(key(1).public(), folder, network, delay, served, stop).await
+}
+
+/// A provider that asks `ledger` about the ledger.
+pub(crate) async fn provider_asking(
+    ledger: PublicKey,
+    folder: &Path,
+    network: Verified<NetworkFile>,
+    delay: Duration,
+    served: Served,
+    stop: watch::Sender<bool>,
+) -> Market {
     let stopped = stop.subscribe();
     let config = NetConfig { delay, ..listening(&network, 3) };
     let (net, inbox) = Net::start(config).await.expect("loopback listens");
@@ -188,8 +209,9 @@ pub(crate) async fn provider_of(
     let parts = Parts {
         key: key(3),
         network: network.id(),
+        clock_skew: network.genesis.clock_skew,
         net: net.clone(),
-        ledger: LedgerClient::new(net.clone(), network.id(), key(1).public()),
+        ledger: LedgerClient::new(net.clone(), (&network.genesis).into(), ledger),
         memory,
         served,
         config,

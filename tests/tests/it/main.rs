@@ -13,6 +13,7 @@ mod engine_operators;
 mod engine_sampling;
 mod honest_market;
 mod job_streams;
+mod lying_ledger;
 mod misdeeds;
 mod standard_model;
 mod threats;

@@ -1,13 +1,8 @@
 //! Checking a result without computing it. No network and no model: signatures, digests, work, and the exported ledger.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use gridhour_contracts_sim::{
-    audit::Trust,
-    block::Block,
-    export::{Decoder, FrameKind},
-    tx::Call,
-};
+use gridhour_contracts_sim::proof::Bundle;
 use gridhour_node::{
     drivers::results::{JobResult, Results},
     model::assets::AssetBytes,
@@ -18,17 +13,17 @@ use gridhour_protocol::{
     job::request::OutputChain,
     merkle::{Frontier, leaf_hash},
     model::TokenizerAsset,
-    units::Height,
-    wire,
 };
 use serde_json::json;
 
-use super::rerun::ends;
+use super::{
+    proof::{Collected, collected},
+    rerun::ends,
+};
 use crate::{
-    commands::audit::audit_file,
+    commands::proof_file,
     context::Context,
     error::{CommandError, Kind, Result},
-    joined::network,
 };
 
 /// One thing that was checked.
@@ -37,7 +32,7 @@ struct Check {
     holds: bool,
 }
 
-pub fn run(context: &Context, results: &Results, id: ReceiptId) -> Result {
+pub fn run(context: &Context, results: &Results, id: ReceiptId, save: Option<&Path>) -> Result {
     let (result, _) = results.load(id)?;
     let mut checks = checks(&result, id);
     let tokenizer = tokenizer(context, &result)?;
@@ -45,12 +40,16 @@ pub fn run(context: &Context, results: &Results, id: ReceiptId) -> Result {
         what: "the output ends where the request says",
         holds: ends(&result, tokenizer),
     }));
-    let height = on_ledger(context, &result)?;
+    let collected = collected(context, results, &result)?;
+    let height = match &collected {
+        Collected::Proven(proof) => Some(proof.entry.entry.height.0),
+        Collected::Unknown(_) | Collected::No => None,
+    };
     let ok = checks.iter().all(|check| check.holds);
     let listed = checks.iter().map(|check| json!({ "check": check.what, "ok": check.holds }));
     context.out.document(&json!({
         "ok": ok, "receipt_id": id.to_string(), "checks": listed.collect::<Vec<_>>(),
-        "on_ledger": height.is_some(), "height": height.map(|height| height.0),
+        "on_ledger": height.is_some(), "height": height, "proof": save.filter(|_| ok && height.is_some()),
     }))?;
     for check in &checks {
         context.out.line(format!("{}  {}", if check.holds { "ok   " } else { "WRONG" }, check.what))?;
@@ -60,11 +59,29 @@ pub fn run(context: &Context, results: &Results, id: ReceiptId) -> Result {
             .out
             .line("       where the output must end was not checked: the tokenizer is not cached here")?;
     }
-    context.out.line(match height {
-        Some(height) => format!("ok     its voucher was collected at height {}", height.0),
-        None => "       signed, not yet on the ledger that was exported here".into(),
-    })?;
-    if ok { Ok(()) } else { Err(CommandError::silent(Kind::Refused, "the result does not fit its receipt")) }
+    context.out.line(said(&collected))?;
+    if !ok {
+        return Err(CommandError::silent(Kind::Refused, "the result does not fit its receipt"));
+    }
+    match (save, collected) {
+        (None, _) => Ok(()),
+        (Some(path), Collected::Proven(proof)) => proof_file::save(path, &Bundle::Receipt(proof)),
+        (Some(_), _) => Err(CommandError::refused("nothing can be proven to others yet")
+            .hint("fetch the ledger with `gridhour audit export` after the session was settled")),
+    }
+}
+
+fn said(collected: &Collected) -> String {
+    match collected {
+        Collected::Proven(proof) => {
+            let (at, header) = (proof.entry.entry.height.0, proof.entry.header.body.height.0);
+            format!("ok     the provider was paid for it at height {at}, by the log of block {header}")
+        }
+        Collected::Unknown(at) => format!(
+            "       its lane was collected for at height {at}, with receipts that are not kept here: not proven"
+        ),
+        Collected::No => "       signed, not yet on the ledger that was exported here".into(),
+    }
 }
 
 fn checks(result: &JobResult, id: ReceiptId) -> Vec<Check> {
@@ -118,41 +135,4 @@ fn tokenizer(context: &Context, result: &JobResult) -> Result<Option<Arc<Tokeniz
     };
     let assets = bytes.check(model).map_err(CommandError::refused)?;
     Ok(Some(assets.tokenizer().shared_asset()))
-}
-
-/// The height at which the result's voucher was collected, by the ledger that was last exported here; `None` if it was
-/// not, or nothing was exported. An export that is not in order is an error.
-fn on_ledger(context: &Context, result: &JobResult) -> Result<Option<Height>> {
-    let path = context.data_dir.ledger_export();
-    if !path.exists() {
-        return Ok(None);
-    }
-    let (report, _) = audit_file(&path, Trust::Genesis(network(context, None)?.id()))?;
-    if !report.ok {
-        return Err(CommandError::refused(format!("the ledger in {} is not in order", path.display()))
-            .hint("see `gridhour audit verify` for what is wrong"));
-    }
-    Ok(blocks(&path)?.iter().find(|block| collects(block, result)).map(Block::height))
-}
-
-fn collects(block: &Block, result: &JobResult) -> bool {
-    let vouchers = block.txs.iter().flat_map(|tx| match &tx.body.call {
-        Call::Collect { vouchers, .. } | Call::Close { vouchers, .. } => vouchers.as_slice(),
-        _ => &[],
-    });
-    vouchers.into_iter().any(|voucher| *voucher == result.voucher)
-}
-
-/// The blocks of an export that was audited.
-fn blocks(path: &Path) -> Result<Vec<Block>> {
-    let bytes = fs::read(path).map_err(|error| CommandError::file(path, &error))?;
-    let mut decoder = Decoder::default();
-    decoder.push(&bytes);
-    let mut blocks = Vec::new();
-    while let Some((kind, payload)) = decoder.next_frame().map_err(CommandError::refused)? {
-        if kind == FrameKind::Block {
-            blocks.push(wire::decode(&payload).map_err(CommandError::refused)?);
-        }
-    }
-    Ok(blocks)
 }

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use gridhour_protocol::{id::NetworkId, signed::PublicKey, units::Height};
+use gridhour_contracts_sim::proof::Anchor;
+use gridhour_protocol::{signed::PublicKey, units::Height};
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{ObserverEnd, ObserverEvent, OnObserverEvent, evidence, sources::Sources};
@@ -18,7 +19,7 @@ use crate::{
 /// Follows until something ends it.
 pub(super) struct Following {
     pub(super) net: NetHandle,
-    pub(super) network: NetworkId,
+    pub(super) anchor: Anchor,
     pub(super) sources: Sources,
     pub(super) evidence: PathBuf,
     pub(super) on_event: OnObserverEvent,
@@ -79,7 +80,7 @@ impl Following {
             Ok(peer) => peer,
             Err(error) => return (held, Err(RoundError::Source(error.to_string()))),
         };
-        let client = LedgerClient::new(self.net.clone(), self.network, peer);
+        let client = LedgerClient::new(self.net.clone(), self.anchor, peer);
         let status = match client.status().await {
             Ok(status) => status,
             Err(error) => return (held, Err(error.into())),

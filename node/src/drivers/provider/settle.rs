@@ -35,11 +35,13 @@ pub(crate) struct Use {
     pub(crate) closing: bool,
     /// When to ask the ledger next whether the client closes it. A new session, and one from before a restart, at once.
     look_at: Timestamp,
+    /// A time, by our clock, at which the session was open.
+    seen: Timestamp,
 }
 
 impl Use {
     pub(crate) fn of(terms: Terms) -> Self {
-        Self { terms, lanes: BTreeMap::new(), closing: false, look_at: Timestamp(0) }
+        Self { terms, lanes: BTreeMap::new(), closing: false, look_at: Timestamp(0), seen: clock::now() }
     }
 
     /// What a session needs at `now`, if anything.
@@ -77,6 +79,9 @@ pub(crate) enum SettleError {
     /// Not one of ours.
     #[error("no such session here")]
     Unknown,
+    /// The ledger node says that the session ended, and does not prove it. What it owes is kept.
+    #[error("the ledger node says that the session ended, but does not prove it yet")]
+    NotProven,
     /// The records.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -195,7 +200,8 @@ async fn start_closing(shared: &Shared, session: SessionId) -> Result<(), Settle
 
 async fn close(shared: &Shared, session: SessionId) -> Result<Applied, SettleError> {
     let Some(on_ledger) = shared.ledger.session(session).await? else {
-        // Closed before, its answer lost; or expired. There is nothing left to collect.
+        // Closed before, its answer lost; or expired. There is nothing left to collect, if it is true.
+        prove_end(shared, session).await?;
         shared.memory.forget_session(session)?;
         return Err(SettleError::Unknown);
     };
@@ -204,6 +210,21 @@ async fn close(shared: &Shared, session: SessionId) -> Result<Applied, SettleErr
     let applied = shared.ledger.submit(&shared.key, call).await?;
     shared.memory.forget_session(session)?;
     Ok(applied)
+}
+
+/// Whether `session` has ended, whatever the ledger node says: vouchers are money, and are not thrown away on its word.
+/// Past the deadline nobody can collect any more.
+async fn prove_end(shared: &Shared, session: SessionId) -> Result<(), SettleError> {
+    let Some(entry) = shared.busy.lock().await.get(&session).cloned() else {
+        return Err(SettleError::Unknown);
+    };
+    let skew = shared.clock_skew;
+    if clock::now().since(entry.terms.collect_until) > skew {
+        return Ok(());
+    }
+    let evidence = shared.ledger.prove_session(session).await?;
+    let ended = evidence.is_some_and(|evidence| evidence.shows_end(entry.seen, skew));
+    if ended { Ok(()) } else { Err(SettleError::NotProven) }
 }
 
 /// The newest voucher of each lane, lanes rising, without those that the ledger has seen.

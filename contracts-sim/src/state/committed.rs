@@ -1,0 +1,241 @@
+//! What the root of the state covers: accounts, orders and sessions, each a leaf of a [`Tree`].
+//!
+//! The tree is that of the last checkpoint, which block headers name; what blocks replaced since is kept as it was, so
+//! that anything can be shown as of the checkpoint while the ledger goes on. At the next checkpoint only that is hashed
+//! again. Names of recent transactions are left out: they follow from the transaction roots of the last blocks.
+//!
+//! A new kind of record is a variant of [`StateKey`] and of [`StateValue`], and a line wherever those are told apart.
+
+use gridhour_protocol::{
+    id::{OrderId, SessionId},
+    layout::Layout,
+    merkle::Hash,
+    signed::PublicKey,
+    units::{Credits, Height},
+    wire::Wire,
+};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    OrderBudget, Session, State, StateRoot,
+    tree::{Change, Proof, Tree},
+};
+use crate::ledger::entry::lay_out_lanes;
+
+/// Records that a thread hashes at a time; fewer are not worth handing over.
+const TASK_RECORDS: usize = 64;
+
+/// Names one record of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum StateKey {
+    /// The balance of an account; absent where it is nothing.
+    Account(PublicKey),
+    /// What an order has used of its limits, while the ledger remembers it.
+    Order(OrderId),
+    /// A session that is open or closing.
+    Session(SessionId),
+}
+
+/// One record of the state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateValue {
+    /// Of an account.
+    Balance(Credits),
+    /// Of an order.
+    Order(Box<OrderBudget>),
+    /// Of a session.
+    Session(Box<Session>),
+}
+
+impl StateKey {
+    /// Where the record stands in the tree: a hash, so that nobody chooses it.
+    #[must_use]
+    pub fn path(&self) -> Hash {
+        let mut out = Layout::new("gridhour/state-key/v1");
+        match self {
+            Self::Account(account) => out.u8(b'a').fixed(&account.0),
+            Self::Order(order) => out.u8(b'o').fixed(&order.0),
+            Self::Session(session) => out.u8(b's').fixed(&session.0),
+        };
+        out.hash()
+    }
+}
+
+impl StateValue {
+    /// The hash that stands for it in the tree.
+    #[must_use]
+    pub fn hash(&self) -> Hash {
+        let mut out = Layout::new("gridhour/state-value/v1");
+        match self {
+            Self::Balance(balance) => {
+                out.u8(b'a').u64(balance.0);
+            }
+            Self::Order(order) => lay_out_order(out.u8(b'o'), order),
+            Self::Session(session) => lay_out_session(out.u8(b's'), session),
+        }
+        out.hash()
+    }
+
+    /// Whether the value can be of this key. The tree holds only such; what came from a stranger has to be asked.
+    #[must_use]
+    pub fn fits(&self, key: &StateKey) -> bool {
+        match (self, key) {
+            // A session's terms are not in its hash: its key, the hash of the terms, stands for them.
+            (Self::Session(session), StateKey::Session(id)) => session.terms.id() == *id,
+            (Self::Balance(balance), StateKey::Account(_)) => *balance != Credits::ZERO,
+            (Self::Order(_), StateKey::Order(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Wire for StateValue {
+    const BYTES_MAX: usize = OrderBudget::BYTES_MAX + 64;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        match self {
+            Self::Balance(_) => Ok(()),
+            Self::Order(order) => order.check_bounds(),
+            Self::Session(session) => session.check_bounds(),
+        }
+    }
+}
+
+fn lay_out_order(out: &mut Layout, order: &OrderBudget) {
+    out.fixed(&order.client.0).fixed(&order.model.0).u64(order.price_max.0).u64(order.total_max.0);
+    out.u64(order.expires_at.0).u64(order.held.0).u64(order.spent.0).u16(order.open);
+    out.count(order.sessions.len());
+    for session in &order.sessions {
+        out.fixed(&session.0);
+    }
+}
+
+fn lay_out_session(out: &mut Layout, session: &Session) {
+    out.u64(session.held.0).u64(session.collected.0).u64(session.collect_until.0);
+    out.u8(u8::from(session.closing));
+    lay_out_lanes(out, &session.lanes);
+}
+
+/// Records that a block replaced, as they were before it, keys rising; `None` where there was none.
+pub(super) type Replaced = Vec<(StateKey, Option<StateValue>)>;
+
+/// The tree of one height, and what every block since then replaced, which is at most as many as there are blocks
+/// between two checkpoints. Looked through only for a proof and at a checkpoint, so that a block pays next to nothing for
+/// it. All of it follows from the blocks and from where the state was loaded, so it makes no state differ from another.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Committed {
+    tree: Tree,
+    height: Height,
+    replaced: Vec<Replaced>,
+}
+
+impl Committed {
+    /// Notes what a block replaced.
+    pub(super) fn note(&mut self, replaced: Replaced) {
+        debug_assert!(
+            replaced.is_sorted_by_key(|(key, _)| *key),
+            "tables are merged in the order of their keys"
+        );
+        if !replaced.is_empty() {
+            self.replaced.push(replaced);
+        }
+    }
+
+    /// A record as it was, if it was replaced since.
+    fn before(&self, key: &StateKey) -> Option<&Option<StateValue>> {
+        let find = |block: &Replaced| block.binary_search_by(|(replaced, _)| replaced.cmp(key)).ok();
+        self.replaced.iter().find_map(|block| Some(&block[find(block)?].1))
+    }
+
+    /// Every record that was replaced, once.
+    fn changed(&self) -> Vec<StateKey> {
+        let mut keys: Vec<StateKey> = self.replaced.iter().flatten().map(|(key, _)| *key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+}
+
+impl PartialEq for Committed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Committed {}
+
+/// A record as of the last checkpoint, and what shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The record; `None` if there was none.
+    pub value: Option<StateValue>,
+    /// Why to believe it.
+    pub proof: Proof,
+}
+
+impl State {
+    /// A record as it is now.
+    #[must_use]
+    pub fn value(&self, key: &StateKey) -> Option<StateValue> {
+        match key {
+            StateKey::Account(account) => self.accounts.get(account).copied().map(StateValue::Balance),
+            StateKey::Order(order) => self.order(order).cloned().map(Box::new).map(StateValue::Order),
+            StateKey::Session(id) => self.session(id).cloned().map(Box::new).map(StateValue::Session),
+        }
+    }
+
+    /// The root of the state as it is now.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        self.tree_now().root()
+    }
+
+    /// Shows a record as of the last checkpoint. `None` if the state was loaded after that checkpoint: then there is
+    /// nothing to show before the next one.
+    #[must_use]
+    pub fn show(&self, key: &StateKey) -> Option<Shown> {
+        if self.committed.height != self.tip.checkpoint.height {
+            return None;
+        }
+        let value = self.committed.before(key).cloned().unwrap_or_else(|| self.value(key));
+        Some(Shown { value, proof: self.committed.tree.prove(&key.path()) })
+    }
+
+    /// Whether any record of the tree changed since the last checkpoint.
+    #[must_use]
+    pub fn is_ahead_of_checkpoint(&self) -> bool {
+        self.committed.height != self.tip.checkpoint.height || !self.committed.replaced.is_empty()
+    }
+
+    /// Makes the tree that of the state as it is now, and that the checkpoint.
+    pub(crate) fn take_checkpoint(&mut self) {
+        self.commit_tree();
+        let root = self.committed.tree.root();
+        self.tip.checkpoint = StateRoot { height: self.tip.height, time: self.tip.time, root };
+    }
+
+    /// Makes the tree that of a state whose records were all just put in.
+    pub(super) fn plant_tree(&mut self) {
+        let accounts = self.accounts.keys().copied().map(StateKey::Account);
+        let orders = self.orders.keys().copied().map(StateKey::Order);
+        let sessions = self.sessions.keys().copied().map(StateKey::Session);
+        let all = accounts.chain(orders).chain(sessions).map(|key| (key, None)).collect();
+        self.committed = Committed { replaced: vec![all], ..Committed::default() };
+        self.commit_tree();
+    }
+
+    fn commit_tree(&mut self) {
+        let (tree, height) = (self.tree_now(), self.tip.height);
+        self.committed = Committed { tree, height, replaced: Vec::new() };
+    }
+
+    fn tree_now(&self) -> Tree {
+        let changed = self.committed.changed();
+        let change = |key: &StateKey| Change {
+            path: key.path(),
+            value: self.value(key).as_ref().map(StateValue::hash),
+        };
+        self.committed.tree.with(changed.par_iter().with_min_len(TASK_RECORDS).map(change).collect())
+    }
+}

@@ -1,0 +1,138 @@
+//! What a ledger node says, beside what it can prove of it.
+//!
+//! A proof is as of the last checkpoint, at most [`CHECKPOINT_MS`] old on a ledger where anything happened since. What
+//! differs from it is newer, or a lie: which of the two shows at the next checkpoint, and until then it is the node's
+//! word and marked so.
+//!
+//! [`CHECKPOINT_MS`]: gridhour_contracts_sim::limits::CHECKPOINT_MS
+
+use gridhour_contracts_sim::{
+    proof::{ProvenRecord, RecordProof},
+    state::{Session, StateKey, StateValue},
+};
+use gridhour_protocol::{
+    id::SessionId,
+    signed::PublicKey,
+    units::{Credits, Millis, Timestamp},
+};
+
+use super::{LedgerClient, LedgerError};
+use crate::rpc::{Account, Hold};
+
+/// A record that was proven, and its proof, for others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// What is proven.
+    pub proven: ProvenRecord,
+    /// By this.
+    pub proof: RecordProof,
+}
+
+impl Evidence {
+    /// The balance that is proven; of an account that is not there, nothing.
+    #[must_use]
+    pub fn balance(&self) -> Credits {
+        match self.proven.value {
+            Some(StateValue::Balance(balance)) => balance,
+            _ => Credits::ZERO,
+        }
+    }
+
+    /// The session that is proven to be open or closing.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        match &self.proven.value {
+            Some(StateValue::Session(session)) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// Whether a session that was open at `seen`, by a clock that may differ from the ledger's by `skew`, is proven to
+    /// have ended: it is not there after a later block. A checkpoint from before says nothing, and an old one is all
+    /// that who wants a session to be forgotten would have to show.
+    #[must_use]
+    pub fn shows_end(&self, seen: Timestamp, skew: Millis) -> bool {
+        self.proven.value.is_none() && self.proven.time.since(seen) > skew
+    }
+}
+
+/// An account as its ledger node says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedAccount {
+    /// What it says.
+    pub said: Account,
+    /// What it proves of the balance; `None` if there is no checkpoint that it could prove anything of.
+    pub evidence: Option<Evidence>,
+    /// For each hold that it says there is, whether it proves it.
+    pub holds_proven: Vec<bool>,
+}
+
+impl CheckedAccount {
+    /// Whether the balance is proven to be as the node says.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.evidence.as_ref().is_some_and(|evidence| evidence.balance() == self.said.balance)
+    }
+}
+
+impl LedgerClient {
+    /// Balance and holds, checked by proof as far as there is one.
+    ///
+    /// # Errors
+    /// [`LedgerError::Lie`] if the node offers a proof that is none; or if it does not answer.
+    pub async fn checked_account(&self, account: PublicKey) -> Result<CheckedAccount, LedgerError> {
+        let said = self.account(account).await?;
+        let evidence = self.prove(StateKey::Account(account)).await?;
+        let mut holds_proven = Vec::with_capacity(said.holds.len());
+        for hold in &said.holds {
+            let evidence = self.prove_session(hold.session).await?;
+            let session = evidence.as_ref().and_then(Evidence::session);
+            holds_proven.push(session.is_some_and(|session| holds(session, hold, &account)));
+        }
+        Ok(CheckedAccount { said, evidence, holds_proven })
+    }
+
+    /// A session as of the last checkpoint. `None` if there is no checkpoint that anything could be proven of.
+    ///
+    /// # Errors
+    /// [`LedgerError::Lie`] if it is not proven; or if the node does not answer.
+    pub async fn prove_session(&self, session: SessionId) -> Result<Option<Evidence>, LedgerError> {
+        self.prove(StateKey::Session(session)).await
+    }
+}
+
+fn holds(session: &Session, hold: &Hold, client: &PublicKey) -> bool {
+    let parties = session.terms.client == *client && session.terms.provider == hold.provider;
+    parties && session.held == hold.amount && session.collect_until == hold.deadline
+}
+
+#[cfg(test)]
+mod tests {
+    use gridhour_contracts_sim::harness::{Chain, START};
+
+    use super::*;
+
+    /// The session of nobody, after a checkpoint at [`START`].
+    fn evidence() -> Evidence {
+        let mut chain = Chain::new();
+        chain.idle(1);
+        let key = StateKey::Session(SessionId([1; 32]));
+        let shown = chain.state().show(&key).expect("the genesis is a checkpoint");
+        let header = chain.blocks()[0].header.clone();
+        let proof = RecordProof { key, value: shown.value, proof: shown.proof, header };
+        let proven = proof.verify(&chain.state().genesis().into(), &key).expect("it holds");
+        Evidence { proven, proof }
+    }
+
+    #[test]
+    fn a_session_has_ended_when_it_is_gone_after_it_was_seen() {
+        let evidence = evidence();
+        let before = |ms: u64| Timestamp(START.0 - ms);
+        assert!(evidence.shows_end(before(5_001), Millis(5_000)));
+        assert!(!evidence.shows_end(before(5_000), Millis(5_000)), "the clocks may differ so much");
+        assert!(!evidence.shows_end(Timestamp(START.0 + 1), Millis(0)), "an old checkpoint says nothing");
+        let mut open = evidence;
+        open.proven.value = Some(StateValue::Balance(Credits(1)));
+        assert!(!open.shows_end(before(5_001), Millis(5_000)), "it is there");
+    }
+}
