@@ -80,6 +80,8 @@ hash_id! {
     AdvertId,
     /// A signed order.
     OrderId,
+    /// A provider's device: its owner and its name.
+    DeviceId,
     /// A session: the hash of *all* its terms.
     SessionId,
     /// One job inside a session.
