@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod deal;
+mod stake;
 
 pub use deal::Deal;
 

@@ -1,13 +1,13 @@
 //! The state of the ledger: a fold of its blocks, and nothing else.
 //!
 //! Everything is in ordered maps, so that two replicas walk it in the same order. What grows with use is bounded by
-//! money and time: accounts without a balance, sessions that ended, orders that expired and ids that can no longer
-//! repeat are dropped, and live on in the log alone.
+//! money and time: accounts without a balance, sessions that ended, orders and devices that expired, empty stakes and
+//! ids that can no longer repeat are dropped, and live on in the log alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridhour_protocol::{
-    id::{BlockHash, ModelId, NetworkId, OrderId, SessionId, TxId},
+    id::{BlockHash, DeviceId, ModelId, NetworkId, OrderId, SessionId, TxId},
     merkle::{Frontier, Hash},
     session::terms::Terms,
     signed::PublicKey,
@@ -19,15 +19,19 @@ use serde::{Deserialize, Serialize};
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
 pub mod changes;
+pub mod device;
 pub mod invariants;
 mod records;
 mod root;
+pub mod stake;
 
 pub use changes::Changes;
+pub use device::{Device, DeviceKey};
 pub use invariants::{Violation, check_invariants};
 pub use records::{CURSOR_KEY, LoadError, Record};
+pub use stake::Stake;
 
-/// Accounts, sessions, orders, recent ids, and the last block.
+/// Accounts, sessions, orders, devices, stakes, recent ids, and the last block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     genesis: Genesis,
@@ -35,11 +39,15 @@ pub struct State {
     accounts: BTreeMap<PublicKey, Credits>,
     sessions: BTreeMap<SessionId, Session>,
     orders: BTreeMap<OrderId, OrderBudget>,
+    devices: BTreeMap<DeviceKey, Device>,
+    stakes: BTreeMap<DeviceId, Stake>,
     applied: BTreeMap<TxKey, Applied>,
     tip: Tip,
     // Derived: what to drop when its time comes.
     expiring_ids: BTreeSet<(Height, TxKey)>,
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
+    expiring_devices: BTreeSet<(Timestamp, DeviceKey)>,
+    barred: BTreeSet<(Timestamp, DeviceId)>,
 }
 
 /// A session that is open or closing.
@@ -140,7 +148,7 @@ impl Wire for Applied {
     const BYTES_MAX: usize = 64;
 }
 
-/// Sums over the whole ledger. At every height, balances and holds together are what was issued.
+/// Sums over the whole ledger. At every height, balances, holds and stakes together are what was issued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Minted and allocated, less what was burned.
@@ -149,15 +157,17 @@ pub struct Totals {
     pub balances: Credits,
     /// Sum of all holds.
     pub holds: Credits,
+    /// Sum of all that is at stake, bonded or on its way back.
+    pub stakes: Credits,
     /// Receipts that clients accepted, over all lanes ever collected on.
     pub receipts: u64,
 }
 
 impl Totals {
-    /// Whether balances and holds are exactly what was issued.
+    /// Whether balances, holds and stakes are exactly what was issued.
     #[must_use]
     pub fn are_conserved(&self) -> bool {
-        self.balances.checked_add(self.holds) == Some(self.issued)
+        Credits::sum([self.balances, self.holds, self.stakes]) == Some(self.issued)
     }
 }
 
@@ -223,10 +233,14 @@ impl State {
             accounts: BTreeMap::new(),
             sessions: BTreeMap::new(),
             orders: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            stakes: BTreeMap::new(),
             applied: BTreeMap::new(),
             tip,
             expiring_ids: BTreeSet::new(),
             idle_orders: BTreeSet::new(),
+            expiring_devices: BTreeSet::new(),
+            barred: BTreeSet::new(),
         }
     }
 

@@ -1,16 +1,22 @@
 //! Transactions: everything that anyone can ask of the ledger.
 
 use gridhour_protocol::{
-    id::{NetworkId, SessionId, TxId},
+    calibration::receipt::Calibration,
+    id::{DeviceId, NetworkId, SessionId, TxId},
     layout::Layout,
     limits::{LANES_MAX, TX_BYTES_MAX},
     market::{advert::Advert, order::Order},
     session::{terms::Terms, voucher::Voucher},
     signed::{PublicKey, Signable, Signed},
-    units::{Credits, Height},
+    units::{Credits, Height, Timestamp},
     wire::{Wire, at_most},
 };
 use serde::{Deserialize, Serialize};
+
+pub use self::{device::Registration, stake::Accusation};
+
+mod device;
+mod stake;
 
 /// A request to the ledger. Sender and nonce identify it until `valid_until`, so sending it twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +86,39 @@ pub enum Call {
         /// The session.
         session: SessionId,
     },
+    /// Provider: enters a device, or replaces its entry by a newer one.
+    Register(Box<Registration>),
+    /// Provider: enters what a challenger measured about one of its devices.
+    Calibrate(Box<Signed<Calibration>>),
+    /// Provider: removes the entry of one of its devices.
+    Deregister {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Provider: puts credits at stake for one of its devices.
+    Bond {
+        /// The device; it is registered.
+        device: DeviceId,
+        /// How much more to put at stake.
+        amount: Credits,
+        /// After this anyone may unbond all of it; never earlier than before.
+        until: Timestamp,
+    },
+    /// Provider, or anyone once the bond's time is over: begins to give back what is at stake. It stays at stake until
+    /// it is withdrawn.
+    Unbond {
+        /// The device.
+        device: DeviceId,
+        /// How much; by anyone but the provider, all that is bonded.
+        amount: Credits,
+    },
+    /// Anyone, after the deadline of an unbonding: pays it to the provider.
+    Withdraw {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Anyone but the provider itself: takes what is at stake for a device, by two receipts that contradict each other.
+    Slash(Box<Accusation>),
 }
 
 /// What opens a session. Order and advert carry the signatures of both sides; the terms bind them.
@@ -127,6 +166,13 @@ impl Call {
             Self::Collect { .. } => "collect",
             Self::Close { .. } => "close",
             Self::Expire { .. } => "expire",
+            Self::Register(_) => "register",
+            Self::Calibrate(_) => "calibrate",
+            Self::Deregister { .. } => "deregister",
+            Self::Bond { .. } => "bond",
+            Self::Unbond { .. } => "unbond",
+            Self::Withdraw { .. } => "withdraw",
+            Self::Slash(_) => "slash",
         }
     }
 
@@ -154,6 +200,19 @@ impl Call {
                 }
             }
             Self::Expire { session } => out.u8(7).fixed(&session.0),
+            Self::Register(registration) => {
+                registration.lay_out(out.u8(8));
+                out
+            }
+            Self::Calibrate(calibration) => lay_out_signed(out.u8(9), calibration),
+            Self::Deregister { device } => out.u8(10).fixed(&device.0),
+            Self::Bond { device, amount, until } => out.u8(11).fixed(&device.0).u64(amount.0).u64(until.0),
+            Self::Unbond { device, amount } => out.u8(12).fixed(&device.0).u64(amount.0),
+            Self::Withdraw { device } => out.u8(13).fixed(&device.0),
+            Self::Slash(accusation) => {
+                accusation.lay_out(out.u8(14));
+                out
+            }
         };
     }
 
@@ -197,12 +256,17 @@ impl Wire for Tx {
         let vouchers = self.call.vouchers();
         at_most("vouchers", vouchers.len(), LANES_MAX)?;
         vouchers.iter().try_for_each(Wire::check_bounds)?;
-        let Call::Open(open) = &self.call else {
-            return Ok(());
-        };
-        open.order.check_bounds()?;
-        open.advert.check_bounds()?;
-        open.terms.check_bounds()
+        match &self.call {
+            Call::Open(open) => {
+                open.order.check_bounds()?;
+                open.advert.check_bounds()?;
+                open.terms.check_bounds()
+            }
+            Call::Register(registration) => registration.check_bounds(),
+            Call::Calibrate(calibration) => calibration.check_bounds(),
+            Call::Slash(accusation) => accusation.check_bounds(),
+            _ => Ok(()),
+        }
     }
 }
 

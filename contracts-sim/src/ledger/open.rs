@@ -44,8 +44,7 @@ pub(crate) fn open(overlay: &Overlay<'_>, env: &Env, tx: &Tx, open: &Open) -> Re
         }],
         session: Some((session, Some(fresh(terms, *hold)))),
         order: Some((terms.order, budget)),
-        receipts: 0,
-        event: Event::Opened { session, order: terms.order, advert: terms.advert },
+        ..Effects::of(Event::Opened { session, order: terms.order, advert: terms.advert })
     })
 }
 

@@ -45,8 +45,7 @@ pub(crate) fn top_up(
         postings: vec![posting],
         order: Some((session.terms.order, order)),
         session: Some((*id, Some(session))),
-        receipts: 0,
-        event: Event::ToppedUp { session: *id },
+        ..Effects::of(Event::ToppedUp { session: *id })
     })
 }
 
@@ -69,7 +68,7 @@ pub(crate) fn collect(
         order: Some((session.terms.order, order)),
         session: Some((*id, Some(session))),
         receipts,
-        event: Event::Collected { session: *id, lanes },
+        ..Effects::of(Event::Collected { session: *id, lanes })
     })
 }
 
@@ -133,11 +132,8 @@ fn start_closing(
     let collect_until = soon.min(session.collect_until);
     let session = Session { closing: true, collect_until, ..session.clone() };
     Ok(Effects {
-        postings: Vec::new(),
         session: Some((*id, Some(session))),
-        order: None,
-        receipts: 0,
-        event: Event::Closing { session: *id, collect_until },
+        ..Effects::of(Event::Closing { session: *id, collect_until })
     })
 }
 
@@ -220,7 +216,7 @@ fn finish(id: &SessionId, settled: Settled) -> Effects {
         session: Some((*id, None)),
         order: Some((session.terms.order, order)),
         receipts,
-        event: Event::Closed { session: *id, lanes: session.lanes },
+        ..Effects::of(Event::Closed { session: *id, lanes: session.lanes })
     }
 }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use gridhour_protocol::{
-    id::{OrderId, SessionId},
+    id::{DeviceId, OrderId, SessionId},
     signed::PublicKey,
     units::{Credits, Height, Timestamp},
 };
 
-use super::{Applied, OrderBudget, Session, State, Tip, Totals, TxKey};
+use super::{Applied, Device, DeviceKey, OrderBudget, Session, Stake, State, Tip, Totals, TxKey};
+
+mod providers;
 
 /// New values by key; `None` where a value is dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Changes {
     pub(super) accounts: BTreeMap<PublicKey, Option<Credits>>,
     pub(super) sessions: BTreeMap<SessionId, Option<Session>>,
     pub(super) orders: BTreeMap<OrderId, Option<OrderBudget>>,
+    pub(super) devices: BTreeMap<DeviceKey, Option<Device>>,
+    pub(super) stakes: BTreeMap<DeviceId, Option<Stake>>,
     pub(super) applied: BTreeMap<TxKey, Option<Applied>>,
 }
 
@@ -30,7 +34,7 @@ pub(crate) struct Overlay<'s> {
 }
 
 impl<'s> Overlay<'s> {
-    /// Starts the block at `height` and `time`: drops ids that can no longer repeat and orders that have expired.
+    /// Starts the block at `height` and `time`: drops ids that can no longer repeat, and what has expired.
     pub(crate) fn start(base: &'s State, height: Height, time: Timestamp) -> Self {
         let mut overlay = Self { base, changes: Changes::default(), totals: base.tip.totals, time };
         for (valid_until, key) in &base.expiring_ids {
@@ -45,6 +49,7 @@ impl<'s> Overlay<'s> {
             }
             overlay.changes.orders.insert(*order, None);
         }
+        overlay.drop_expired();
         overlay
     }
 
@@ -135,6 +140,12 @@ impl State {
         merge(&mut self.sessions, &changes.sessions);
         for (id, order) in &changes.orders {
             self.put_order(*id, order.clone());
+        }
+        for (key, device) in &changes.devices {
+            self.put_device(*key, device.clone());
+        }
+        for (id, stake) in &changes.stakes {
+            self.put_stake(*id, stake.clone());
         }
         for (key, applied) in &changes.applied {
             self.put_applied(*key, *applied);

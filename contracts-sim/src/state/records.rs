@@ -3,19 +3,21 @@
 //! | key | value |
 //! |---|---|
 //! | `a`, account | balance, 8 bytes little-endian |
+//! | `d`, owner, device id | [`Device`], wire |
+//! | `k`, device id | [`Stake`], wire |
 //! | `o`, order id | [`OrderBudget`], wire |
 //! | `s`, session id | [`Session`], wire |
 //! | `t`, sender, nonce little-endian | [`Applied`], wire |
 //! | `c` | [`Tip`], wire: the cursor |
 
 use gridhour_protocol::{
-    id::{OrderId, SessionId},
+    id::{DeviceId, OrderId, SessionId},
     signed::PublicKey,
     units::Credits,
     wire::{self, WireError},
 };
 
-use super::{Changes, State, Tip, TxKey, check_invariants, invariants::Violation};
+use super::{Changes, DeviceKey, State, Tip, TxKey, check_invariants, invariants::Violation};
 use crate::{genesis::Genesis, limits::COUNT_MAX};
 
 /// Key of the record that holds the [`Tip`].
@@ -60,8 +62,12 @@ impl Changes {
             self.orders.iter().map(|(id, value)| (key_of(b'o', &id.0), value.as_ref().map(wire::encode)));
         let sessions =
             self.sessions.iter().map(|(id, value)| (key_of(b's', &id.0), value.as_ref().map(wire::encode)));
+        let devices =
+            self.devices.iter().map(|(key, value)| (device_key(key), value.as_ref().map(wire::encode)));
+        let stakes =
+            self.stakes.iter().map(|(id, value)| (key_of(b'k', &id.0), value.as_ref().map(wire::encode)));
         let applied = self.applied.iter().map(|(key, value)| (tx_key(key), value.as_ref().map(wire::encode)));
-        accounts.chain(orders).chain(sessions).chain(applied).collect()
+        accounts.chain(orders).chain(sessions).chain(devices).chain(stakes).chain(applied).collect()
     }
 }
 
@@ -80,6 +86,8 @@ impl State {
             accounts: self.accounts.iter().map(|(key, value)| (*key, Some(*value))).collect(),
             sessions: self.sessions.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             orders: self.orders.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
+            devices: self.devices.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
+            stakes: self.stakes.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             applied: self.applied.iter().map(|(key, value)| (*key, Some(*value))).collect(),
         };
         let mut records = all.records();
@@ -135,6 +143,12 @@ impl State {
             (b's', []) => {
                 self.sessions.insert(SessionId(*id), wire::decode(value)?);
             }
+            (b'd', device) => {
+                let device = DeviceId(device.try_into().map_err(|_| unknown())?);
+                let key = DeviceKey { owner: PublicKey(*id), device };
+                self.put_device(key, Some(wire::decode(value)?));
+            }
+            (b'k', []) => self.put_stake(DeviceId(*id), Some(wire::decode(value)?)),
             (b't', nonce) => {
                 let nonce = u64::from_le_bytes(nonce.try_into().map_err(|_| unknown())?);
                 self.put_applied(TxKey { sender: PublicKey(*id), nonce }, Some(wire::decode(value)?));
@@ -154,6 +168,12 @@ fn key_of(kind: u8, id: &[u8; 32]) -> Vec<u8> {
 fn tx_key(key: &TxKey) -> Vec<u8> {
     let mut bytes = key_of(b't', &key.sender.0);
     bytes.extend_from_slice(&key.nonce.to_le_bytes());
+    bytes
+}
+
+fn device_key(key: &DeviceKey) -> Vec<u8> {
+    let mut bytes = key_of(b'd', &key.owner.0);
+    bytes.extend_from_slice(&key.device.0);
     bytes
 }
 

@@ -1,11 +1,11 @@
-//! The root of the state: one hash over every account, order and session, for the checkpoints in block headers.
+//! The root of the state: one hash over every account, order, session, device and stake, for the checkpoints in block headers.
 //!
 //! A Merkle tree of the shape of RFC 6962 over BLAKE3, leaves sorted by key. Ids of recent transactions are left out:
 //! they follow from the transaction roots of the last blocks.
 
 use gridhour_protocol::{layout::Layout, merkle::Hash};
 
-use super::{OrderBudget, Session, State};
+use super::{Device, OrderBudget, Session, Stake, State};
 use crate::ledger::entry::lay_out_lanes;
 
 impl State {
@@ -13,10 +13,18 @@ impl State {
     #[must_use]
     pub fn root(&self) -> Hash {
         let mut leaves = Vec::with_capacity(self.accounts.len() + self.orders.len() + self.sessions.len());
-        for (key, balance) in &self.accounts {
-            leaves.push(leaf(|out| {
+        leaves.extend(self.accounts.iter().map(|(key, balance)| {
+            leaf(|out| {
                 out.u8(b'a').fixed(&key.0).u64(balance.0);
+            })
+        }));
+        for (key, device) in &self.devices {
+            leaves.push(leaf(|out| {
+                lay_out_device(out.u8(b'd').fixed(&key.owner.0).fixed(&key.device.0), device);
             }));
+        }
+        for (id, stake) in &self.stakes {
+            leaves.push(leaf(|out| lay_out_stake(out.u8(b'k').fixed(&id.0), stake)));
         }
         for (id, order) in &self.orders {
             leaves.push(leaf(|out| lay_out_order(out.u8(b'o').fixed(&id.0), order)));
@@ -59,4 +67,27 @@ fn lay_out_session(out: &mut Layout, session: &Session) {
     out.u64(session.held.0).u64(session.collected.0).u64(session.collect_until.0);
     out.u8(u8::from(session.closing));
     lay_out_lanes(out, &session.lanes);
+}
+
+fn lay_out_device(out: &mut Layout, device: &Device) {
+    device.registration.lay_out(out);
+    match &device.measured {
+        None => out.u8(0),
+        Some(measured) => {
+            out.u8(1).fixed(&measured.challenger.0).fixed(&measured.numerics).u64(measured.memory_bytes);
+            measured.rates.lay_out(out);
+            out.u64(measured.ended_at.0)
+        }
+    };
+}
+
+fn lay_out_stake(out: &mut Layout, stake: &Stake) {
+    out.fixed(&stake.owner.0).u64(stake.bonded.0).u64(stake.until.0).count(stake.unbonding.len());
+    for part in &stake.unbonding {
+        out.u64(part.amount.0).u64(part.release_at.0);
+    }
+    match stake.barred_until {
+        None => out.u8(0),
+        Some(until) => out.u8(1).u64(until.0),
+    };
 }
