@@ -2,7 +2,10 @@
 
 use clap::Subcommand;
 use gridhour_contracts_sim::tx::Call;
-use gridhour_node::{clock, keys, rpc::Account};
+use gridhour_node::{
+    clock, keys,
+    rpc::{Account, Purpose},
+};
 use gridhour_protocol::{
     signed::PublicKey,
     units::{Credits, Height},
@@ -88,10 +91,8 @@ fn show(context: &Context, account: Option<PublicKey>) -> Result {
 
 fn report(context: &Context, id: PublicKey, account: &Account, height: Height, source: &str) -> Result {
     let holds = account.holds.iter().map(|hold| {
-        json!({
-            "id": hold.session.to_string(), "amount": hold.amount.0,
-            "purpose": format!("session with provider {}", hold.provider), "deadline": hold.deadline.0,
-        })
+        let (id, purpose) = named(&hold.purpose, PublicKey::to_string);
+        json!({ "id": id, "amount": hold.amount.0, "purpose": purpose, "deadline": hold.deadline.0 })
     });
     context.out.document(&json!({
         "id": id.to_string(), "balance": account.balance.0, "holds": holds.collect::<Vec<_>>(),
@@ -103,15 +104,22 @@ fn report(context: &Context, id: PublicKey, account: &Account, height: Height, s
     if account.holds.is_empty() {
         return context.out.line("held     nothing");
     }
-    let mut table = Table::new(["session", "provider", "held", "released in"]);
+    let mut table = Table::new(["held for", "what", "held", "released in"]);
     for hold in &account.holds {
         let left = hold.deadline.since(clock::now()).0 / 1_000;
-        table.row([
-            hold.session.short(),
-            hold.provider.short(),
-            hold.amount.to_string(),
-            format!("{left} s"),
-        ]);
+        let (id, purpose) = named(&hold.purpose, PublicKey::short);
+        table.row([id.chars().take(8).collect(), purpose, hold.amount.to_string(), format!("{left} s")]);
     }
     table.lines().iter().try_for_each(|line| context.out.line(line))
+}
+
+/// The id of what a hold is for, and what that is, with keys as `key` writes them.
+fn named(purpose: &Purpose, key: impl Fn(&PublicKey) -> String) -> (String, String) {
+    match purpose {
+        Purpose::Session { session, provider } => {
+            (session.to_string(), format!("session with provider {}", key(provider)))
+        }
+        Purpose::Bond { device } => (device.to_string(), "stake of a device".into()),
+        Purpose::Unbonding { device } => (device.to_string(), "stake on its way back".into()),
+    }
 }

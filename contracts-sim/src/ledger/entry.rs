@@ -180,6 +180,29 @@ pub enum Event {
 }
 
 impl Event {
+    /// Its stable name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Minted => "minted",
+            Self::Burned => "burned",
+            Self::Transferred => "transferred",
+            Self::Opened { .. } => "opened",
+            Self::ToppedUp { .. } => "topped-up",
+            Self::Collected { .. } => "collected",
+            Self::Closing { .. } => "closing",
+            Self::Closed { .. } => "closed",
+            Self::Expired { .. } => "expired",
+            Self::Registered { .. } => "registered",
+            Self::Calibrated { .. } => "calibrated",
+            Self::Deregistered { .. } => "deregistered",
+            Self::Bonded { .. } => "bonded",
+            Self::Unbonding { .. } => "unbonding",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Slashed { .. } => "slashed",
+        }
+    }
+
     /// The session that it is about.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {

@@ -2,6 +2,7 @@
 
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, key},
+    limits::UNBOND_DELAY,
     tx::Call,
 };
 use gridhour_protocol::{
@@ -26,7 +27,8 @@ pub(crate) fn encoded<T: Wire>(values: &[T]) -> Vec<Vec<u8>> {
     values.iter().map(wire::encode).collect()
 }
 
-/// A ledger with every kind of call on it: one session ended, one closing, one open.
+/// A ledger with every kind of call on it: one session ended, one closing, one open; one device staked and measured,
+/// one slashed.
 pub(crate) fn busy_chain() -> Chain {
     let mut chain = Chain::new();
     let (client, provider) = (key(1), key(2));
@@ -49,7 +51,33 @@ pub(crate) fn busy_chain() -> Chain {
     let issuer = chain.issuer().clone();
     chain.fund(&issuer.public(), Credits(50));
     chain.acting(&issuer).ok(Call::Burn { amount: Credits(20) });
+    put_at_stake(&mut chain, open);
     chain
+}
+
+fn put_at_stake(chain: &mut Chain, deal: &Deal) {
+    chain.fund(&deal.provider.public(), Credits(20_000_000));
+    let mut slashed = deal.clone();
+    slashed.advert.device.name = "another".into();
+    let device = deal.device();
+    let measured = key(7).sign(deal.calibration(&key(7)));
+    let amount = Credits(500_000);
+    let calls = [
+        deal.register(),
+        Call::Calibrate(Box::new(measured)),
+        deal.bond(Credits(5_000_000)),
+        Call::Unbond { device, amount },
+        slashed.register(),
+        slashed.bond(Credits(2_000_000)),
+    ];
+    for call in calls {
+        chain.acting(&deal.provider).ok(call);
+    }
+    chain.acting(&deal.client).ok(slashed.slash());
+    chain.acting(&deal.provider).ok(Call::Deregister { device: slashed.device() });
+    // An empty withdrawal is refused, so it comes late.
+    chain.advance(UNBOND_DELAY);
+    chain.acting(&deal.client).ok(Call::Withdraw { device });
 }
 
 /// Messages, each behind its length of 32 bits: one input made of several.

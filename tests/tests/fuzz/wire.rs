@@ -6,14 +6,14 @@ use gridhour_contracts_sim::{
     genesis::{Allocation, Genesis},
     ledger::entry::Entry,
     network_file::NetworkFile,
-    state::{Applied, OrderBudget, Session, State, Tip},
+    state::{Applied, Device, OrderBudget, Session, Stake, State, Tip},
     tx::{Call, Release, Tx},
 };
 use gridhour_node::{
     drivers::results::JobResult,
     rpc::{
         self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
-        ProviderRequest,
+        ProviderRequest, Purpose,
     },
 };
 use gridhour_protocol::{
@@ -296,6 +296,26 @@ fn order_budgets() {
 }
 
 #[test]
+fn devices() {
+    let chain = busy_chain();
+    let owner = arbitrary::key(9).public();
+    let devices: Vec<Device> = chain.state().devices().map(|(_, device)| device.clone()).collect();
+    canonical("device", &devices, |device: Device| {
+        let _ = device.registration.device_of(&owner);
+    });
+}
+
+#[test]
+fn stakes() {
+    let chain = busy_chain();
+    let now = chain.now();
+    let stakes: Vec<Stake> = chain.state().stakes().map(|(_, stake)| stake.clone()).collect();
+    canonical("stake", &stakes, |stake: Stake| {
+        let _ = (stake.total(), stake.holds_any(), stake.is_barred(now));
+    });
+}
+
+#[test]
 fn applied_ids() {
     let tx = busy_chain().blocks()[0].txs[0].body.id();
     let applied = Applied { id: tx, height: Height(3), leaf: 4, valid_until: Height(50) };
@@ -333,18 +353,19 @@ fn ledger_answers() {
     let chain = busy_chain();
     let tip = chain.state().tip();
     let (id, session) = chain.state().sessions().next().expect("one is open");
-    let hold = Hold {
-        session: *id,
-        provider: session.terms.provider,
-        amount: session.held,
-        deadline: session.collect_until,
-    };
+    let device = chain.state().stakes().next().map(|(id, _)| *id).expect("one is at stake");
+    let holds = [
+        Purpose::Session { session: *id, provider: session.terms.provider },
+        Purpose::Bond { device },
+        Purpose::Unbonding { device },
+    ];
+    let holds = holds.map(|purpose| Hold { purpose, amount: session.held, deadline: session.collect_until });
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
     let tx = chain.blocks()[0].txs[0].body.id();
     let values = [
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
-        LedgerAnswer::Account(Account { balance: Credits(5), holds: vec![hold] }),
+        LedgerAnswer::Account(Account { balance: Credits(5), holds: holds.to_vec() }),
         LedgerAnswer::Session(Some(Box::new(session.clone()))),
         LedgerAnswer::Applied(rpc::Applied { tx, height: Height(1) }),
         LedgerAnswer::Rejected { code: 3, name: "a".into(), detail: "b".into(), transient: true },
