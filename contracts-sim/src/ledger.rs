@@ -8,7 +8,7 @@
 //! Judging only reads, and writing cannot fail: so a refused transaction changes nothing.
 
 use gridhour_protocol::{
-    id::{DeviceId, OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, SessionId},
     merkle::Frontier,
     units::{Credits, Height, Timestamp},
 };
@@ -20,11 +20,14 @@ use crate::{
         reject::Reject,
     },
     limits::VALID_BLOCKS_MAX,
-    state::{Applied, Device, DeviceKey, OrderBudget, Session, Stake, State, TxKey, changes::Overlay},
+    state::{
+        Applied, Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, TxKey, changes::Overlay,
+    },
     tx::{Call, Tx},
 };
 
 pub mod admit;
+mod budget;
 pub mod cost;
 pub mod entry;
 mod open;
@@ -53,7 +56,7 @@ pub(crate) struct Effects {
     pub(crate) session: Option<(SessionId, Option<Session>)>,
     /// The order's use as it is afterwards.
     pub(crate) order: Option<(OrderId, OrderBudget)>,
-    /// What providers keep on the ledger, as it is afterwards.
+    /// What providers and organisations keep on the ledger, as it is afterwards.
     pub(crate) writes: Vec<Write>,
     /// Receipts that were not counted before.
     pub(crate) receipts: u64,
@@ -61,13 +64,15 @@ pub(crate) struct Effects {
     pub(crate) event: Event,
 }
 
-/// A record of a provider as it is after a transaction.
+/// A record of a provider or an organisation, as it is after a transaction.
 #[derive(Debug)]
 pub(crate) enum Write {
     /// A device; `None` once it is removed.
     Device(DeviceKey, Option<Device>),
     /// What is at stake for a device.
     Stake(DeviceId, Stake),
+    /// A budget; `None` once it is over.
+    Budget(BudgetId, Option<Budget>),
 }
 
 impl Effects {
@@ -119,6 +124,7 @@ pub(crate) fn apply(
         match write {
             Write::Device(key, device) => overlay.set_device(key, device),
             Write::Stake(device, stake) => overlay.set_stake(device, stake),
+            Write::Budget(id, budget) => overlay.set_budget(id, budget),
         }
     }
     overlay.add_receipts(effects.receipts);
@@ -178,6 +184,9 @@ fn judge(overlay: &Overlay<'_>, env: &Env, tx: &Tx) -> Result<Effects, Reject> {
         Call::Unbond { device, amount } => stake::unbond(overlay, env, tx, device, *amount),
         Call::Withdraw { device } => stake::withdraw(overlay, env, device),
         Call::Slash(accusation) => slash::slash(overlay, env, tx, accusation),
+        Call::Plan { plan, amount } => budget::plan(overlay, env, tx, plan, *amount),
+        Call::Draw { budget, cap, open } => budget::draw(overlay, env, tx, budget, *cap, open),
+        Call::CloseBudget { budget } => budget::close(overlay, env, tx, budget),
     }
 }
 

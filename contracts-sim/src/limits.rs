@@ -44,6 +44,18 @@ pub const ACCUSATION_MS_MAX: u64 = SESSION_MS_MAX + GRACE_MS_MAX + DISPUTE_WINDO
 pub const UNBOND_DELAY: Millis = Millis(ACCUSATION_MS_MAX + DAY_MS);
 /// Unbondings of one device that wait at a time.
 pub const UNBONDINGS_MAX: usize = 8;
+/// The least with which a budget begins.
+pub const BUDGET_MIN: Credits = Credits(1_000_000);
+/// How far ahead the end of a budget may lie, in milliseconds: 400 days.
+pub const BUDGET_MS_MAX: u64 = 400 * DAY_MS;
+/// Caps of one budget.
+pub const CAPS_MAX: usize = 64;
+/// Caps on the way from a key's to the organisation's, both counted.
+pub const CAP_DEPTH_MAX: usize = 4;
+/// The shortest period of a budget, in milliseconds.
+pub const PERIOD_MS_MIN: u64 = 60 * 1000;
+/// The longest period of a budget, in milliseconds: 400 days.
+pub const PERIOD_MS_MAX: u64 = 400 * DAY_MS;
 /// Of what is slashed, the accuser is paid one part in so many; the rest is burned.
 pub const ACCUSER_PART: u64 = 10;
 /// The most that an accuser is paid.
@@ -61,5 +73,6 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const _: () =
     assert!(UNBOND_DELAY.0 > ACCUSATION_MS_MAX, "a stake outlasts the accusations that it answers for");
 const _: () = assert!(ACCUSER_PART >= 2, "who accuses itself under another key loses at least half");
+const _: () = assert!(PERIOD_MS_MIN > 0, "a period divides time");
 const _: () = assert!(TX_BYTES_MAX <= BLOCK_BYTES_MAX, "any transaction fits an empty block");
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize, "a frame's length fits its field");

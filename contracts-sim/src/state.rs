@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridhour_protocol::{
-    id::{BlockHash, DeviceId, ModelId, NetworkId, OrderId, SessionId, TxId},
+    id::{BlockHash, BudgetId, DeviceId, ModelId, NetworkId, OrderId, SessionId, TxId},
     merkle::{Frontier, Hash},
     session::terms::Terms,
     signed::PublicKey,
@@ -16,8 +16,10 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use self::budget::Draw;
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
+pub mod budget;
 pub mod changes;
 pub mod device;
 pub mod invariants;
@@ -25,13 +27,14 @@ mod records;
 mod root;
 pub mod stake;
 
+pub use budget::Budget;
 pub use changes::Changes;
 pub use device::{Device, DeviceKey};
 pub use invariants::{Violation, check_invariants};
 pub use records::{CURSOR_KEY, LoadError, Record};
 pub use stake::Stake;
 
-/// Accounts, sessions, orders, devices, stakes, recent ids, and the last block.
+/// Accounts, sessions, orders, devices, stakes, budgets, recent ids, and the last block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     genesis: Genesis,
@@ -41,6 +44,7 @@ pub struct State {
     orders: BTreeMap<OrderId, OrderBudget>,
     devices: BTreeMap<DeviceKey, Device>,
     stakes: BTreeMap<DeviceId, Stake>,
+    budgets: BTreeMap<BudgetId, Budget>,
     applied: BTreeMap<TxKey, Applied>,
     tip: Tip,
     // Derived: what to drop when its time comes.
@@ -65,6 +69,8 @@ pub struct Session {
     pub closing: bool,
     /// Lanes that were collected on, rising.
     pub lanes: Vec<Lane>,
+    /// The budget that pays for it, if not the client does.
+    pub draw: Option<Draw>,
 }
 
 impl Session {
@@ -155,7 +161,7 @@ pub struct Totals {
     pub issued: Credits,
     /// Sum of all balances.
     pub balances: Credits,
-    /// Sum of all holds.
+    /// Sum of all holds: of sessions, and the pots of budgets.
     pub holds: Credits,
     /// Sum of all that is at stake, bonded or on its way back.
     pub stakes: Credits,
@@ -235,6 +241,7 @@ impl State {
             orders: BTreeMap::new(),
             devices: BTreeMap::new(),
             stakes: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             applied: BTreeMap::new(),
             tip,
             expiring_ids: BTreeSet::new(),

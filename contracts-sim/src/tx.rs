@@ -2,7 +2,7 @@
 
 use gridhour_protocol::{
     calibration::receipt::Calibration,
-    id::{DeviceId, NetworkId, SessionId, TxId},
+    id::{BudgetId, DeviceId, NetworkId, SessionId, TxId},
     layout::Layout,
     limits::{LANES_MAX, TX_BYTES_MAX},
     market::{advert::Advert, order::Order},
@@ -13,8 +13,13 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::{device::Registration, stake::Accusation};
+pub use self::{
+    budget::{CapPlan, Plan},
+    device::Registration,
+    stake::Accusation,
+};
 
+mod budget;
 mod device;
 mod stake;
 
@@ -119,6 +124,28 @@ pub enum Call {
     },
     /// Anyone but the provider itself: takes what is at stake for a device, by two receipts that contradict each other.
     Slash(Box<Accusation>),
+    /// Organisation: makes a budget, or changes its caps, and pays into its pot.
+    Plan {
+        /// The tree of caps.
+        plan: Box<Plan>,
+        /// How much to pay in.
+        amount: Credits,
+    },
+    /// Client: opens a session that a budget pays for.
+    Draw {
+        /// The budget.
+        budget: BudgetId,
+        /// The place of the cap that names the sender as its spender.
+        cap: u16,
+        /// The session.
+        open: Box<Open>,
+    },
+    /// Organisation, or anyone once the budget's time is over: pays the pot to the organisation, and whatever its
+    /// sessions give back as they end.
+    CloseBudget {
+        /// The budget.
+        budget: BudgetId,
+    },
 }
 
 /// What opens a session. Order and advert carry the signatures of both sides; the terms bind them.
@@ -143,6 +170,21 @@ pub struct Release {
     pub provider: PublicKey,
     /// What it will have been paid over the whole session.
     pub collected: Credits,
+}
+
+impl Open {
+    fn lay_out(&self, out: &mut Layout) {
+        lay_out_signed(out, &self.order);
+        lay_out_signed(out, &self.advert);
+        // The id is the hash of all terms, so it stands for them.
+        out.fixed(&self.terms.id().0).u64(self.hold.0);
+    }
+
+    fn check_bounds(&self) -> Result<(), String> {
+        self.order.check_bounds()?;
+        self.advert.check_bounds()?;
+        self.terms.check_bounds()
+    }
 }
 
 impl Tx {
@@ -173,6 +215,9 @@ impl Call {
             Self::Unbond { .. } => "unbond",
             Self::Withdraw { .. } => "withdraw",
             Self::Slash(_) => "slash",
+            Self::Plan { .. } => "plan",
+            Self::Draw { .. } => "draw",
+            Self::CloseBudget { .. } => "close-budget",
         }
     }
 
@@ -182,10 +227,8 @@ impl Call {
             Self::Burn { amount } => out.u8(1).u64(amount.0),
             Self::Transfer { to, amount } => out.u8(2).fixed(&to.0).u64(amount.0),
             Self::Open(open) => {
-                lay_out_signed(out.u8(3), &open.order);
-                lay_out_signed(out, &open.advert);
-                // The id is the hash of all terms, so it stands for them.
-                out.fixed(&open.terms.id().0).u64(open.hold.0)
+                open.lay_out(out.u8(3));
+                out
             }
             Self::TopUp { session, amount } => out.u8(4).fixed(&session.0).u64(amount.0),
             Self::Collect { session, vouchers } => {
@@ -213,6 +256,15 @@ impl Call {
                 accusation.lay_out(out.u8(14));
                 out
             }
+            Self::Plan { plan, amount } => {
+                plan.lay_out(out.u8(15));
+                out.u64(amount.0)
+            }
+            Self::Draw { budget, cap, open } => {
+                open.lay_out(out.u8(16).fixed(&budget.0).u16(*cap));
+                out
+            }
+            Self::CloseBudget { budget } => out.u8(17).fixed(&budget.0),
         };
     }
 
@@ -257,11 +309,8 @@ impl Wire for Tx {
         at_most("vouchers", vouchers.len(), LANES_MAX)?;
         vouchers.iter().try_for_each(Wire::check_bounds)?;
         match &self.call {
-            Call::Open(open) => {
-                open.order.check_bounds()?;
-                open.advert.check_bounds()?;
-                open.terms.check_bounds()
-            }
+            Call::Open(open) | Call::Draw { open, .. } => open.check_bounds(),
+            Call::Plan { plan, .. } => plan.check_bounds(),
             Call::Register(registration) => registration.check_bounds(),
             Call::Calibrate(calibration) => calibration.check_bounds(),
             Call::Slash(accusation) => accusation.check_bounds(),

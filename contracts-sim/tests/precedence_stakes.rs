@@ -1,5 +1,8 @@
 //! Refusals of what providers do have one order: of two faults, the one with the lower code gives the answer.
 
+#[path = "precedence/pairs.rs"]
+mod pairs;
+
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, key},
     ledger::reject::Reject,
@@ -9,45 +12,15 @@ use gridhour_contracts_sim::{
 use gridhour_protocol::{
     calibration::receipt::Calibration,
     id::DeviceId,
-    signed::SecretKey,
     units::{Credits, Millis},
 };
+
+use crate::pairs::{Fault, Setting, check};
 
 const PROVIDER: u8 = 2;
 const STRANGER: u8 = 5;
 const CHALLENGER: u8 = 7;
 const STAKE: Credits = Credits(3_000_000);
-
-/// A call that the ledger would apply, until something is made wrong.
-struct Setting {
-    chain: Chain,
-    deal: Deal,
-    sender: SecretKey,
-    call: Call,
-}
-
-type Fault = fn(&mut Setting);
-
-/// Tries no fault, each alone, and all pairs: the fault that must win is made last, so that the other cannot undo it.
-fn check(sound: fn() -> Setting, faults: &[(Reject, Fault)]) {
-    assert!(faults.is_sorted_by(|(low, _), (high, _)| low < high), "in the order of the codes");
-    let answer = |made: &[Fault]| {
-        let mut setting = sound();
-        made.iter().for_each(|fault| fault(&mut setting));
-        let Setting { mut chain, sender, call, .. } = setting;
-        let before = chain.state().clone();
-        let answer = chain.acting(&sender).call(call).map(|_| ());
-        assert!(answer.is_ok() || *chain.state() == before, "a refusal changes nothing");
-        answer
-    };
-    assert_eq!(answer(&[]), Ok(()));
-    for (later, (high, second)) in faults.iter().enumerate() {
-        assert_eq!(answer(&[*second]), Err(*high), "{}", high.name());
-        for (low, first) in &faults[..later] {
-            assert_eq!(answer(&[*second, *first]), Err(*low), "{} and {}", low.name(), high.name());
-        }
-    }
-}
 
 /// A device with a stake, by its provider.
 fn staked(make: fn(&Deal) -> Call) -> Setting {
@@ -85,7 +58,7 @@ fn a_bond_is_refused_in_order() {
         || staked(|deal| deal.bond(STAKE)),
         &[
             (Reject::ZeroAmount, |setting| *amount_of(setting) = Credits::ZERO),
-            (Reject::BondTooSmall, |setting| *amount_of(setting) = Credits(999_999)),
+            (Reject::TooLittle, |setting| *amount_of(setting) = Credits(999_999)),
             (Reject::Lifetime, late),
             (Reject::UnknownDevice, unknown),
             (Reject::DeviceBarred, slash_before),

@@ -161,7 +161,7 @@ fn a_bond_ends_and_its_end_never_comes_nearer() {
     let less = Credits(BOND_MIN.0 - 1);
     chain
         .acting(&key(2))
-        .expect(Call::Bond { device, amount: less, until: chain_end(now) }, Reject::BondTooSmall);
+        .expect(Call::Bond { device, amount: less, until: chain_end(now) }, Reject::TooLittle);
 }
 
 fn chain_end(now: u64) -> Timestamp {

@@ -7,7 +7,7 @@ use gridhour_contracts_sim::{
     tx::Tx,
 };
 use gridhour_protocol::{
-    id::{BlockHash, DeviceId, ModelId, SessionId, TxId},
+    id::{BlockHash, BudgetId, DeviceId, ModelId, SessionId, TxId},
     limits::{BLOCK_BYTES_MAX, TX_BYTES_MAX},
     signed::{PublicKey, Signed},
     units::{Credits, Height, Timestamp},
@@ -103,7 +103,7 @@ pub struct LedgerStatus {
 pub struct Account {
     /// What it can spend.
     pub balance: Credits,
-    /// What is held for its sessions, and at stake for its devices.
+    /// What is held for its sessions, at stake for its devices, and in the pots of its budgets.
     pub holds: Vec<Hold>,
 }
 
@@ -132,6 +132,11 @@ pub enum Purpose {
     Bond {
         /// The device.
         device: DeviceId,
+    },
+    /// An organisation's: the pot of a budget.
+    Budget {
+        /// The budget.
+        budget: BudgetId,
     },
     /// A provider's, on its way back, and still at stake.
     Unbonding {

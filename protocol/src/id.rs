@@ -82,6 +82,8 @@ hash_id! {
     OrderId,
     /// A provider's device: its owner and its name.
     DeviceId,
+    /// An organisation's budget: its owner and its number.
+    BudgetId,
     /// A session: the hash of *all* its terms.
     SessionId,
     /// One job inside a session.

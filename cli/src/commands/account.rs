@@ -119,6 +119,7 @@ fn named(purpose: &Purpose, key: impl Fn(&PublicKey) -> String) -> (String, Stri
         Purpose::Session { session, provider } => {
             (session.to_string(), format!("session with provider {}", key(provider)))
         }
+        Purpose::Budget { budget } => (budget.to_string(), "pot of a budget".into()),
         Purpose::Bond { device } => (device.to_string(), "stake of a device".into()),
         Purpose::Unbonding { device } => (device.to_string(), "stake on its way back".into()),
     }

@@ -72,7 +72,8 @@ fn check_enclosed(call: &Call) -> Result<(), Reject> {
         Call::TopUp { .. } | Call::Expire { .. } => Ok(()),
         Call::Register(_) | Call::Deregister { .. } => Ok(()),
         Call::Bond { .. } | Call::Unbond { .. } | Call::Withdraw { .. } => Ok(()),
-        Call::Open(open) => {
+        Call::Plan { .. } | Call::CloseBudget { .. } => Ok(()),
+        Call::Open(open) | Call::Draw { open, .. } => {
             let Open { order, advert, .. } = open.as_ref();
             ensure(is_valid(order), Reject::BadOrderSignature)?;
             ensure(is_valid(advert), Reject::BadAdvertSignature)

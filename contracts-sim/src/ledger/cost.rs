@@ -27,7 +27,7 @@ pub fn fits_block<'t>(txs: impl IntoIterator<Item = &'t Tx>) -> bool {
 
 fn enclosed_signatures(call: &Call) -> u64 {
     match call {
-        Call::Open(open) => 2 + calibrations(&open.advert.body),
+        Call::Open(open) | Call::Draw { open, .. } => 2 + calibrations(&open.advert.body),
         Call::Collect { vouchers, .. } => vouchers.len() as u64,
         Call::Close { vouchers, release, .. } => vouchers.len() as u64 + u64::from(release.is_some()),
         Call::Calibrate(_) => 1,
@@ -40,15 +40,19 @@ fn calibrations(advert: &Advert) -> u64 {
     u64::from(advert.device.calibration().is_some())
 }
 
-/// Accounts, sessions, orders, devices and stakes that a call reads or writes.
+/// Accounts, sessions, orders, devices, stakes, budgets and their caps that a call reads or writes. Ending a session or
+/// topping it up may touch a budget as well.
 fn records(call: &Call) -> u64 {
     match call {
         Call::Mint { .. } | Call::Burn { .. } => 1,
         Call::Transfer { .. } => 2,
-        Call::Open(_) | Call::TopUp { .. } | Call::Collect { .. } | Call::Expire { .. } => 3,
-        Call::Close { .. } => 4,
+        Call::Open(_) | Call::Collect { .. } => 3,
+        Call::TopUp { .. } | Call::Expire { .. } | Call::Draw { .. } => 4,
+        Call::Close { .. } => 5,
         Call::Register(_) | Call::Calibrate(_) | Call::Deregister { .. } | Call::Unbond { .. } => 1,
         Call::Withdraw { .. } | Call::Slash(_) => 2,
         Call::Bond { .. } => 3,
+        Call::Plan { plan, .. } => 2 + plan.caps.len() as u64,
+        Call::CloseBudget { .. } => 2,
     }
 }

@@ -1,7 +1,7 @@
 //! What an applied transaction leaves in the log: where money moved, and what happened to a session or a device.
 
 use gridhour_protocol::{
-    id::{AdvertId, DeviceId, OrderId, SessionId, TxId},
+    id::{AdvertId, BudgetId, DeviceId, OrderId, SessionId, TxId},
     layout::Layout,
     limits::LANES_MAX,
     merkle::{self, Hash},
@@ -23,6 +23,8 @@ pub enum Book {
     Hold(SessionId),
     /// What is at stake for a device, bonded or on its way back.
     Stake(DeviceId),
+    /// The pot of a budget.
+    Budget(BudgetId),
 }
 
 impl Book {
@@ -32,6 +34,7 @@ impl Book {
             Self::Account(key) => out.u8(1).fixed(&key.0),
             Self::Hold(session) => out.u8(2).fixed(&session.0),
             Self::Stake(device) => out.u8(3).fixed(&device.0),
+            Self::Budget(budget) => out.u8(4).fixed(&budget.0),
         };
     }
 }
@@ -177,6 +180,18 @@ pub enum Event {
         /// Until then nothing can be bonded for it.
         barred_until: Timestamp,
     },
+    /// A budget was made or changed.
+    Planned {
+        /// The budget.
+        budget: BudgetId,
+        /// After this anyone may close it.
+        until: Timestamp,
+    },
+    /// A budget was closed.
+    BudgetClosed {
+        /// The budget.
+        budget: BudgetId,
+    },
 }
 
 impl Event {
@@ -200,6 +215,8 @@ impl Event {
             Self::Unbonding { .. } => "unbonding",
             Self::Withdrawn { .. } => "withdrawn",
             Self::Slashed { .. } => "slashed",
+            Self::Planned { .. } => "planned",
+            Self::BudgetClosed { .. } => "budget-closed",
         }
     }
 
@@ -248,6 +265,8 @@ impl Event {
             }
             Self::Withdrawn { device } => out.u8(14).fixed(&device.0),
             Self::Slashed { device, barred_until } => out.u8(15).fixed(&device.0).u64(barred_until.0),
+            Self::Planned { budget, until } => out.u8(16).fixed(&budget.0).u64(until.0),
+            Self::BudgetClosed { budget } => out.u8(17).fixed(&budget.0),
         };
         lay_out_lanes(out, self.lanes());
     }

@@ -74,10 +74,22 @@ rejects! {
     21 NotIssuer "not-issuer" "only the network's issuer mints and burns";
     /// Both sides are one account.
     22 SameAccount "same-account" "both sides of this call are one account";
-    /// Less is bonded than the least.
-    23 BondTooSmall "bond-too-small" "less cannot be bonded at once than one credit: bond more";
+    /// Less is bonded, or begins a budget, than the least.
+    23 TooLittle "too-little" "less than one credit is not bonded at once, and begins no budget: put in more";
     /// What begins would end at once, in the past, or too late.
     24 Lifetime "lifetime" "the end has passed or is too far ahead: choose another";
+
+    // Budgets.
+    /// There is no such budget, or no such cap in it.
+    25 UnknownBudget "unknown-budget" "there is no such budget, or no such cap in it";
+    /// The sender may not spend under the cap, or not close the budget yet.
+    26 NotSpender "not-spender" "the cap names another spender, or the budget is another's and its time is not over";
+    /// Nothing more is held under the cap.
+    27 Halted "halted" "the cap, or one above it, is halted, or the budget is closed";
+    /// A cap of the period does not cover it.
+    28 OverCap "over-cap" "what is left of a cap in this period does not cover this";
+    /// A plan moves or removes caps, or changes the period.
+    29 PlanMismatch "plan-mismatch" "a plan keeps the budget's period and its caps in their places: add or change caps only";
 
     // Opening a session: who.
     /// The sender is not the order's client.
@@ -202,6 +214,10 @@ impl Reject {
         matches!(
             self,
             Self::ValidityTooLong
+                | Self::UnknownBudget
+                | Self::NotSpender
+                | Self::Halted
+                | Self::OverCap
                 | Self::UnknownDevice
                 | Self::UnknownStake
                 | Self::NotOwner

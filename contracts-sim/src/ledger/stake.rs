@@ -40,7 +40,7 @@ pub(crate) fn bond(
     until: Timestamp,
 ) -> Result<Effects, Reject> {
     ensure(amount != Credits::ZERO, Reject::ZeroAmount)?;
-    ensure(amount >= BOND_MIN, Reject::BondTooSmall)?;
+    ensure(amount >= BOND_MIN, Reject::TooLittle)?;
     check_lifetime(env.time, until, BOND_MS_MAX)?;
     let key = DeviceKey { owner: tx.sender, device: *device };
     ensure(overlay.device(&key).is_some(), Reject::UnknownDevice)?;

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use gridhour_protocol::{
-    id::{DeviceId, OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, SessionId},
     signed::PublicKey,
     units::{Credits, Height, Timestamp},
 };
 
-use super::{Applied, Device, DeviceKey, OrderBudget, Session, Stake, State, Tip, Totals, TxKey};
+use super::{Applied, Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, Tip, Totals, TxKey};
 
+mod budgets;
 mod providers;
 
 /// New values by key; `None` where a value is dropped.
@@ -20,6 +21,7 @@ pub struct Changes {
     pub(super) orders: BTreeMap<OrderId, Option<OrderBudget>>,
     pub(super) devices: BTreeMap<DeviceKey, Option<Device>>,
     pub(super) stakes: BTreeMap<DeviceId, Option<Stake>>,
+    pub(super) budgets: BTreeMap<BudgetId, Option<Budget>>,
     pub(super) applied: BTreeMap<TxKey, Option<Applied>>,
 }
 
@@ -138,6 +140,7 @@ impl State {
     pub(crate) fn absorb(&mut self, changes: &Changes, tip: &Tip) {
         merge(&mut self.accounts, &changes.accounts);
         merge(&mut self.sessions, &changes.sessions);
+        merge(&mut self.budgets, &changes.budgets);
         for (id, order) in &changes.orders {
             self.put_order(*id, order.clone());
         }

@@ -1,15 +1,15 @@
 //! What holds at every height, as functions of the state alone.
 
 use gridhour_protocol::{
-    id::{DeviceId, OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, SessionId},
     limits::LANES_MAX,
     units::Credits,
 };
 
-use super::{Device, DeviceKey, OrderBudget, Session, Stake, State};
+use super::{Budget, Device, DeviceKey, OrderBudget, Session, Stake, State};
 use crate::limits::{
-    ACCUSATION_MS_MAX, BOND_MS_MAX, DEVICES_MAX, ORDER_SESSIONS_MAX, REGISTRATION_MS_MAX, UNBOND_DELAY,
-    UNBONDINGS_MAX, VALID_BLOCKS_MAX,
+    ACCUSATION_MS_MAX, BOND_MS_MAX, BUDGET_MS_MAX, DEVICES_MAX, ORDER_SESSIONS_MAX, REGISTRATION_MS_MAX,
+    UNBOND_DELAY, UNBONDINGS_MAX, VALID_BLOCKS_MAX,
 };
 
 /// A rule that the state breaks: a defect of the ledger, never a user's fault.
@@ -32,6 +32,7 @@ pub fn check_invariants(state: &State) -> Result<(), Violation> {
     state.orders().try_for_each(|(id, order)| check_order(state, id, order))?;
     state.devices().try_for_each(|(key, device)| check_device(state, key, device))?;
     state.stakes().try_for_each(|(id, stake)| check_stake(state, id, stake))?;
+    state.budgets().try_for_each(|(id, budget)| check_budget(state, id, budget))?;
     check_ids(state)
 }
 
@@ -42,7 +43,8 @@ fn hold(rule: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Res
 fn check_money(state: &State) -> Result<(), Violation> {
     let totals = state.tip().totals;
     let balances = Credits::sum(state.accounts().map(|(_, balance)| *balance));
-    let holds = Credits::sum(state.sessions().map(|(_, session)| session.held));
+    let sessions = state.sessions().map(|(_, session)| session.held);
+    let holds = Credits::sum(sessions.chain(state.budgets().map(|(_, budget)| budget.pot)));
     let stakes: Option<Vec<Credits>> = state.stakes().map(|(_, stake)| stake.total()).collect();
     let stakes = stakes.and_then(Credits::sum);
     let sums = [balances, holds, stakes];
@@ -65,7 +67,11 @@ fn check_session(state: &State, id: &SessionId, session: &Session) -> Result<(),
     let known = session.lanes.iter().all(|lane| usize::from(lane.lane) < LANES_MAX);
     hold("lanes-rising", rising && known, || format!("{id}: {:?}", session.lanes))?;
     let listed = state.order(&terms.order).is_some_and(|order| order.sessions.contains(id));
-    hold("session-has-order", listed, || format!("{id} is not under {}", terms.order))
+    hold("session-has-order", listed, || format!("{id} is not under {}", terms.order))?;
+    let drawn = session.draw.is_none_or(|draw| {
+        state.budget(&draw.budget).is_some_and(|budget| usize::from(draw.cap) < budget.caps.len())
+    });
+    hold("session-has-budget", drawn, || format!("{id}: {:?}", session.draw))
 }
 
 fn check_order(state: &State, id: &OrderId, order: &OrderBudget) -> Result<(), Violation> {
@@ -106,6 +112,26 @@ fn check_stake(state: &State, id: &DeviceId, stake: &Stake) -> Result<(), Violat
     let barred = stake.barred_until.is_none_or(|until| until.since(now).0 <= ACCUSATION_MS_MAX);
     let kept = stake.holds_any() != stake.barred_until.is_some();
     hold("stake-kept", barred && kept, || format!("{id}: {stake:?}"))
+}
+
+fn check_budget(state: &State, id: &BudgetId, budget: &Budget) -> Result<(), Violation> {
+    let has_end = budget.until.since(state.tip().time).0 <= BUDGET_MS_MAX;
+    hold("budget-deadline", has_end, || format!("{id}: {:?}", budget.until))?;
+    let own = state.sessions().filter(|(_, session)| session.draw.is_some_and(|draw| draw.budget == *id));
+    let count = own.count();
+    hold("budget-open", u32::try_from(count) == Ok(budget.open), || format!("{id}: {count}"))?;
+    let over = budget.closing && (budget.open == 0 || budget.pot != Credits::ZERO);
+    hold("budget-closed", !over, || format!("{id}: {budget:?}"))?;
+    let covered = (0..budget.caps.len()).all(|at| covers_those_below(budget, at));
+    hold("budget-tree", covered, || format!("{id}: {:?}", budget.caps))
+}
+
+/// Whatever is charged to a cap is charged to those above it.
+fn covers_those_below(budget: &Budget, at: usize) -> bool {
+    let cap = &budget.caps[at];
+    let below = budget.caps.iter().filter(|below| below.plan.parent.map(usize::from) == Some(at));
+    let used = Credits::sum(below.map(|below| below.used_in(cap.period)));
+    used.is_some_and(|used| used <= cap.used)
 }
 
 fn check_ids(state: &State) -> Result<(), Violation> {

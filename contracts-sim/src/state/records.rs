@@ -3,6 +3,7 @@
 //! | key | value |
 //! |---|---|
 //! | `a`, account | balance, 8 bytes little-endian |
+//! | `b`, budget id | [`Budget`](super::Budget), wire |
 //! | `d`, owner, device id | [`Device`], wire |
 //! | `k`, device id | [`Stake`], wire |
 //! | `o`, order id | [`OrderBudget`], wire |
@@ -11,7 +12,7 @@
 //! | `c` | [`Tip`], wire: the cursor |
 
 use gridhour_protocol::{
-    id::{DeviceId, OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, SessionId},
     signed::PublicKey,
     units::Credits,
     wire::{self, WireError},
@@ -66,8 +67,17 @@ impl Changes {
             self.devices.iter().map(|(key, value)| (device_key(key), value.as_ref().map(wire::encode)));
         let stakes =
             self.stakes.iter().map(|(id, value)| (key_of(b'k', &id.0), value.as_ref().map(wire::encode)));
+        let budgets =
+            self.budgets.iter().map(|(id, value)| (key_of(b'b', &id.0), value.as_ref().map(wire::encode)));
         let applied = self.applied.iter().map(|(key, value)| (tx_key(key), value.as_ref().map(wire::encode)));
-        accounts.chain(orders).chain(sessions).chain(devices).chain(stakes).chain(applied).collect()
+        accounts
+            .chain(orders)
+            .chain(sessions)
+            .chain(devices)
+            .chain(stakes)
+            .chain(budgets)
+            .chain(applied)
+            .collect()
     }
 }
 
@@ -88,6 +98,7 @@ impl State {
             orders: self.orders.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             devices: self.devices.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             stakes: self.stakes.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
+            budgets: self.budgets.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             applied: self.applied.iter().map(|(key, value)| (*key, Some(*value))).collect(),
         };
         let mut records = all.records();
@@ -147,6 +158,9 @@ impl State {
                 let device = DeviceId(device.try_into().map_err(|_| unknown())?);
                 let key = DeviceKey { owner: PublicKey(*id), device };
                 self.put_device(key, Some(wire::decode(value)?));
+            }
+            (b'b', []) => {
+                self.budgets.insert(BudgetId(*id), wire::decode(value)?);
             }
             (b'k', []) => self.put_stake(DeviceId(*id), Some(wire::decode(value)?)),
             (b't', nonce) => {

@@ -1,11 +1,11 @@
-//! The root of the state: one hash over every account, order, session, device and stake, for the checkpoints in block headers.
+//! The root of the state: one hash over every account, order, session, device, stake and budget, for the checkpoints in block headers.
 //!
 //! A Merkle tree of the shape of RFC 6962 over BLAKE3, leaves sorted by key. Ids of recent transactions are left out:
 //! they follow from the transaction roots of the last blocks.
 
 use gridhour_protocol::{layout::Layout, merkle::Hash};
 
-use super::{Device, OrderBudget, Session, Stake, State};
+use super::{Budget, Device, OrderBudget, Session, Stake, State};
 use crate::ledger::entry::lay_out_lanes;
 
 impl State {
@@ -18,6 +18,9 @@ impl State {
                 out.u8(b'a').fixed(&key.0).u64(balance.0);
             })
         }));
+        for (id, budget) in &self.budgets {
+            leaves.push(leaf(|out| lay_out_budget(out.u8(b'b').fixed(&id.0), budget)));
+        }
         for (key, device) in &self.devices {
             leaves.push(leaf(|out| {
                 lay_out_device(out.u8(b'd').fixed(&key.owner.0).fixed(&key.device.0), device);
@@ -67,6 +70,19 @@ fn lay_out_session(out: &mut Layout, session: &Session) {
     out.u64(session.held.0).u64(session.collected.0).u64(session.collect_until.0);
     out.u8(u8::from(session.closing));
     lay_out_lanes(out, &session.lanes);
+    match &session.draw {
+        None => out.u8(0),
+        Some(draw) => out.u8(1).fixed(&draw.budget.0).u16(draw.cap).u64(draw.period).u64(draw.charged.0),
+    };
+}
+
+fn lay_out_budget(out: &mut Layout, budget: &Budget) {
+    out.fixed(&budget.owner.0).u64(budget.pot.0).u64(budget.created_at.0).u64(budget.period.0);
+    out.u64(budget.until.0).u8(u8::from(budget.closing)).u32(budget.open).count(budget.caps.len());
+    for cap in &budget.caps {
+        cap.plan.lay_out(out);
+        out.u64(cap.period).u64(cap.used.0);
+    }
 }
 
 fn lay_out_device(out: &mut Layout, device: &Device) {

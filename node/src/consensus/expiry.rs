@@ -1,4 +1,4 @@
-//! After the deadline nothing is held. Anyone may release a hold, and what is due of a stake; a ledger node that wants
+//! After the deadline nothing is held. Anyone may release a hold, what is due of a stake, and a budget; a ledger node that wants
 //! none forgotten does it itself, with what is here.
 
 use gridhour_contracts_sim::{
@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
     tx::{Call, Tx},
 };
 use gridhour_protocol::{
-    id::{DeviceId, SessionId},
+    id::{BudgetId, DeviceId, SessionId},
     signed::{SecretKey, Signed},
     units::{Credits, Height, Timestamp},
 };
@@ -30,6 +30,8 @@ pub enum Due {
         /// When the bond ended.
         until: Timestamp,
     },
+    /// The time of a budget is over: its pot goes back to its owner.
+    Budget(BudgetId),
     /// An unbonding is paid to its provider.
     Unbonding {
         /// The device.
@@ -52,6 +54,7 @@ impl Due {
     fn call(self) -> Call {
         match self {
             Self::Hold(session) => Call::Expire { session },
+            Self::Budget(budget) => Call::CloseBudget { budget },
             Self::Bond { device, amount, .. } => Call::Unbond { device, amount },
             Self::Unbonding { device, .. } => Call::Withdraw { device },
         }
@@ -62,19 +65,22 @@ impl Due {
         let word = |id: &[u8; 32], at: usize| u64::from_le_bytes(core::array::from_fn(|i| id[at + i]));
         match self {
             Self::Hold(session) => word(&session.0, 0),
+            Self::Budget(budget) => word(&budget.0, 0),
             Self::Bond { device, until, .. } => word(&device.0, 0) ^ until.0,
             Self::Unbonding { device, release_at } => word(&device.0, 8) ^ release_at.0,
         }
     }
 }
 
-/// What is due at `now`; at most [`EXPIRE_MAX`], one for each session and device.
+/// What is due at `now`; at most [`EXPIRE_MAX`], one for each session, device and budget.
 #[must_use]
 pub fn expired(state: &State, now: Timestamp) -> Vec<Due> {
     let over = state.sessions().filter(|(_, session)| now > session.collect_until);
     let holds = over.map(|(id, _)| Due::Hold(*id));
     let stakes = state.stakes().filter_map(|(device, stake)| Due::of_stake(*device, stake, now));
-    holds.chain(stakes).take(EXPIRE_MAX).collect()
+    let ended = state.budgets().filter(|(_, budget)| now > budget.until && !budget.closing);
+    let budgets = ended.map(|(id, _)| Due::Budget(*id));
+    holds.chain(stakes).chain(budgets).take(EXPIRE_MAX).collect()
 }
 
 /// The transaction by which `sender` moves on what is due.

@@ -181,7 +181,8 @@ pub fn status_of(state: &State) -> LedgerStatus {
     LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals }
 }
 
-/// Balance and holds of an account: what is set aside for its sessions, and what is at stake for its devices.
+/// Balance and holds of an account: what is set aside for its sessions, at stake for its devices, and in the pots of its
+/// budgets. What a session holds that a budget pays for is its client's to see, and goes back to the budget.
 #[must_use]
 pub fn account_of(state: &State, account: &PublicKey) -> Account {
     let own = state.sessions().filter(|(_, session)| session.terms.client == *account);
@@ -192,7 +193,14 @@ pub fn account_of(state: &State, account: &PublicKey) -> Account {
     });
     let staked = state.stakes().filter(|(_, stake)| stake.owner == *account);
     let stakes = staked.flat_map(|(device, stake)| parts_of(*device, stake));
-    Account { balance: state.balance(account), holds: sessions.chain(stakes).take(HOLDS_MAX).collect() }
+    let planned = state.budgets().filter(|(_, budget)| budget.owner == *account && !budget.closing);
+    let pots = planned.map(|(id, budget)| Hold {
+        purpose: Purpose::Budget { budget: *id },
+        amount: budget.pot,
+        deadline: budget.until,
+    });
+    let holds = sessions.chain(stakes).chain(pots).take(HOLDS_MAX).collect();
+    Account { balance: state.balance(account), holds }
 }
 
 fn parts_of(device: DeviceId, stake: &Stake) -> impl Iterator<Item = Hold> {

@@ -42,8 +42,13 @@ impl MoneyConserved {
         let holds = state.sessions().map(|(id, session)| (Book::Hold(*id), session.held.0));
         let staked = |stake: &Stake| stake.total().map_or(0, |total| total.0);
         let stakes = state.stakes().map(|(device, stake)| (Book::Stake(*device), staked(stake)));
-        let theirs: BTreeMap<Book, i128> =
-            accounts.chain(holds).chain(stakes).map(|(book, sum)| (book, i128::from(sum))).collect();
+        let pots = state.budgets().map(|(id, budget)| (Book::Budget(*id), budget.pot.0));
+        let theirs: BTreeMap<Book, i128> = accounts
+            .chain(holds)
+            .chain(stakes)
+            .chain(pots)
+            .map(|(book, sum)| (book, i128::from(sum)))
+            .collect();
         let ours = self.books.iter().filter(|(book, _)| **book != Book::Issuance);
         for (book, sum) in ours {
             let found = theirs.get(book).copied().unwrap_or(0);

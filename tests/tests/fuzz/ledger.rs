@@ -45,10 +45,9 @@ fn resigned_tx(chain: &Chain, mut tx: Signed<Tx>) -> Signed<Tx> {
         vouchers.into_iter().map(|voucher| resigned(chain, voucher)).collect()
     };
     tx.body.call = match tx.body.call {
-        Call::Open(open) => {
-            let (order, advert) = (resigned(chain, open.order), resigned(chain, open.advert));
-            let terms = Terms { order: order.id(), advert: advert.id(), ..open.terms };
-            Call::Open(Box::new(Open { order, advert, terms, hold: open.hold }))
+        Call::Open(open) => Call::Open(Box::new(resigned_open(chain, *open))),
+        Call::Draw { budget, cap, open } => {
+            Call::Draw { budget, cap, open: Box::new(resigned_open(chain, *open)) }
         }
         Call::Collect { session, vouchers } => Call::Collect { session, vouchers: sign_all(vouchers) },
         Call::Close { session, vouchers, release } => {
@@ -60,6 +59,12 @@ fn resigned_tx(chain: &Chain, mut tx: Signed<Tx>) -> Signed<Tx> {
         other => other,
     };
     resigned(chain, tx)
+}
+
+fn resigned_open(chain: &Chain, open: Open) -> Open {
+    let (order, advert) = (resigned(chain, open.order), resigned(chain, open.advert));
+    let terms = Terms { order: order.id(), advert: advert.id(), ..open.terms };
+    Open { order, advert, terms, hold: open.hold }
 }
 
 /// The receipts follow the terms, and the terms the advert, unless the damage is in what links them.

@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
     genesis::{Allocation, Genesis},
     ledger::entry::Entry,
     network_file::NetworkFile,
-    state::{Applied, Device, OrderBudget, Session, Stake, State, Tip},
+    state::{Applied, Budget, Device, OrderBudget, Session, Stake, State, Tip},
     tx::{Call, Release, Tx},
 };
 use gridhour_node::{
@@ -204,8 +204,12 @@ fn lanes() {
 
 #[test]
 fn transactions() {
-    let blocks = busy_chain().blocks().to_vec();
-    let txs: Vec<Signed<Tx>> = blocks.into_iter().flat_map(|block| block.txs).collect();
+    let mut chain = busy_chain();
+    let blocks = chain.blocks().to_vec();
+    let mut txs: Vec<Signed<Tx>> = blocks.into_iter().flat_map(|block| block.txs).collect();
+    // The only call that no story without the passing of days can hold.
+    let device = chain.state().stakes().next().map(|(id, _)| *id).expect("one is at stake");
+    txs.push(chain.sign(&arbitrary::key(9), Call::Withdraw { device }));
     canonical("tx", &txs, |tx: Signed<Tx>| {
         let _ = (tx.body.id(), tx.body.call.name(), tx.verify());
     });
@@ -306,6 +310,19 @@ fn devices() {
 }
 
 #[test]
+fn budgets() {
+    let chain = busy_chain();
+    let now = chain.now();
+    let budgets: Vec<Budget> = chain.state().budgets().map(|(_, budget)| budget.clone()).collect();
+    canonical("budget", &budgets, |budget: Budget| {
+        let period = budget.period_at(now);
+        for at in (0..).take(budget.caps.len() + 1) {
+            let _ = budget.path(at).iter().map(|at| budget.caps[*at].used_in(period)).max();
+        }
+    });
+}
+
+#[test]
 fn stakes() {
     let chain = busy_chain();
     let now = chain.now();
@@ -354,10 +371,12 @@ fn ledger_answers() {
     let tip = chain.state().tip();
     let (id, session) = chain.state().sessions().next().expect("one is open");
     let device = chain.state().stakes().next().map(|(id, _)| *id).expect("one is at stake");
+    let budget = chain.state().budgets().next().map(|(id, _)| *id).expect("one is open");
     let holds = [
         Purpose::Session { session: *id, provider: session.terms.provider },
         Purpose::Bond { device },
         Purpose::Unbonding { device },
+        Purpose::Budget { budget },
     ];
     let holds = holds.map(|purpose| Hold { purpose, amount: session.held, deadline: session.collect_until });
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
