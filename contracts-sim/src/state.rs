@@ -16,13 +16,14 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::budget::Draw;
+use self::{budget::Draw, recent_ids::RecentIds};
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
 pub mod budget;
 pub mod changes;
 pub mod device;
 pub mod invariants;
+mod recent_ids;
 mod records;
 mod root;
 pub mod stake;
@@ -31,6 +32,7 @@ pub use budget::Budget;
 pub use changes::Changes;
 pub use device::{Device, DeviceKey};
 pub use invariants::{Violation, check_invariants};
+pub use recent_ids::IdPage;
 pub use records::{CURSOR_KEY, LoadError, Record};
 pub use stake::Stake;
 
@@ -45,10 +47,9 @@ pub struct State {
     devices: BTreeMap<DeviceKey, Device>,
     stakes: BTreeMap<DeviceId, Stake>,
     budgets: BTreeMap<BudgetId, Budget>,
-    applied: BTreeMap<TxKey, Applied>,
+    recent_ids: RecentIds,
     tip: Tip,
     // Derived: what to drop when its time comes.
-    expiring_ids: BTreeSet<(Height, TxKey)>,
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
     expiring_devices: BTreeSet<(Timestamp, DeviceKey)>,
     barred: BTreeSet<(Timestamp, DeviceId)>,
@@ -138,7 +139,7 @@ pub struct TxKey {
 }
 
 /// Where an applied transaction went. Kept until it could not be applied again anyway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// Its id.
     pub id: TxId,
@@ -148,10 +149,6 @@ pub struct Applied {
     pub leaf: u64,
     /// The last block in which it was valid.
     pub valid_until: Height,
-}
-
-impl Wire for Applied {
-    const BYTES_MAX: usize = 64;
 }
 
 /// Sums over the whole ledger. At every height, balances, holds and stakes together are what was issued.
@@ -242,9 +239,8 @@ impl State {
             devices: BTreeMap::new(),
             stakes: BTreeMap::new(),
             budgets: BTreeMap::new(),
-            applied: BTreeMap::new(),
+            recent_ids: RecentIds::default(),
             tip,
-            expiring_ids: BTreeSet::new(),
             idle_orders: BTreeSet::new(),
             expiring_devices: BTreeSet::new(),
             barred: BTreeSet::new(),
@@ -309,6 +305,6 @@ impl State {
     /// Where a transaction went, while the ledger remembers it.
     #[must_use]
     pub fn applied(&self, key: &TxKey) -> Option<&Applied> {
-        self.applied.get(key)
+        self.recent_ids.get(key)
     }
 }

@@ -137,13 +137,13 @@ fn covers_those_below(budget: &Budget, at: usize) -> bool {
 fn check_ids(state: &State) -> Result<(), Violation> {
     let tip = state.tip();
     hold("log", tip.log.is_sane(), || format!("{:?}", tip.log))?;
-    for (key, applied) in &state.applied {
+    for (key, applied) in state.recent_ids.iter() {
         let window = applied.height.0.saturating_add(VALID_BLOCKS_MAX);
         let kept = applied.valid_until >= tip.height && applied.valid_until.0 <= window;
         let logged = applied.leaf < tip.log.size() && applied.height <= tip.height;
         hold("recent-ids", kept && logged, || format!("{key:?}: {applied:?}"))?;
     }
-    let indexed = state.expiring_ids.len() == state.applied.len();
+    let indexed = state.recent_ids.are_whole();
     let idle = state.orders.values().filter(|order| order.open == 0).count();
     let barred = state.stakes.values().filter(|stake| stake.barred_until.is_some()).count();
     let of_providers = state.devices.len() == state.expiring_devices.len() && barred == state.barred.len();
