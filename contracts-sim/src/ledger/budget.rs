@@ -168,7 +168,7 @@ fn budget_of(overlay: &Overlay<'_>, draw: &Draw) -> Budget {
     overlay.budget(&draw.budget).cloned().expect("a budget is kept while a session is open under it")
 }
 
-/// Who may spend what a session holds more of: the pot of its budget, or its client.
+/// What gives when a session holds more: the pot of its budget, or its client's account.
 pub(crate) fn payer(session: &Session) -> Book {
     session.draw.map_or(Book::Account(session.terms.client), |draw| Book::Budget(draw.budget))
 }
