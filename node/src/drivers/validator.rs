@@ -193,7 +193,8 @@ pub fn account_of(state: &State, account: &PublicKey) -> Account {
     });
     let staked = state.stakes().filter(|(_, stake)| stake.owner == *account);
     let stakes = staked.flat_map(|(device, stake)| parts_of(*device, stake));
-    let planned = state.budgets().filter(|(_, budget)| budget.owner == *account && !budget.closing);
+    let planned =
+        state.budgets().filter(|(_, budget)| budget.owner == *account && budget.pot != Credits::ZERO);
     let pots = planned.map(|(id, budget)| Hold {
         purpose: Purpose::Budget { budget: *id },
         amount: budget.pot,
