@@ -21,6 +21,9 @@ const FUNDS: Credits = Credits(50_000_000);
 const PROVIDER: u8 = 2;
 const ACCUSER: u8 = 9;
 
+/// What the second receipt says otherwise.
+type Change = fn(&mut Receipt);
+
 fn staked() -> (Chain, Deal) {
     let mut chain = Chain::new();
     chain.fund(&key(PROVIDER).public(), FUNDS);
@@ -49,7 +52,7 @@ fn other_output(receipt: &mut Receipt) {
 
 #[test]
 fn receipts_that_contradict_each_other_cost_the_stake() {
-    let contradictions: [fn(&mut Receipt); 4] = [
+    let contradictions: [Change; 4] = [
         other_output,
         |other| other.ended_at.0 += 1,
         |other| other.request = RequestDigest([9; 32]),
@@ -71,7 +74,7 @@ fn receipts_that_contradict_each_other_cost_the_stake() {
 
 #[test]
 fn receipts_that_may_both_be_true_cost_nothing() {
-    let harmless: [(&str, fn(&mut Receipt)); 5] = [
+    let harmless: [(&str, Change); 5] = [
         ("the same receipt", |_| {}),
         ("another signer", |other| (other.provider, other.output) = (key(7).public(), OutputDigest([9; 32]))),
         ("another session", |other| {
