@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use gridhour_contracts_sim::{
-    harness::{Chain, Deal, START, key},
+    harness::{Chain, Deal, START, cap, key},
     ledger::reject::Reject,
-    limits::{BLOCK_TXS_MAX, BOND_MIN, UNBOND_DELAY},
+    limits::{BLOCK_TXS_MAX, BOND_MIN, BUDGET_MIN, UNBOND_DELAY},
     state::TxKey,
     tx::Call,
 };
@@ -253,6 +253,33 @@ fn after_its_end_a_stake_goes_home() {
     move_on(Due::Unbonding { device, release_at });
     assert_eq!(due(), []);
     solo.view().read(|state| assert_eq!(state.balance(&account(2)).0, EACH.0 + amount.0));
+    check(&solo);
+}
+
+/// An organisation that never comes back: the operator closes its budget.
+#[test]
+fn after_its_end_a_budget_goes_home() {
+    let clock = clock();
+    let ledger = open(&SimDisk::new(1), &MemoryStore::default());
+    let solo = Solo::start(ledger, operator(), Box::new(clock.clone())).expect("starts");
+    mints().into_iter().for_each(|mint| assert!(submit(&solo, mint).is_ok()));
+    let mint = Call::Mint { to: account(2), amount: BUDGET_MIN };
+    submit(&solo, sign(&key(255), 99, mint)).expect("mints");
+    let plan = Chain::new().plan(vec![cap(None, None, Credits(5))]);
+    let (budget, until) = (plan.budget_of(&account(2)), plan.until);
+    let call = Call::Plan { plan: Box::new(plan), amount: BUDGET_MIN };
+    submit(&solo, sign(&key(2), 1, call)).expect("plans");
+    let due = || solo.view().read(|state| expired(state, state.tip().time));
+    clock.advance(until.since(solo_time(&solo)));
+    wait(solo.tick()).expect("time passes");
+    assert_eq!(due(), [], "at its end it is not over");
+    clock.advance(Millis(1));
+    wait(solo.tick()).expect("time passes");
+    assert_eq!(due(), [Due::Budget(budget)]);
+    let close = solo.view().read(|state| expire_tx(state, &operator(), Due::Budget(budget)));
+    submit(&solo, close).expect("closed");
+    assert_eq!(due(), []);
+    solo.view().read(|state| assert_eq!(state.balance(&account(2)).0, EACH.0 + BUDGET_MIN.0));
     check(&solo);
 }
 
