@@ -68,6 +68,8 @@ pub struct Report {
     pub balances: Credits,
     /// Sum of all holds.
     pub holds: Credits,
+    /// Sum of all that is at stake.
+    pub stakes: Credits,
     /// What is wrong.
     pub findings: Vec<Finding>,
     /// What the answer rests on.
@@ -174,6 +176,7 @@ impl Auditor {
             issued: totals.issued,
             balances: totals.balances,
             holds: totals.holds,
+            stakes: totals.stakes,
             findings: self.findings.clone(),
             trust: self.trust,
         }

@@ -17,7 +17,8 @@ pub use self::{
     verify::{CheckedBlock, Signatures, check_clock, verify, verify_and_apply},
 };
 use crate::{
-    limits::{BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
+    ledger::cost,
+    limits::{BLOCK_COST_MAX, BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
     state::{StateRoot, Totals},
     tx::Tx,
 };
@@ -71,14 +72,14 @@ impl Header {
 
 impl Signable for Header {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/header/v1");
+        let mut out = Layout::new("gridhour/header/v2");
         out.fixed(&self.network.0).fixed(&self.operator.0).u64(self.height.0);
         out.fixed(&self.previous.0).u64(self.time.0).fixed(&self.tx_root);
         out.u64(self.log.size).fixed(&self.log.root);
         let StateRoot { height, time, root } = self.checkpoint;
         out.u64(height.0).u64(time.0).fixed(&root);
-        let Totals { issued, balances, holds, receipts } = self.totals;
-        out.u64(issued.0).u64(balances.0).u64(holds.0).u64(receipts);
+        let Totals { issued, balances, holds, stakes, receipts } = self.totals;
+        out.u64(issued.0).u64(balances.0).u64(holds.0).u64(stakes.0).u64(receipts);
         out
     }
 
@@ -110,6 +111,9 @@ impl Wire for Block {
 
     fn check_bounds(&self) -> Result<(), String> {
         at_most("transactions", self.txs.len(), BLOCK_TXS_MAX)?;
+        if !cost::fits_block(self.txs.iter().map(|tx| &tx.body)) {
+            return Err(format!("the transactions cost more than {BLOCK_COST_MAX} to check"));
+        }
         self.txs.iter().try_for_each(Wire::check_bounds)
     }
 }

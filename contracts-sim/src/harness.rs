@@ -30,8 +30,11 @@ use crate::{
     tx::{Call, Tx},
 };
 
+mod budget;
 mod deal;
+mod stake;
 
+pub use budget::cap;
 pub use deal::Deal;
 
 /// Time of the genesis of a [`Chain`].

@@ -8,7 +8,7 @@
 //! Judging only reads, and writing cannot fail: so a refused transaction changes nothing.
 
 use gridhour_protocol::{
-    id::{OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, SessionId},
     merkle::Frontier,
     units::{Credits, Height, Timestamp},
 };
@@ -20,16 +20,23 @@ use crate::{
         reject::Reject,
     },
     limits::VALID_BLOCKS_MAX,
-    state::{Applied, OrderBudget, Session, State, TxKey, changes::Overlay},
+    state::{
+        Applied, Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, TxKey, changes::Overlay,
+    },
     tx::{Call, Tx},
 };
 
 pub mod admit;
+mod budget;
+pub mod cost;
 pub mod entry;
 mod open;
 mod postings;
+mod registry;
 pub mod reject;
 mod session;
+pub mod slash;
+mod stake;
 
 /// The block that a transaction is applied in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +56,34 @@ pub(crate) struct Effects {
     pub(crate) session: Option<(SessionId, Option<Session>)>,
     /// The order's use as it is afterwards.
     pub(crate) order: Option<(OrderId, OrderBudget)>,
+    /// What providers and organisations keep on the ledger, as it is afterwards.
+    pub(crate) writes: Vec<Write>,
     /// Receipts that were not counted before.
     pub(crate) receipts: u64,
     /// What the log says.
     pub(crate) event: Event,
 }
 
+/// A record of a provider or an organisation, as it is after a transaction.
+#[derive(Debug)]
+pub(crate) enum Write {
+    /// A device; `None` once it is removed.
+    Device(DeviceKey, Option<Device>),
+    /// What is at stake for a device.
+    Stake(DeviceId, Stake),
+    /// A budget; `None` once it is over.
+    Budget(BudgetId, Option<Budget>),
+}
+
 impl Effects {
+    /// Nothing but what the log says.
+    fn of(event: Event) -> Self {
+        Self { postings: Vec::new(), session: None, order: None, writes: Vec::new(), receipts: 0, event }
+    }
+
     /// Money moves between accounts, and nothing else happens.
     fn of_money(posting: Posting, event: Event) -> Self {
-        Self { postings: vec![posting], session: None, order: None, receipts: 0, event }
+        Self { postings: vec![posting], ..Self::of(event) }
     }
 }
 
@@ -94,6 +119,13 @@ pub(crate) fn apply(
     }
     if let Some((id, order)) = effects.order {
         overlay.set_order(id, order);
+    }
+    for write in effects.writes {
+        match write {
+            Write::Device(key, device) => overlay.set_device(key, device),
+            Write::Stake(device, stake) => overlay.set_stake(device, stake),
+            Write::Budget(id, budget) => overlay.set_budget(id, budget),
+        }
     }
     overlay.add_receipts(effects.receipts);
     let valid_until = tx.tx().valid_until;
@@ -145,6 +177,16 @@ fn judge(overlay: &Overlay<'_>, env: &Env, tx: &Tx) -> Result<Effects, Reject> {
             session::close(overlay, env, tx, session, vouchers, release.as_ref())
         }
         Call::Expire { session } => session::expire(overlay, env, session),
+        Call::Register(registration) => registry::register(overlay, env, tx, registration),
+        Call::Calibrate(calibration) => registry::calibrate(overlay, env, tx, &calibration.body),
+        Call::Deregister { device } => registry::deregister(overlay, tx, device),
+        Call::Bond { device, amount, until } => stake::bond(overlay, env, tx, device, *amount, *until),
+        Call::Unbond { device, amount } => stake::unbond(overlay, env, tx, device, *amount),
+        Call::Withdraw { device } => stake::withdraw(overlay, env, device),
+        Call::Slash(accusation) => slash::slash(overlay, env, tx, accusation),
+        Call::Plan { plan, amount } => budget::plan(overlay, env, tx, plan, *amount),
+        Call::Draw { budget, cap, open } => budget::draw(overlay, env, tx, budget, *cap, open),
+        Call::CloseBudget { budget } => budget::close(overlay, env, tx, budget),
     }
 }
 

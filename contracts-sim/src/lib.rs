@@ -19,7 +19,7 @@
 //! | how tests play with it | [`harness`] |
 //!
 //! Money is [`gridhour_protocol::units::Credits`] and moves by postings alone: as much leaves one side as reaches the
-//! other. At every height all balances and holds together are what was issued.
+//! other. At every height all balances, holds and stakes together are what was issued.
 
 pub mod audit;
 pub mod block;

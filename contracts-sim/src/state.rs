@@ -1,13 +1,13 @@
 //! The state of the ledger: a fold of its blocks, and nothing else.
 //!
 //! Everything is in ordered maps, so that two replicas walk it in the same order. What grows with use is bounded by
-//! money and time: accounts without a balance, sessions that ended, orders that expired and ids that can no longer
-//! repeat are dropped, and live on in the log alone.
+//! money and time: accounts without a balance, sessions that ended, orders and devices that expired, empty stakes and
+//! ids that can no longer repeat are dropped, and live on in the log alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridhour_protocol::{
-    id::{BlockHash, ModelId, NetworkId, OrderId, SessionId, TxId},
+    id::{BlockHash, BudgetId, DeviceId, ModelId, NetworkId, OrderId, SessionId, TxId},
     merkle::{Frontier, Hash},
     session::terms::Terms,
     signed::PublicKey,
@@ -16,23 +16,29 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::{committed::Committed, recent_ids::RecentIds};
+use self::{budget::Draw, committed::Committed, recent_ids::RecentIds};
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
+pub mod budget;
 pub mod changes;
 mod committed;
+pub mod device;
 pub mod invariants;
 mod recent_ids;
 mod records;
+pub mod stake;
 pub mod tree;
 
+pub use budget::Budget;
 pub use changes::Changes;
 pub use committed::{Shown, StateKey, StateValue};
+pub use device::{Device, DeviceKey};
 pub use invariants::{Violation, check_invariants};
 pub use recent_ids::IdPage;
 pub use records::{CURSOR_KEY, LoadError, Record};
+pub use stake::Stake;
 
-/// Accounts, sessions, orders, recent ids, and the last block.
+/// Accounts, sessions, orders, devices, stakes, budgets, recent ids, and the last block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     genesis: Genesis,
@@ -40,10 +46,15 @@ pub struct State {
     accounts: BTreeMap<PublicKey, Credits>,
     sessions: BTreeMap<SessionId, Session>,
     orders: BTreeMap<OrderId, OrderBudget>,
+    devices: BTreeMap<DeviceKey, Device>,
+    stakes: BTreeMap<DeviceId, Stake>,
+    budgets: BTreeMap<BudgetId, Budget>,
     recent_ids: RecentIds,
     tip: Tip,
     // Derived: what to drop when its time comes.
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
+    expiring_devices: BTreeSet<(Timestamp, DeviceKey)>,
+    barred: BTreeSet<(Timestamp, DeviceId)>,
     committed: Committed,
 }
 
@@ -62,6 +73,8 @@ pub struct Session {
     pub closing: bool,
     /// Lanes that were collected on, rising.
     pub lanes: Vec<Lane>,
+    /// The budget that pays for it, if not the client does.
+    pub draw: Option<Draw>,
 }
 
 impl Session {
@@ -141,24 +154,26 @@ pub struct Applied {
     pub valid_until: Height,
 }
 
-/// Sums over the whole ledger. At every height, balances and holds together are what was issued.
+/// Sums over the whole ledger. At every height, balances, holds and stakes together are what was issued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Minted and allocated, less what was burned.
     pub issued: Credits,
     /// Sum of all balances.
     pub balances: Credits,
-    /// Sum of all holds.
+    /// Sum of all holds: of sessions, and the pots of budgets.
     pub holds: Credits,
+    /// Sum of all that is at stake, bonded or on its way back.
+    pub stakes: Credits,
     /// Receipts that clients accepted, over all lanes ever collected on.
     pub receipts: u64,
 }
 
 impl Totals {
-    /// Whether balances and holds are exactly what was issued.
+    /// Whether balances, holds and stakes are exactly what was issued.
     #[must_use]
     pub fn are_conserved(&self) -> bool {
-        self.balances.checked_add(self.holds) == Some(self.issued)
+        Credits::sum([self.balances, self.holds, self.stakes]) == Some(self.issued)
     }
 }
 
@@ -227,9 +242,14 @@ impl State {
             accounts: BTreeMap::new(),
             sessions: BTreeMap::new(),
             orders: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            stakes: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             recent_ids: RecentIds::default(),
             tip,
             idle_orders: BTreeSet::new(),
+            expiring_devices: BTreeSet::new(),
+            barred: BTreeSet::new(),
             committed: Committed::default(),
         }
     }

@@ -1,16 +1,27 @@
 //! Transactions: everything that anyone can ask of the ledger.
 
 use gridhour_protocol::{
-    id::{NetworkId, SessionId, TxId},
+    calibration::receipt::Calibration,
+    id::{BudgetId, DeviceId, NetworkId, SessionId, TxId},
     layout::Layout,
     limits::{LANES_MAX, TX_BYTES_MAX},
     market::{advert::Advert, order::Order},
     session::{terms::Terms, voucher::Voucher},
     signed::{PublicKey, Signable, Signed},
-    units::{Credits, Height},
+    units::{Credits, Height, Timestamp},
     wire::{Wire, at_most},
 };
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    budget::{CapPlan, Plan},
+    device::Registration,
+    stake::Accusation,
+};
+
+mod budget;
+mod device;
+mod stake;
 
 /// A request to the ledger. Sender and nonce identify it until `valid_until`, so sending it twice is harmless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +91,61 @@ pub enum Call {
         /// The session.
         session: SessionId,
     },
+    /// Provider: enters a device, or replaces its entry by a newer one.
+    Register(Box<Registration>),
+    /// Provider: enters what a challenger measured about one of its devices.
+    Calibrate(Box<Signed<Calibration>>),
+    /// Provider: removes the entry of one of its devices.
+    Deregister {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Provider: puts credits at stake for one of its devices.
+    Bond {
+        /// The device; it is registered.
+        device: DeviceId,
+        /// How much more to put at stake.
+        amount: Credits,
+        /// After this anyone may unbond all of it; never earlier than before.
+        until: Timestamp,
+    },
+    /// Provider, or anyone once the bond's time is over: begins to give back what is at stake. It stays at stake until
+    /// it is withdrawn.
+    Unbond {
+        /// The device.
+        device: DeviceId,
+        /// How much; by anyone but the provider, all that is bonded.
+        amount: Credits,
+    },
+    /// Anyone, after the deadline of an unbonding: pays it to the provider.
+    Withdraw {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Anyone but the provider itself: takes what is at stake for a device, by two receipts that contradict each other.
+    Slash(Box<Accusation>),
+    /// Organisation: makes a budget, or changes its caps, and pays into its pot.
+    Plan {
+        /// The tree of caps.
+        plan: Box<Plan>,
+        /// How much to pay in.
+        amount: Credits,
+    },
+    /// Client: opens a session that a budget pays for.
+    Draw {
+        /// The budget.
+        budget: BudgetId,
+        /// The place of the cap that names the sender as its spender.
+        cap: u16,
+        /// The session.
+        open: Box<Open>,
+    },
+    /// Organisation, or anyone once the budget's time is over: pays the pot to the organisation, and whatever its
+    /// sessions give back as they end.
+    CloseBudget {
+        /// The budget.
+        budget: BudgetId,
+    },
 }
 
 /// What opens a session. Order and advert carry the signatures of both sides; the terms bind them.
@@ -106,6 +172,21 @@ pub struct Release {
     pub collected: Credits,
 }
 
+impl Open {
+    fn lay_out(&self, out: &mut Layout) {
+        lay_out_signed(out, &self.order);
+        lay_out_signed(out, &self.advert);
+        // The id is the hash of all terms, so it stands for them.
+        out.fixed(&self.terms.id().0).u64(self.hold.0);
+    }
+
+    fn check_bounds(&self) -> Result<(), String> {
+        self.order.check_bounds()?;
+        self.advert.check_bounds()?;
+        self.terms.check_bounds()
+    }
+}
+
 impl Tx {
     /// The transaction's id: BLAKE3 of what was signed. A second signature of the same body changes nothing.
     #[must_use]
@@ -127,6 +208,16 @@ impl Call {
             Self::Collect { .. } => "collect",
             Self::Close { .. } => "close",
             Self::Expire { .. } => "expire",
+            Self::Register(_) => "register",
+            Self::Calibrate(_) => "calibrate",
+            Self::Deregister { .. } => "deregister",
+            Self::Bond { .. } => "bond",
+            Self::Unbond { .. } => "unbond",
+            Self::Withdraw { .. } => "withdraw",
+            Self::Slash(_) => "slash",
+            Self::Plan { .. } => "plan",
+            Self::Draw { .. } => "draw",
+            Self::CloseBudget { .. } => "close-budget",
         }
     }
 
@@ -136,10 +227,8 @@ impl Call {
             Self::Burn { amount } => out.u8(1).u64(amount.0),
             Self::Transfer { to, amount } => out.u8(2).fixed(&to.0).u64(amount.0),
             Self::Open(open) => {
-                lay_out_signed(out.u8(3), &open.order);
-                lay_out_signed(out, &open.advert);
-                // The id is the hash of all terms, so it stands for them.
-                out.fixed(&open.terms.id().0).u64(open.hold.0)
+                open.lay_out(out.u8(3));
+                out
             }
             Self::TopUp { session, amount } => out.u8(4).fixed(&session.0).u64(amount.0),
             Self::Collect { session, vouchers } => {
@@ -154,6 +243,28 @@ impl Call {
                 }
             }
             Self::Expire { session } => out.u8(7).fixed(&session.0),
+            Self::Register(registration) => {
+                registration.lay_out(out.u8(8));
+                out
+            }
+            Self::Calibrate(calibration) => lay_out_signed(out.u8(9), calibration),
+            Self::Deregister { device } => out.u8(10).fixed(&device.0),
+            Self::Bond { device, amount, until } => out.u8(11).fixed(&device.0).u64(amount.0).u64(until.0),
+            Self::Unbond { device, amount } => out.u8(12).fixed(&device.0).u64(amount.0),
+            Self::Withdraw { device } => out.u8(13).fixed(&device.0),
+            Self::Slash(accusation) => {
+                accusation.lay_out(out.u8(14));
+                out
+            }
+            Self::Plan { plan, amount } => {
+                plan.lay_out(out.u8(15));
+                out.u64(amount.0)
+            }
+            Self::Draw { budget, cap, open } => {
+                open.lay_out(out.u8(16).fixed(&budget.0).u16(*cap));
+                out
+            }
+            Self::CloseBudget { budget } => out.u8(17).fixed(&budget.0),
         };
     }
 
@@ -197,12 +308,14 @@ impl Wire for Tx {
         let vouchers = self.call.vouchers();
         at_most("vouchers", vouchers.len(), LANES_MAX)?;
         vouchers.iter().try_for_each(Wire::check_bounds)?;
-        let Call::Open(open) = &self.call else {
-            return Ok(());
-        };
-        open.order.check_bounds()?;
-        open.advert.check_bounds()?;
-        open.terms.check_bounds()
+        match &self.call {
+            Call::Open(open) | Call::Draw { open, .. } => open.check_bounds(),
+            Call::Plan { plan, .. } => plan.check_bounds(),
+            Call::Register(registration) => registration.check_bounds(),
+            Call::Calibrate(calibration) => calibration.check_bounds(),
+            Call::Slash(accusation) => accusation.check_bounds(),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Random histories against a small second ledger that shares no code with the first.
 
+#[path = "model/stakes.rs"]
+mod stakes;
+
 use std::collections::BTreeMap;
 
 use gridhour_contracts_sim::{
@@ -13,6 +16,8 @@ use gridhour_protocol::{
     units::{Credits, Millis},
 };
 use proptest::prelude::*;
+
+use crate::stakes::{StakeStep, Stakes, stake_step};
 
 const PEOPLE: u8 = 3;
 /// The issuer also has a balance.
@@ -30,6 +35,7 @@ enum Step {
     Collect { which: usize, by: u8, lane: u16, sequence: u32, amount: u64 },
     Close { which: usize, by: u8, released: bool },
     Expire { which: usize },
+    Stake(StakeStep),
     Wait { minutes: u64 },
     Retry,
 }
@@ -49,8 +55,18 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(which, by, lane, sequence, amount)| Step::Collect { which, by, lane, sequence, amount }),
         2 => (which.clone(), who, any::<bool>()).prop_map(|(which, by, released)| Step::Close { which, by, released }),
         2 => which.prop_map(|which| Step::Expire { which }),
+        8 => stake_step().prop_map(Step::Stake),
         2 => (1..5u64).prop_map(|minutes| Step::Wait { minutes }),
+        // Bonds end, unbondings come due, and slashes are forgotten.
+        1 => (8..18u64).prop_map(|days| Step::Wait { minutes: days * 24 * 60 }),
         1 => Just(Step::Retry),
+    ]
+}
+
+fn staking() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        9 => stake_step().prop_map(Step::Stake),
+        2 => prop_oneof![1..18u64, 14..17u64].prop_map(|days| Step::Wait { minutes: days * 24 * 60 }),
     ]
 }
 
@@ -76,6 +92,7 @@ struct Reference {
     sessions: Vec<Held>,
     /// Held and spent by each order.
     orders: Vec<(u64, u64)>,
+    stakes: Stakes,
     issued: u64,
 }
 
@@ -149,6 +166,18 @@ impl Reference {
         due
     }
 
+    fn stake(&mut self, step: &StakeStep, now: u64) -> bool {
+        let Some(change) = self.stakes.step(step, now, &self.balances) else { return false };
+        for (who, paid) in change.paid {
+            *self.balances.entry(who).or_default() += paid;
+        }
+        if let Some((who, taken)) = change.taken {
+            *self.balances.entry(who).or_default() -= taken;
+        }
+        self.issued = self.issued + change.minted - change.burned;
+        true
+    }
+
     fn refund(&mut self, which: usize) {
         let session = &mut self.sessions[which];
         session.over = true;
@@ -198,6 +227,11 @@ impl Pair {
             }
             Step::Open { client, provider, hold, same_order } => {
                 self.open(client, provider, hold, same_order)
+            }
+            Step::Stake(ref step) => {
+                let (by, call) = step.call(&self.chain, &self.reference.stakes);
+                let expected = self.reference.stake(step, now);
+                (self.call(by, call), expected)
             }
             Step::Wait { minutes } => {
                 self.chain.advance(Millis(minutes * MINUTE_MS));
@@ -293,31 +327,52 @@ impl Pair {
             prop_assert_eq!(session.is_none(), held.over);
             prop_assert_eq!(session.map_or(0, |session| session.held.0), held.held);
         }
+        for (owner, total) in self.reference.stakes.totals() {
+            let device = stakes::deal(&self.chain, owner).device();
+            let known = state.stake(&device).and_then(|stake| stake.total()).map_or(0, |total| total.0);
+            prop_assert_eq!(known, total, "at stake by {}", owner);
+        }
         prop_assert_eq!(state.tip().totals.issued.0, self.reference.issued);
         Ok(())
     }
 }
 
+/// Makes the steps on both ledgers: every answer and every balance agree, every invariant holds after every block (the
+/// harness checks), and replaying the blocks gives the same state.
+fn check_steps(steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut pair = Pair::default();
+    for (number, step) in steps.iter().enumerate() {
+        let (applied, expected) = pair.step(step);
+        prop_assert_eq!(applied, expected, "step {}: {:?}", number, step);
+        pair.check()?;
+    }
+    for signatures in [Signatures::Check, Signatures::CheckedBefore] {
+        let mut replay = State::new(pair.chain.state().genesis().clone()).unwrap();
+        for block in pair.chain.blocks() {
+            verify_and_apply(&mut replay, block.clone(), signatures).unwrap();
+        }
+        prop_assert_eq!(&replay, pair.chain.state());
+        prop_assert_eq!(replay.root(), pair.chain.state().root());
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Every answer and every balance agree, every invariant holds after every block (the harness checks), and
-    /// replaying the blocks gives the same state.
     #[test]
     fn two_ledgers_agree(steps in prop::collection::vec(step(), 1..60)) {
-        let mut pair = Pair::default();
-        for (number, step) in steps.iter().enumerate() {
-            let (applied, expected) = pair.step(step);
-            prop_assert_eq!(applied, expected, "step {}: {:?}", number, step);
-            pair.check()?;
-        }
-        for signatures in [Signatures::Check, Signatures::CheckedBefore] {
-            let mut replay = State::new(pair.chain.state().genesis().clone()).unwrap();
-            for block in pair.chain.blocks() {
-                verify_and_apply(&mut replay, block.clone(), signatures).unwrap();
-            }
-            prop_assert_eq!(&replay, pair.chain.state());
-            prop_assert_eq!(replay.root(), pair.chain.state().root());
-        }
+        check_steps(&steps)?;
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    /// Stakes alone, so that long lives of them are seen: bonded, slashed, barred, bonded again.
+    #[test]
+    fn two_ledgers_agree_about_stakes(steps in prop::collection::vec(staking(), 1..80)) {
+        check_steps(&steps)?;
     }
 }

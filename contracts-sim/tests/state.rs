@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use gridhour_contracts_sim::{
     block::propose,
-    harness::{Chain, Deal, key},
+    harness::{Chain, Deal, cap, key},
     ledger::{admit::Admitted, reject::Reject},
-    limits::{BLOCK_TXS_MAX, CHECKPOINT_BLOCKS},
+    limits::{BLOCK_TXS_MAX, BOND_MIN, BUDGET_MIN, CHECKPOINT_BLOCKS},
     state::{CURSOR_KEY, LoadError, Record, State},
     tx::Call,
 };
@@ -38,6 +38,13 @@ fn lived() -> (Chain, Store) {
     let pay = Call::Transfer { to: key(3).public(), amount: Credits(600) };
     let issuer = chain.issuer().clone();
     let mint = Call::Mint { to: client.public(), amount: Credits(1_500) };
+    let earn = Call::Mint { to: provider.public(), amount: Credits(3 * BOND_MIN.0) };
+    let unbond = Call::Unbond { device: deal.device(), amount: Credits(1) };
+    let plan = chain.plan(vec![cap(None, Some(&client.public()), Credits(900))]);
+    let budget = plan.budget_of(&provider.public());
+    let mut drawn = deal.clone();
+    drawn.terms.nonce = 3;
+    drawn.hold = Credits(10);
     let calls = [
         (&issuer, mint),
         (&client, deal.open()),
@@ -45,6 +52,12 @@ fn lived() -> (Chain, Store) {
         (&provider, collect),
         (&provider, close),
         (&client, pay),
+        (&issuer, earn),
+        (&provider, deal.register()),
+        (&provider, deal.bond(BOND_MIN)),
+        (&provider, unbond),
+        (&provider, Call::Plan { plan: Box::new(plan), amount: BUDGET_MIN }),
+        (&client, drawn.draw(budget, 0)),
     ];
     for (who, call) in calls {
         let admitted = Admitted::check(chain.sign(who, call)).unwrap();
@@ -116,8 +129,8 @@ fn damaged_records_are_refused_and_never_panic() {
     for key in store.keys() {
         let mut without = store.clone();
         without.remove(key);
-        // A forgotten id contradicts nothing: only the block journal knows of it.
-        assert!(load(&without).is_err() || key[0] == b't', "without {key:?}");
+        // A forgotten id or device contradicts nothing: only the block journal knows of it.
+        assert!(load(&without).is_err() || b"td".contains(&key[0]), "without {key:?}");
         for cut in [0, 1, store[key].len() - 1] {
             let mut damaged = store.clone();
             damaged.get_mut(key).unwrap().truncate(cut);

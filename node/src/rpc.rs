@@ -8,7 +8,7 @@ use gridhour_contracts_sim::{
     tx::Tx,
 };
 use gridhour_protocol::{
-    id::{BlockHash, ModelId, SessionId, TxId},
+    id::{BlockHash, BudgetId, DeviceId, ModelId, SessionId, TxId},
     limits::{BLOCK_BYTES_MAX, TX_BYTES_MAX},
     signed::{PublicKey, Signed},
     units::{Credits, Height, Timestamp},
@@ -109,21 +109,46 @@ pub struct LedgerStatus {
 pub struct Account {
     /// What it can spend.
     pub balance: Credits,
-    /// What is held for its sessions.
+    /// What is held for its sessions, at stake for its devices, and in the pots of its budgets.
     pub holds: Vec<Hold>,
 }
 
 /// Money that is set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// The session it is for.
-    pub session: SessionId,
-    /// The session's provider.
-    pub provider: PublicKey,
+    /// What for.
+    pub purpose: Purpose,
     /// How much.
     pub amount: Credits,
     /// After this anyone may release it.
     pub deadline: Timestamp,
+}
+
+/// Why money is set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// A client's, for a session.
+    Session {
+        /// The session.
+        session: SessionId,
+        /// Who may collect from it.
+        provider: PublicKey,
+    },
+    /// A provider's, at stake for a device until it is unbonded.
+    Bond {
+        /// The device.
+        device: DeviceId,
+    },
+    /// An organisation's: the pot of a budget.
+    Budget {
+        /// The budget.
+        budget: BudgetId,
+    },
+    /// A provider's, on its way back, and still at stake.
+    Unbonding {
+        /// The device.
+        device: DeviceId,
+    },
 }
 
 /// A transaction on the ledger.

@@ -80,6 +80,10 @@ hash_id! {
     AdvertId,
     /// A signed order.
     OrderId,
+    /// A provider's device: its owner and its name.
+    DeviceId,
+    /// An organisation's budget: its owner and its number.
+    BudgetId,
     /// A session: the hash of *all* its terms.
     SessionId,
     /// One job inside a session.

@@ -12,6 +12,8 @@ use crate::{
     wire::Wire,
 };
 
+pub mod conflict;
+
 /// Why a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cause {

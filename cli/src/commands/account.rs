@@ -8,7 +8,7 @@ use gridhour_node::{
     clock,
     drivers::{ledger_client::CheckedAccount, validator::account_of},
     keys,
-    rpc::Account,
+    rpc::{Account, Purpose},
 };
 use gridhour_protocol::{
     signed::PublicKey,
@@ -129,9 +129,9 @@ fn save_proof(path: &Path, known: &Known) -> Result {
 fn document(id: PublicKey, known: &Known) -> Value {
     let Known { account, height, checked } = known;
     let holds = account.holds.iter().enumerate().map(|(index, hold)| {
+        let (id, purpose) = named(&hold.purpose, PublicKey::to_string);
         json!({
-            "id": hold.session.to_string(), "amount": hold.amount.0,
-            "purpose": format!("session with provider {}", hold.provider), "deadline": hold.deadline.0,
+            "id": id, "amount": hold.amount.0, "purpose": purpose, "deadline": hold.deadline.0,
             "proven": checked.as_ref().map(|checked| checked.holds_proven[index]),
         })
     });
@@ -159,12 +159,13 @@ fn report(context: &Context, id: PublicKey, known: &Known) -> Result {
     if account.holds.is_empty() {
         return context.out.line("held     nothing");
     }
-    let mut table = Table::new(["session", "provider", "held", "released in", "proven"]);
+    let mut table = Table::new(["held for", "what", "held", "released in", "proven"]);
     for (index, hold) in account.holds.iter().enumerate() {
         let left = hold.deadline.since(clock::now()).0 / 1_000;
+        let (id, purpose) = named(&hold.purpose, PublicKey::short);
         table.row([
-            hold.session.short(),
-            hold.provider.short(),
+            id.chars().take(8).collect(),
+            purpose,
             hold.amount.to_string(),
             format!("{left} s"),
             match checked.as_ref().map(|checked| checked.holds_proven[index]) {
@@ -191,5 +192,17 @@ pub fn proven_line(checked: &CheckedAccount) -> String {
                 format!("{balance} credits at height {at}; what is newer is the ledger node's word")
             }
         }
+    }
+}
+
+/// The id of what a hold is for, and what that is, with keys as `key` writes them.
+fn named(purpose: &Purpose, key: impl Fn(&PublicKey) -> String) -> (String, String) {
+    match purpose {
+        Purpose::Session { session, provider } => {
+            (session.to_string(), format!("session with provider {}", key(provider)))
+        }
+        Purpose::Budget { budget } => (budget.to_string(), "pot of a budget".into()),
+        Purpose::Bond { device } => (device.to_string(), "stake of a device".into()),
+        Purpose::Unbonding { device } => (device.to_string(), "stake on its way back".into()),
     }
 }

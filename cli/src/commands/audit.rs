@@ -240,7 +240,8 @@ pub fn document(report: &Report) -> Value {
     json!({
         "ok": report.ok, "height": report.height.0, "root": report.root.to_string(),
         "transactions": report.transactions, "receipts": report.receipts, "issued": report.issued.0,
-        "balances": report.balances.0, "holds": report.holds.0, "findings": findings.collect::<Vec<_>>(),
+        "balances": report.balances.0, "holds": report.holds.0, "stakes": report.stakes.0,
+        "findings": findings.collect::<Vec<_>>(),
         "trust": report.trust.name(),
     })
 }
@@ -249,8 +250,10 @@ fn text(context: &Context, report: &Report) -> Result {
     let out = context.out;
     out.line(format!("height        {} (block {})", report.height.0, report.root))?;
     out.line(format!("transactions  {}, receipts {}", report.transactions, report.receipts))?;
-    let (issued, balances, holds) = (report.issued, report.balances, report.holds);
-    out.line(format!("credits       {issued} issued = {balances} in balances + {holds} held"))?;
+    let Report { issued, balances, holds, stakes, .. } = report;
+    out.line(format!(
+        "credits       {issued} issued = {balances} in balances + {holds} held + {stakes} at stake"
+    ))?;
     out.line(format!("rests on      {}", rests_on(&report.trust)))?;
     for finding in &report.findings {
         let (height, rule) = (finding.height.0, finding.rule.name());

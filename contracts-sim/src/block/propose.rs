@@ -12,8 +12,8 @@ use crate::{
         batch::{Work, next_height},
         tx_root,
     },
-    ledger::{admit::Admitted, entry::Entry, reject::Reject},
-    limits::{BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
+    ledger::{admit::Admitted, cost::cost, entry::Entry, reject::Reject},
+    limits::{BLOCK_COST_MAX, BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
     state::State,
     tx::Tx,
 };
@@ -46,9 +46,9 @@ pub fn propose(state: &State, operator: &SecretKey, now: Timestamp, txs: Vec<Adm
     let mut accepted = Vec::new();
     let mut answers = Vec::with_capacity(txs.len());
     for tx in txs {
-        let answer = room.check(&tx).and_then(|len| Ok((work.apply(&tx)?.clone(), len)));
-        answers.push(answer.map(|(entry, len)| {
-            room.take(len);
+        let answer = room.with(&tx).and_then(|taken| Ok((work.apply(&tx)?.clone(), taken)));
+        answers.push(answer.map(|(entry, taken)| {
+            room = taken;
             accepted.push(tx.into_signed());
             entry
         }));
@@ -68,22 +68,22 @@ pub fn propose(state: &State, operator: &SecretKey, now: Timestamp, txs: Vec<Adm
     Proposal { block: Block { header: operator.sign(header), txs: accepted }, batch, answers }
 }
 
-/// What a block may still take.
-#[derive(Default)]
+/// What a block has taken.
+#[derive(Clone, Copy, Default)]
 struct Room {
     txs: usize,
     bytes: usize,
+    cost: u64,
 }
 
 impl Room {
-    fn check(&self, tx: &Admitted) -> Result<usize, Reject> {
+    /// With `tx` in the block, if it fits.
+    fn with(&self, tx: &Admitted) -> Result<Self, Reject> {
         let len = wire::encode::<Signed<Tx>>(tx.signed()).len();
-        let fits = self.txs < BLOCK_TXS_MAX && self.bytes + len <= FRAME_BYTES_MAX - HEADER_BYTES_MAX;
-        if fits { Ok(len) } else { Err(Reject::BlockFull) }
-    }
-
-    fn take(&mut self, len: usize) {
-        self.txs += 1;
-        self.bytes += len;
+        let taken = Self { txs: self.txs + 1, bytes: self.bytes + len, cost: self.cost + cost(tx.tx()) };
+        let fits = taken.txs <= BLOCK_TXS_MAX
+            && taken.bytes <= FRAME_BYTES_MAX - HEADER_BYTES_MAX
+            && taken.cost <= BLOCK_COST_MAX;
+        if fits { Ok(taken) } else { Err(Reject::BlockFull) }
     }
 }

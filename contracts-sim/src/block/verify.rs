@@ -18,7 +18,7 @@ use crate::{
     finding::{Finding, Rule},
     genesis::Genesis,
     ledger::{admit::Admitted, reject::Reject},
-    state::State,
+    state::{State, Totals},
 };
 
 /// Whether signatures are checked.
@@ -97,7 +97,8 @@ pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
     differs(Rule::LogRoot, &log.root, &header.log.root)?;
     let totals = work.totals();
     if !totals.are_conserved() {
-        let found = format!("balances {} and holds {}", totals.balances, totals.holds);
+        let Totals { balances, holds, stakes, .. } = totals;
+        let found = format!("balances {balances}, holds {holds} and stakes {stakes}");
         return Err(Finding::new(header.height, Rule::Conservation, totals.issued, found));
     }
     if totals != header.totals {

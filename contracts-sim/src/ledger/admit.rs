@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A transaction within its limits, with every signature in it checked: its own, and those of the order, advert,
-/// vouchers and release that it carries.
+/// vouchers, release, receipts and calibration that it carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
     signed: Signed<Tx>,
@@ -70,7 +70,10 @@ fn check_enclosed(call: &Call) -> Result<(), Reject> {
     match call {
         Call::Mint { .. } | Call::Burn { .. } | Call::Transfer { .. } => Ok(()),
         Call::TopUp { .. } | Call::Expire { .. } => Ok(()),
-        Call::Open(open) => {
+        Call::Register(_) | Call::Deregister { .. } => Ok(()),
+        Call::Bond { .. } | Call::Unbond { .. } | Call::Withdraw { .. } => Ok(()),
+        Call::Plan { .. } | Call::CloseBudget { .. } => Ok(()),
+        Call::Open(open) | Call::Draw { open, .. } => {
             let Open { order, advert, .. } = open.as_ref();
             ensure(is_valid(order), Reject::BadOrderSignature)?;
             ensure(is_valid(advert), Reject::BadAdvertSignature)
@@ -80,6 +83,12 @@ fn check_enclosed(call: &Call) -> Result<(), Reject> {
             check_vouchers(vouchers)?;
             ensure(release.as_ref().is_none_or(is_valid), Reject::BadReleaseSignature)
         }
+        Call::Slash(accusation) => {
+            ensure(is_valid(&accusation.advert), Reject::BadAdvertSignature)?;
+            let receipts = is_valid(&accusation.one) && is_valid(&accusation.other);
+            ensure(receipts, Reject::BadReceiptSignature)
+        }
+        Call::Calibrate(calibration) => ensure(is_valid(calibration), Reject::BadCalibrationSignature),
     }
 }
 

@@ -1,7 +1,7 @@
-//! What an applied transaction leaves in the log: where money moved, and what happened to a session.
+//! What an applied transaction leaves in the log: where money moved, and what happened to a session or a device.
 
 use gridhour_protocol::{
-    id::{AdvertId, OrderId, SessionId, TxId},
+    id::{AdvertId, BudgetId, DeviceId, OrderId, SessionId, TxId},
     layout::Layout,
     limits::LANES_MAX,
     merkle::{self, Hash},
@@ -21,6 +21,10 @@ pub enum Book {
     Account(PublicKey),
     /// What a session holds: a transfer that is pending until it is collected or refunded.
     Hold(SessionId),
+    /// What is at stake for a device, bonded or on its way back.
+    Stake(DeviceId),
+    /// The pot of a budget.
+    Budget(BudgetId),
 }
 
 impl Book {
@@ -29,6 +33,8 @@ impl Book {
             Self::Issuance => out.u8(0),
             Self::Account(key) => out.u8(1).fixed(&key.0),
             Self::Hold(session) => out.u8(2).fixed(&session.0),
+            Self::Stake(device) => out.u8(3).fixed(&device.0),
+            Self::Budget(budget) => out.u8(4).fixed(&budget.0),
         };
     }
 }
@@ -129,20 +135,102 @@ pub enum Event {
         /// All its lanes, as they were at the end.
         lanes: Vec<Lane>,
     },
+    /// A provider said what a device of its is.
+    Registered {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A provider entered what a challenger measured.
+    Calibrated {
+        /// The device.
+        device: DeviceId,
+        /// Whose word it is.
+        challenger: PublicKey,
+    },
+    /// A provider removed a device's entry.
+    Deregistered {
+        /// The device.
+        device: DeviceId,
+    },
+    /// More is at stake for a device.
+    Bonded {
+        /// The device.
+        device: DeviceId,
+        /// After this anyone may unbond all of it.
+        until: Timestamp,
+    },
+    /// A part of a stake is on its way back.
+    Unbonding {
+        /// The device.
+        device: DeviceId,
+        /// How much.
+        amount: Credits,
+        /// When anyone may have it paid out.
+        release_at: Timestamp,
+    },
+    /// What was due of a stake went back to its owner.
+    Withdrawn {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A stake was lost.
+    Slashed {
+        /// The device.
+        device: DeviceId,
+        /// Until then nothing can be bonded for it.
+        barred_until: Timestamp,
+    },
+    /// A budget was made or changed.
+    Planned {
+        /// The budget.
+        budget: BudgetId,
+        /// After this anyone may close it.
+        until: Timestamp,
+    },
+    /// A budget was closed.
+    BudgetClosed {
+        /// The budget.
+        budget: BudgetId,
+    },
 }
 
 impl Event {
+    /// Its stable name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Minted => "minted",
+            Self::Burned => "burned",
+            Self::Transferred => "transferred",
+            Self::Opened { .. } => "opened",
+            Self::ToppedUp { .. } => "topped-up",
+            Self::Collected { .. } => "collected",
+            Self::Closing { .. } => "closing",
+            Self::Closed { .. } => "closed",
+            Self::Expired { .. } => "expired",
+            Self::Registered { .. } => "registered",
+            Self::Calibrated { .. } => "calibrated",
+            Self::Deregistered { .. } => "deregistered",
+            Self::Bonded { .. } => "bonded",
+            Self::Unbonding { .. } => "unbonding",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Slashed { .. } => "slashed",
+            Self::Planned { .. } => "planned",
+            Self::BudgetClosed { .. } => "budget-closed",
+        }
+    }
+
     /// The session that it is about.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
         match self {
-            Self::Minted | Self::Burned | Self::Transferred => None,
             Self::Opened { session, .. }
             | Self::ToppedUp { session }
             | Self::Collected { session, .. }
             | Self::Closing { session, .. }
             | Self::Closed { session, .. }
             | Self::Expired { session, .. } => Some(*session),
+            _ => None,
         }
     }
 
@@ -168,6 +256,17 @@ impl Event {
             Self::Closing { session, collect_until } => out.u8(6).fixed(&session.0).u64(collect_until.0),
             Self::Closed { session, .. } => out.u8(7).fixed(&session.0),
             Self::Expired { session, .. } => out.u8(8).fixed(&session.0),
+            Self::Registered { device } => out.u8(9).fixed(&device.0),
+            Self::Calibrated { device, challenger } => out.u8(10).fixed(&device.0).fixed(&challenger.0),
+            Self::Deregistered { device } => out.u8(11).fixed(&device.0),
+            Self::Bonded { device, until } => out.u8(12).fixed(&device.0).u64(until.0),
+            Self::Unbonding { device, amount, release_at } => {
+                out.u8(13).fixed(&device.0).u64(amount.0).u64(release_at.0)
+            }
+            Self::Withdrawn { device } => out.u8(14).fixed(&device.0),
+            Self::Slashed { device, barred_until } => out.u8(15).fixed(&device.0).u64(barred_until.0),
+            Self::Planned { budget, until } => out.u8(16).fixed(&budget.0).u64(until.0),
+            Self::BudgetClosed { budget } => out.u8(17).fixed(&budget.0),
         };
         lay_out_lanes(out, self.lanes());
     }
@@ -217,5 +316,5 @@ impl Wire for Entry {
     }
 }
 
-/// Postings of one entry: a payment and a refund.
+/// Postings of one entry: a payment and a refund, or a share and what is burned.
 pub const POSTINGS_MAX: usize = 2;

@@ -13,20 +13,38 @@ use crate::{
     ledger::{
         Effects, Env,
         admit::ensure,
+        budget::payer,
         entry::{Book, Event, Posting},
         reject::Reject,
     },
     limits::ORDER_SESSIONS_MAX,
-    state::{OrderBudget, Session, changes::Overlay},
+    state::{OrderBudget, Session, budget::Draw, changes::Overlay},
     tx::{Open, Tx},
 };
 
 /// Holds the client's credits for a session.
 pub(crate) fn open(overlay: &Overlay<'_>, env: &Env, tx: &Tx, open: &Open) -> Result<Effects, Reject> {
+    check_sides(open)?;
+    opened(overlay, env, tx, open, None)
+}
+
+/// What can be said before anything else is looked at.
+pub(crate) fn check_sides(open: &Open) -> Result<(), Reject> {
+    ensure(open.hold != Credits::ZERO, Reject::ZeroAmount)?;
+    ensure(open.order.body.client != open.advert.body.provider, Reject::SameAccount)
+}
+
+/// The session, and the hold: the client's credits, or what is drawn from a budget. The caller has checked the sides,
+/// and takes a draw from its budget.
+pub(crate) fn opened(
+    overlay: &Overlay<'_>,
+    env: &Env,
+    tx: &Tx,
+    open: &Open,
+    draw: Option<Draw>,
+) -> Result<Effects, Reject> {
     let genesis = overlay.base().genesis();
     let Open { order: Signed { body: order, .. }, advert: Signed { body: advert, .. }, terms, hold } = open;
-    ensure(*hold != Credits::ZERO, Reject::ZeroAmount)?;
-    ensure(order.client != advert.provider, Reject::SameAccount)?;
     check_parties(open, &tx.sender, overlay.base().network())?;
     check_live(order, advert, env.time)?;
     check_goods(order, advert, terms)?;
@@ -36,20 +54,16 @@ pub(crate) fn open(overlay: &Overlay<'_>, env: &Env, tx: &Tx, open: &Open) -> Re
 
     let session = terms.id();
     let budget = reserve(overlay, open, session)?;
+    let fresh = fresh(terms, *hold, draw);
     Ok(Effects {
-        postings: vec![Posting {
-            debit: Book::Account(terms.client),
-            credit: Book::Hold(session),
-            amount: *hold,
-        }],
-        session: Some((session, Some(fresh(terms, *hold)))),
+        postings: vec![Posting { debit: payer(&fresh), credit: Book::Hold(session), amount: *hold }],
+        session: Some((session, Some(fresh))),
         order: Some((terms.order, budget)),
-        receipts: 0,
-        event: Event::Opened { session, order: terms.order, advert: terms.advert },
+        ..Effects::of(Event::Opened { session, order: terms.order, advert: terms.advert })
     })
 }
 
-fn fresh(terms: &Terms, hold: Credits) -> Session {
+fn fresh(terms: &Terms, hold: Credits, draw: Option<Draw>) -> Session {
     Session {
         terms: terms.clone(),
         held: hold,
@@ -57,6 +71,7 @@ fn fresh(terms: &Terms, hold: Credits) -> Session {
         collect_until: terms.collect_until,
         closing: false,
         lanes: Vec::new(),
+        draw,
     }
 }
 

@@ -50,6 +50,10 @@ rejects! {
     5 BadVoucherSignature "bad-voucher-signature" "a voucher's signature does not verify";
     /// The release's signature does not verify.
     6 BadReleaseSignature "bad-release-signature" "the provider's signature of the release does not verify";
+    /// A receipt's signature does not verify.
+    7 BadReceiptSignature "bad-receipt-signature" "a provider's signature of a receipt does not verify";
+    /// The calibration's signature does not verify.
+    8 BadCalibrationSignature "bad-calibration-signature" "the challenger's signature of the calibration does not verify";
 
     // Whether it is for this ledger, now, once.
     /// It names another network.
@@ -69,7 +73,23 @@ rejects! {
     /// Only the issuer mints and burns.
     21 NotIssuer "not-issuer" "only the network's issuer mints and burns";
     /// Both sides are one account.
-    22 SameAccount "same-account" "sender and receiver, or client and provider, are one account";
+    22 SameAccount "same-account" "both sides of this call are one account";
+    /// Less is bonded, or begins a budget, than the least.
+    23 TooLittle "too-little" "less than one credit is not bonded at once, and begins no budget: put in more";
+    /// What begins would end at once, in the past, or too late.
+    24 Lifetime "lifetime" "the end has passed or is too far ahead: choose another";
+
+    // Budgets.
+    /// There is no such budget, or no such cap in it.
+    25 UnknownBudget "unknown-budget" "there is no such budget, or no such cap in it";
+    /// The sender may not spend under the cap, or not close the budget yet.
+    26 NotSpender "not-spender" "the cap names another spender, or the budget is another's and its time is not over";
+    /// Nothing more is held under the cap.
+    27 Halted "halted" "the cap, or one above it, is halted, or the budget is closed";
+    /// A cap of the period does not cover it.
+    28 OverCap "over-cap" "what is left of a cap in this period does not cover this";
+    /// A plan moves or removes caps, or changes the period.
+    29 PlanMismatch "plan-mismatch" "a plan keeps the budget's period and its caps in their places: add or change caps only";
 
     // Opening a session: who.
     /// The sender is not the order's client.
@@ -114,6 +134,28 @@ rejects! {
     /// The order has opened as many sessions as an order may.
     48 OrderSessionsFull "order-sessions-full" "the order has opened as many sessions as an order may: sign another";
 
+    // Devices and what is at stake for them.
+    /// The sender has no such device registered.
+    49 UnknownDevice "unknown-device" "the sender has no such device registered, or its entry has expired";
+    /// Nothing is at stake for the device.
+    50 UnknownStake "unknown-stake" "nothing is at stake for the device";
+    /// The stake is another's, and its time is not over.
+    51 NotOwner "not-owner" "only the stake's owner unbonds a part, or anything before the bond's time is over";
+    /// What is known is as new.
+    52 NotNewer "not-newer" "what is registered is as new, or newer";
+    /// The account has registered as many devices as it may.
+    53 DevicesFull "devices-full" "the account has registered as many devices as it may: remove one";
+    /// The calibration says nothing about the sender's device in this network.
+    54 CalibrationMismatch "calibration-mismatch" "the calibration is not about the sender, this network or a time that has passed, or gives no rates";
+    /// The device was slashed not long ago.
+    55 DeviceBarred "device-barred" "the device was slashed: nothing can be bonded for it until that cannot be repeated";
+    /// The parts of an accusation do not belong together.
+    56 EvidenceMismatch "evidence-mismatch" "receipts, terms and advert are not of one session of this network";
+    /// The accusation comes too late, or before such a session can be open.
+    57 AccusationOver "accusation-over" "the time to accuse over this session has passed, or has not come";
+    /// The receipts may both be true.
+    58 NoConflict "no-conflict" "the receipts do not contradict each other";
+
     // A session's life.
     /// There is no such session, or it ended.
     60 UnknownSession "unknown-session" "there is no such session, or it has ended";
@@ -145,6 +187,12 @@ rejects! {
     73 NotYetExpired "not-yet-expired" "the session's deadline has not passed";
     /// The order's limits do not cover it.
     75 OverOrder "over-order" "the order's limits do not cover this";
+    /// Less is bonded than that.
+    76 OverStake "over-stake" "less than that is bonded";
+    /// Too many unbondings of the device wait.
+    77 UnbondingsFull "unbondings-full" "as many unbondings of this device wait as may: withdraw first";
+    /// No unbonding has reached its deadline.
+    78 NothingDue "nothing-due" "no unbonding of this device has reached its deadline";
 
     // Money.
     /// More credits would exist than can be counted.
@@ -166,10 +214,22 @@ impl Reject {
         matches!(
             self,
             Self::ValidityTooLong
+                | Self::UnknownBudget
+                | Self::NotSpender
+                | Self::Halted
+                | Self::OverCap
+                | Self::UnknownDevice
+                | Self::UnknownStake
+                | Self::NotOwner
+                | Self::DevicesFull
+                | Self::DeviceBarred
                 | Self::UnknownSession
                 | Self::OverHold
                 | Self::NotYetExpired
                 | Self::OverOrder
+                | Self::OverStake
+                | Self::UnbondingsFull
+                | Self::NothingDue
                 | Self::SupplyOverflow
                 | Self::InsufficientBalance
                 | Self::BlockFull

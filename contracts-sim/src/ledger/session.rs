@@ -7,7 +7,7 @@ use gridhour_protocol::{
     id::SessionId,
     limits::LANES_MAX,
     session::voucher::Voucher,
-    signed::{PublicKey, Signed},
+    signed::Signed,
     units::{Credits, Timestamp},
 };
 
@@ -15,6 +15,7 @@ use crate::{
     ledger::{
         Effects, Env,
         admit::ensure,
+        budget,
         entry::{Book, Event, Lane, Posting},
         reject::Reject,
     },
@@ -32,6 +33,7 @@ pub(crate) fn top_up(
 ) -> Result<Effects, Reject> {
     ensure(amount != Credits::ZERO, Reject::ZeroAmount)?;
     let mut session = find(overlay, id)?.clone();
+    let drawn = session.draw.map(|draw| budget::top_up(overlay, env, draw, amount)).transpose()?;
     ensure(tx.sender == session.terms.client, Reject::NotParty)?;
     check_deadline(&session, env.time)?;
     ensure(env.time <= session.terms.use_until, Reject::UseOver)?;
@@ -40,14 +42,18 @@ pub(crate) fn top_up(
     order.held = order.held.checked_add(amount).ok_or(Reject::OverOrder)?;
     ensure(order.is_within(), Reject::OverOrder)?;
     session.held = session.held.checked_add(amount).ok_or(Reject::OverOrder)?;
-    let posting = Posting { debit: Book::Account(session.terms.client), credit: Book::Hold(*id), amount };
-    Ok(Effects {
+    session.draw = drawn.as_ref().map(|(_, draw)| *draw);
+    let posting = Posting { debit: budget::payer(&session), credit: Book::Hold(*id), amount };
+    let effects = Effects {
         postings: vec![posting],
         order: Some((session.terms.order, order)),
         session: Some((*id, Some(session))),
-        receipts: 0,
-        event: Event::ToppedUp { session: *id },
-    })
+        ..Effects::of(Event::ToppedUp { session: *id })
+    };
+    match drawn {
+        None => Ok(effects),
+        Some((budget, draw)) => budget::pay_from(effects, budget, &draw.budget, amount),
+    }
 }
 
 /// Pays the provider what the client's newest vouchers grant.
@@ -65,11 +71,11 @@ pub(crate) fn collect(
     let Settled { session, order, paid, receipts } = settle(overlay, id, session, vouchers)?;
     let lanes = vouchers.iter().map(|voucher| Lane::of(&voucher.body)).collect();
     Ok(Effects {
-        postings: payment(id, &session.terms.provider, paid).into_iter().collect(),
+        postings: payment(id, Book::Account(session.terms.provider), paid).into_iter().collect(),
         order: Some((session.terms.order, order)),
         session: Some((*id, Some(session))),
         receipts,
-        event: Event::Collected { session: *id, lanes },
+        ..Effects::of(Event::Collected { session: *id, lanes })
     })
 }
 
@@ -95,7 +101,7 @@ pub(crate) fn close(
         None => true,
     };
     ensure(agreed, Reject::BadRelease)?;
-    Ok(finish(id, settled))
+    Ok(finish(overlay, env, id, settled))
 }
 
 /// Refunds what is still held after the deadline.
@@ -104,7 +110,7 @@ pub(crate) fn expire(overlay: &Overlay<'_>, env: &Env, id: &SessionId) -> Result
     ensure(env.time > session.collect_until, Reject::NotYetExpired)?;
     let settled = settle(overlay, id, session, &[])?;
     let lanes = settled.session.lanes.clone();
-    Ok(Effects { event: Event::Expired { session: *id, lanes }, ..finish(id, settled) })
+    Ok(Effects { event: Event::Expired { session: *id, lanes }, ..finish(overlay, env, id, settled) })
 }
 
 fn find<'o>(overlay: &'o Overlay<'_>, id: &SessionId) -> Result<&'o Session, Reject> {
@@ -133,11 +139,8 @@ fn start_closing(
     let collect_until = soon.min(session.collect_until);
     let session = Session { closing: true, collect_until, ..session.clone() };
     Ok(Effects {
-        postings: Vec::new(),
         session: Some((*id, Some(session))),
-        order: None,
-        receipts: 0,
-        event: Event::Closing { session: *id, collect_until },
+        ..Effects::of(Event::Closing { session: *id, collect_until })
     })
 }
 
@@ -209,26 +212,30 @@ fn take_voucher(lanes: &mut Vec<Lane>, voucher: &Voucher) -> Result<u64, Reject>
 }
 
 /// Pays and refunds everything; the session is pruned to the log.
-fn finish(id: &SessionId, settled: Settled) -> Effects {
+fn finish(overlay: &Overlay<'_>, env: &Env, id: &SessionId, settled: Settled) -> Effects {
     let Settled { session, mut order, paid, receipts } = settled;
     order.held = order.held.saturating_sub(session.held);
     order.open = order.open.saturating_sub(1);
-    let payment = payment(id, &session.terms.provider, paid);
-    let refund = payment_of_rest(id, &session);
+    let (home, write) = match &session.draw {
+        None => (Book::Account(session.terms.client), None),
+        Some(draw) => {
+            let (home, write) = budget::end_draw(overlay, env, draw, session.held);
+            (home, Some(write))
+        }
+    };
+    let payments =
+        [payment(id, Book::Account(session.terms.provider), paid), payment(id, home, session.held)];
     Effects {
-        postings: payment.into_iter().chain(refund).collect(),
+        postings: payments.into_iter().flatten().collect(),
+        writes: write.into_iter().collect(),
         session: Some((*id, None)),
         order: Some((session.terms.order, order)),
         receipts,
-        event: Event::Closed { session: *id, lanes: session.lanes },
+        ..Effects::of(Event::Closed { session: *id, lanes: session.lanes })
     }
 }
 
-fn payment(id: &SessionId, to: &PublicKey, amount: Credits) -> Option<Posting> {
-    let posting = Posting { debit: Book::Hold(*id), credit: Book::Account(*to), amount };
+fn payment(id: &SessionId, credit: Book, amount: Credits) -> Option<Posting> {
+    let posting = Posting { debit: Book::Hold(*id), credit, amount };
     (amount != Credits::ZERO).then_some(posting)
-}
-
-fn payment_of_rest(id: &SessionId, session: &Session) -> Option<Posting> {
-    payment(id, &session.terms.client, session.held)
 }

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use gridhour_protocol::{
-    id::{OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, SessionId},
     signed::PublicKey,
     units::{Credits, Height, Timestamp},
 };
 
 use super::{
-    Applied, OrderBudget, Session, State, StateKey, StateValue, Tip, Totals, TxKey, committed::Replaced,
-    recent_ids::IdGroup,
+    Applied, Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, StateKey, StateValue, Tip,
+    Totals, TxKey, committed::Replaced, recent_ids::IdGroup,
 };
+
+mod budgets;
+mod providers;
 
 /// New values by key; `None` where a value is dropped. Names of transactions are added, and forgotten in groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,9 @@ pub struct Changes {
     pub(super) accounts: BTreeMap<PublicKey, Option<Credits>>,
     pub(super) sessions: BTreeMap<SessionId, Option<Session>>,
     pub(super) orders: BTreeMap<OrderId, Option<OrderBudget>>,
+    pub(super) devices: BTreeMap<DeviceKey, Option<Device>>,
+    pub(super) stakes: BTreeMap<DeviceId, Option<Stake>>,
+    pub(super) budgets: BTreeMap<BudgetId, Option<Budget>>,
     pub(super) applied: BTreeMap<TxKey, Applied>,
     pub(super) forgotten: Vec<(IdGroup, usize)>,
 }
@@ -35,7 +41,7 @@ pub(crate) struct Overlay<'s> {
 }
 
 impl<'s> Overlay<'s> {
-    /// Starts the block at `height` and `time`: drops ids that can no longer repeat and orders that have expired.
+    /// Starts the block at `height` and `time`: drops ids that can no longer repeat, and what has expired.
     pub(crate) fn start(base: &'s State, height: Height, time: Timestamp) -> Self {
         let mut overlay = Self { base, changes: Changes::default(), totals: base.tip.totals, height, time };
         overlay.changes.forgotten = base.recent_ids.over(height).collect();
@@ -45,6 +51,7 @@ impl<'s> Overlay<'s> {
             }
             overlay.changes.orders.insert(*order, None);
         }
+        overlay.drop_expired();
         overlay
     }
 
@@ -140,6 +147,17 @@ impl State {
         merge(&mut self.sessions, &changes.sessions, |session, before| {
             replaced.push((StateKey::Session(session), before.map(Box::new).map(StateValue::Session)));
         });
+        merge(&mut self.budgets, &changes.budgets, |budget, before| {
+            replaced.push((StateKey::Budget(budget), before.map(Box::new).map(StateValue::Budget)));
+        });
+        for (key, device) in &changes.devices {
+            let before = self.put_device(*key, device.clone());
+            replaced.push((StateKey::Device(*key), before.map(Box::new).map(StateValue::Device)));
+        }
+        for (id, stake) in &changes.stakes {
+            let before = self.put_stake(*id, stake.clone());
+            replaced.push((StateKey::Stake(*id), before.map(Box::new).map(StateValue::Stake)));
+        }
         self.committed.note(replaced);
         changes.forgotten.iter().for_each(|(group, _)| self.recent_ids.forget(group));
         changes.applied.iter().for_each(|(key, applied)| self.recent_ids.insert(*key, *applied));

@@ -1,4 +1,4 @@
-//! What the root of the state covers: accounts, orders and sessions, each a leaf of a [`Tree`].
+//! What the root of the state covers: accounts, orders, sessions, budgets, devices and stakes, each a leaf of a [`Tree`].
 //!
 //! The tree is that of the last checkpoint, which block headers name; what blocks replaced since is kept as it was, so
 //! that anything can be shown as of the checkpoint while the ledger goes on. At the next checkpoint only that is hashed
@@ -7,7 +7,7 @@
 //! A new kind of record is a variant of [`StateKey`] and of [`StateValue`], and a line wherever those are told apart.
 
 use gridhour_protocol::{
-    id::{OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, SessionId},
     layout::Layout,
     merkle::Hash,
     signed::PublicKey,
@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    OrderBudget, Session, State, StateRoot,
+    Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, StateRoot,
     tree::{Change, Proof, Tree},
 };
 use crate::ledger::entry::lay_out_lanes;
@@ -35,6 +35,12 @@ pub enum StateKey {
     Order(OrderId),
     /// A session that is open or closing.
     Session(SessionId),
+    /// A budget that is not over.
+    Budget(BudgetId),
+    /// A registered device.
+    Device(DeviceKey),
+    /// What is at stake for a device.
+    Stake(DeviceId),
 }
 
 /// One record of the state.
@@ -46,6 +52,12 @@ pub enum StateValue {
     Order(Box<OrderBudget>),
     /// Of a session.
     Session(Box<Session>),
+    /// Of a budget.
+    Budget(Box<Budget>),
+    /// Of a device.
+    Device(Box<Device>),
+    /// Of a stake.
+    Stake(Box<Stake>),
 }
 
 impl StateKey {
@@ -57,6 +69,9 @@ impl StateKey {
             Self::Account(account) => out.u8(b'a').fixed(&account.0),
             Self::Order(order) => out.u8(b'o').fixed(&order.0),
             Self::Session(session) => out.u8(b's').fixed(&session.0),
+            Self::Budget(budget) => out.u8(b'b').fixed(&budget.0),
+            Self::Device(key) => out.u8(b'd').fixed(&key.owner.0).fixed(&key.device.0),
+            Self::Stake(device) => out.u8(b'k').fixed(&device.0),
         };
         out.hash()
     }
@@ -73,6 +88,9 @@ impl StateValue {
             }
             Self::Order(order) => lay_out_order(out.u8(b'o'), order),
             Self::Session(session) => lay_out_session(out.u8(b's'), session),
+            Self::Budget(budget) => lay_out_budget(out.u8(b'b'), budget),
+            Self::Device(device) => lay_out_device(out.u8(b'd'), device),
+            Self::Stake(stake) => lay_out_stake(out.u8(b'k'), stake),
         }
         out.hash()
     }
@@ -85,19 +103,26 @@ impl StateValue {
             (Self::Session(session), StateKey::Session(id)) => session.terms.id() == *id,
             (Self::Balance(balance), StateKey::Account(_)) => *balance != Credits::ZERO,
             (Self::Order(_), StateKey::Order(_)) => true,
+            (Self::Budget(_), StateKey::Budget(_)) | (Self::Stake(_), StateKey::Stake(_)) => true,
+            (Self::Device(device), StateKey::Device(key)) => {
+                device.registration.device_of(&key.owner) == key.device
+            }
             _ => false,
         }
     }
 }
 
 impl Wire for StateValue {
-    const BYTES_MAX: usize = OrderBudget::BYTES_MAX + 64;
+    const BYTES_MAX: usize = Budget::BYTES_MAX + 64;
 
     fn check_bounds(&self) -> Result<(), String> {
         match self {
             Self::Balance(_) => Ok(()),
             Self::Order(order) => order.check_bounds(),
             Self::Session(session) => session.check_bounds(),
+            Self::Budget(budget) => budget.check_bounds(),
+            Self::Device(device) => device.check_bounds(),
+            Self::Stake(stake) => stake.check_bounds(),
         }
     }
 }
@@ -115,6 +140,42 @@ fn lay_out_session(out: &mut Layout, session: &Session) {
     out.u64(session.held.0).u64(session.collected.0).u64(session.collect_until.0);
     out.u8(u8::from(session.closing));
     lay_out_lanes(out, &session.lanes);
+    match &session.draw {
+        None => out.u8(0),
+        Some(draw) => out.u8(1).fixed(&draw.budget.0).u16(draw.cap).u64(draw.period).u64(draw.charged.0),
+    };
+}
+
+fn lay_out_budget(out: &mut Layout, budget: &Budget) {
+    out.fixed(&budget.owner.0).u64(budget.pot.0).u64(budget.created_at.0).u64(budget.period.0);
+    out.u64(budget.until.0).u8(u8::from(budget.closing)).u32(budget.open).count(budget.caps.len());
+    for cap in &budget.caps {
+        cap.plan.lay_out(out);
+        out.u64(cap.period).u64(cap.used.0);
+    }
+}
+
+fn lay_out_device(out: &mut Layout, device: &Device) {
+    device.registration.lay_out(out);
+    match &device.measured {
+        None => out.u8(0),
+        Some(measured) => {
+            out.u8(1).fixed(&measured.challenger.0).fixed(&measured.numerics).u64(measured.memory_bytes);
+            measured.rates.lay_out(out);
+            out.u64(measured.ended_at.0)
+        }
+    };
+}
+
+fn lay_out_stake(out: &mut Layout, stake: &Stake) {
+    out.fixed(&stake.owner.0).u64(stake.bonded.0).u64(stake.until.0).count(stake.unbonding.len());
+    for part in &stake.unbonding {
+        out.u64(part.amount.0).u64(part.release_at.0);
+    }
+    match stake.barred_until {
+        None => out.u8(0),
+        Some(until) => out.u8(1).u64(until.0),
+    };
 }
 
 /// Records that a block replaced, as they were before it, keys rising; `None` where there was none.
@@ -182,6 +243,9 @@ impl State {
             StateKey::Account(account) => self.accounts.get(account).copied().map(StateValue::Balance),
             StateKey::Order(order) => self.order(order).cloned().map(Box::new).map(StateValue::Order),
             StateKey::Session(id) => self.session(id).cloned().map(Box::new).map(StateValue::Session),
+            StateKey::Budget(id) => self.budget(id).cloned().map(Box::new).map(StateValue::Budget),
+            StateKey::Device(key) => self.device(key).cloned().map(Box::new).map(StateValue::Device),
+            StateKey::Stake(id) => self.stake(id).cloned().map(Box::new).map(StateValue::Stake),
         }
     }
 
@@ -220,7 +284,11 @@ impl State {
         let accounts = self.accounts.keys().copied().map(StateKey::Account);
         let orders = self.orders.keys().copied().map(StateKey::Order);
         let sessions = self.sessions.keys().copied().map(StateKey::Session);
-        let all = accounts.chain(orders).chain(sessions).map(|key| (key, None)).collect();
+        let budgets = self.budgets.keys().copied().map(StateKey::Budget);
+        let devices = self.devices.keys().copied().map(StateKey::Device);
+        let stakes = self.stakes.keys().copied().map(StateKey::Stake);
+        let all = accounts.chain(orders).chain(sessions).chain(budgets).chain(devices).chain(stakes);
+        let all = all.map(|key| (key, None)).collect();
         self.committed = Committed { replaced: vec![all], ..Committed::default() };
         self.commit_tree();
     }

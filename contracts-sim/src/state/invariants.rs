@@ -1,13 +1,16 @@
 //! What holds at every height, as functions of the state alone.
 
 use gridhour_protocol::{
-    id::{OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, SessionId},
     limits::LANES_MAX,
     units::Credits,
 };
 
-use super::{OrderBudget, Session, State};
-use crate::limits::{ORDER_SESSIONS_MAX, VALID_BLOCKS_MAX};
+use super::{Budget, Device, DeviceKey, OrderBudget, Session, Stake, State};
+use crate::limits::{
+    ACCUSATION_MS_MAX, BOND_MS_MAX, BUDGET_MS_MAX, DEVICES_MAX, ORDER_SESSIONS_MAX, REGISTRATION_MS_MAX,
+    UNBOND_DELAY, UNBONDINGS_MAX, VALID_BLOCKS_MAX,
+};
 
 /// A rule that the state breaks: a defect of the ledger, never a user's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +30,9 @@ pub fn check_invariants(state: &State) -> Result<(), Violation> {
     check_money(state)?;
     state.sessions().try_for_each(|(id, session)| check_session(state, id, session))?;
     state.orders().try_for_each(|(id, order)| check_order(state, id, order))?;
+    state.devices().try_for_each(|(key, device)| check_device(state, key, device))?;
+    state.stakes().try_for_each(|(id, stake)| check_stake(state, id, stake))?;
+    state.budgets().try_for_each(|(id, budget)| check_budget(state, id, budget))?;
     check_ids(state)
 }
 
@@ -37,9 +43,13 @@ fn hold(rule: &'static str, holds: bool, detail: impl FnOnce() -> String) -> Res
 fn check_money(state: &State) -> Result<(), Violation> {
     let totals = state.tip().totals;
     let balances = Credits::sum(state.accounts().map(|(_, balance)| *balance));
-    let holds = Credits::sum(state.sessions().map(|(_, session)| session.held));
-    hold("sums", balances == Some(totals.balances) && holds == Some(totals.holds), || {
-        format!("balances {balances:?} and holds {holds:?}, but the totals say {totals:?}")
+    let sessions = state.sessions().map(|(_, session)| session.held);
+    let holds = Credits::sum(sessions.chain(state.budgets().map(|(_, budget)| budget.pot)));
+    let stakes: Option<Vec<Credits>> = state.stakes().map(|(_, stake)| stake.total()).collect();
+    let stakes = stakes.and_then(Credits::sum);
+    let sums = [balances, holds, stakes];
+    hold("sums", sums == [totals.balances, totals.holds, totals.stakes].map(Some), || {
+        format!("balances, holds and stakes are {sums:?}, but the totals say {totals:?}")
     })?;
     hold("conservation", totals.are_conserved(), || format!("{totals:?}"))?;
     let empty = state.accounts().find(|(_, balance)| **balance == Credits::ZERO);
@@ -57,7 +67,11 @@ fn check_session(state: &State, id: &SessionId, session: &Session) -> Result<(),
     let known = session.lanes.iter().all(|lane| usize::from(lane.lane) < LANES_MAX);
     hold("lanes-rising", rising && known, || format!("{id}: {:?}", session.lanes))?;
     let listed = state.order(&terms.order).is_some_and(|order| order.sessions.contains(id));
-    hold("session-has-order", listed, || format!("{id} is not under {}", terms.order))
+    hold("session-has-order", listed, || format!("{id} is not under {}", terms.order))?;
+    let drawn = session.draw.is_none_or(|draw| {
+        state.budget(&draw.budget).is_some_and(|budget| usize::from(draw.cap) < budget.caps.len())
+    });
+    hold("session-has-budget", drawn, || format!("{id}: {:?}", session.draw))
 }
 
 fn check_order(state: &State, id: &OrderId, order: &OrderBudget) -> Result<(), Violation> {
@@ -74,6 +88,52 @@ fn check_order(state: &State, id: &OrderId, order: &OrderBudget) -> Result<(), V
     hold("order-terms", fits, || format!("{id}: a session is outside its order"))
 }
 
+fn check_device(state: &State, key: &DeviceKey, device: &Device) -> Result<(), Violation> {
+    let registration = &device.registration;
+    let named = registration.device_of(&key.owner) == key.device && key.owner.is_usable();
+    hold("device-id", named, || format!("{key:?} is not the id of its owner's device"))?;
+    let (now, expires_at) = (state.tip().time, registration.expires_at);
+    let lives = now < expires_at && expires_at.since(now).0 <= REGISTRATION_MS_MAX;
+    hold("device-expiry", lives, || format!("{key:?}: {expires_at:?}"))?;
+    let count = state.devices_of(&key.owner).count();
+    hold("devices-bounded", count <= DEVICES_MAX, || format!("{:?} has {count}", key.owner))
+}
+
+/// Whatever is at stake has a deadline, after which anyone can send it home.
+fn check_stake(state: &State, id: &DeviceId, stake: &Stake) -> Result<(), Violation> {
+    let now = state.tip().time;
+    let parts = &stake.unbonding;
+    let sound = parts.len() <= UNBONDINGS_MAX && parts.iter().all(|part| part.amount != Credits::ZERO);
+    hold("unbondings", sound, || format!("{id}: {parts:?}"))?;
+    let rising = parts.is_sorted_by(|a, b| a.release_at <= b.release_at);
+    let soon = parts.iter().all(|part| part.release_at.since(now) <= UNBOND_DELAY);
+    hold("unbonding-deadline", rising && soon, || format!("{id}: {parts:?}"))?;
+    hold("bond-deadline", stake.until.since(now).0 <= BOND_MS_MAX, || format!("{id}: {:?}", stake.until))?;
+    let barred = stake.barred_until.is_none_or(|until| until.since(now).0 <= ACCUSATION_MS_MAX);
+    let kept = stake.holds_any() != stake.barred_until.is_some();
+    hold("stake-kept", barred && kept, || format!("{id}: {stake:?}"))
+}
+
+fn check_budget(state: &State, id: &BudgetId, budget: &Budget) -> Result<(), Violation> {
+    let has_end = budget.until.since(state.tip().time).0 <= BUDGET_MS_MAX;
+    hold("budget-deadline", has_end, || format!("{id}: {:?}", budget.until))?;
+    let own = state.sessions().filter(|(_, session)| session.draw.is_some_and(|draw| draw.budget == *id));
+    let count = own.count();
+    hold("budget-open", u32::try_from(count) == Ok(budget.open), || format!("{id}: {count}"))?;
+    let over = budget.closing && (budget.open == 0 || budget.pot != Credits::ZERO);
+    hold("budget-closed", !over, || format!("{id}: {budget:?}"))?;
+    let covered = (0..budget.caps.len()).all(|at| covers_those_below(budget, at));
+    hold("budget-tree", covered, || format!("{id}: {:?}", budget.caps))
+}
+
+/// Whatever is charged to a cap is charged to those above it.
+fn covers_those_below(budget: &Budget, at: usize) -> bool {
+    let cap = &budget.caps[at];
+    let below = budget.caps.iter().filter(|below| below.plan.parent.map(usize::from) == Some(at));
+    let used = Credits::sum(below.map(|below| below.used_in(cap.period)));
+    used.is_some_and(|used| used <= cap.used)
+}
+
 fn check_ids(state: &State) -> Result<(), Violation> {
     let tip = state.tip();
     hold("log", tip.log.is_sane(), || format!("{:?}", tip.log))?;
@@ -87,5 +147,8 @@ fn check_ids(state: &State) -> Result<(), Violation> {
     }
     let indexed = state.recent_ids.are_whole();
     let idle = state.orders.values().filter(|order| order.open == 0).count();
-    hold("expiry-index", indexed && idle == state.idle_orders.len(), || "an index misses an entry".into())
+    let barred = state.stakes.values().filter(|stake| stake.barred_until.is_some()).count();
+    let of_providers = state.devices.len() == state.expiring_devices.len() && barred == state.barred.len();
+    let all = indexed && idle == state.idle_orders.len() && of_providers;
+    hold("expiry-index", all, || "an index misses an entry".into())
 }

@@ -3,6 +3,9 @@
 //! | key | value |
 //! |---|---|
 //! | `a`, account | balance, 8 bytes little-endian |
+//! | `b`, budget id | [`Budget`](super::Budget), wire |
+//! | `d`, owner, device id | [`Device`], wire |
+//! | `k`, device id | [`Stake`], wire |
 //! | `o`, order id | [`OrderBudget`], wire |
 //! | `s`, session id | [`Session`], wire |
 //! | `t`, last valid block, block, part of it, big-endian | [`IdPage`], wire |
@@ -11,14 +14,14 @@
 use std::collections::BTreeMap;
 
 use gridhour_protocol::{
-    id::{OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, SessionId},
     signed::PublicKey,
     units::{Credits, Height},
     wire::{self, WireError},
 };
 
 use super::{
-    Applied, Changes, State, Tip, TxKey, check_invariants,
+    Applied, Changes, DeviceKey, State, Tip, TxKey, check_invariants,
     invariants::Violation,
     recent_ids::{IdGroup, IdPage, PAGE_IDS},
 };
@@ -69,7 +72,14 @@ impl Changes {
             self.orders.iter().map(|(id, value)| (key_of(b'o', &id.0), value.as_ref().map(wire::encode)));
         let sessions =
             self.sessions.iter().map(|(id, value)| (key_of(b's', &id.0), value.as_ref().map(wire::encode)));
-        accounts.chain(orders).chain(sessions).chain(self.id_records()).collect()
+        let devices =
+            self.devices.iter().map(|(key, value)| (device_key(key), value.as_ref().map(wire::encode)));
+        let stakes =
+            self.stakes.iter().map(|(id, value)| (key_of(b'k', &id.0), value.as_ref().map(wire::encode)));
+        let budgets =
+            self.budgets.iter().map(|(id, value)| (key_of(b'b', &id.0), value.as_ref().map(wire::encode)));
+        let of_people = accounts.chain(orders).chain(sessions).chain(budgets);
+        of_people.chain(devices).chain(stakes).chain(self.id_records()).collect()
     }
 }
 
@@ -107,6 +117,9 @@ impl State {
             accounts: self.accounts.iter().map(|(key, value)| (*key, Some(*value))).collect(),
             sessions: self.sessions.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             orders: self.orders.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
+            devices: self.devices.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
+            stakes: self.stakes.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
+            budgets: self.budgets.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             applied: self.recent_ids.iter().map(|(key, value)| (*key, *value)).collect(),
             forgotten: Vec::new(),
         };
@@ -169,6 +182,15 @@ impl State {
             (b's', []) => {
                 self.sessions.insert(SessionId(*id), wire::decode(value)?);
             }
+            (b'd', device) => {
+                let device = DeviceId(device.try_into().map_err(|_| unknown())?);
+                let key = DeviceKey { owner: PublicKey(*id), device };
+                self.put_device(key, Some(wire::decode(value)?));
+            }
+            (b'b', []) => {
+                self.budgets.insert(BudgetId(*id), wire::decode(value)?);
+            }
+            (b'k', []) => drop(self.put_stake(DeviceId(*id), Some(wire::decode(value)?))),
             _ => return Err(unknown()),
         }
         Ok(())
@@ -196,6 +218,12 @@ fn group_of(rest: &[u8]) -> Option<(IdGroup, usize)> {
     let [valid_until, height] = [valid_until, height].map(|bytes| Height(u64::from_be_bytes(*bytes)));
     let part = u16::from_be_bytes(part.try_into().ok()?);
     Some((IdGroup { valid_until, height }, part.into()))
+}
+
+fn device_key(key: &DeviceKey) -> Vec<u8> {
+    let mut bytes = key_of(b'd', &key.owner.0);
+    bytes.extend_from_slice(&key.device.0);
+    bytes
 }
 
 fn balance_bytes(balance: Credits) -> Vec<u8> {

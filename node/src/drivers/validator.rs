@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 use gridhour_contracts_sim::{
     limits::CHECKPOINT_MS,
     network_file::NetworkFile,
-    state::{State, StateKey},
+    state::{Stake, State, StateKey},
     tx::Tx,
 };
 use gridhour_protocol::{
-    id::SessionId,
+    id::DeviceId,
     signed::{PublicKey, SecretKey, Signed},
-    units::{Height, Timestamp},
+    units::{Credits, Height, Timestamp},
     wire,
 };
 use tokio::{
@@ -24,13 +24,13 @@ use crate::{
     clock,
     consensus::{
         LedgerView, Ordering, SubmitError,
-        expiry::{expire_tx, expired},
+        expiry::{Due, expire_tx, expired},
         solo::Solo,
     },
     net::{InboundRequest, NetEvent, Service},
     rpc::{
         Account, Applied, BLOCKS_MAX, HOLDS_MAX, Hold, LEDGER_ANSWER_BYTES_MAX, LedgerAnswer, LedgerRequest,
-        LedgerStatus, detail,
+        LedgerStatus, Purpose, detail,
     },
 };
 
@@ -151,19 +151,19 @@ pub(super) async fn told(stop: &mut watch::Receiver<bool>) {
 /// Releases what is over. The ledger's own time decides, so it is moved on first if something is due by the clock.
 async fn expire(shared: &Shared) {
     let now = clock::now();
-    let due: Vec<SessionId> = shared.solo.view().read(|state| expired(state, now));
-    if due.is_empty() {
+    let overdue: Vec<Due> = shared.solo.view().read(|state| expired(state, now));
+    if overdue.is_empty() {
         return;
     }
     if let Err(error) = shared.solo.tick().await {
         tracing::warn!(%error, "deadlines wait");
         return;
     }
-    for session in due {
-        let tx = shared.solo.view().read(|state| expire_tx(state, &shared.key, session));
+    for due in overdue {
+        let tx = shared.solo.view().read(|state| expire_tx(state, &shared.key, due));
         match shared.solo.submit(tx).await {
-            Ok(_) => tracing::info!(session = %session.short(), "hold released after its deadline"),
-            Err(error) => tracing::info!(session = %session.short(), %error, "hold not released"),
+            Ok(_) => tracing::info!(?due, "released after its deadline"),
+            Err(error) => tracing::info!(?due, %error, "not released"),
         }
     }
 }
@@ -247,15 +247,39 @@ pub fn status_of(state: &State) -> LedgerStatus {
     LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals }
 }
 
-/// Balance and holds of an account.
+/// Balance and holds of an account: what is set aside for its sessions, at stake for its devices, and in the pots of its
+/// budgets. What a session holds that a budget pays for is its client's to see, and goes back to the budget.
 #[must_use]
 pub fn account_of(state: &State, account: &PublicKey) -> Account {
     let own = state.sessions().filter(|(_, session)| session.terms.client == *account);
-    let holds = own.map(|(id, session)| Hold {
-        session: *id,
-        provider: session.terms.provider,
+    let sessions = own.map(|(id, session)| Hold {
+        purpose: Purpose::Session { session: *id, provider: session.terms.provider },
         amount: session.held,
         deadline: session.collect_until,
     });
-    Account { balance: state.balance(account), holds: holds.take(HOLDS_MAX).collect() }
+    let staked = state.stakes().filter(|(_, stake)| stake.owner == *account);
+    let stakes = staked.flat_map(|(device, stake)| parts_of(*device, stake));
+    let planned =
+        state.budgets().filter(|(_, budget)| budget.owner == *account && budget.pot != Credits::ZERO);
+    let pots = planned.map(|(id, budget)| Hold {
+        purpose: Purpose::Budget { budget: *id },
+        amount: budget.pot,
+        deadline: budget.until,
+    });
+    let holds = sessions.chain(stakes).chain(pots).take(HOLDS_MAX).collect();
+    Account { balance: state.balance(account), holds }
+}
+
+fn parts_of(device: DeviceId, stake: &Stake) -> impl Iterator<Item = Hold> {
+    let bonded = (stake.bonded != Credits::ZERO).then_some(Hold {
+        purpose: Purpose::Bond { device },
+        amount: stake.bonded,
+        deadline: stake.until,
+    });
+    let unbonding = stake.unbonding.iter().map(move |part| Hold {
+        purpose: Purpose::Unbonding { device },
+        amount: part.amount,
+        deadline: part.release_at,
+    });
+    bonded.into_iter().chain(unbonding)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{job::Challenge, shape::StandardShape};
 use crate::{
-    id::{OutputDigest, ScoreDigest},
+    id::{DeviceId, OutputDigest, ScoreDigest},
     layout::Layout,
     limits::{CALIBRATION_BYTES_MAX, NAME_BYTES_MAX, WORK_RATE_MAX},
     market::advert::{Device, DeviceClass},
@@ -87,6 +87,30 @@ impl DeviceName {
     pub fn of(device: &Device) -> Self {
         Self { class: device.class, name: device.name.clone(), backend: device.backend.clone() }
     }
+
+    /// The device of this name that `owner` computes with. What an advert says of it names it too, so a receipt
+    /// leads to it: receipt, terms, advert, device.
+    #[must_use]
+    pub fn id_of(&self, owner: &PublicKey) -> DeviceId {
+        let mut out = Layout::new("gridhour/device/v1");
+        out.fixed(&owner.0);
+        self.lay_out(&mut out);
+        DeviceId(out.hash())
+    }
+
+    /// Appends every field.
+    pub fn lay_out(&self, out: &mut Layout) {
+        out.u8(self.class.code()).bytes(self.name.as_bytes()).bytes(self.backend.as_bytes());
+    }
+
+    /// Checks the lengths of its texts.
+    ///
+    /// # Errors
+    /// With a sentence that names the field.
+    pub fn check_bounds(&self) -> Result<(), String> {
+        at_most("device name", self.name.len(), NAME_BYTES_MAX)?;
+        at_most("device backend", self.backend.len(), NAME_BYTES_MAX)
+    }
 }
 
 impl Calibration {
@@ -110,8 +134,7 @@ impl Signable for Calibration {
     fn layout(&self) -> Layout {
         let mut out = Layout::new("gridhour/calibration/v1");
         self.challenge.lay_out(&mut out);
-        out.u8(self.device.class.code());
-        out.bytes(self.device.name.as_bytes()).bytes(self.device.backend.as_bytes());
+        self.device.lay_out(&mut out);
         out.fixed(&self.prompt_nonce).fixed(&self.output_nonce).fixed(&self.output.0).fixed(&self.scores.0);
         out.u64(self.prefill_ns).u64(self.decode_ns).u64(self.started_at.0).u64(self.ended_at.0);
         out
@@ -126,8 +149,7 @@ impl Wire for Calibration {
     const BYTES_MAX: usize = CALIBRATION_BYTES_MAX - 64;
 
     fn check_bounds(&self) -> Result<(), String> {
-        at_most("device name", self.device.name.len(), NAME_BYTES_MAX)?;
-        at_most("device backend", self.device.backend.len(), NAME_BYTES_MAX)
+        self.device.check_bounds()
     }
 }
 
@@ -166,6 +188,26 @@ mod tests {
         assert_eq!(calibration.rates(), None, "a rate over the limit");
         let none = Challenge { memory_bytes: 5, ..sample::challenge() };
         assert_eq!(Calibration { challenge: none, ..sample::calibration() }.rates(), None);
+    }
+
+    #[test]
+    fn a_device_is_its_owner_and_its_name() {
+        let name = DeviceName::of(&sample::advert().device);
+        let owner = crate::arbitrary::key(1).public();
+        let others = [
+            DeviceName { class: DeviceClass::Gpu, ..name.clone() }.id_of(&owner),
+            DeviceName { name: "other".into(), ..name.clone() }.id_of(&owner),
+            DeviceName { backend: "other".into(), ..name.clone() }.id_of(&owner),
+            // Lengths are part of what is hashed: the same letters, cut elsewhere.
+            DeviceName {
+                name: format!("{}c", name.name),
+                backend: name.backend[1..].to_owned(),
+                class: name.class,
+            }
+            .id_of(&owner),
+            name.id_of(&crate::arbitrary::key(2).public()),
+        ];
+        assert!(others.iter().all(|other| *other != name.id_of(&owner)));
     }
 
     #[test]

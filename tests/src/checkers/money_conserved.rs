@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use gridhour_contracts_sim::{
     genesis::Genesis,
     ledger::entry::{Book, Posting},
-    state::{State, check_invariants},
+    state::{Stake, State, check_invariants},
 };
 
 use super::{Checker, View};
@@ -40,8 +40,15 @@ impl MoneyConserved {
     fn compare(&self, state: &State) -> Result<(), String> {
         let accounts = state.accounts().map(|(key, balance)| (Book::Account(*key), balance.0));
         let holds = state.sessions().map(|(id, session)| (Book::Hold(*id), session.held.0));
-        let theirs: BTreeMap<Book, i128> =
-            accounts.chain(holds).map(|(book, sum)| (book, i128::from(sum))).collect();
+        let staked = |stake: &Stake| stake.total().map_or(0, |total| total.0);
+        let stakes = state.stakes().map(|(device, stake)| (Book::Stake(*device), staked(stake)));
+        let pots = state.budgets().map(|(id, budget)| (Book::Budget(*id), budget.pot.0));
+        let theirs: BTreeMap<Book, i128> = accounts
+            .chain(holds)
+            .chain(stakes)
+            .chain(pots)
+            .map(|(book, sum)| (book, i128::from(sum)))
+            .collect();
         let ours = self.books.iter().filter(|(book, _)| **book != Book::Issuance);
         for (book, sum) in ours {
             let found = theirs.get(book).copied().unwrap_or(0);

@@ -26,7 +26,7 @@ pub use self::{
 mod cast;
 mod report;
 
-use report::{Seen, event_name};
+use report::Seen;
 
 /// How long a run may last, in milliseconds of simulated time. Longer than any deadline that a scenario sets.
 pub const HORIZON_MS: u64 = 400_000;
@@ -195,7 +195,7 @@ impl World {
         let entries = self.chronicle.follow(&self.nodes[0].body.durable).map_err(|finding| {
             self.failure("replay_gives_same_root", format!("a durable block breaks a rule: {finding}"))
         })?;
-        entries.iter().for_each(|entry| self.seen.count(event_name(&entry.event)));
+        entries.iter().for_each(|entry| self.seen.count(entry.event.name()));
         let time = SimClock::default().read(self.shared.at);
         let view = View { time, facts: &facts, entries: &entries, ledger: &self.chronicle, cast: &self.cast };
         let mut found = None;

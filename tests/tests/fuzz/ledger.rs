@@ -9,9 +9,10 @@ use gridhour_contracts_sim::{
     export::{self, Decoder, FrameKind},
     harness::{Chain, key},
     state::{State, check_invariants},
-    tx::{Call, Open, Tx},
+    tx::{Accusation, Call, Open, Tx},
 };
 use gridhour_protocol::{
+    receipt::Receipt,
     session::{terms::Terms, voucher::Voucher},
     signed::{PublicKey, SecretKey, Signable, Signed},
     wire::{decode, encode},
@@ -25,7 +26,7 @@ use crate::{
 
 /// The key of `public`, if it is one of the story's.
 fn key_of(chain: &Chain, public: &PublicKey) -> Option<SecretKey> {
-    let keys = [key(1), key(2), chain.issuer().clone(), chain.operator().clone()];
+    let keys = [key(1), key(2), key(7), chain.issuer().clone(), chain.operator().clone()];
     keys.into_iter().find(|key| key.public() == *public)
 }
 
@@ -44,19 +45,41 @@ fn resigned_tx(chain: &Chain, mut tx: Signed<Tx>) -> Signed<Tx> {
         vouchers.into_iter().map(|voucher| resigned(chain, voucher)).collect()
     };
     tx.body.call = match tx.body.call {
-        Call::Open(open) => {
-            let (order, advert) = (resigned(chain, open.order), resigned(chain, open.advert));
-            let terms = Terms { order: order.id(), advert: advert.id(), ..open.terms };
-            Call::Open(Box::new(Open { order, advert, terms, hold: open.hold }))
+        Call::Open(open) => Call::Open(Box::new(resigned_open(chain, *open))),
+        Call::Draw { budget, cap, open } => {
+            Call::Draw { budget, cap, open: Box::new(resigned_open(chain, *open)) }
         }
         Call::Collect { session, vouchers } => Call::Collect { session, vouchers: sign_all(vouchers) },
         Call::Close { session, vouchers, release } => {
             let release = release.map(|release| resigned(chain, release));
             Call::Close { session, vouchers: sign_all(vouchers), release }
         }
+        Call::Calibrate(calibration) => Call::Calibrate(Box::new(resigned(chain, *calibration))),
+        Call::Slash(accusation) => Call::Slash(Box::new(resigned_accusation(chain, *accusation))),
         other => other,
     };
     resigned(chain, tx)
+}
+
+fn resigned_open(chain: &Chain, open: Open) -> Open {
+    let (order, advert) = (resigned(chain, open.order), resigned(chain, open.advert));
+    let terms = Terms { order: order.id(), advert: advert.id(), ..open.terms };
+    Open { order, advert, terms, hold: open.hold }
+}
+
+/// The receipts follow the terms, and the terms the advert, unless the damage is in what links them.
+fn resigned_accusation(chain: &Chain, accusation: Accusation) -> Accusation {
+    let was = accusation.terms.id();
+    let advert = resigned(chain, accusation.advert);
+    let terms = Terms { advert: advert.id(), ..accusation.terms };
+    let follow = |mut receipt: Signed<Receipt>| {
+        if receipt.body.session == was {
+            receipt.body.session = terms.id();
+        }
+        resigned(chain, receipt)
+    };
+    let [one, other] = [accusation.one, accusation.other].map(follow);
+    Accusation { terms, advert, one, other }
 }
 
 /// Every transaction is applied or refused with a reason, and after every block each invariant holds: the

@@ -1,7 +1,7 @@
 //! Sound values to begin with, the same in every run.
 
 use gridhour_contracts_sim::{
-    harness::{Chain, Deal, key},
+    harness::{Chain, Deal, cap, key},
     tx::Call,
 };
 use gridhour_protocol::{
@@ -26,7 +26,8 @@ pub(crate) fn encoded<T: Wire>(values: &[T]) -> Vec<Vec<u8>> {
     values.iter().map(wire::encode).collect()
 }
 
-/// A ledger with every kind of call on it: one session ended, one closing, one open.
+/// A ledger with every kind of call on it: one session ended, one closing, one open; one device staked and measured,
+/// one slashed; one budget open, one closed.
 pub(crate) fn busy_chain() -> Chain {
     let mut chain = Chain::new();
     let (client, provider) = (key(1), key(2));
@@ -49,7 +50,50 @@ pub(crate) fn busy_chain() -> Chain {
     let issuer = chain.issuer().clone();
     chain.fund(&issuer.public(), Credits(50));
     chain.acting(&issuer).ok(Call::Burn { amount: Credits(20) });
+    put_at_stake(&mut chain, open);
+    spend_a_budget(&mut chain, open);
     chain
+}
+
+fn spend_a_budget(chain: &mut Chain, deal: &Deal) {
+    let owner = key(7);
+    let key_cap = cap(Some(0), Some(&deal.client.public()), Credits(700));
+    let budget = chain.open_budget(&owner, vec![cap(None, None, Credits(900)), key_cap]);
+    let mut drawn = Deal::new(chain, &deal.client, &deal.provider);
+    drawn.order.nonce = 9;
+    chain.acting(&drawn.client).ok(drawn.draw(budget, 1));
+    let top_up = Call::TopUp { session: drawn.session(), amount: Credits(7) };
+    chain.acting(&drawn.client).ok(top_up);
+    let mut ended = drawn.clone();
+    ended.terms.nonce = 2;
+    ended.hold = Credits(50);
+    chain.acting(&ended.client).ok(ended.draw(budget, 1));
+    let vouchers = vec![ended.voucher(0, 1, Credits(20))];
+    chain.acting(&ended.provider).ok(Call::Close { session: ended.session(), vouchers, release: None });
+    let other = chain.open_budget(&key(2), vec![cap(None, None, Credits(1))]);
+    chain.acting(&key(2)).ok(Call::CloseBudget { budget: other });
+}
+
+fn put_at_stake(chain: &mut Chain, deal: &Deal) {
+    chain.fund(&deal.provider.public(), Credits(20_000_000));
+    let mut slashed = deal.clone();
+    slashed.advert.device.name = "another".into();
+    let device = deal.device();
+    let measured = key(7).sign(deal.calibration(&key(7)));
+    let amount = Credits(500_000);
+    let calls = [
+        deal.register(),
+        Call::Calibrate(Box::new(measured)),
+        deal.bond(Credits(5_000_000)),
+        Call::Unbond { device, amount },
+        slashed.register(),
+        slashed.bond(Credits(2_000_000)),
+    ];
+    for call in calls {
+        chain.acting(&deal.provider).ok(call);
+    }
+    chain.acting(&deal.client).ok(slashed.slash());
+    chain.acting(&deal.provider).ok(Call::Deregister { device: slashed.device() });
 }
 
 /// Messages, each behind its length of 32 bits: one input made of several.

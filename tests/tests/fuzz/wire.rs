@@ -7,14 +7,14 @@ use gridhour_contracts_sim::{
     ledger::entry::Entry,
     network_file::NetworkFile,
     proof::RecordProof,
-    state::{IdPage, OrderBudget, Session, State, StateKey, Tip},
+    state::{Budget, Device, IdPage, OrderBudget, Session, Stake, State, StateKey, Tip},
     tx::{Call, Release, Tx},
 };
 use gridhour_node::{
     drivers::results::JobResult,
     rpc::{
         self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
-        ProviderRequest,
+        ProviderRequest, Purpose,
     },
 };
 use gridhour_protocol::{
@@ -205,8 +205,12 @@ fn lanes() {
 
 #[test]
 fn transactions() {
-    let blocks = busy_chain().blocks().to_vec();
-    let txs: Vec<Signed<Tx>> = blocks.into_iter().flat_map(|block| block.txs).collect();
+    let mut chain = busy_chain();
+    let blocks = chain.blocks().to_vec();
+    let mut txs: Vec<Signed<Tx>> = blocks.into_iter().flat_map(|block| block.txs).collect();
+    // The only call that no story without the passing of days can hold.
+    let device = chain.state().stakes().next().map(|(id, _)| *id).expect("one is at stake");
+    txs.push(chain.sign(&arbitrary::key(9), Call::Withdraw { device }));
     canonical("tx", &txs, |tx: Signed<Tx>| {
         let _ = (tx.body.id(), tx.body.call.name(), tx.verify());
     });
@@ -297,6 +301,39 @@ fn order_budgets() {
 }
 
 #[test]
+fn devices() {
+    let chain = busy_chain();
+    let owner = arbitrary::key(9).public();
+    let devices: Vec<Device> = chain.state().devices().map(|(_, device)| device.clone()).collect();
+    canonical("device", &devices, |device: Device| {
+        let _ = device.registration.device_of(&owner);
+    });
+}
+
+#[test]
+fn budgets() {
+    let chain = busy_chain();
+    let now = chain.now();
+    let budgets: Vec<Budget> = chain.state().budgets().map(|(_, budget)| budget.clone()).collect();
+    canonical("budget", &budgets, |budget: Budget| {
+        let period = budget.period_at(now);
+        for at in (0..).take(budget.caps.len() + 1) {
+            let _ = budget.path(at).iter().map(|at| budget.caps[*at].used_in(period)).max();
+        }
+    });
+}
+
+#[test]
+fn stakes() {
+    let chain = busy_chain();
+    let now = chain.now();
+    let stakes: Vec<Stake> = chain.state().stakes().map(|(_, stake)| stake.clone()).collect();
+    canonical("stake", &stakes, |stake: Stake| {
+        let _ = (stake.total(), stake.holds_any(), stake.is_barred(now));
+    });
+}
+
+#[test]
 fn recent_ids() {
     let records = busy_chain().state().records().into_iter();
     let pages = records.filter(|(key, _)| key[0] == b't').flat_map(|(_, value)| value);
@@ -336,12 +373,15 @@ fn ledger_answers() {
     let chain = busy_chain();
     let tip = chain.state().tip();
     let (id, session) = chain.state().sessions().next().expect("one is open");
-    let hold = Hold {
-        session: *id,
-        provider: session.terms.provider,
-        amount: session.held,
-        deadline: session.collect_until,
-    };
+    let device = chain.state().stakes().next().map(|(id, _)| *id).expect("one is at stake");
+    let budget = chain.state().budgets().next().map(|(id, _)| *id).expect("one is open");
+    let holds = [
+        Purpose::Session { session: *id, provider: session.terms.provider },
+        Purpose::Bond { device },
+        Purpose::Unbonding { device },
+        Purpose::Budget { budget },
+    ];
+    let holds = holds.map(|purpose| Hold { purpose, amount: session.held, deadline: session.collect_until });
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
     let tx = chain.blocks()[0].txs[0].body.id();
     let shown = chain.state().show(&StateKey::Session(*id)).expect("the genesis is a checkpoint");
@@ -351,7 +391,7 @@ fn ledger_answers() {
     let values = [
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
-        LedgerAnswer::Account(Account { balance: Credits(5), holds: vec![hold] }),
+        LedgerAnswer::Account(Account { balance: Credits(5), holds: holds.to_vec() }),
         LedgerAnswer::Session(Some(Box::new(session.clone()))),
         LedgerAnswer::Applied(rpc::Applied { tx, height: Height(1) }),
         LedgerAnswer::Rejected { code: 3, name: "a".into(), detail: "b".into(), transient: true },

@@ -136,7 +136,7 @@ async fn client(n: u8, node: Address, asked: PublicKey) -> LedgerClient {
     let (net, mut inbox) = net(n).await;
     net.dial(node).await.expect("answers");
     tokio::spawn(async move { while inbox.recv().await.is_some() {} });
-    LedgerClient::new(net, genesis().id(), asked)
+    LedgerClient::new(net, (&genesis()).into(), asked)
 }
 
 async fn fund(client: &LedgerClient) {

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use gridhour_contracts_sim::{
-    harness::{Chain, Deal, START, key},
+    harness::{Chain, Deal, START, cap, key},
     ledger::reject::Reject,
-    limits::BLOCK_TXS_MAX,
+    limits::{BLOCK_TXS_MAX, BOND_MIN, BUDGET_MIN, UNBOND_DELAY},
     state::TxKey,
     tx::Call,
 };
 use gridhour_node::{
     consensus::{
         Accepted, Ordering, SubmitError,
-        expiry::{expire_tx, expired},
+        expiry::{Due, expire_tx, expired},
         ledger_time::ClockError,
         solo::{Solo, StartError},
     },
@@ -208,13 +208,83 @@ fn after_the_deadline_nothing_is_held() {
     assert_eq!(due(), [], "at the deadline itself the provider may still collect");
     clock.advance(Millis(1));
     wait(solo.tick()).expect("time passes");
-    assert_eq!(due(), [deal.session()]);
-    let release = solo.view().read(|state| expire_tx(state, &operator(), deal.session()));
+    assert_eq!(due(), [Due::Hold(deal.session())]);
+    let release = solo.view().read(|state| expire_tx(state, &operator(), Due::Hold(deal.session())));
     let first = submit(&solo, release.clone()).expect("released");
     assert_eq!(submit(&solo, release), Ok(first), "twice is harmless");
     assert_eq!((held(), due()), (Credits(0), vec![]));
     solo.view().read(|state| assert_eq!(state.balance(&account(1)), EACH));
     check(&solo);
+}
+
+/// A provider that never comes back: the operator unbonds what its bond's end leaves, and pays it out.
+#[test]
+fn after_its_end_a_stake_goes_home() {
+    let clock = clock();
+    let ledger = open(&SimDisk::new(1), &MemoryStore::default());
+    let solo = Solo::start(ledger, operator(), Box::new(clock.clone())).expect("starts");
+    mints().into_iter().for_each(|mint| assert!(submit(&solo, mint).is_ok()));
+    let deal = Deal::new(&Chain::new(), &key(1), &key(2));
+    let (device, amount) = (deal.device(), BOND_MIN);
+    let until = deal.order.issued_at.after(Millis(1_000)).expect("soon");
+    let mint = Call::Mint { to: account(2), amount };
+    submit(&solo, sign(&key(255), 99, mint)).expect("mints");
+    submit(&solo, sign(&key(2), 1, deal.register())).expect("registers");
+    submit(&solo, sign(&key(2), 2, Call::Bond { device, amount, until })).expect("bonds");
+    let due = || solo.view().read(|state| expired(state, state.tip().time));
+    let pass = |span| {
+        clock.advance(span);
+        wait(solo.tick()).expect("time passes");
+        due()
+    };
+    let move_on = |due| {
+        let tx = solo.view().read(|state| expire_tx(state, &operator(), due));
+        let first = submit(&solo, tx.clone()).expect("moved on");
+        assert_eq!(submit(&solo, tx), Ok(first), "twice is harmless");
+    };
+    assert_eq!(pass(Millis(until.since(solo_time(&solo)).0)), [], "at its end it is not over");
+    let bond = Due::Bond { device, amount, until };
+    assert_eq!(pass(Millis(1)), [bond]);
+    move_on(bond);
+    assert_eq!(due(), []);
+    let release_at = solo_time(&solo).after(UNBOND_DELAY).expect("in time");
+    assert_eq!(pass(Millis(UNBOND_DELAY.0 - 1)), []);
+    assert_eq!(pass(Millis(1)), [Due::Unbonding { device, release_at }]);
+    move_on(Due::Unbonding { device, release_at });
+    assert_eq!(due(), []);
+    solo.view().read(|state| assert_eq!(state.balance(&account(2)).0, EACH.0 + amount.0));
+    check(&solo);
+}
+
+/// An organisation that never comes back: the operator closes its budget.
+#[test]
+fn after_its_end_a_budget_goes_home() {
+    let clock = clock();
+    let ledger = open(&SimDisk::new(1), &MemoryStore::default());
+    let solo = Solo::start(ledger, operator(), Box::new(clock.clone())).expect("starts");
+    mints().into_iter().for_each(|mint| assert!(submit(&solo, mint).is_ok()));
+    let mint = Call::Mint { to: account(2), amount: BUDGET_MIN };
+    submit(&solo, sign(&key(255), 99, mint)).expect("mints");
+    let plan = Chain::new().plan(vec![cap(None, None, Credits(5))]);
+    let (budget, until) = (plan.budget_of(&account(2)), plan.until);
+    let call = Call::Plan { plan: Box::new(plan), amount: BUDGET_MIN };
+    submit(&solo, sign(&key(2), 1, call)).expect("plans");
+    let due = || solo.view().read(|state| expired(state, state.tip().time));
+    clock.advance(until.since(solo_time(&solo)));
+    wait(solo.tick()).expect("time passes");
+    assert_eq!(due(), [], "at its end it is not over");
+    clock.advance(Millis(1));
+    wait(solo.tick()).expect("time passes");
+    assert_eq!(due(), [Due::Budget(budget)]);
+    let close = solo.view().read(|state| expire_tx(state, &operator(), Due::Budget(budget)));
+    submit(&solo, close).expect("closed");
+    assert_eq!(due(), []);
+    solo.view().read(|state| assert_eq!(state.balance(&account(2)).0, EACH.0 + BUDGET_MIN.0));
+    check(&solo);
+}
+
+fn solo_time(solo: &Solo) -> Timestamp {
+    solo.view().read(|state| state.tip().time)
 }
 
 #[test]

@@ -7,7 +7,10 @@ use gridhour_contracts_sim::{
     export::{block_frame, closing, opening},
 };
 use gridhour_node::{drivers::client::Client, engine::EngineConfig, model::tokenizer::tokenizer_asset};
-use gridhour_protocol::{id::ReceiptId, units::Height};
+use gridhour_protocol::{
+    id::ReceiptId,
+    units::{Credits, Height},
+};
 use serde_json::{Value, json};
 
 use super::{Job, stage::Stage};
@@ -142,7 +145,8 @@ fn why(stage: &Stage, record: &gridhour_protocol::market::matching::MatchRecord)
 impl Outcome {
     /// Whether every order went as it should, the ledger is in order, and the answer was the same again.
     pub fn is_well(&self) -> bool {
-        let conserved = self.audit.balances.checked_add(self.audit.holds) == Some(self.audit.issued);
+        let Report { issued, balances, holds, stakes, .. } = self.audit;
+        let conserved = Credits::sum([balances, holds, stakes]) == Some(issued);
         self.audit.ok && conserved && self.rerun.same
     }
 
@@ -153,7 +157,7 @@ impl Outcome {
             "ok": self.is_well(), "model_id": self.model_id, "providers": self.providers, "jobs": self.jobs,
             "ledger": {
                 "height": audit.height.0, "root": audit.root.to_string(), "issued": audit.issued.0,
-                "balances": audit.balances.0, "holds": audit.holds.0,
+                "balances": audit.balances.0, "holds": audit.holds.0, "stakes": audit.stakes.0,
             },
             "audit": document(audit),
             "rerun": {

@@ -17,7 +17,7 @@ use gridhour_protocol::{
 };
 
 use super::{LedgerClient, LedgerError};
-use crate::rpc::{Account, Hold};
+use crate::rpc::{Account, Hold, Purpose};
 
 /// A record that was proven, and its proof, for others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,9 +85,9 @@ impl LedgerClient {
         let evidence = self.prove(StateKey::Account(account)).await?;
         let mut holds_proven = Vec::with_capacity(said.holds.len());
         for hold in &said.holds {
-            let evidence = self.prove_session(hold.session).await?;
-            let session = evidence.as_ref().and_then(Evidence::session);
-            holds_proven.push(session.is_some_and(|session| holds(session, hold, &account)));
+            let evidence = self.prove(record_of(&hold.purpose)).await?;
+            let record = evidence.as_ref().and_then(|evidence| evidence.proven.value.as_ref());
+            holds_proven.push(record.is_some_and(|record| holds(record, hold, &account)));
         }
         Ok(CheckedAccount { said, evidence, holds_proven })
     }
@@ -101,9 +101,35 @@ impl LedgerClient {
     }
 }
 
-fn holds(session: &Session, hold: &Hold, client: &PublicKey) -> bool {
-    let parties = session.terms.client == *client && session.terms.provider == hold.provider;
-    parties && session.held == hold.amount && session.collect_until == hold.deadline
+/// The record that says what is set aside.
+fn record_of(purpose: &Purpose) -> StateKey {
+    match purpose {
+        Purpose::Session { session, .. } => StateKey::Session(*session),
+        Purpose::Budget { budget } => StateKey::Budget(*budget),
+        Purpose::Bond { device } | Purpose::Unbonding { device } => StateKey::Stake(*device),
+    }
+}
+
+/// Whether the record says that so much is set aside for this, out of what `owner` has.
+fn holds(record: &StateValue, hold: &Hold, owner: &PublicKey) -> bool {
+    let said = (hold.amount, hold.deadline);
+    match (record, &hold.purpose) {
+        (StateValue::Session(session), Purpose::Session { provider, .. }) => {
+            let parties = (&session.terms.client, &session.terms.provider);
+            parties == (owner, provider) && (session.held, session.collect_until) == said
+        }
+        (StateValue::Budget(budget), Purpose::Budget { .. }) => {
+            budget.owner == *owner && (budget.pot, budget.until) == said
+        }
+        (StateValue::Stake(stake), Purpose::Bond { .. }) => {
+            stake.owner == *owner && (stake.bonded, stake.until) == said
+        }
+        (StateValue::Stake(stake), Purpose::Unbonding { .. }) => {
+            let parts = &stake.unbonding;
+            stake.owner == *owner && parts.iter().any(|part| (part.amount, part.release_at) == said)
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]

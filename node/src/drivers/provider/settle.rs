@@ -305,6 +305,7 @@ mod tests {
             collect_until: Timestamp(0),
             closing: false,
             lanes: Vec::new(),
+            draw: None,
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridhour_contracts_sim::ledger::entry::Event as LedgerEvent;
 use gridhour_protocol::signed::PublicKey;
 
 use crate::sim::{clock::Moment, fact::Fact, net::NodeId};
@@ -82,19 +81,5 @@ impl Seen {
 
     pub(super) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
-    }
-}
-
-pub(super) fn event_name(event: &LedgerEvent) -> &'static str {
-    match event {
-        LedgerEvent::Minted => "minted",
-        LedgerEvent::Burned => "burned",
-        LedgerEvent::Transferred => "transferred",
-        LedgerEvent::Opened { .. } => "opened",
-        LedgerEvent::ToppedUp { .. } => "topped-up",
-        LedgerEvent::Collected { .. } => "collected",
-        LedgerEvent::Closing { .. } => "closing",
-        LedgerEvent::Closed { .. } => "closed",
-        LedgerEvent::Expired { .. } => "expired",
     }
 }
