@@ -61,6 +61,8 @@ rules! {
     Conservation "conservation";
     /// The ledger is not the one that a pinned checkpoint names.
     Checkpoint "checkpoint";
+    /// Two blocks of one height are signed.
+    Fork "fork";
 }
 
 impl fmt::Display for Rule {

@@ -6,12 +6,18 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
-    data_dir::DataDir, drivers::provider::ProviderEvent, model::catalogue::ModelCache, settings::Settings,
+    data_dir::DataDir,
+    drivers::{observer::ObserverEvent, provider::ProviderEvent},
+    model::catalogue::ModelCache,
+    settings::Settings,
+    store::repair::Repaired,
 };
 
 mod compute;
 mod error;
+mod observer;
 mod provider;
+mod repair;
 mod size;
 mod validator;
 
@@ -26,12 +32,16 @@ pub enum NodeCommand {
     Provider(Box<ProviderArgs>),
     /// Keep the ledger of a network whose operator's key is in the data directory
     Validator(ValidatorArgs),
+    /// Follow a ledger: check every block, keep a copy, and serve it
+    Observer(ObserverArgs),
+    /// Make a damaged journal whole again with the blocks of an observer, while the node is stopped
+    Repair(RepairArgs),
 }
 
 /// What every node takes.
 #[derive(Debug, Args)]
 pub struct CommonArgs {
-    /// Listen at this multiaddress; may be repeated [default: all interfaces, TCP and QUIC, ports 4801 and 4802]
+    /// Listen at this multiaddress; may be repeated [default: all interfaces, TCP and QUIC, port 4801 of a validator, 4802 of a provider, 4803 of an observer]
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_LISTEN", value_delimiter = ',')]
     pub listen: Vec<String>,
 
@@ -106,6 +116,28 @@ pub struct ValidatorArgs {
     pub common: CommonArgs,
 }
 
+/// What an observer takes.
+#[derive(Debug, Args)]
+pub struct ObserverArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub common: CommonArgs,
+
+    /// Follow the node at this multiaddress, which ends in /p2p/<peer id>: the ledger node or another observer; may be
+    /// repeated [default: the network file's peers]
+    #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_FOLLOW", value_delimiter = ',')]
+    pub follow: Vec<String>,
+}
+
+/// What a repair takes.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Fetch what is missing from the node at this multiaddress, which ends in /p2p/<peer id>; may be repeated [default:
+    /// the network file's peers]. All of them must answer
+    #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_REPAIR_FROM", value_delimiter = ',')]
+    pub from: Vec<String>,
+}
+
 /// Where a node finds its surroundings.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -136,6 +168,8 @@ pub enum NodeEvent {
         /// What had to be mended, in sentences.
         mended: Vec<String>,
     },
+    /// A journal was looked at, and made whole if it was not.
+    Repaired(Option<Repaired>),
     /// The engine is loaded and measured.
     Measured {
         /// The model.
@@ -158,6 +192,8 @@ pub enum NodeEvent {
     },
     /// A provider's doings.
     Provider(ProviderEvent),
+    /// How an observer gets on.
+    Observer(ObserverEvent),
 }
 
 impl NodeEvent {
@@ -171,6 +207,7 @@ impl NodeEvent {
             Self::Ledger { height, mended } => {
                 json!({ "event": "ledger", "height": height, "mended": mended })
             }
+            Self::Repaired(repaired) => repair::event_json(repaired.as_ref()),
             Self::Measured { model, backend, threads, prefill, decode } => json!({
                 "event": "measured", "model_id": model, "backend": backend, "threads": threads,
                 "prefill_macs_per_s": prefill, "decode_macs_per_s": decode,
@@ -179,6 +216,7 @@ impl NodeEvent {
                 json!({ "event": "ready", "id": id.to_string(), "addresses": addresses })
             }
             Self::Provider(event) => provider_json(event),
+            Self::Observer(event) => observer::event_json(event),
         }
     }
 
@@ -190,6 +228,7 @@ impl NodeEvent {
             Self::Pulling { .. } => return None,
             Self::Ledger { height, mended } if mended.is_empty() => format!("ledger at height {height}"),
             Self::Ledger { height, mended } => format!("ledger at height {height}; {}", mended.join("; ")),
+            Self::Repaired(repaired) => repair::event_text(repaired.as_ref()),
             Self::Measured { backend, threads, prefill, decode, .. } => format!(
                 "{backend}, {threads} threads: {} million MACs/s reading, {} writing (measured here)",
                 prefill / 1_000_000,
@@ -197,6 +236,7 @@ impl NodeEvent {
             ),
             Self::Ready { id, addresses } => format!("ready: {id} at {}", addresses.join(", ")),
             Self::Provider(event) => return provider_text(event),
+            Self::Observer(event) => return observer::event_text(event),
         })
     }
 }
@@ -273,14 +313,18 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     on_event: OnNodeEvent,
 ) -> Result<(), NodeError> {
-    let common = match &command {
-        NodeCommand::Provider(args) => &args.common,
-        NodeCommand::Validator(args) => &args.common,
+    let until_stdin_closes = match &command {
+        NodeCommand::Provider(args) => args.common.until_stdin_closes,
+        NodeCommand::Validator(args) => args.common.until_stdin_closes,
+        NodeCommand::Observer(args) => args.common.until_stdin_closes,
+        NodeCommand::Repair(_) => false,
     };
-    let stop = if common.until_stdin_closes { or_stdin_closes(stop)? } else { stop };
+    let stop = if until_stdin_closes { or_stdin_closes(stop)? } else { stop };
     match command {
         NodeCommand::Provider(args) => provider::run(*args, surroundings, stop, on_event).await,
         NodeCommand::Validator(args) => validator::run(args, surroundings, stop, on_event).await,
+        NodeCommand::Observer(args) => observer::run(args, surroundings, stop, on_event).await,
+        NodeCommand::Repair(args) => repair::run(args, surroundings, stop, on_event).await,
     }
 }
 

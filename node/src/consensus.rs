@@ -1,9 +1,12 @@
 //! Who decides the order of transactions.
 //!
-//! Rooms that use the ledger see [`Ordering`] and [`LedgerView`] alone. Today one operator decides ([`solo`]); replicas
-//! that agree on an order will stand behind the same trait, and give the same roots for the same transactions.
+//! Rooms that use the ledger see [`Ordering`] and [`LedgerView`] alone. Today one operator decides ([`solo`]) and others
+//! follow ([`follower`]); replicas that agree on an order will stand behind the same trait, and give the same roots for
+//! the same transactions.
 
 pub mod expiry;
+pub mod follower;
+mod keep;
 pub mod ledger_time;
 pub mod solo;
 mod view;
@@ -49,6 +52,9 @@ pub enum SubmitError {
     /// The operator's clock cannot be believed, so no block is made.
     #[error(transparent)]
     Clock(#[from] ClockError),
+    /// The ledger node's disk is full. The transaction is in no block; hand it in again when there is room.
+    #[error("the ledger takes nothing now: {0}")]
+    NoRoom(String),
     /// The ledger node stopped. The transaction may or may not have become durable; hand it in again after a restart.
     #[error("the ledger stopped: {0}")]
     Stopped(String),

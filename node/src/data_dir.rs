@@ -6,7 +6,7 @@
 //! DIR/key             the secret key, mode 0600
 //! DIR/issuer.key      the issuer's key, only where `network init` ran
 //! DIR/network.json    the network: genesis, keys, bootstrap peers, signed
-//! DIR/ledger/         a validator's journal and derived state
+//! DIR/ledger/         a validator's or an observer's journal and derived state
 //! DIR/ledger.export   the last ledger that was exported
 //! DIR/records/        vouchers, receipts and sessions that must survive a kill
 //! DIR/results/        results of jobs, a JSON file each
@@ -65,10 +65,16 @@ impl DataDir {
         self.0.join("network.json")
     }
 
-    /// A validator's ledger.
+    /// A validator's ledger, or an observer's copy.
     #[must_use]
     pub fn ledger(&self) -> PathBuf {
         self.0.join("ledger")
+    }
+
+    /// What an observer found against the operator.
+    #[must_use]
+    pub fn evidence(&self) -> PathBuf {
+        self.ledger().join("evidence")
     }
 
     /// The last exported ledger.

@@ -3,6 +3,7 @@
 //! | driver | runs |
 //! |---|---|
 //! | [`validator`] | a ledger: orders transactions, answers questions, releases expired holds |
+//! | [`observer`] | a copy of a ledger: follows it, checks every block, answers questions |
 //! | [`provider`] | an engine: advertises, serves jobs, collects |
 //! | [`client`] | a buyer: sees offers, matches, opens sessions, runs jobs, settles |
 
@@ -10,6 +11,7 @@ mod calibration_line;
 pub mod client;
 pub mod ledger_client;
 pub mod memory;
+pub mod observer;
 pub mod provider;
 pub mod results;
 pub mod validator;

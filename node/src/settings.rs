@@ -16,6 +16,8 @@ const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 pub struct Settings {
     /// Multiaddresses to listen on.
     pub listen: Option<Vec<String>>,
+    /// Multiaddresses of the nodes that an observer follows.
+    pub follow: Option<Vec<String>>,
     /// Model to serve or to run: a catalogue name, an id or a path.
     pub model: Option<String>,
     /// Price of a GPU-hour, in credits.

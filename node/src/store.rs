@@ -6,6 +6,7 @@
 //! | [`state_store`], [`sled_store`] | accounts, sessions, a cursor | an index, rebuilt from the journal when in doubt |
 //! | [`state_writer`], [`restore`] | | how the index follows the journal, and how a start trusts the two |
 //! | [`ledger_dir`], [`export`] | | a whole ledger opened, and written out for auditors |
+//! | [`repair`], `salvage` | | a damaged journal made whole again from its own remains and from observers |
 //! | [`records`] | a node's own vouchers, receipts and lanes | durable before anything that rests on them is sent |
 //! | [`lock`] | who may write here | one process for a directory |
 //!
@@ -20,7 +21,9 @@ pub mod ledger_dir;
 pub mod lock;
 pub mod log_error;
 pub mod records;
+pub mod repair;
 pub mod restore;
+mod salvage;
 mod segment;
 pub mod sled_store;
 pub mod state_store;

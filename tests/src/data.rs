@@ -82,18 +82,21 @@ fn pull_default() -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// What was found; else says who is skipped and why, past the capture of test output.
+/// What was found; else the calling test is skipped.
 fn present<T>(found: &'static Result<T, String>) -> Option<&'static T> {
-    let missing = match found {
-        Ok(found) => return Some(found),
-        Err(missing) => missing,
-    };
+    found.as_ref().inspect_err(|missing| skip(missing)).ok()
+}
+
+/// Says who is skipped and why, past the capture of test output.
+///
+/// # Panics
+/// If `CI` is set.
+pub(crate) fn skip(missing: &str) {
     let ci = env::var_os("CI").is_some_and(|value| !value.is_empty());
     assert!(!ci, "nothing may be skipped where CI is set: {missing}");
     let thread = thread::current();
     // Without an error stream there is nobody to tell.
     writeln!(io::stderr(), "SKIPPED {}: {missing}", thread.name().unwrap_or("a test")).ok();
-    None
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod definition;
 pub mod f32_eval;
 pub mod fuzz;
 pub mod gguf;
+pub mod mounts;
 pub mod scenario;
 pub mod seeds;
 pub mod sim;

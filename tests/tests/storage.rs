@@ -1,11 +1,23 @@
 //! Stories about what survives: power cuts, kills, damage, and what is built on the journal.
 
+#[path = "storage/fail_points.rs"]
+mod fail_points;
+#[path = "storage/follower.rs"]
+mod follower;
+#[path = "storage/full.rs"]
+mod full;
 #[path = "storage/journal.rs"]
 mod journal;
 #[path = "storage/kill.rs"]
 mod kill;
+#[path = "storage/observer.rs"]
+mod observer;
+#[path = "storage/power_cut.rs"]
+mod power_cut;
 #[path = "storage/records.rs"]
 mod records;
+#[path = "storage/repair.rs"]
+mod repair;
 #[path = "storage/solo.rs"]
 mod solo;
 #[path = "storage/start.rs"]

@@ -13,9 +13,10 @@ use crate::{
 const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour node provider --ask 1.5 --region eu-de
-  gridhour node validator";
+  gridhour node validator
+  gridhour node observer --json";
 
-/// Provide inference, or keep a ledger
+/// Provide inference, or keep or follow a ledger
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

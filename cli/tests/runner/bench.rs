@@ -50,3 +50,56 @@ fn lengths_beyond_the_models_context_are_refused() {
     assert_eq!((answer.code, &answer.stdout[..]), (Some(2), ""));
     assert!(answer.stderr.contains("100000"), "{}", answer.stderr);
 }
+
+const LEDGER: [&str; 12] = [
+    "bench",
+    "ledger",
+    "--accounts",
+    "40",
+    "--transfers",
+    "80",
+    "--block",
+    "20",
+    "--acks",
+    "2",
+    "--repeat",
+    "1",
+];
+
+#[test]
+fn scripts_get_these_figures_of_a_ledger() {
+    let sandbox = Sandbox::new();
+    let found = sandbox.json(&LEDGER);
+    let rows = found["rows"].as_array().expect("rows");
+    let names: Vec<_> = rows.iter().map(|row| row["name"].as_str().expect("a name")).collect();
+    let published = [
+        "verify_strict_per_s",
+        "durable_transfers_per_s",
+        "durable_transfers_per_block",
+        "block_100_ack_p50_ms",
+        "block_100_ack_p99_ms",
+        "replay_unsigned_per_s",
+        "replay_signed_per_s",
+    ];
+    assert_eq!(names, published);
+    for row in rows {
+        assert!(row["value"].as_f64().is_some_and(|value| value > 0.0), "{row}");
+        assert!(row["unit"].is_string() && row["reference"].is_null() == row["ratio"].is_null(), "{row}");
+    }
+}
+
+#[test]
+fn a_ledger_is_measured_in_a_new_directory_that_is_removed() {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.path("measured");
+    let dir = dir.to_str().expect("a path of text");
+    let args = [&LEDGER[..], &["--dir", dir]].concat();
+    let answer = sandbox.run(&args);
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    assert!(answer.stdout.contains("durable_transfers_per_s"), "{}", answer.stdout);
+    assert!(!std::path::Path::new(dir).exists());
+    std::fs::create_dir(dir).expect("a writable folder");
+    let answer = sandbox.run(&args);
+    assert_eq!((answer.code, &answer.stdout[..]), (Some(2), ""));
+    assert!(answer.stderr.contains("name a new directory"), "{}", answer.stderr);
+}

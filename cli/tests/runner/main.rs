@@ -10,6 +10,7 @@ mod eval;
 mod key;
 mod kills;
 mod market;
+mod observer;
 mod pull;
 mod receipt;
 mod sampling;

@@ -111,6 +111,12 @@ impl Market {
         self.node("seller", &[&offer[..], &slow, options].concat())
     }
 
+    /// Starts an observer of the ledger node; always the same one.
+    pub fn observer(&self) -> Node {
+        self.sandbox.json(&["--data-dir", "watcher", "network", "join", "ledger/network.json"]);
+        self.node("watcher", &["observer", "--listen", "/ip4/127.0.0.1/tcp/0"])
+    }
+
     fn node(&self, folder: &str, arguments: &[&str]) -> Node {
         let begin = ["--json", "--data-dir", folder, "node"];
         Node::start(self.sandbox.command(&[&begin[..], arguments, &["--until-stdin-closes"]].concat()))

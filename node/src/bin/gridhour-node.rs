@@ -1,4 +1,4 @@
-//! The program `gridhour-node`: providers and validators.
+//! The program `gridhour-node`: providers, validators and observers.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -16,10 +16,11 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour-node provider --ask 1.5 --region eu-de
   gridhour-node validator --data-dir /var/lib/gridhour
+  gridhour-node observer --data-dir /var/lib/gridhour-copy
 
 Exit codes: 0 ended as asked, 1 could not start or go on, 2 bad usage.";
 
-/// Provide inference to a Gridhour network, or keep its ledger
+/// Provide inference to a Gridhour network, or keep or follow its ledger
 #[derive(Debug, Parser)]
 #[command(name = "gridhour-node", version, after_help = EXAMPLES)]
 struct Cli {

@@ -6,14 +6,14 @@ use gridhour_protocol::signed::PublicKey;
 
 use crate::{
     consensus::solo::StartError,
-    drivers::{memory::MemoryError, provider::MeasureError},
+    drivers::{memory::MemoryError, observer::ObserverEnd, provider::MeasureError},
     engine::EngineError,
     keys::KeyError,
     model::{assets::AssetError, catalogue::CatalogueError, gguf::GgufError, pull::PullError},
     net::NetError,
     network_json::NetworkJsonError,
     settings::SettingsError,
-    store::{ledger_dir::OpenError, lock::LockError},
+    store::{ledger_dir::OpenError, lock::LockError, repair::RepairError},
 };
 
 /// Why a node does not run.
@@ -48,6 +48,8 @@ pub enum NodeError {
     Ledger(#[from] OpenError),
     #[error(transparent)]
     Sequencer(#[from] StartError),
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     /// An argument or a setting makes no sense.
@@ -69,6 +71,9 @@ pub enum NodeError {
     /// A model whose sizes are absurd.
     #[error("the model's sizes are absurd, so its work cannot be counted")]
     Work,
+    /// The operator of the ledger that is followed signed what cannot be.
+    #[error("{0}; nothing more is followed: show that file to whoever relies on this operator")]
+    Breach(ObserverEnd),
     /// A running node cannot go on.
     #[error("the node stopped: {0}")]
     Stopped(String),

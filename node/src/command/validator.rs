@@ -45,7 +45,8 @@ fn check_operator(key: &SecretKey, network: &Verified<NetworkFile>) -> Result<()
     if expected == found { Ok(()) } else { Err(NodeError::NotOperator { expected, found }) }
 }
 
-fn opened(ledger: &Ledger) -> NodeEvent {
+/// What opening a ledger had to mend.
+pub(super) fn opened(ledger: &Ledger) -> NodeEvent {
     let torn = ledger
         .torn
         .iter()
@@ -66,14 +67,23 @@ pub(super) fn listen(
     settings: Option<&[String]>,
     usual: &[&str],
 ) -> Result<Vec<Address>, NodeError> {
+    addresses("listen address", flags, settings, usual)
+}
+
+/// Addresses that serve as `what`: flags, else settings, else `usual`.
+pub(super) fn addresses(
+    what: &'static str,
+    flags: &[String],
+    settings: Option<&[String]>,
+    usual: &[&str],
+) -> Result<Vec<Address>, NodeError> {
     let texts: Vec<String> = match (flags, settings) {
         ([], None) => usual.iter().map(ToString::to_string).collect(),
         ([], Some(settings)) => settings.to_vec(),
         (flags, _) => flags.to_vec(),
     };
     let parse = |text: &String| {
-        let why = |error| NodeError::Argument { what: "listen address", why: format!("{text:?}: {error}") };
-        text.parse().map_err(why)
+        text.parse().map_err(|error| NodeError::Argument { what, why: format!("{text:?}: {error}") })
     };
     texts.iter().map(parse).collect()
 }

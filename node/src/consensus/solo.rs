@@ -26,8 +26,8 @@ use gridhour_protocol::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{admission::Submission, sequencer::Sequencer};
-use super::{Accepted, LedgerView, Ordering, SubmitError, ledger_time::Clock};
-use crate::store::{ledger_dir::Ledger, state_writer::StateWriter};
+use super::{Accepted, LedgerView, Ordering, SubmitError, keep::Keep, ledger_time::Clock};
+use crate::store::ledger_dir::Ledger;
 
 /// Transactions that may wait for their signatures to be checked; more wait outside.
 pub const SUBMIT_QUEUE_MAX: usize = 8_192;
@@ -70,18 +70,16 @@ impl Solo {
         if operator.public() != expected {
             return Err(StartError::NotOperator { expected, given: operator.public() });
         }
-        let (view, tip) = LedgerView::new(ledger.state, ledger.journal.reader());
+        let keep = Keep::start(ledger)?;
+        let view = keep.view().clone();
         let (failed, failure) = watch::channel(None);
         let (submissions, waiting) = mpsc::channel(SUBMIT_QUEUE_MAX);
         let (groups, checked) = sync_channel(GROUP_QUEUE_MAX);
-        let writer = StateWriter::start(ledger.store)?;
-        let (journal, lock) = (ledger.journal, ledger.lock);
-        let sequencer = Sequencer::new(view.clone(), tip, journal, writer, operator, clock);
+        let sequencer = Sequencer::new(keep, operator, clock);
         let admission = thread::Builder::new()
             .name("admission".into())
             .spawn(move || admission::run(waiting, &groups))?;
         let sequencer = thread::Builder::new().name("sequencer".into()).spawn(move || {
-            let _lock = lock;
             if let Err(error) = sequencer.run(&checked) {
                 tracing::error!(%error, "the ledger stopped");
                 failed.send_replace(Some(error.to_string()));

@@ -122,12 +122,13 @@ impl Client {
         let bootstrap = addresses(&network.bootstrap)?;
         let net_config = NetConfig { bootstrap: bootstrap.clone(), ..NetConfig::new(id, key.clone()) };
         let (net, inbox) = Net::start(net_config).await?;
+        let copies: Vec<PublicKey> = bootstrap.iter().filter_map(Address::peer).collect();
         reach_any(&net, bootstrap).await?;
         let book = Arc::new(Mutex::new(Book::new(id)));
         let (count, entered) = watch::channel(0);
         tokio::spawn(listen(inbox, book.clone(), count));
         Ok(Self {
-            ledger: LedgerClient::new(net.clone(), id, network.genesis.operator),
+            ledger: LedgerClient::new(net.clone(), id, network.genesis.operator).or_ask(copies),
             grace_min_ms: network.genesis.grace_min.0,
             results: Results::new(data_dir.results()),
             network: id,

@@ -59,28 +59,49 @@ pub enum LedgerError {
     Key(#[from] KeyError),
 }
 
-/// A way to one ledger node.
+/// A way to the ledger: its node, and others that serve copies of it.
 #[derive(Clone, Debug)]
 pub struct LedgerClient {
     net: NetHandle,
     network: NetworkId,
     node: PublicKey,
+    /// Asked in turn while the one before cannot be reached.
+    others: Vec<PublicKey>,
 }
 
 impl LedgerClient {
     /// Talks to the ledger node whose key is `node`.
     #[must_use]
     pub fn new(net: NetHandle, network: NetworkId, node: PublicKey) -> Self {
-        Self { net, network, node }
+        Self { net, network, node, others: Vec::new() }
+    }
+
+    /// The same, but where the node cannot be reached, one of `others` is asked: observers, which answer what they have
+    /// followed so far and pass transactions on.
+    #[must_use]
+    pub fn or_ask(mut self, others: impl IntoIterator<Item = PublicKey>) -> Self {
+        self.others = others.into_iter().filter(|other| *other != self.node).collect();
+        self
     }
 
     async fn ask(&self, request: &LedgerRequest) -> Result<LedgerAnswer, LedgerError> {
-        let answer = self.net.request(self.node, Service::Ledger, wire::encode(request)).await;
-        let bytes = answer.map_err(|source| LedgerError::Unreachable { node: self.node, source })?;
+        let mut outcome = self.ask_node(self.node, request).await;
+        for other in &self.others {
+            match &outcome {
+                Err(LedgerError::Unreachable { .. }) => outcome = self.ask_node(*other, request).await,
+                _ => break,
+            }
+        }
+        outcome
+    }
+
+    async fn ask_node(&self, node: PublicKey, request: &LedgerRequest) -> Result<LedgerAnswer, LedgerError> {
+        let answer = self.net.request(node, Service::Ledger, wire::encode(request)).await;
+        let bytes = answer.map_err(|source| LedgerError::Unreachable { node, source })?;
         match wire::decode(&bytes) {
             Ok(LedgerAnswer::Fault(detail)) => Err(LedgerError::Fault(detail)),
             Ok(answer) => Ok(answer),
-            Err(error) => Err(self.malformed(&error)),
+            Err(error) => Err(LedgerError::Nonsense { node, why: error.to_string() }),
         }
     }
 
@@ -169,6 +190,17 @@ impl LedgerClient {
             seen(blocks.len() as u64, tip.0);
         }
         Ok(blocks)
+    }
+
+    /// Hands in a transaction that someone else signed, and returns what the ledger says to it.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn pass_on(&self, tx: Signed<Tx>) -> Result<LedgerAnswer, LedgerError> {
+        match self.ask(&LedgerRequest::Submit(Box::new(tx))).await? {
+            said @ (LedgerAnswer::Applied(_) | LedgerAnswer::Rejected { .. }) => Ok(said),
+            _ => Err(self.other()),
+        }
     }
 
     /// Signs `call` and has it ordered. On return it is applied and durable.

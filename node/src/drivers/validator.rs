@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use gridhour_contracts_sim::{
     network_file::NetworkFile,
     state::{Stake, State},
+    tx::Tx,
 };
 use gridhour_protocol::{
     id::DeviceId,
@@ -35,17 +36,44 @@ use crate::{
 /// How often deadlines are looked through.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 /// Questions answered at once.
-const REQUESTS_MAX: usize = 256;
+pub(super) const REQUESTS_MAX: usize = 256;
 
 /// Parts of a running ledger node.
 pub struct Validator {
     shared: Arc<Shared>,
 }
 
+/// A node that answers about a ledger.
+pub(super) trait Answers: Send + Sync + 'static {
+    /// What it knows.
+    fn view(&self) -> &LedgerView;
+    /// The network file it hands out.
+    fn network(&self) -> &Signed<NetworkFile>;
+    /// What it says to a transaction.
+    fn submit(&self, tx: Signed<Tx>) -> impl Future<Output = LedgerAnswer> + Send;
+}
+
 struct Shared {
     solo: Solo,
     key: SecretKey,
     network: Signed<NetworkFile>,
+}
+
+impl Answers for Shared {
+    fn view(&self) -> &LedgerView {
+        self.solo.view()
+    }
+
+    fn network(&self) -> &Signed<NetworkFile> {
+        &self.network
+    }
+
+    async fn submit(&self, tx: Signed<Tx>) -> LedgerAnswer {
+        match self.solo.submit(tx).await {
+            Ok(accepted) => LedgerAnswer::Applied(Applied { tx: accepted.tx, height: accepted.height }),
+            Err(error) => refusal(&error),
+        }
+    }
 }
 
 impl Validator {
@@ -95,7 +123,7 @@ impl Validator {
     }
 }
 
-async fn told(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn told(stop: &mut watch::Receiver<bool>) {
     // An error means that nobody is left who could say so: the same.
     let _ = stop.wait_for(|stop| *stop).await;
 }
@@ -120,11 +148,12 @@ async fn expire(shared: &Shared) {
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: InboundRequest) {
+/// Answers one request about the ledger.
+pub(super) async fn answer(shared: Arc<impl Answers>, request: InboundRequest) {
     let InboundRequest { service, bytes, responder, .. } = request;
     let sent = match (service, wire::decode::<LedgerRequest>(&bytes)) {
         (Service::Ledger, Ok(asked)) => {
-            responder.respond(wire::encode(&answer_to(&shared, asked).await)).await
+            responder.respond(wire::encode(&answer_to(&*shared, asked).await)).await
         }
         (Service::Ledger, Err(error)) => responder.refuse(&error.to_string()).await,
         _ => responder.refuse("this node keeps a ledger and serves no models").await,
@@ -134,19 +163,16 @@ async fn answer(shared: Arc<Shared>, request: InboundRequest) {
     }
 }
 
-async fn answer_to(shared: &Shared, asked: LedgerRequest) -> LedgerAnswer {
-    let view = shared.solo.view();
+async fn answer_to(shared: &impl Answers, asked: LedgerRequest) -> LedgerAnswer {
+    let view = shared.view();
     match asked {
         LedgerRequest::Status => LedgerAnswer::Status(view.read(status_of)),
-        LedgerRequest::Network => LedgerAnswer::Network(Box::new(shared.network.clone())),
+        LedgerRequest::Network => LedgerAnswer::Network(Box::new(shared.network().clone())),
         LedgerRequest::Account(id) => LedgerAnswer::Account(view.read(|state| account_of(state, &id))),
         LedgerRequest::Session(id) => {
             LedgerAnswer::Session(view.read(|state| state.session(&id).cloned().map(Box::new)))
         }
-        LedgerRequest::Submit(tx) => match shared.solo.submit(*tx).await {
-            Ok(accepted) => LedgerAnswer::Applied(Applied { tx: accepted.tx, height: accepted.height }),
-            Err(error) => refusal(&error),
-        },
+        LedgerRequest::Submit(tx) => shared.submit(*tx).await,
         LedgerRequest::Blocks { from } => blocks(view.clone(), from).await,
     }
 }

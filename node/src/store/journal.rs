@@ -33,13 +33,18 @@ pub struct Journal {
     pending: Vec<(u64, u64)>,
 }
 
+/// What tells the journal of `network` from other logs.
+pub(super) fn log_kind(network: [u8; 32]) -> LogKind {
+    LogKind { id: network, body_max: JOURNAL_BLOCK_BYTES_MAX }
+}
+
 /// Name of the file whose first block has this height.
-fn segment_name(first: u64) -> String {
+pub(super) fn segment_name(first: u64) -> String {
     format!("blocks-{first:020}.log")
 }
 
 /// The files of the journal by the height of their first block, in order.
-fn segments(disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
+pub(super) fn segments(disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
     let names = disk.list().map_err(LogError::disk("list", "the journal's directory"))?;
     let mut firsts: Vec<u64> = names
         .iter()
@@ -76,7 +81,7 @@ impl Journal {
         first: u64,
         segment_bytes: u64,
     ) -> Result<(Self, Option<Torn>), LogError> {
-        let kind = LogKind { id: network, body_max: JOURNAL_BLOCK_BYTES_MAX };
+        let kind = log_kind(network);
         let mut end = End { next: first, previous: network };
         let mut index = Index::default();
         let (active, torn) = open_segments(&*disk, &kind, &mut end, &mut index)?;
@@ -94,8 +99,12 @@ impl Journal {
     /// Adds a block to the batch that the next [`Journal::sync`] makes durable. Returns its height.
     ///
     /// # Errors
-    /// [`LogError::TooLong`], which changes nothing; [`LogError::Poisoned`].
+    /// [`LogError::TooLong`], and [`LogError::DiskFull`] if a new file is due: both change nothing.
+    /// [`LogError::Poisoned`]; [`LogError::Disk`] poisons.
     pub fn append(&mut self, block: &[u8]) -> Result<u64, LogError> {
+        if self.pending.is_empty() && self.active.size() >= self.segment_bytes {
+            self.begin_segment()?;
+        }
         let height = self.end.next;
         let offset = self.active.append(&mut self.end, block)?;
         self.pending.push((offset, self.active.size()));
@@ -105,22 +114,35 @@ impl Journal {
     /// Makes all blocks appended so far durable, and visible to readers.
     ///
     /// # Errors
-    /// [`LogError::Disk`] once, and [`LogError::Poisoned`] from then on: it is unknown what became durable, and only a
-    /// restart finds out.
+    /// [`LogError::DiskFull`]: the whole batch is gone, and the journal is as it was before it. [`LogError::Disk`] once,
+    /// and [`LogError::Poisoned`] from then on: it is unknown what became durable, and only a restart finds out.
     pub fn sync(&mut self) -> Result<(), LogError> {
-        self.active.sync()?;
-        {
-            let mut index = index::write(&self.index);
-            self.pending.drain(..).for_each(|(offset, end)| index.add(offset, end));
-            index.close_batch(self.end);
+        if let Err(error) = self.active.sync() {
+            self.pending.clear();
+            self.end = index::read(&self.index).end().unwrap_or(self.end);
+            return Err(error);
         }
-        if self.active.size() >= self.segment_bytes { self.begin_segment() } else { Ok(()) }
+        let mut index = index::write(&self.index);
+        self.pending.drain(..).for_each(|(offset, end)| index.add(offset, end));
+        index.close_batch(self.end);
+        Ok(())
     }
 
-    fn begin_segment(&mut self) -> Result<(), LogError> {
-        // If this goes wrong halfway, a restart may find the new file: nothing may go to the old one.
-        self.active = Segment::create(&*self.disk, &segment_name(self.end.next), &self.kind)
-            .inspect_err(|_| self.active.poison())?;
+    /// Begins the next file, unless the last one is empty. There is no batch under way.
+    pub(super) fn begin_segment(&mut self) -> Result<(), LogError> {
+        self.active.check_health()?;
+        if self.active.is_empty() {
+            return Ok(());
+        }
+        match Segment::create(&*self.disk, &segment_name(self.end.next), &self.kind) {
+            Ok(segment) => self.active = segment,
+            Err(error @ LogError::DiskFull { .. }) => return Err(error),
+            Err(error) => {
+                // A restart may find the new file: nothing may go to the old one.
+                self.active.poison();
+                return Err(error);
+            }
+        }
         index::write(&self.index).begin_segment(self.end.next);
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! DIR/journal/blocks-*.log     the truth
 //! DIR/state/                   the index
 //! DIR/state.1.fork/            an index that was not believed, kept for whoever wants to know why
+//! DIR/journal.1.damaged/       a journal that was repaired, as it was before
 //! ```
 
 use std::{
@@ -21,6 +22,7 @@ use super::{
     journal::{Journal, JournalReader},
     lock::{DirLock, LockError},
     log_error::{LogError, Torn},
+    repair,
     restore::{self, Doubt, FIRST_HEIGHT, RestoreError, Trouble},
     sled_store::SledStore,
     state_store::StateStore,
@@ -90,6 +92,7 @@ impl Ledger {
     /// cannot be believed is no error: it is moved aside and built again, see [`Ledger::rebuilt`].
     pub fn open(dir: &Path, genesis: &Genesis) -> Result<Self, OpenError> {
         let lock = DirLock::acquire(dir)?;
+        repair::finish_swap(dir).map_err(LogError::disk("put in place", "the repaired journal"))?;
         let disk = DirDisk::create(&dir.join("journal")).map_err(LogError::disk("create", "the journal"))?;
         let (journal, torn) = Journal::open(Arc::new(disk), genesis.id().0, FIRST_HEIGHT)?;
         let path = dir.join("state");
@@ -140,7 +143,8 @@ fn try_state(path: &Path, genesis: &Genesis, reader: &JournalReader) -> Result<(
     Ok((state, store))
 }
 
-fn move_aside(path: &Path, word: &str) -> io::Result<PathBuf> {
+/// Gives the directory at `path` a free name that ends in `word`, durably.
+pub(super) fn move_aside(path: &Path, word: &str) -> io::Result<PathBuf> {
     let names = (1..=ASIDE_MAX).map(|n| path.with_extension(format!("{n}.{word}")));
     let Some(kept) = names.into_iter().find(|kept| !kept.exists()) else {
         let reason =

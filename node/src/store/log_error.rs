@@ -36,7 +36,8 @@ pub enum Rule {
 pub enum LogError {
     /// Bytes that were durable are not what was written. Nothing is dropped: the operator decides.
     #[error(
-        "{segment} is damaged at byte {offset} (frame {number}): {rule}; restore the file from a copy, or fetch the log again"
+        "{segment} is damaged at byte {offset} (frame {number}): {rule}; of a journal, `gridhour-node repair` fetches what is \
+         missing from an observer; else restore the file from a copy"
     )]
     Corrupt {
         /// Name of the file.
@@ -55,6 +56,19 @@ pub enum LogError {
         action: &'static str,
         /// On which file.
         file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There was no room for a batch. It was taken back whole: the log is as before, and takes the next batch when there
+    /// is room.
+    #[error(
+        "the disk is full: {file} has no room for {needed} bytes more ({source}); nothing is lost, free some space"
+    )]
+    DiskFull {
+        /// The file.
+        file: String,
+        /// Bytes of the batch.
+        needed: u64,
         /// What the system said.
         source: io::Error,
     },
@@ -90,6 +104,14 @@ impl LogError {
         let file = file.to_owned();
         move |source| Self::Disk { action, file, source }
     }
+}
+
+/// Whether a write failed for want of room alone: on the device, in the user's quota or in the largest file allowed.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 /// What an interrupted write left behind, and opening the log removed. None of it was ever acknowledged.

@@ -8,6 +8,8 @@ mod change;
 mod table;
 
 use std::{
+    collections::BTreeMap,
+    io::ErrorKind,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
@@ -59,8 +61,10 @@ struct Writer {
     log: Segment,
     end: End,
     generation: u64,
-    /// Commits durable since the start.
+    /// Commits decided since the start: durable, but for those in `refused`.
     done: u64,
+    /// Commits that there was no room for, and the bytes it lacked, until their callers ask. One waits for each.
+    refused: BTreeMap<u64, u64>,
 }
 
 fn log_name(generation: u64) -> String {
@@ -100,7 +104,7 @@ impl Records {
         let (log, torn) = Segment::open(&*disk, &name, &kind, &mut end, &mut |_, frame| {
             table.apply(&frame.body).ok_or(Rule::Body)
         })?;
-        let writer = Mutex::new(Writer { log, end, generation, done: 0 });
+        let writer = Mutex::new(Writer { log, end, generation, done: 0, refused: BTreeMap::new() });
         let (queue, table) = (Mutex::default(), RwLock::new(table));
         Ok((Self { disk, kind, slack, queue, writer, table }, torn))
     }
@@ -124,14 +128,23 @@ impl Records {
     /// Makes all of `changes`, or none of them. Durable on return.
     ///
     /// # Errors
-    /// [`LogError::TooLong`] and [`LogError::Full`], which change nothing. [`LogError::Disk`] and [`LogError::Poisoned`]:
-    /// it is unknown whether the changes are durable, and nothing more is written.
+    /// [`LogError::TooLong`], [`LogError::Full`] and [`LogError::DiskFull`], which change nothing. [`LogError::Disk`] and
+    /// [`LogError::Poisoned`]: it is unknown whether the changes are durable, and nothing more is written.
     pub fn commit(&self, changes: &[Change<'_>]) -> Result<(), LogError> {
         let body = change::encode(changes)?;
         let ticket = self.enqueue(body, changes.iter().any(Change::grows))?;
         let mut writer = lock(&self.writer);
         // Whoever had the writer before may have written this commit with its own.
-        if writer.done >= ticket { Ok(()) } else { self.write_queue(&mut writer) }
+        if writer.done < ticket {
+            self.write_queue(&mut writer)?;
+        }
+        match writer.refused.remove(&ticket) {
+            None => Ok(()),
+            Some(needed) => {
+                let (file, source) = (writer.log.name().to_owned(), ErrorKind::StorageFull.into());
+                Err(LogError::DiskFull { file, needed, source })
+            }
+        }
     }
 
     fn enqueue(&self, body: Vec<u8>, grows: bool) -> Result<u64, LogError> {
@@ -146,24 +159,37 @@ impl Records {
         Ok(queue.tickets)
     }
 
+    /// Decides every commit that is queued: all of them durable, or all refused for want of room.
     fn write_queue(&self, writer: &mut Writer) -> Result<(), LogError> {
         let batch = mem::take(&mut *lock(&self.queue).batch());
-        let Writer { log, end, .. } = writer;
-        batch.iter().try_for_each(|body| log.append(end, body).map(|_| ()))?;
-        log.sync()?;
-        writer.done += batch.len() as u64;
-        let live = {
-            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-            for body in &batch {
-                table.apply(body).expect("what was encoded here decodes");
+        let tickets = writer.done + 1..=writer.done + batch.len() as u64;
+        let before = writer.end;
+        batch.iter().try_for_each(|body| writer.log.append(&mut writer.end, body).map(|_| ()))?;
+        match writer.log.sync() {
+            Ok(()) => writer.done = *tickets.end(),
+            Err(LogError::DiskFull { needed, .. }) => {
+                (writer.end, writer.done) = (before, *tickets.end());
+                writer.refused.extend(tickets.map(|ticket| (ticket, needed)));
+                return Ok(());
             }
-            table.bytes() as u64
-        };
-        if writer.log.size() <= 2 * live + self.slack {
-            return Ok(());
+            Err(error) => return Err(error),
         }
-        // After a rewrite that went wrong halfway, a restart may find the new log: nothing may go to the old one.
-        self.rewrite(writer).inspect_err(|_| writer.log.poison())
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        for body in &batch {
+            table.apply(body).expect("what was encoded here decodes");
+        }
+        let live = table.bytes() as u64;
+        drop(table);
+        if writer.log.size() <= 2 * live + self.slack { Ok(()) } else { self.tidy(writer) }
+    }
+
+    /// Writes the log anew. Without room for that the old one, which holds everything, goes on.
+    fn tidy(&self, writer: &mut Writer) -> Result<(), LogError> {
+        match self.rewrite(writer) {
+            Err(LogError::DiskFull { .. }) => self.disk.remove(UNFINISHED).or(Ok(())),
+            // After one that went wrong halfway, a restart may find the new log: nothing may go to the old one.
+            outcome => outcome.inspect_err(|_| writer.log.poison()),
+        }
     }
 
     /// Writes the live records to a new log, which replaces the old one in one step.

@@ -84,7 +84,8 @@ pub enum RestoreError {
     /// The journal ends before the state does. A state is written after its block was durable, so durable blocks are gone.
     #[error(
         "the journal ends at height {journal} but the state is of height {state}: blocks that were acknowledged are gone; \
-         restore the journal from a copy (going on without them would sign a second history)"
+         fetch them from an observer with `gridhour-node repair`, or restore the journal from a copy (going on without \
+         them would sign a second history)"
     )]
     Behind {
         /// The journal's last block.

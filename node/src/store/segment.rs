@@ -6,10 +6,12 @@
 //! The salt keys the hashes of this file's frames and the check binds it to one log. A file is opened by walking all of
 //! its frames; what happens at the first bad one is decided by [`Segment::open`].
 
+use std::io;
+
 use super::{
     disk::{BlockFile, Disk},
     frame::{self, FRAME_BYTES_MIN, HASH_BYTES, HEAD_BYTES, Head, SegmentKey},
-    log_error::{LogError, Rule, Torn},
+    log_error::{LogError, Rule, Torn, is_full},
 };
 
 const MAGIC: [u8; 8] = *b"GHLOG\0\0\x01";
@@ -91,6 +93,28 @@ impl FrameFile {
         Ok((found == expected).then_some(frames))
     }
 
+    /// Opens `name` with the salt that it has, right or wrong: no frame passes with a wrong one. `None` for a file that is
+    /// too short to have one.
+    pub(super) fn open_as_found(
+        disk: &dyn Disk,
+        name: &str,
+        kind: &LogKind,
+    ) -> Result<Option<Self>, LogError> {
+        let file = disk.open(name).map_err(LogError::disk("open", name))?;
+        if file.size().map_err(LogError::disk("measure", name))? < HEADER_BYTES {
+            return Ok(None);
+        }
+        let mut found = [0; HEADER_BYTES as usize];
+        file.read_at(0, &mut found).map_err(LogError::disk("read", name))?;
+        let key = segment_key(kind, &found[8..24]);
+        Ok(Some(Self { name: name.to_owned(), file, key, body_max: kind.body_max }))
+    }
+
+    /// Bytes in the file.
+    pub(super) fn size(&self) -> Result<u64, LogError> {
+        self.file.size().map_err(LogError::disk("measure", &self.name))
+    }
+
     /// As [`FrameFile::open`], for a file whose header was already checked once.
     pub(super) fn reopen(disk: &dyn Disk, name: &str, kind: &LogKind, next: u64) -> Result<Self, LogError> {
         Self::open(disk, name, kind)?.ok_or_else(|| LogError::Corrupt {
@@ -168,44 +192,65 @@ impl FrameFile {
     /// Whether a frame behind `bad` shows that the bytes at `bad` were durable once. The frame expected there has the
     /// number `next`.
     fn was_durable(&self, bad: u64, size: u64, next: u64) -> Result<bool, LogError> {
+        let proves = |head: &Head, offset: u64| {
+            head.number > next
+                && head.number - next <= frames_within(offset - bad) + 1
+                && offset.checked_sub(u64::from(head.into_batch)).is_some_and(|batch| batch > bad)
+        };
+        Ok(self.find(bad + 1, size, &proves)?.is_some())
+    }
+
+    /// The first whole frame at or behind `start` whose head and offset `may` be right. Every byte is tried, as damage to
+    /// a length hides where the next frame starts.
+    pub(super) fn find(
+        &self,
+        mut start: u64,
+        size: u64,
+        may: &dyn Fn(&Head, u64) -> bool,
+    ) -> Result<Option<(u64, Frame)>, LogError> {
         let mut window = Vec::new();
-        let mut start = bad + 1;
         while start + FRAME_BYTES_MIN as u64 <= size {
             let len = (size - start).min(WINDOW_BYTES + HEAD_BYTES as u64);
             window.resize(len as usize, 0);
             self.read_at(start, &mut window)?;
             for (i, bytes) in window.windows(HEAD_BYTES).enumerate() {
-                if self.proves(bytes, bad, start + i as u64, size, next)? {
-                    return Ok(true);
+                let (offset, head) =
+                    (start + i as u64, Head::from_bytes(&core::array::from_fn(|i| bytes[i])));
+                if may(&head, offset)
+                    && self.fits(head, offset, size).is_ok()
+                    && let Ok(frame) = self.frame_at(offset, size)?
+                {
+                    return Ok(Some((offset, frame)));
                 }
             }
             start += WINDOW_BYTES;
         }
-        Ok(false)
+        Ok(None)
     }
+}
 
-    fn proves(&self, bytes: &[u8], bad: u64, offset: u64, size: u64, next: u64) -> Result<bool, LogError> {
-        let head = Head::from_bytes(&core::array::from_fn(|i| bytes[i]));
-        let frames_between = (offset - bad) / FRAME_BYTES_MIN as u64 + 1;
-        let plausible = head.number > next
-            && head.number - next <= frames_between
-            && offset.checked_sub(u64::from(head.into_batch)).is_some_and(|batch| batch > bad)
-            && self.fits(head, offset, size).is_ok();
-        Ok(plausible && self.frame_at(offset, size)?.is_ok())
-    }
+/// Frames that fit into so many bytes, at most.
+pub(super) fn frames_within(bytes: u64) -> u64 {
+    bytes / FRAME_BYTES_MIN as u64
 }
 
 impl Segment {
     /// Creates the file `name`, empty but for its header, and makes it and its name durable.
+    ///
+    /// # Errors
+    /// [`LogError::DiskFull`] if there is no room for it: what is left of it may be created again, and a start would.
     pub(super) fn create(disk: &dyn Disk, name: &str, kind: &LogKind) -> Result<Self, LogError> {
-        let mut file = disk.open(name).map_err(LogError::disk("create", name))?;
+        let no_room = |action| {
+            move |source: io::Error| match is_full(&source) {
+                true => LogError::DiskFull { file: name.to_owned(), needed: HEADER_BYTES, source },
+                false => LogError::Disk { action, file: name.to_owned(), source },
+            }
+        };
+        let mut file = disk.open(name).map_err(no_room("create"))?;
         let salt = disk.salt().map_err(LogError::disk("draw a salt for", name))?;
         let (bytes, key) = header(kind, salt);
-        file.truncate(0)
-            .and_then(|()| file.append(&bytes))
-            .and_then(|()| file.sync())
-            .and_then(|()| disk.sync_dir())
-            .map_err(LogError::disk("write the header of", name))?;
+        file.truncate(0).and_then(|()| file.append(&bytes)).map_err(no_room("write the header of"))?;
+        file.sync().and_then(|()| disk.sync_dir()).map_err(LogError::disk("sync the header of", name))?;
         let frames = FrameFile { name: name.to_owned(), file, key, body_max: kind.body_max };
         Ok(Self { frames, size: HEADER_BYTES, pending: Vec::new(), poisoned: false })
     }
@@ -219,7 +264,7 @@ impl Segment {
         visit: &mut Visit<'_>,
     ) -> Result<(), LogError> {
         let frames = FrameFile::reopen(disk, name, kind, end.next)?;
-        let size = frames.file.size().map_err(LogError::disk("measure", name))?;
+        let size = frames.size()?;
         match frames.walk(size, end, visit)? {
             (_, None) => Ok(()),
             (offset, Some(rule)) => Err(frames.corrupt(offset, end.next, rule)),
@@ -238,7 +283,7 @@ impl Segment {
         let Some(frames) = FrameFile::open(disk, name, kind)? else {
             return Self::open_headless(disk, name, kind, end.next);
         };
-        let size = frames.file.size().map_err(LogError::disk("measure", name))?;
+        let size = frames.size()?;
         let (offset, bad) = frames.walk(size, end, visit)?;
         let torn = match bad {
             None => None,
@@ -294,6 +339,11 @@ impl Segment {
         self.size + self.pending.len() as u64
     }
 
+    /// Whether there is no frame in it yet, written or pending.
+    pub(super) fn is_empty(&self) -> bool {
+        self.size() == HEADER_BYTES
+    }
+
     /// Adds a frame to the batch that the next [`Segment::sync`] writes, and moves `end` along. Returns its offset.
     pub(super) fn append(&mut self, end: &mut End, body: &[u8]) -> Result<u64, LogError> {
         self.check_health()?;
@@ -312,17 +362,37 @@ impl Segment {
 
     /// Writes the batch and makes it durable.
     ///
-    /// After an error the kernel may have dropped what it could not write and forgotten about it, so a second attempt
-    /// could succeed without the bytes being there: there is none.
+    /// After a failed sync the kernel may have dropped what it could not write and forgotten about it, so a second
+    /// attempt could succeed without the bytes being there: there is none. A write that finds no room is another matter,
+    /// as nothing of it was promised: it is taken back.
+    ///
+    /// # Errors
+    /// [`LogError::DiskFull`]: the log, and its end, are those of the last batch. Any other poisons it.
     pub(super) fn sync(&mut self) -> Result<(), LogError> {
         self.check_health()?;
-        let file = &mut self.frames.file;
-        let written = file.append(&self.pending).and_then(|()| file.sync());
-        self.poisoned = written.is_err();
-        written.map_err(LogError::disk("write", &self.frames.name))?;
+        if let Err(source) = self.frames.file.append(&self.pending) {
+            return Err(self.take_back(source));
+        }
+        let synced = self.frames.file.sync();
+        self.poisoned = synced.is_err();
+        synced.map_err(LogError::disk("sync", &self.frames.name))?;
         self.size += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
+    }
+
+    /// Removes what was written of a batch, durably: it must not come back after everyone was told that it is gone.
+    fn take_back(&mut self, source: io::Error) -> LogError {
+        let file = self.frames.name.clone();
+        let whole = is_full(&source)
+            && self.frames.file.truncate(self.size).and_then(|()| self.frames.file.sync()).is_ok();
+        if !whole {
+            self.poisoned = true;
+            return LogError::Disk { action: "write", file, source };
+        }
+        let needed = self.pending.len() as u64;
+        self.pending.clear();
+        LogError::DiskFull { file, needed, source }
     }
 
     /// Writes nothing from now on: another file may have taken this one's place.
@@ -330,7 +400,9 @@ impl Segment {
         self.poisoned = true;
     }
 
-    fn check_health(&self) -> Result<(), LogError> {
+    /// # Errors
+    /// [`LogError::Poisoned`] once nothing more may be written.
+    pub(super) fn check_health(&self) -> Result<(), LogError> {
         if self.poisoned { Err(LogError::Poisoned) } else { Ok(()) }
     }
 }

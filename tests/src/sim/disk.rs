@@ -31,6 +31,8 @@ struct State {
     operations: u64,
     cut_at: Option<u64>,
     fail_sync_at: Option<u64>,
+    /// Bytes that all files together may have.
+    capacity: Option<usize>,
 }
 
 type Names = BTreeMap<String, usize>;
@@ -81,6 +83,7 @@ impl SimDisk {
             operations: 0,
             cut_at: None,
             fail_sync_at: None,
+            capacity: None,
         })))
     }
 
@@ -108,6 +111,17 @@ impl SimDisk {
     /// the bytes and later syncs succeed, as on Linux.
     pub fn fail_sync_at(&self, at: u64) {
         self.state().fail_sync_at = Some(at);
+    }
+
+    /// Lets the disk hold so many bytes in all, or any number. An append beyond writes what fits, and fails.
+    pub fn set_capacity(&self, bytes: Option<usize>) {
+        self.state().capacity = bytes;
+    }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.state().used()
     }
 
     /// What a power cut at this moment leaves, on a disk that works again.
@@ -159,6 +173,15 @@ impl State {
         }
         self.operations += 1;
         Ok(now)
+    }
+
+    fn used(&self) -> usize {
+        self.names.values().map(|at| self.files[*at].seen.len()).sum()
+    }
+
+    /// How many of `bytes` more there is room for.
+    fn room_for(&self, bytes: usize) -> usize {
+        self.capacity.map_or(bytes, |capacity| capacity.saturating_sub(self.used()).min(bytes))
     }
 
     fn find(&self, name: &str) -> Result<usize> {
@@ -298,7 +321,9 @@ impl BlockFile for SimFile {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.write(|file| sectors(file.seen.len(), bytes))
+        let room = self.disk.state().room_for(bytes.len());
+        self.write(|file| sectors(file.seen.len(), &bytes[..room]))?;
+        if room == bytes.len() { Ok(()) } else { Err(ErrorKind::StorageFull.into()) }
     }
 
     fn truncate(&mut self, size: u64) -> Result<()> {

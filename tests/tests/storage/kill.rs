@@ -27,7 +27,7 @@ const OWNER: [u8; 32] = [5; 32];
 const COUNTER: Kind = Kind(9);
 
 /// What a victim says: this number is durable.
-fn acknowledge(number: u64) {
+pub(crate) fn acknowledge(number: u64) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nacknowledged {number}")
         .and_then(|()| out.flush())
@@ -35,27 +35,39 @@ fn acknowledge(number: u64) {
 }
 
 /// A copy of this program that runs one test, as a victim, until it is killed.
-struct Victim(Child);
+pub(crate) struct Victim(Child);
 
 impl Victim {
-    fn start(test: &str, dir: &Path) -> Self {
+    pub(crate) fn start(test: &str, dir: &Path) -> Self {
+        Self::start_with(test, dir, &[])
+    }
+
+    /// The same, with these environment variables.
+    pub(crate) fn start_with(test: &str, dir: &Path, variables: &[(&str, &str)]) -> Self {
         let program = env::current_exe().expect("this program has a path");
         let mut command = Command::new(program);
         command.args(["--exact", test, "--nocapture"]).env(VICTIM_DIR, dir);
+        command.envs(variables.iter().copied());
         Self(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts"))
     }
 
     /// Listens to `count` acknowledgements, kills it, and returns the last number that it ever said.
-    fn kill_after(mut self, count: u64) -> Option<u64> {
-        let out = self.0.stdout.take().expect("piped");
-        let mut last = None;
+    fn kill_after(self, count: u64) -> Option<u64> {
+        self.interrupt_after(count, |_| ())
+    }
+
+    /// The same, but `interrupt` comes before the kill; it is given the process's id.
+    pub(crate) fn interrupt_after(mut self, count: u64, interrupt: impl FnOnce(u32)) -> Option<u64> {
+        let mut interrupt = Some(interrupt);
         let mut heard = 0;
-        for line in BufReader::new(out).lines().map_while(Result::ok) {
-            if let Some(number) = line.strip_prefix("acknowledged ") {
-                last = Some(number.parse().expect("a number"));
-                heard += 1;
-            }
-            if heard == count {
+        let mut last = None;
+        for number in self.acknowledged() {
+            last = Some(number);
+            heard += 1;
+            if heard == count
+                && let Some(interrupt) = interrupt.take()
+            {
+                interrupt(self.0.id());
                 self.0.kill().expect("a running child can be killed");
             }
         }
@@ -66,9 +78,32 @@ impl Victim {
         );
         last
     }
+
+    /// Waits until it dies by itself, and returns the last number that it said.
+    pub(crate) fn last_words(mut self) -> Option<u64> {
+        let last = self.acknowledged().last();
+        let status = self.0.wait().expect("waits");
+        assert_eq!(status.code(), None, "the victim did not die as it should: {status}");
+        last
+    }
+
+    fn acknowledged(&mut self) -> impl Iterator<Item = u64> + use<> {
+        let out = BufReader::new(self.0.stdout.take().expect("piped"));
+        let number = |line: String| line.strip_prefix("acknowledged ")?.parse().ok();
+        out.lines().map_while(Result::ok).filter_map(number)
+    }
 }
 
-fn victim_dir() -> Option<PathBuf> {
+/// Every payment up to `last` is in the ledger.
+pub(crate) fn check_payments(ledger: &Ledger, last: Option<u64>, what: &str) {
+    check_ledger(&ledger.state, &ledger.journal.reader());
+    for nonce in 0..last.map_or(0, |last| last + 1) {
+        let key = TxKey { sender: account(1), nonce };
+        assert!(ledger.state.applied(&key).is_some(), "{what}: payment {nonce} of {last:?} is lost");
+    }
+}
+
+pub(crate) fn victim_dir() -> Option<PathBuf> {
     env::var_os(VICTIM_DIR).map(PathBuf::from)
 }
 
@@ -85,16 +120,16 @@ fn a_killed_ledger_keeps_every_payment_that_it_acknowledged() {
         let last = victim.kill_after(1 + rng.below(60)).expect("something was acknowledged");
         let ledger =
             Ledger::open(dir.path(), &genesis()).unwrap_or_else(|error| panic!("round {round}: {error}"));
-        check_ledger(&ledger.state, &ledger.journal.reader());
-        for nonce in 0..=last {
-            let key = TxKey { sender: account(1), nonce };
-            assert!(ledger.state.applied(&key).is_some(), "round {round}: payment {nonce} of {last} is lost");
-        }
+        check_payments(&ledger, Some(last), &format!("round {round}"));
     }
 }
 
 fn pay_for_ever(dir: &Path) {
-    let ledger = Ledger::open(dir, &genesis()).expect("opens");
+    pay_on(Ledger::open(dir, &genesis()).expect("opens"), |_| ());
+}
+
+/// Makes one payment after the other, and acknowledges each after `before` it does.
+pub(crate) fn pay_on(ledger: Ledger, before: impl Fn(u64)) {
     let next =
         (0..).find(|nonce| ledger.state.applied(&TxKey { sender: account(1), nonce: *nonce }).is_none());
     let solo = start(ledger);
@@ -105,6 +140,7 @@ fn pay_for_ever(dir: &Path) {
         // There and back, so that the money lasts.
         submit(&solo, pay(1, 2, 1, nonce)).expect("accepted");
         submit(&solo, pay(2, 1, 1, nonce)).expect("accepted");
+        before(nonce);
         acknowledge(nonce);
     }
 }

@@ -42,7 +42,7 @@ fn ledger(dir: &Path) {
     go_on(dir, 0..10);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("creates");
     for entry in fs::read_dir(from).expect("lists") {
         let entry = entry.expect("an entry");

@@ -14,7 +14,6 @@ use gridhour_protocol::{
     units::{Height, Timestamp},
     wire,
 };
-use tokio::sync::watch;
 
 use super::{
     Reply, SubmitError,
@@ -22,20 +21,18 @@ use super::{
 };
 use crate::{
     consensus::{
-        Accepted, LedgerView,
+        Accepted,
+        keep::Keep,
         ledger_time::{Clock, ClockError, LedgerTime},
     },
-    store::{journal::Journal, log_error::LogError, state_writer::StateWriter},
+    store::log_error::LogError,
 };
 
 /// Bytes of a block's transactions.
 const BODY_BYTES_MAX: usize = FRAME_BYTES_MAX - HEADER_BYTES_MAX;
 
 pub(super) struct Sequencer {
-    view: LedgerView,
-    tip: watch::Sender<Height>,
-    journal: Journal,
-    writer: StateWriter,
+    keep: Keep,
     operator: SecretKey,
     clock: Box<dyn Clock>,
     time: LedgerTime,
@@ -51,29 +48,22 @@ struct Asker {
 }
 
 impl Sequencer {
-    pub(super) fn new(
-        view: LedgerView,
-        tip: watch::Sender<Height>,
-        journal: Journal,
-        writer: StateWriter,
-        operator: SecretKey,
-        clock: Box<dyn Clock>,
-    ) -> Self {
-        let skew = view.read(|state| state.genesis().clock_skew);
+    pub(super) fn new(keep: Keep, operator: SecretKey, clock: Box<dyn Clock>) -> Self {
+        let skew = keep.view().read(|state| state.genesis().clock_skew);
         let time = LedgerTime::new(skew, clock.read());
         let (waiting, ticks) = (VecDeque::new(), Vec::new());
-        Self { view, tip, journal, writer, operator, clock, time, waiting, ticks }
+        Self { keep, operator, clock, time, waiting, ticks }
     }
 
     /// Runs until there are no more groups.
     ///
     /// # Errors
-    /// If the journal fails: what is durable is then known only to the next start.
+    /// If the journal fails in a way that only the next start understands: what is durable is known only then.
     pub(super) fn run(mut self, groups: &Receiver<Group>) -> Result<(), LogError> {
         while self.gather(groups) {
             match self.next_time() {
                 Ok(now) => self.make_block(now)?,
-                Err(error) => self.refuse_all(error),
+                Err(error) => self.refuse_all(&error.into()),
             }
         }
         Ok(())
@@ -102,16 +92,16 @@ impl Sequencer {
     }
 
     fn next_time(&mut self) -> Result<Timestamp, ClockError> {
-        let tip = self.view.read(|state| state.tip().time);
+        let tip = self.keep.view().read(|state| state.tip().time);
         self.time.accept(self.clock.read(), tip)
     }
 
-    fn refuse_all(&mut self, error: ClockError) {
+    fn refuse_all(&mut self, error: &SubmitError) {
         for ready in self.waiting.drain(..) {
-            answer(ready.reply, Err(error.into()));
+            answer(ready.reply, Err(error.clone()));
         }
         for reply in self.ticks.drain(..) {
-            answer(reply, Err(error.into()));
+            answer(reply, Err(error.clone()));
         }
     }
 
@@ -119,22 +109,33 @@ impl Sequencer {
         let (txs, askers) = self.fill_block();
         let ticks = mem::take(&mut self.ticks);
         let Proposal { block, batch, answers } =
-            self.view.read(|state| propose(state, &self.operator, now, txs));
+            self.keep.view().read(|state| propose(state, &self.operator, now, txs));
         if block.txs.is_empty() && ticks.is_empty() {
             self.reply(askers, answers);
             return Ok(());
         }
         let height = block.height();
-        self.journal.append(&wire::encode(&block))?;
-        self.journal.sync()?;
-        self.view.commit(&batch);
-        self.tip.send_replace(height);
+        match self.keep.block(&wire::encode(&block), height, &batch) {
+            Ok(()) => {}
+            Err(error @ LogError::DiskFull { .. }) => {
+                self.ticks = ticks;
+                self.no_room(askers, &error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
         self.reply(askers, answers);
         ticks.into_iter().for_each(|reply| answer(reply, Ok(height)));
-        let mut changes = batch.changes().records();
-        changes.push(self.view.read(|state| state.cursor_record()));
-        self.writer.write(changes);
+        self.keep.index(&batch);
         Ok(())
+    }
+
+    /// The block is not in the journal, so nothing has happened: everyone may ask again when there is room.
+    fn no_room(&mut self, askers: Vec<Asker>, error: &LogError) {
+        tracing::error!(%error, "a block was not made");
+        let refusal = SubmitError::NoRoom(error.to_string());
+        askers.into_iter().for_each(|asker| answer(asker.reply, Err(refusal.clone())));
+        self.refuse_all(&refusal);
     }
 
     /// The transactions that one block has room for, in the order of arrival, and who waits for them.
@@ -153,7 +154,7 @@ impl Sequencer {
     }
 
     fn reply(&self, askers: Vec<Asker>, answers: Vec<Answer>) {
-        self.view.read(|state| {
+        self.keep.view().read(|state| {
             for (asker, said) in askers.into_iter().zip(answers) {
                 // One that was applied before is accepted again, at its old place.
                 let outcome = match (said, state.applied(&asker.key)) {

@@ -55,6 +55,11 @@ impl Index {
         self.end = Some(end);
     }
 
+    /// Where the durable log ends.
+    pub(super) fn end(&self) -> Option<End> {
+        self.end
+    }
+
     /// Height of the first block of the log, and of the one that would come next.
     pub(super) fn range(&self) -> (u64, u64) {
         (self.files.first().map_or(0, |file| file.first), self.end.map_or(0, |end| end.next))

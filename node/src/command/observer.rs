@@ -1,0 +1,112 @@
+//! An observer, started.
+
+use std::sync::Arc;
+
+use gridhour_contracts_sim::network_file::NetworkFile;
+use gridhour_protocol::signed::{PublicKey, Verified};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{
+    NodeError, NodeEvent, ObserverArgs, OnNodeEvent, Surroundings,
+    validator::{addresses, listen, opened},
+};
+use crate::{
+    clock,
+    consensus::follower::Follower,
+    drivers::observer::{Observer, ObserverConfig, ObserverEnd, ObserverEvent},
+    keys,
+    net::{Address, Net, NetConfig},
+    network_json,
+    store::ledger_dir::Ledger,
+};
+
+/// Where an observer listens if nobody says otherwise.
+const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/4803", "/ip4/0.0.0.0/udp/4803/quic-v1"];
+
+pub(super) async fn run(
+    args: ObserverArgs,
+    surroundings: Surroundings,
+    stop: watch::Receiver<bool>,
+    on_event: OnNodeEvent,
+) -> Result<(), NodeError> {
+    let Surroundings { data_dir, settings, .. } = surroundings;
+    let network = network_json::load(&data_dir.network())?;
+    let key = keys::load_or_create(&data_dir.key())?;
+    if key.public() == network.genesis.operator {
+        let why = "this data directory has the operator's key, so it keeps the ledger itself".into();
+        return Err(NodeError::Argument { what: "observer", why });
+    }
+    let sources = sources("--follow", &args.follow, settings.follow.as_deref(), &network, &key.public())?;
+    let ledger = Ledger::open(&data_dir.ledger(), &network.genesis)?;
+    on_event(opened(&ledger));
+    let follower = Follower::start(ledger, clock::now).map_err(NodeError::Thread)?;
+    let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
+    let config = NetConfig { listen, ..NetConfig::new(network.id(), key.clone()) };
+    let (net, inbox) = Net::start(config).await?;
+    let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
+    on_event(NodeEvent::Ready { id: key.public(), addresses });
+    let told = on_event.clone();
+    let config = ObserverConfig {
+        network: network.into_signed(),
+        sources,
+        evidence: data_dir.evidence(),
+        on_event: Arc::new(move |event| told(NodeEvent::Observer(event))),
+    };
+    let ended = Observer::new(follower, net.clone(), config).run(inbox, stop).await;
+    net.shutdown().await;
+    ended.map_err(|end| match end {
+        end @ ObserverEnd::Breach { .. } => NodeError::Breach(end),
+        ObserverEnd::Failed(why) => NodeError::Stopped(why),
+    })
+}
+
+/// Nodes that have the ledger: flags, else settings, else the network file's peers; never this node itself.
+pub(super) fn sources(
+    what: &'static str,
+    flags: &[String],
+    settings: Option<&[String]>,
+    network: &Verified<NetworkFile>,
+    own: &PublicKey,
+) -> Result<Vec<Address>, NodeError> {
+    let usual: Vec<&str> = network.bootstrap.iter().map(String::as_str).collect();
+    let mut found = addresses(what, flags, settings, &usual)?;
+    if let Some(nameless) = found.iter().find(|address| address.peer().is_none()) {
+        return Err(NodeError::Argument { what, why: format!("{nameless} does not end in /p2p/<peer id>") });
+    }
+    found.retain(|address| address.peer() != Some(*own));
+    if found.is_empty() {
+        let why = "the network file names nobody else; name a node".into();
+        return Err(NodeError::Argument { what, why });
+    }
+    Ok(found)
+}
+
+pub(super) fn event_json(event: &ObserverEvent) -> Value {
+    match event {
+        ObserverEvent::Following { source, height, behind } => json!({
+            "event": "following", "source": source.to_string(), "height": height.0, "behind": behind,
+        }),
+        ObserverEvent::Level { source, height } => json!({
+            "event": "level", "source": source.to_string(), "height": height.0, "behind": 0,
+        }),
+        ObserverEvent::Trouble { source, why } => {
+            json!({ "event": "source-trouble", "source": source.to_string(), "why": why })
+        }
+    }
+}
+
+pub(super) fn event_text(event: &ObserverEvent) -> Option<String> {
+    match event {
+        ObserverEvent::Following { behind: 0, .. } => None,
+        ObserverEvent::Following { source, height, behind } => {
+            Some(format!("height {}, {behind} blocks behind {}", height.0, source.short()))
+        }
+        ObserverEvent::Level { source, height } => {
+            Some(format!("level with {} at height {}", source.short(), height.0))
+        }
+        ObserverEvent::Trouble { source, why } => {
+            Some(format!("nothing can be had from {source}: {why}; it is asked again"))
+        }
+    }
+}

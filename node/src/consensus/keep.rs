@@ -1,0 +1,56 @@
+//! What everyone who holds a ledger does with a block that is known to be good: durable first, visible then, indexed
+//! behind. Whoever orders and whoever follows share it.
+
+use std::io;
+
+use gridhour_contracts_sim::block::Batch;
+use gridhour_protocol::units::Height;
+use tokio::sync::watch;
+
+use super::LedgerView;
+use crate::store::{
+    journal::Journal, ledger_dir::Ledger, lock::DirLock, log_error::LogError, state_writer::StateWriter,
+};
+
+/// An opened ledger at work. Dropping it checkpoints the state, and lets go of the directory last.
+pub(super) struct Keep {
+    view: LedgerView,
+    tip: watch::Sender<Height>,
+    journal: Journal,
+    writer: StateWriter,
+    _lock: Option<DirLock>,
+}
+
+impl Keep {
+    /// # Errors
+    /// If the system has no thread to give.
+    pub(super) fn start(ledger: Ledger) -> io::Result<Self> {
+        let (view, tip) = LedgerView::new(ledger.state, ledger.journal.reader());
+        let writer = StateWriter::start(ledger.store)?;
+        Ok(Self { view, tip, journal: ledger.journal, writer, _lock: ledger.lock })
+    }
+
+    pub(super) fn view(&self) -> &LedgerView {
+        &self.view
+    }
+
+    /// Makes the encoded block durable, then shows what it does. On an error nothing is shown.
+    ///
+    /// # Errors
+    /// As [`Journal::sync`]: after [`LogError::DiskFull`] the block is not there and the next one may be tried, after any
+    /// other only a restart finds out what is durable.
+    pub(super) fn block(&mut self, block: &[u8], height: Height, batch: &Batch) -> Result<(), LogError> {
+        self.journal.append(block)?;
+        self.journal.sync()?;
+        self.view.commit(batch);
+        self.tip.send_replace(height);
+        Ok(())
+    }
+
+    /// Hands the block's changes to the state store; waits if that is far behind.
+    pub(super) fn index(&mut self, batch: &Batch) {
+        let mut changes = batch.changes().records();
+        changes.push(self.view.read(|state| state.cursor_record()));
+        self.writer.write(changes);
+    }
+}
