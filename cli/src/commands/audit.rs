@@ -1,6 +1,7 @@
 //! `gridhour audit`: the whole ledger as a file, and the check of all of it.
 
 use std::{
+    fmt::Display,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -9,13 +10,15 @@ use std::{
 use clap::Subcommand;
 use gridhour_contracts_sim::{
     audit::{Auditor, Report, Trust},
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, operator_key},
     export::{block_frame, closing, opening},
     state::State,
 };
 use gridhour_node::clock;
-use gridhour_protocol::units::Height;
-use serde::{Deserialize, Serialize};
+use gridhour_protocol::{
+    note::{NOTE_BYTES_MAX, Note},
+    units::Height,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -28,8 +31,8 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour audit export --out ledger.export
   gridhour audit verify ledger.export --network network.json
-  gridhour audit verify ledger.export --save-checkpoint seen.json
-  gridhour audit verify later.export --checkpoint seen.json --json | jq .ok";
+  gridhour audit verify ledger.export --save-checkpoint seen.txt
+  gridhour audit verify later.export --checkpoint seen.txt --json | jq .ok";
 
 /// Bytes of the file that are read at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -66,7 +69,7 @@ struct VerifyArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     network: Option<PathBuf>,
 
-    /// Pin a block that was seen before
+    /// Pin a checkpoint that was seen before: a file of `--save-checkpoint`, or a note that the operator signed
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
 
@@ -115,17 +118,19 @@ fn verify(args: &VerifyArgs, context: &Context) -> Result {
         None => fetched(context)?,
     };
     // An export that cannot be read is an audit that failed, not a wrong command.
-    let audited = audit_file(&file, trust(args, context)?);
+    let pin = args.checkpoint.as_deref().map(Pin::load).transpose()?;
+    let audited = audit_file(&file, trust(args, pin.as_ref(), context)?);
     let (report, state) = audited.map_err(|error| CommandError { kind: Kind::Refused, ..error })?;
     context.out.document(&document(&report))?;
     text(context, &report)?;
     if !report.ok {
         return Err(CommandError::silent(Kind::Refused, format!("{} findings", report.findings.len())));
     }
-    match (&args.save_checkpoint, state) {
-        (Some(path), Some(state)) => save_checkpoint(path, &Checkpoint::of(&state)),
-        _ => Ok(()),
-    }
+    let Some(state) = state else { return Ok(()) };
+    pin.map_or(Ok(()), |pin| pin.check_signature(&state))?;
+    args.save_checkpoint.as_deref().map_or(Ok(()), |path| {
+        fs::write(path, Checkpoint::of(&state).to_string()).map_err(|error| CommandError::file(path, &error))
+    })
 }
 
 /// The ledger as its node has it now; if nobody answers, as it was last exported.
@@ -172,9 +177,9 @@ pub fn offline_state(context: &Context) -> Result<Option<State>> {
     }
 }
 
-fn trust(args: &VerifyArgs, context: &Context) -> Result<Trust> {
-    if let Some(path) = &args.checkpoint {
-        return Ok(Trust::Checkpoint(load_checkpoint(path)?));
+fn trust(args: &VerifyArgs, pin: Option<&Pin>, context: &Context) -> Result<Trust> {
+    if let Some(pin) = pin {
+        return Ok(Trust::Checkpoint(pin.checkpoint));
     }
     if args.network.is_none() && !context.data_dir.network().exists() {
         return Ok(Trust::SelfTrust);
@@ -182,37 +187,42 @@ fn trust(args: &VerifyArgs, context: &Context) -> Result<Trust> {
     Ok(Trust::Genesis(network(context, args.network.as_deref())?.id()))
 }
 
-/// A checkpoint as people keep it.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CheckpointFile {
-    network: String,
-    operator: String,
-    height: u64,
-    hash: String,
+/// A checkpoint that was seen before, and the note that it stands in if it was handed on signed.
+struct Pin {
+    checkpoint: Checkpoint,
+    note: Option<Note>,
 }
 
-fn save_checkpoint(path: &Path, checkpoint: &Checkpoint) -> Result {
-    let file = CheckpointFile {
-        network: checkpoint.network.to_string(),
-        operator: checkpoint.operator.to_string(),
-        height: checkpoint.height.0,
-        hash: checkpoint.hash.to_string(),
-    };
-    let text = serde_json::to_string_pretty(&file).map_err(CommandError::internal)?;
-    fs::write(path, text + "\n").map_err(|error| CommandError::file(path, &error))
+impl Pin {
+    fn load(path: &Path) -> Result<Self> {
+        let refuse = |why: &dyn Display| CommandError::usage(format!("{}: {why}", path.display()));
+        let bytes = read_at_most(path, NOTE_BYTES_MAX)?;
+        let note = Note::parse(&bytes).ok();
+        // What you saw yourself, and wrote with `--save-checkpoint`, is signed by nobody.
+        let lines = note.as_ref().map_or_else(|| String::from_utf8_lossy(&bytes), |note| note.text().into());
+        let checkpoint = Checkpoint::parse(&lines).map_err(|error| refuse(&error))?;
+        Ok(Self { checkpoint, note })
+    }
+
+    /// A note must be the operator's, whom the replayed ledger names.
+    fn check_signature(&self, state: &State) -> Result {
+        let Some(note) = &self.note else { return Ok(()) };
+        let key = operator_key(&state.network(), state.genesis().operator).map_err(CommandError::internal)?;
+        note.verify(&key)
+            .map(|_| ())
+            .map_err(|error| CommandError::refused(format!("the checkpoint: {error}")))
+    }
 }
 
-fn load_checkpoint(path: &Path) -> Result<Checkpoint> {
-    let text = fs::read_to_string(path).map_err(|error| CommandError::file(path, &error))?;
-    let refuse = |why: String| CommandError::usage(format!("{} is no checkpoint: {why}", path.display()));
-    let file: CheckpointFile = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
-    Ok(Checkpoint {
-        network: file.network.parse().map_err(|error| refuse(format!("{error}")))?,
-        operator: file.operator.parse().map_err(|error| refuse(format!("{error}")))?,
-        height: Height(file.height),
-        hash: file.hash.parse().map_err(|error| refuse(format!("{error}")))?,
-    })
+/// The file's bytes, if there are not too many.
+fn read_at_most(path: &Path, max: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| CommandError::file(path, &error))?;
+    file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(|error| CommandError::file(path, &error))?;
+    if bytes.len() > max {
+        return Err(CommandError::usage(format!("{} is over {max} bytes", path.display())));
+    }
+    Ok(bytes)
 }
 
 /// The report as scripts read it.
