@@ -187,7 +187,7 @@ impl SignedCheckpoint {
     /// The same with the operator's line alone: what is kept and passed on, as anyone may have written the others.
     #[must_use]
     pub fn bare(&self, operator: &VerifierKey) -> Self {
-        Self { checkpoint: self.checkpoint, note: self.note.only(&[operator]) }
+        Self { checkpoint: self.checkpoint, note: self.note.only(operator) }
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`state_store`], [`sled_store`] | accounts, sessions, a cursor | an index, rebuilt from the journal when in doubt |
 //! | [`state_writer`], [`restore`] | | how the index follows the journal, and how a start trusts the two |
 //! | [`ledger_dir`], [`export`] | | a whole ledger opened, and written out for auditors |
+//! | [`tiles`] | the public log, as it is served | nothing: checked at every start, built again from the journal |
 //! | [`records`] | a node's own vouchers, receipts and lanes | durable before anything that rests on them is sent |
 //! | [`lock`] | who may write here | one process for a directory |
 //!
@@ -25,3 +26,4 @@ mod segment;
 pub mod sled_store;
 pub mod state_store;
 pub mod state_writer;
+pub mod tiles;

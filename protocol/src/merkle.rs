@@ -6,6 +6,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub mod tile;
+pub mod tiled;
+
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 

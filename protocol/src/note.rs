@@ -179,11 +179,11 @@ impl Note {
         Ok(())
     }
 
-    /// The same text with the lines of these keys alone.
+    /// The same text with the first line of `key` alone; without any if there is none.
     #[must_use]
-    pub fn only(&self, keys: &[&VerifierKey]) -> Self {
-        let ours = self.signatures.iter().filter(|line| keys.iter().any(|key| line.is_of(key)));
-        Self { text: self.text.clone(), signatures: ours.cloned().collect() }
+    pub fn only(&self, key: &VerifierKey) -> Self {
+        let ours = self.signatures.iter().find(|line| line.is_of(key));
+        Self { text: self.text.clone(), signatures: ours.cloned().into_iter().collect() }
     }
 
     /// Checks that `key` signed, and returns the time of a cosignature, in seconds after 1970. Lines of other keys count

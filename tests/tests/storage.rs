@@ -14,6 +14,8 @@ mod start;
 mod state_store;
 #[path = "storage/still_clock.rs"]
 mod still_clock;
+#[path = "storage/tiles.rs"]
+mod tiles;
 #[path = "storage/world.rs"]
 mod world;
 

@@ -3,7 +3,8 @@
 //! ```text
 //!  submit ──bounded──> admission ──bounded──> sequencer ──────────────────────> reply
 //!                      signatures, all cores  propose, sign, journal, fdatasync, commit
-//!                                                  └──bounded──> state writer: sled, behind
+//!                                                  ├──bounded──> state writer: sled, behind
+//!                                                  └──bounded──> tile writer: the public log, behind
 //! ```
 //! Signatures of the next block are checked while the last one is written. A reply leaves only after the journal is
 //! durable. What must be trusted: that the operator includes transactions, and in a fair order. It cannot forge one,
@@ -27,7 +28,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{admission::Submission, sequencer::Sequencer};
 use super::{Accepted, LedgerView, Ordering, SubmitError, ledger_time::Clock};
-use crate::store::{ledger_dir::Ledger, state_writer::StateWriter};
+use crate::store::{
+    ledger_dir::Ledger,
+    state_writer::StateWriter,
+    tiles::{TileShelf, TileWriter},
+};
 
 /// Transactions that may wait for their signatures to be checked; more wait outside.
 pub const SUBMIT_QUEUE_MAX: usize = 8_192;
@@ -56,6 +61,7 @@ pub enum StartError {
 pub struct Solo {
     submissions: Option<mpsc::Sender<Submission>>,
     view: LedgerView,
+    shelf: Option<TileShelf>,
     failure: watch::Receiver<Option<String>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -76,7 +82,9 @@ impl Solo {
         let (groups, checked) = sync_channel(GROUP_QUEUE_MAX);
         let writer = StateWriter::start(ledger.store)?;
         let (journal, lock) = (ledger.journal, ledger.lock);
-        let sequencer = Sequencer::new(view.clone(), tip, journal, writer, operator, clock);
+        let tiles = ledger.tiles.map(TileWriter::start).transpose()?;
+        let shelf = tiles.as_ref().map(TileWriter::shelf);
+        let sequencer = Sequencer::new(view.clone(), tip, journal, writer, tiles, operator, clock);
         let admission = thread::Builder::new()
             .name("admission".into())
             .spawn(move || admission::run(waiting, &groups))?;
@@ -88,7 +96,13 @@ impl Solo {
             }
         })?;
         let threads = vec![admission, sequencer];
-        Ok(Self { submissions: Some(submissions), view, failure, threads })
+        Ok(Self { submissions: Some(submissions), view, shelf, failure, threads })
+    }
+
+    /// The public log; none if the ledger was opened without one.
+    #[must_use]
+    pub fn public_log(&self) -> Option<&TileShelf> {
+        self.shelf.as_ref()
     }
 
     /// Makes a block of nothing but the time, so that what depends on time alone moves on. Returns its height.

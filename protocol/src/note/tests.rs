@@ -101,7 +101,7 @@ fn a_cosignature_carries_its_time() {
         assert_eq!(again.verify(&witness), Ok(Some(time)));
         assert_eq!(again.signatures().len(), 2, "the newer line takes the place of the older");
     }
-    assert_eq!(note.only(&[&witness]).signatures().len(), 1);
+    assert_eq!(note.only(&witness).signatures().len(), 1);
     let far = note.cosignature("w.example", &key(2), 1 << 63).unwrap();
     note.add(far).unwrap();
     assert!(note.verify(&witness).is_err(), "no time is after 2^63 - 1");

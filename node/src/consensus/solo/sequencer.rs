@@ -4,6 +4,7 @@ use std::{collections::VecDeque, mem, sync::mpsc::Receiver};
 
 use gridhour_contracts_sim::{
     block::{Answer, Proposal, propose},
+    checkpoint::Checkpoint,
     ledger::{admit::Admitted, reject::Reject},
     limits::{BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
     state::TxKey,
@@ -25,7 +26,7 @@ use crate::{
         Accepted, LedgerView,
         ledger_time::{Clock, ClockError, LedgerTime},
     },
-    store::{journal::Journal, log_error::LogError, state_writer::StateWriter},
+    store::{journal::Journal, log_error::LogError, state_writer::StateWriter, tiles::TileWriter},
 };
 
 /// Bytes of a block's transactions.
@@ -36,6 +37,7 @@ pub(super) struct Sequencer {
     tip: watch::Sender<Height>,
     journal: Journal,
     writer: StateWriter,
+    tiles: Option<TileWriter>,
     operator: SecretKey,
     clock: Box<dyn Clock>,
     time: LedgerTime,
@@ -56,13 +58,14 @@ impl Sequencer {
         tip: watch::Sender<Height>,
         journal: Journal,
         writer: StateWriter,
+        tiles: Option<TileWriter>,
         operator: SecretKey,
         clock: Box<dyn Clock>,
     ) -> Self {
         let skew = view.read(|state| state.genesis().clock_skew);
         let time = LedgerTime::new(skew, clock.read());
         let (waiting, ticks) = (VecDeque::new(), Vec::new());
-        Self { view, tip, journal, writer, operator, clock, time, waiting, ticks }
+        Self { view, tip, journal, writer, tiles, operator, clock, time, waiting, ticks }
     }
 
     /// Runs until there are no more groups.
@@ -134,6 +137,9 @@ impl Sequencer {
         let mut changes = batch.changes().records();
         changes.push(self.view.read(|state| state.cursor_record()));
         self.writer.write(changes);
+        if let Some(tiles) = &mut self.tiles {
+            tiles.write(batch, Checkpoint::of_header(&block.header.body));
+        }
         Ok(())
     }
 
