@@ -15,6 +15,7 @@
 //! | what it remembers, and what always holds | [`state`], [`state::invariants`] |
 //! | how blocks are made, checked and taken in | [`block`] |
 //! | how anyone checks everything | [`export`], [`audit`], [`finding`], [`checkpoint`] |
+//! | how an operator with two histories is convicted | [`fraud`] |
 //! | how tests play with it | [`harness`] |
 //!
 //! Money is [`gridhour_protocol::units::Credits`] and moves by postings alone: as much leaves one side as reaches the
@@ -25,6 +26,7 @@ pub mod block;
 pub mod checkpoint;
 pub mod export;
 pub mod finding;
+pub mod fraud;
 pub mod genesis;
 pub mod harness;
 pub mod ledger;

@@ -2,14 +2,23 @@
 
 use gridhour_contracts_sim::{
     checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint, operator_key, origin},
+    fraud::{CompareError, Conflict, Fraud, FraudError, compare},
     harness::{Chain, key},
+    ledger::{admit::Admitted, entry::Entry},
+    tx::Call,
 };
 use gridhour_protocol::{
     id::NetworkId,
-    note::{NoteError, to_base64},
-    units::Credits,
+    merkle::{
+        Hash,
+        tile::{Row, Tile},
+        tiled::{TileGrower, TileReader, TiledTree},
+    },
+    note::{NoteError, VerifierKey, to_base64},
+    units::{Credits, Height},
 };
 use signed_note::{StandardVerifier, VerifierList};
+use tlog_tiles::{TileHashReader, prove_record, prove_tree};
 
 /// A chain with `entries` entries, and two blocks that leave the log as it was.
 fn chain(entries: u64) -> Chain {
@@ -105,4 +114,155 @@ fn strangers_sign_nothing() {
     let foreign = Checkpoint { network, ..checkpoint }.sign(chain.operator()).to_string();
     assert_eq!(open(foreign), Err(CheckpointError::Network(network)));
     assert_eq!(open(good.clone()).unwrap().to_string(), good);
+}
+
+/// The rows of a chain's log, as a server would have them.
+struct Rows(Vec<Vec<Hash>>);
+
+impl Rows {
+    fn of(entries: &[Entry]) -> Self {
+        let (mut rows, mut grower) = (vec![Vec::new(); 8], TileGrower::default());
+        entries.iter().for_each(|entry| {
+            grower.push(entry.leaf_hash(), |level, hash| rows[usize::from(level)].push(hash))
+        });
+        Self(rows)
+    }
+}
+
+impl TileReader for Rows {
+    type Error = Tile;
+
+    fn read(&self, tile: Tile) -> Result<Vec<Hash>, Tile> {
+        let Row::Hashes(level) = tile.row() else { return Err(tile) };
+        let first = tile.first() as usize;
+        let hashes = self.0[usize::from(level)].get(first..first + usize::from(tile.width()));
+        hashes.map(<[Hash]>::to_vec).ok_or(tile)
+    }
+}
+
+/// Theirs reads our tiles by the path that it asks for, and checks each against the root.
+impl tlog_tiles::TileReader for Rows {
+    fn height(&self) -> u8 {
+        8
+    }
+
+    fn read_tiles(&self, tiles: &[tlog_tiles::Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::Error> {
+        let read = |tile: &tlog_tiles::Tile| {
+            // Their paths name the height, which c2sp.org/tlog-tiles fixes at 8 and leaves out.
+            let path = tile.path().replacen("tile/8/", "tile/", 1);
+            let ours: Tile = path.parse().expect("a path by our rules");
+            TileReader::read(self, ours).expect("a tile that a log of this size has").concat()
+        };
+        Ok(tiles.iter().map(read).collect())
+    }
+
+    fn save_tiles(&self, _: &[tlog_tiles::Tile], _: &[Vec<u8>]) {}
+}
+
+/// A chain of `entries` entries, many in a block, and the entries.
+fn long_chain(entries: u64) -> (Chain, Vec<Entry>) {
+    let mut chain = Chain::new();
+    let issuer = chain.issuer().clone();
+    let mut log = Vec::new();
+    while (log.len() as u64) < entries {
+        let call = Call::Mint { to: key(1).public(), amount: Credits(1) };
+        let left = (entries - log.len() as u64).min(200);
+        let txs = (0..left).map(|_| Admitted::check(chain.sign(&issuer, call.clone())).unwrap()).collect();
+        log.extend(chain.block(txs).into_iter().map(|answer| answer.expect("applied")));
+    }
+    (chain, log)
+}
+
+#[test]
+fn another_implementation_proves_from_our_tiles_what_we_prove() {
+    let (chain, entries) = long_chain(700);
+    let log = Checkpoint::of(chain.state()).log;
+    let rows = Rows::of(&entries);
+    let theirs = TileHashReader::new(log.size, tlog_tiles::Hash(log.root), &rows);
+    let tree = TiledTree::new(&rows, log.size);
+    assert_eq!(tree.head(), Ok(log));
+    for index in [0, 1, 255, 256, 511, 512, 699] {
+        let ours: Vec<_> = tree.inclusion_proof(index).unwrap().into_iter().map(tlog_tiles::Hash).collect();
+        assert_eq!(prove_record(log.size, index, &theirs).unwrap(), ours, "entry {index}");
+        let ours: Vec<_> =
+            tree.consistency_proof(index + 1).unwrap().into_iter().map(tlog_tiles::Hash).collect();
+        assert_eq!(prove_tree(log.size, index + 1, &theirs).unwrap(), ours, "{index} and one");
+    }
+}
+
+/// Two histories with a common beginning of 300 entries: the first goes on to 310, the second to `second`.
+fn two_histories(second: u64) -> [(SignedCheckpoint, Rows); 2] {
+    let (mut chain, common) = long_chain(300);
+    let fork = chain.snapshot();
+    let mut grown = |to: u8, count: u64| {
+        chain.revert(fork.clone());
+        let mut log = common.clone();
+        log.extend((0..count).map(|_| chain.fund(&key(to).public(), Credits(1))));
+        (Checkpoint::of(chain.state()).sign(chain.operator()), Rows::of(&log))
+    };
+    [grown(2, 10), grown(3, second - 300)]
+}
+
+fn vkey_of(signed: &SignedCheckpoint) -> VerifierKey {
+    operator_key(&signed.checkpoint().network, Chain::new().operator().public()).unwrap()
+}
+
+#[test]
+fn two_histories_are_a_proof_of_fraud_that_anyone_can_check() {
+    for (second, conflict) in [(310, Conflict::Height), (330, Conflict::Rewritten)] {
+        let [(one, _), (other, tiles)] = two_histories(second);
+        let vkey = vkey_of(&one);
+        for fraud in [compare(&one, &other, &vkey, &tiles), compare(&other, &one, &vkey, &tiles)] {
+            let fraud = fraud.unwrap().expect("two histories");
+            assert_eq!(fraud.conflict(), conflict);
+            assert_eq!(
+                Fraud::open(fraud.to_string().as_bytes(), &vkey),
+                Ok(fraud),
+                "a file, and nothing else"
+            );
+        }
+    }
+}
+
+#[test]
+fn one_history_is_no_fraud() {
+    let (mut chain, mut log) = long_chain(300);
+    let older = Checkpoint::of(chain.state()).sign(chain.operator());
+    let vkey = vkey_of(&older);
+    log.extend((0..30).map(|_| chain.fund(&key(2).public(), Credits(1))));
+    let newer = Checkpoint::of(chain.state()).sign(chain.operator());
+    chain.idle(1);
+    let idle = Checkpoint::of(chain.state()).sign(chain.operator());
+    let tiles = Rows::of(&log);
+    for (one, other) in [(&older, &newer), (&newer, &idle), (&newer, &older), (&newer, &newer)] {
+        assert_eq!(compare(one, other, &vkey, &tiles), Ok(None));
+    }
+    let nothing = Rows::of(&[]);
+    assert!(matches!(compare(&older, &newer, &vkey, &nothing), Err(CompareError::Tiles(_))));
+    let [(_, others), _] = two_histories(330);
+    let wrong = compare(&older, &newer, &vkey, &others);
+    assert!(matches!(wrong, Err(CompareError::Tiles(_) | CompareError::OtherLog(_))), "{wrong:?}");
+}
+
+#[test]
+fn no_honest_operator_is_convicted() {
+    let [(one, _), (other, tiles)] = two_histories(330);
+    let vkey = vkey_of(&one);
+    let fraud = compare(&one, &other, &vkey, &tiles).unwrap().unwrap().to_string();
+    let refused = |text: &str| Fraud::open(text.as_bytes(), &vkey).expect_err("no proof");
+    // The same checkpoint twice, and two checkpoints without what shows that the one does not go before the other.
+    let same = format!("note {}\n{one}", one.to_string().len());
+    assert_eq!(refused(&format!("gridhour/fraud/v1\n{same}{same}")), FraudError::NoConflict);
+    let alone = fraud.split("prefix").next().unwrap();
+    assert_eq!(refused(alone), FraudError::NoConflict);
+    // A checkpoint that another key signed.
+    let forged = Checkpoint { height: Height(9), ..*one.checkpoint() }.sign(&key(66)).to_string();
+    let forged = format!("gridhour/fraud/v1\n{same}note {}\n{forged}", forged.len());
+    assert!(matches!(refused(&forged), FraudError::Checkpoint(_)));
+    // Any changed byte.
+    for at in 0..fraud.len() {
+        let mut bytes = fraud.clone().into_bytes();
+        bytes[at] ^= 1;
+        assert!(Fraud::open(&bytes, &vkey).is_err(), "byte {at}");
+    }
 }

@@ -8,6 +8,7 @@
 //! DIR/network.json    the network: genesis, keys, bootstrap peers, signed
 //! DIR/ledger/         a validator's journal and derived state
 //! DIR/ledger.export   the last ledger that was exported
+//! DIR/fraud.proof     the last proof that an operator signed two histories
 //! DIR/records/        vouchers, receipts and sessions that must survive a kill
 //! DIR/results/        results of jobs, a JSON file each
 //! DIR/assets/         tokenizers fetched by hash
@@ -75,6 +76,12 @@ impl DataDir {
     #[must_use]
     pub fn ledger_export(&self) -> PathBuf {
         self.0.join("ledger.export")
+    }
+
+    /// Proof that an operator signed two histories.
+    #[must_use]
+    pub fn fraud_proof(&self) -> PathBuf {
+        self.0.join("fraud.proof")
     }
 
     /// Vouchers, receipts and sessions.

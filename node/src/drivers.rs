@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`validator`] | a ledger: orders transactions, answers questions, releases expired holds |
 //! | [`provider`] | an engine: advertises, serves jobs, collects |
+//! | [`split_view`] | a look-out: gossips checkpoints, keeps the proof that an operator showed two histories |
 //! | [`client`] | a buyer: sees offers, matches, opens sessions, runs jobs, settles |
 
 mod calibration_line;
@@ -12,4 +13,5 @@ pub mod ledger_client;
 pub mod memory;
 pub mod provider;
 pub mod results;
+pub mod split_view;
 pub mod validator;

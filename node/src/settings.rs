@@ -1,7 +1,7 @@
 //! Settings of a node from three places: a TOML file, environment variables `GRIDHOUR_*` and flags, in rising
 //! precedence. They share their names: `ask = "1.5"`, `GRIDHOUR_ASK=1.5`, `--ask 1.5`.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, net::SocketAddr, path::Path};
 
 use serde::Deserialize;
 
@@ -16,6 +16,8 @@ const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 pub struct Settings {
     /// Multiaddresses to listen on.
     pub listen: Option<Vec<String>>,
+    /// Where a ledger node serves its public log over HTTP, such as `0.0.0.0:4880`.
+    pub http: Option<SocketAddr>,
     /// Model to serve or to run: a catalogue name, an id or a path.
     pub model: Option<String>,
     /// Price of a GPU-hour, in credits.

@@ -10,6 +10,8 @@ mod ledger;
 mod model;
 #[path = "fuzz/net.rs"]
 mod net;
+#[path = "fuzz/public_log.rs"]
+mod public_log;
 #[path = "fuzz/samples.rs"]
 mod samples;
 #[path = "fuzz/store.rs"]

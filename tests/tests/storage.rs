@@ -8,6 +8,8 @@ mod kill;
 mod records;
 #[path = "storage/solo.rs"]
 mod solo;
+#[path = "storage/split_view.rs"]
+mod split_view;
 #[path = "storage/start.rs"]
 mod start;
 #[path = "storage/state_store.rs"]

@@ -1,7 +1,9 @@
 //! `gridhour audit`: the whole ledger as a file, and the check of all of it.
 
+mod consistency;
+mod pin;
+
 use std::{
-    fmt::Display,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -10,17 +12,18 @@ use std::{
 use clap::Subcommand;
 use gridhour_contracts_sim::{
     audit::{Auditor, Report, Trust},
-    checkpoint::{Checkpoint, operator_key},
+    checkpoint::Checkpoint,
     export::{block_frame, closing, opening},
     state::State,
 };
 use gridhour_node::clock;
-use gridhour_protocol::{
-    note::{NOTE_BYTES_MAX, Note},
-    units::Height,
-};
+use gridhour_protocol::units::Height;
 use serde_json::{Value, json};
 
+use self::{
+    consistency::{ConsistencyArgs, FraudArgs},
+    pin::Pin,
+};
 use crate::{
     context::Context,
     error::{CommandError, Kind, Result},
@@ -32,7 +35,8 @@ EXAMPLES:
   gridhour audit export --out ledger.export
   gridhour audit verify ledger.export --network network.json
   gridhour audit verify ledger.export --save-checkpoint seen.txt
-  gridhour audit verify later.export --checkpoint seen.txt --json | jq .ok";
+  gridhour audit verify later.export --checkpoint seen.txt --json | jq .ok
+  gridhour audit verify-consistency http://192.0.2.7:4880 http://198.51.100.3:4880";
 
 /// Bytes of the file that are read at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -53,6 +57,12 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Compare two signed checkpoints: is the shorter log a beginning of the longer?
+    ///
+    /// Exits 1 if they show two histories, and writes the proof of it, which anyone can check with `verify-fraud`.
+    VerifyConsistency(ConsistencyArgs),
+    /// Check a proof that an operator signed two histories
+    VerifyFraud(FraudArgs),
     /// Replay a ledger: signatures, hash chain, rules, conservation, roots
     ///
     /// Exits 1 if anything is wrong, naming height and rule. What the answer rests on is said: a network file or a
@@ -87,6 +97,8 @@ pub fn run(args: Args, context: &Context) -> Result {
             context.out.line(format!("{} blocks, {bytes} bytes: {}", height.0, out.display()))
         }
         Command::Verify(args) => verify(&args, context),
+        Command::VerifyConsistency(args) => consistency::verify(&args, context),
+        Command::VerifyFraud(args) => consistency::verify_fraud(&args, context),
     }
 }
 
@@ -185,33 +197,6 @@ fn trust(args: &VerifyArgs, pin: Option<&Pin>, context: &Context) -> Result<Trus
         return Ok(Trust::SelfTrust);
     }
     Ok(Trust::Genesis(network(context, args.network.as_deref())?.id()))
-}
-
-/// A checkpoint that was seen before, and the note that it stands in if it was handed on signed.
-struct Pin {
-    checkpoint: Checkpoint,
-    note: Option<Note>,
-}
-
-impl Pin {
-    fn load(path: &Path) -> Result<Self> {
-        let refuse = |why: &dyn Display| CommandError::usage(format!("{}: {why}", path.display()));
-        let bytes = read_at_most(path, NOTE_BYTES_MAX)?;
-        let note = Note::parse(&bytes).ok();
-        // What you saw yourself, and wrote with `--save-checkpoint`, is signed by nobody.
-        let lines = note.as_ref().map_or_else(|| String::from_utf8_lossy(&bytes), |note| note.text().into());
-        let checkpoint = Checkpoint::parse(&lines).map_err(|error| refuse(&error))?;
-        Ok(Self { checkpoint, note })
-    }
-
-    /// A note must be the operator's, whom the replayed ledger names.
-    fn check_signature(&self, state: &State) -> Result {
-        let Some(note) = &self.note else { return Ok(()) };
-        let key = operator_key(&state.network(), state.genesis().operator).map_err(CommandError::internal)?;
-        note.verify(&key)
-            .map(|_| ())
-            .map_err(|error| CommandError::refused(format!("the checkpoint: {error}")))
-    }
 }
 
 /// The file's bytes, if there are not too many.

@@ -10,6 +10,7 @@ mod eval;
 mod key;
 mod kills;
 mod market;
+mod public_log;
 mod pull;
 mod receipt;
 mod sampling;
