@@ -20,7 +20,7 @@ use crate::{
     state::{State, check_invariants},
 };
 
-/// Blocks that are checked at once.
+/// Blocks that are checked at once; as many wait to be replayed meanwhile.
 const PENDING_BLOCKS_MAX: usize = 64;
 /// Bytes of blocks that are checked at once, one block more or less.
 const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -90,6 +90,7 @@ pub struct Auditor {
     replay: Option<State>,
     pending: Vec<Vec<u8>>,
     pending_bytes: usize,
+    checked: Vec<Result<CheckedBlock, Finding>>,
     ended: bool,
     findings: Vec<Finding>,
 }
@@ -105,6 +106,7 @@ impl Auditor {
             replay: None,
             pending: Vec::new(),
             pending_bytes: 0,
+            checked: Vec::new(),
             ended: false,
             findings: Vec::new(),
         }
@@ -164,7 +166,7 @@ impl Auditor {
 
     // The height of the frame at hand: blocks that wait count.
     fn frame_height(&self) -> Height {
-        let waiting = self.pending.len() as u64;
+        let waiting = (self.pending.len() + self.checked.len()) as u64;
         Height(self.height().0 + waiting + u64::from(self.replay.is_some()))
     }
 
@@ -227,18 +229,28 @@ impl Auditor {
         if self.pending.len() < PENDING_BLOCKS_MAX && self.pending_bytes < PENDING_BYTES_MAX {
             return Ok(());
         }
-        self.replay_pending()
+        self.check_pending()
     }
 
     fn replay_pending(&mut self) -> Result<(), Finding> {
+        self.check_pending()?;
+        let checked = std::mem::take(&mut self.checked);
+        checked.into_iter().try_for_each(|block| self.replay_block(block))
+    }
+
+    /// Checks the blocks that wait, while those that were checked before them are replayed.
+    fn check_pending(&mut self) -> Result<(), Finding> {
         let Some(state) = &self.replay else {
             return Ok(());
         };
         let operator = state.genesis().operator;
         self.pending_bytes = 0;
-        let pending = std::mem::take(&mut self.pending);
-        let checked: Vec<_> = pending.par_iter().map(|payload| check_block(payload, &operator)).collect();
-        checked.into_iter().try_for_each(|block| self.replay_block(block))
+        let (pending, before) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.checked));
+        let check = || pending.par_iter().map(|payload| check_block(payload, &operator)).collect();
+        let replay = || before.into_iter().try_for_each(|block| self.replay_block(block));
+        let (replayed, checked) = rayon::join(replay, check);
+        self.checked = checked;
+        replayed
     }
 
     fn replay_block(&mut self, block: Result<CheckedBlock, Finding>) -> Result<(), Finding> {

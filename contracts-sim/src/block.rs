@@ -8,6 +8,7 @@ use gridhour_protocol::{
     units::{Height, Timestamp},
     wire::{Wire, at_most},
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
@@ -24,6 +25,9 @@ use crate::{
 mod batch;
 mod propose;
 mod verify;
+
+/// Transactions that a thread hashes at a time; fewer are not worth handing over.
+const TASK_TXS: usize = 64;
 
 /// What the operator answers for: the transactions, and everything that follows from them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,7 +116,7 @@ impl Wire for Block {
 /// RFC 6962 root over transactions: each leaf is the signed bytes and the signature.
 #[must_use]
 pub fn tx_root(txs: &[Signed<Tx>]) -> Hash {
-    let leaves: Vec<Hash> = txs.iter().map(tx_leaf).collect();
+    let leaves: Vec<Hash> = txs.par_iter().with_min_len(TASK_TXS).map(tx_leaf).collect();
     merkle::root(&leaves)
 }
 

@@ -16,15 +16,18 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use self::recent_ids::RecentIds;
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
 pub mod changes;
 pub mod invariants;
+mod recent_ids;
 mod records;
 mod root;
 
 pub use changes::Changes;
 pub use invariants::{Violation, check_invariants};
+pub use recent_ids::IdPage;
 pub use records::{CURSOR_KEY, LoadError, Record};
 
 /// Accounts, sessions, orders, recent ids, and the last block.
@@ -35,10 +38,9 @@ pub struct State {
     accounts: BTreeMap<PublicKey, Credits>,
     sessions: BTreeMap<SessionId, Session>,
     orders: BTreeMap<OrderId, OrderBudget>,
-    applied: BTreeMap<TxKey, Applied>,
+    recent_ids: RecentIds,
     tip: Tip,
     // Derived: what to drop when its time comes.
-    expiring_ids: BTreeSet<(Height, TxKey)>,
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
 }
 
@@ -124,7 +126,7 @@ pub struct TxKey {
 }
 
 /// Where an applied transaction went. Kept until it could not be applied again anyway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// Its id.
     pub id: TxId,
@@ -134,10 +136,6 @@ pub struct Applied {
     pub leaf: u64,
     /// The last block in which it was valid.
     pub valid_until: Height,
-}
-
-impl Wire for Applied {
-    const BYTES_MAX: usize = 64;
 }
 
 /// Sums over the whole ledger. At every height, balances and holds together are what was issued.
@@ -223,9 +221,8 @@ impl State {
             accounts: BTreeMap::new(),
             sessions: BTreeMap::new(),
             orders: BTreeMap::new(),
-            applied: BTreeMap::new(),
+            recent_ids: RecentIds::default(),
             tip,
-            expiring_ids: BTreeSet::new(),
             idle_orders: BTreeSet::new(),
         }
     }
@@ -288,6 +285,6 @@ impl State {
     /// Where a transaction went, while the ledger remembers it.
     #[must_use]
     pub fn applied(&self, key: &TxKey) -> Option<&Applied> {
-        self.applied.get(key)
+        self.recent_ids.get(key)
     }
 }

@@ -67,6 +67,48 @@ fn changes_by_block_are_the_state() {
     assert_eq!(loaded, *chain.state());
 }
 
+/// Writes the block of these transactions to the chain, and its changes to the store.
+fn block(chain: &mut Chain, store: &mut Store, txs: Vec<Admitted>) {
+    let proposal = propose(chain.state(), chain.operator(), chain.now(), txs.clone());
+    if txs.is_empty() {
+        chain.idle(1);
+    }
+    assert!(chain.block(txs).iter().all(Result::is_ok));
+    write(store, proposal.batch.changes().records());
+    write(store, vec![chain.state().cursor_record()]);
+}
+
+#[test]
+fn names_of_a_block_share_records_and_go_with_them() {
+    let mut chain = Chain::new();
+    chain.fund(&key(1).public(), Credits(1_000));
+    chain.idle(200);
+    let mut store = Store::new();
+    write(&mut store, chain.state().records());
+    let pages = |store: &Store| store.keys().filter(|key| key[0] == b't').count();
+    assert_eq!(pages(&store), 0, "the funding is forgotten");
+    let pay = Call::Transfer { to: key(2).public(), amount: Credits(1) };
+    let txs = (0..100).map(|_| Admitted::checked_before(chain.sign(&key(1), pay.clone()))).collect();
+    block(&mut chain, &mut store, txs);
+    assert_eq!(pages(&store), 3, "48, 48 and 4");
+    assert_eq!(State::from_records(chain.state().genesis().clone(), &store).as_ref(), Ok(chain.state()));
+    let parts: Vec<Vec<u8>> = store.keys().filter(|key| key[0] == b't').cloned().collect();
+    for gone in &parts[..2] {
+        let mut without = store.clone();
+        without.remove(gone);
+        let loaded = State::from_records(chain.state().genesis().clone(), &without);
+        assert_eq!(loaded, Err(LoadError::IdPage(chain.state().tip().height.0)));
+    }
+    let mut twice = store.clone();
+    twice.insert(parts[1].clone(), store[&parts[0]].clone());
+    assert!(State::from_records(chain.state().genesis().clone(), &twice).is_err());
+    while pages(&store) > 0 {
+        block(&mut chain, &mut store, Vec::new());
+    }
+    assert_eq!(chain.state().tip().height.0, 302, "valid for 100 blocks, and forgotten in the next");
+    assert_eq!(State::from_records(chain.state().genesis().clone(), &store).as_ref(), Ok(chain.state()));
+}
+
 #[test]
 fn damaged_records_are_refused_and_never_panic() {
     let (chain, store) = lived();

@@ -3,7 +3,7 @@
 //! Validity is ed25519 `verify_strict` everywhere, never a batch: a batch accepts signatures that strict verification
 //! rejects, depending on what else is in it. Weak keys are refused.
 
-use core::{fmt, ops::Deref, str::FromStr};
+use core::{cmp::Ordering, fmt, ops::Deref, str::FromStr};
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,24 @@ use crate::{
 
 /// An ed25519 public key: an account, and a peer of the network. Held as bytes; [`PublicKey::is_usable`] and every
 /// verification check that it is a point, and not a weak one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PublicKey(pub [u8; 32]);
+
+impl Ord for PublicKey {
+    /// By the bytes, of which the first eight almost always decide: half the time of a look into a large map.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let [ours, theirs] =
+            [self, other].map(|key| key.0.first_chunk().map(|first| u64::from_be_bytes(*first)));
+        ours.cmp(&theirs).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for PublicKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl PublicKey {
     /// The first eight hexadecimal digits, for people.
@@ -213,5 +228,21 @@ impl<T> Deref for Verified<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.0.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn keys_are_in_the_order_of_their_bytes(one: [u8; 32], mut other: [u8; 32], same in 0..=32usize) {
+            // Often alike in the bytes that decide first.
+            other[..same].copy_from_slice(&one[..same]);
+            prop_assert_eq!(PublicKey(one).cmp(&PublicKey(other)), one.cmp(&other));
+        }
     }
 }

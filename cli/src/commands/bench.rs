@@ -1,6 +1,7 @@
 //! `gridhour bench`: how fast this machine is.
 
 mod engine;
+mod ledger;
 
 use clap::Subcommand;
 
@@ -9,7 +10,8 @@ use crate::{context::Context, error::Result};
 const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour bench engine
-  gridhour bench engine --threads 2 --prefill 256 --decode 64 --json";
+  gridhour bench engine --threads 2 --prefill 256 --decode 64 --json
+  gridhour bench ledger --json";
 
 /// Measure this machine
 #[derive(Debug, clap::Args)]
@@ -22,10 +24,12 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Engine(engine::Args),
+    Ledger(ledger::Args),
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
     match &args.command {
         Command::Engine(args) => engine::run(args, context),
+        Command::Ledger(args) => ledger::run(args, context),
     }
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use crate::{
     block::{
-        Batch, Block, Header,
+        Batch, Block, Header, TASK_TXS,
         batch::{Work, next_height},
         tx_root,
     },
@@ -47,7 +47,7 @@ impl CheckedBlock {
         let Block { header, txs } = block;
         let tx_root = tx_root(&txs);
         if signatures == Signatures::CheckedBefore {
-            let txs = txs.into_iter().map(Admitted::checked_before).collect();
+            let txs = txs.into_par_iter().with_min_len(TASK_TXS).map(Admitted::checked_before).collect();
             return Ok(Self { header: header.body, txs, tx_root });
         }
         let height = header.body.height;

@@ -8,15 +8,16 @@ use gridhour_protocol::{
     units::{Credits, Height, Timestamp},
 };
 
-use super::{Applied, OrderBudget, Session, State, Tip, Totals, TxKey};
+use super::{Applied, OrderBudget, Session, State, Tip, Totals, TxKey, recent_ids::IdGroup};
 
-/// New values by key; `None` where a value is dropped.
+/// New values by key; `None` where a value is dropped. Names of transactions are added, and forgotten in groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     pub(super) accounts: BTreeMap<PublicKey, Option<Credits>>,
     pub(super) sessions: BTreeMap<SessionId, Option<Session>>,
     pub(super) orders: BTreeMap<OrderId, Option<OrderBudget>>,
-    pub(super) applied: BTreeMap<TxKey, Option<Applied>>,
+    pub(super) applied: BTreeMap<TxKey, Applied>,
+    pub(super) forgotten: Vec<(IdGroup, usize)>,
 }
 
 /// A state as it would be after some changes. The state below stays as it is, so a block that turns out bad leaves
@@ -26,19 +27,15 @@ pub(crate) struct Overlay<'s> {
     base: &'s State,
     changes: Changes,
     totals: Totals,
+    height: Height,
     time: Timestamp,
 }
 
 impl<'s> Overlay<'s> {
     /// Starts the block at `height` and `time`: drops ids that can no longer repeat and orders that have expired.
     pub(crate) fn start(base: &'s State, height: Height, time: Timestamp) -> Self {
-        let mut overlay = Self { base, changes: Changes::default(), totals: base.tip.totals, time };
-        for (valid_until, key) in &base.expiring_ids {
-            if *valid_until >= height {
-                break;
-            }
-            overlay.changes.applied.insert(*key, None);
-        }
+        let mut overlay = Self { base, changes: Changes::default(), totals: base.tip.totals, height, time };
+        overlay.changes.forgotten = base.recent_ids.over(height).collect();
         for (expires_at, order) in &base.idle_orders {
             if *expires_at > time {
                 break;
@@ -82,18 +79,16 @@ impl<'s> Overlay<'s> {
     }
 
     pub(crate) fn applied(&self, key: &TxKey) -> Option<&Applied> {
-        match self.changes.applied.get(key) {
-            Some(changed) => changed.as_ref(),
-            None => self.base.applied(key),
-        }
+        let before = || self.base.applied(key).filter(|applied| applied.valid_until >= self.height);
+        self.changes.applied.get(key).or_else(before)
     }
 
     /// Sets a balance. The sums follow from what actually changed, never from what a rule meant to change, so that
     /// comparing them with what was issued says something.
     pub(crate) fn set_balance(&mut self, account: PublicKey, balance: Credits) {
-        let before = self.balance(&account);
+        let changed = self.changes.accounts.insert(account, (balance != Credits::ZERO).then_some(balance));
+        let before = changed.map_or_else(|| self.base.balance(&account), Option::unwrap_or_default);
         replace(&mut self.totals.balances, before, balance);
-        self.changes.accounts.insert(account, (balance != Credits::ZERO).then_some(balance));
     }
 
     pub(crate) fn set_session(&mut self, id: SessionId, session: Option<Session>) {
@@ -110,7 +105,7 @@ impl<'s> Overlay<'s> {
     }
 
     pub(crate) fn set_applied(&mut self, key: TxKey, applied: Applied) {
-        self.changes.applied.insert(key, Some(applied));
+        self.changes.applied.insert(key, applied);
     }
 
     pub(crate) fn set_issued(&mut self, issued: Credits) {
@@ -136,9 +131,8 @@ impl State {
         for (id, order) in &changes.orders {
             self.put_order(*id, order.clone());
         }
-        for (key, applied) in &changes.applied {
-            self.put_applied(*key, *applied);
-        }
+        changes.forgotten.iter().for_each(|(group, _)| self.recent_ids.forget(group));
+        changes.applied.iter().for_each(|(key, applied)| self.recent_ids.insert(*key, *applied));
         self.tip = tip.clone();
     }
 
@@ -151,16 +145,6 @@ impl State {
                 self.idle_orders.insert((order.expires_at, id));
             }
             self.orders.insert(id, order);
-        }
-    }
-
-    pub(super) fn put_applied(&mut self, key: TxKey, applied: Option<Applied>) {
-        if let Some(before) = self.applied.remove(&key) {
-            self.expiring_ids.remove(&(before.valid_until, key));
-        }
-        if let Some(applied) = applied {
-            self.expiring_ids.insert((applied.valid_until, key));
-            self.applied.insert(key, applied);
         }
     }
 }

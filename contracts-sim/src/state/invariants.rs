@@ -77,13 +77,13 @@ fn check_order(state: &State, id: &OrderId, order: &OrderBudget) -> Result<(), V
 fn check_ids(state: &State) -> Result<(), Violation> {
     let tip = state.tip();
     hold("log", tip.log.is_sane(), || format!("{:?}", tip.log))?;
-    for (key, applied) in &state.applied {
+    for (key, applied) in state.recent_ids.iter() {
         let window = applied.height.0.saturating_add(VALID_BLOCKS_MAX);
         let kept = applied.valid_until >= tip.height && applied.valid_until.0 <= window;
         let logged = applied.leaf < tip.log.size() && applied.height <= tip.height;
         hold("recent-ids", kept && logged, || format!("{key:?}: {applied:?}"))?;
     }
-    let indexed = state.expiring_ids.len() == state.applied.len();
+    let indexed = state.recent_ids.are_whole();
     let idle = state.orders.values().filter(|order| order.open == 0).count();
     hold("expiry-index", indexed && idle == state.idle_orders.len(), || "an index misses an entry".into())
 }

@@ -5,17 +5,23 @@
 //! | `a`, account | balance, 8 bytes little-endian |
 //! | `o`, order id | [`OrderBudget`], wire |
 //! | `s`, session id | [`Session`], wire |
-//! | `t`, sender, nonce little-endian | [`Applied`], wire |
+//! | `t`, last valid block, block, part of it, big-endian | [`IdPage`], wire |
 //! | `c` | [`Tip`], wire: the cursor |
+
+use std::collections::BTreeMap;
 
 use gridhour_protocol::{
     id::{OrderId, SessionId},
     signed::PublicKey,
-    units::Credits,
+    units::{Credits, Height},
     wire::{self, WireError},
 };
 
-use super::{Changes, State, Tip, TxKey, check_invariants, invariants::Violation};
+use super::{
+    Applied, Changes, State, Tip, TxKey, check_invariants,
+    invariants::Violation,
+    recent_ids::{IdGroup, IdPage, PAGE_IDS},
+};
 use crate::{genesis::Genesis, limits::COUNT_MAX};
 
 /// Key of the record that holds the [`Tip`].
@@ -45,6 +51,9 @@ pub enum LoadError {
     /// The state is not the one that the cursor's checkpoint names.
     #[error("the records are not the state of the checkpoint at height {0}")]
     WrongRoot(u64),
+    /// Names of recent transactions of a block that are not those before them, or not in order.
+    #[error("a page of the recent ids of block {0} does not follow the one before")]
+    IdPage(u64),
     /// A counter that no ledger reaches.
     #[error("the cursor counts {0} blocks or entries, which no ledger reaches")]
     Absurd(u64),
@@ -60,8 +69,26 @@ impl Changes {
             self.orders.iter().map(|(id, value)| (key_of(b'o', &id.0), value.as_ref().map(wire::encode)));
         let sessions =
             self.sessions.iter().map(|(id, value)| (key_of(b's', &id.0), value.as_ref().map(wire::encode)));
-        let applied = self.applied.iter().map(|(key, value)| (tx_key(key), value.as_ref().map(wire::encode)));
-        accounts.chain(orders).chain(sessions).chain(applied).collect()
+        accounts.chain(orders).chain(sessions).chain(self.id_records()).collect()
+    }
+}
+
+impl Changes {
+    /// The pages of new names, and those that are dropped. A block has fewer parts than 16 bits count.
+    fn id_records(&self) -> Vec<Record> {
+        let mut groups: BTreeMap<IdGroup, Vec<(TxKey, Applied)>> = BTreeMap::new();
+        for (key, applied) in &self.applied {
+            groups.entry(IdGroup::of(applied)).or_default().push((*key, *applied));
+        }
+        let dropped = |(group, ids): &(IdGroup, usize)| {
+            let (group, parts) = (*group, ids.div_ceil(PAGE_IDS));
+            (0..parts).map(move |part| (id_key(&group, part), None))
+        };
+        let pages = groups.iter().flat_map(|(group, ids)| {
+            let pages = IdPage::all(ids).enumerate();
+            pages.map(|(part, page)| (id_key(group, part), Some(wire::encode(&page))))
+        });
+        self.forgotten.iter().flat_map(dropped).chain(pages).collect()
     }
 }
 
@@ -80,14 +107,15 @@ impl State {
             accounts: self.accounts.iter().map(|(key, value)| (*key, Some(*value))).collect(),
             sessions: self.sessions.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             orders: self.orders.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
-            applied: self.applied.iter().map(|(key, value)| (*key, Some(*value))).collect(),
+            applied: self.recent_ids.iter().map(|(key, value)| (*key, *value)).collect(),
+            forgotten: Vec::new(),
         };
         let mut records = all.records();
         records.push(self.cursor_record());
         records
     }
 
-    /// The state that a store holds.
+    /// The state that a store holds; records in the order of their keys.
     ///
     /// # Errors
     /// If the records cannot be read, contradict each other, or are not the state that the cursor's checkpoint names.
@@ -126,18 +154,19 @@ impl State {
             *cursor = Some(wire::decode(value)?);
             return Ok(());
         }
-        let (id, nonce) = rest.split_first_chunk::<32>().ok_or_else(unknown)?;
-        match (kind, nonce) {
+        if *kind == b't' {
+            let (group, part) = group_of(rest).ok_or_else(unknown)?;
+            let follows = self.recent_ids.restore(group, part, wire::decode(value)?);
+            return if follows { Ok(()) } else { Err(LoadError::IdPage(group.height.0)) };
+        }
+        let (id, rest) = rest.split_first_chunk::<32>().ok_or_else(unknown)?;
+        match (kind, rest) {
             (b'a', []) => {
                 self.accounts.insert(PublicKey(*id), balance_of(value)?);
             }
             (b'o', []) => self.put_order(OrderId(*id), Some(wire::decode(value)?)),
             (b's', []) => {
                 self.sessions.insert(SessionId(*id), wire::decode(value)?);
-            }
-            (b't', nonce) => {
-                let nonce = u64::from_le_bytes(nonce.try_into().map_err(|_| unknown())?);
-                self.put_applied(TxKey { sender: PublicKey(*id), nonce }, Some(wire::decode(value)?));
             }
             _ => return Err(unknown()),
         }
@@ -151,10 +180,21 @@ fn key_of(kind: u8, id: &[u8; 32]) -> Vec<u8> {
     key
 }
 
-fn tx_key(key: &TxKey) -> Vec<u8> {
-    let mut bytes = key_of(b't', &key.sender.0);
-    bytes.extend_from_slice(&key.nonce.to_le_bytes());
-    bytes
+fn id_key(group: &IdGroup, part: usize) -> Vec<u8> {
+    let mut key = vec![b't'];
+    key.extend_from_slice(&group.valid_until.0.to_be_bytes());
+    key.extend_from_slice(&group.height.0.to_be_bytes());
+    key.extend_from_slice(&(part as u16).to_be_bytes());
+    key
+}
+
+/// The group and the part in the rest of such a key.
+fn group_of(rest: &[u8]) -> Option<(IdGroup, usize)> {
+    let (valid_until, rest) = rest.split_first_chunk::<8>()?;
+    let (height, part) = rest.split_first_chunk::<8>()?;
+    let [valid_until, height] = [valid_until, height].map(|bytes| Height(u64::from_be_bytes(*bytes)));
+    let part = u16::from_be_bytes(part.try_into().ok()?);
+    Some((IdGroup { valid_until, height }, part.into()))
 }
 
 fn balance_bytes(balance: Credits) -> Vec<u8> {

@@ -86,7 +86,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    pub(super) fn disk(action: &'static str, file: &str) -> impl FnOnce(io::Error) -> Self + use<> {
+    pub(crate) fn disk(action: &'static str, file: &str) -> impl FnOnce(io::Error) -> Self + use<> {
         let file = file.to_owned();
         move |source| Self::Disk { action, file, source }
     }

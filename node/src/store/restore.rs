@@ -1,20 +1,24 @@
 //! From what is stored to the state: the journal is believed, the state store is checked against it.
 //!
-//! Every block goes through the same `verify_and_apply` that replicas and auditors use. Signatures are not checked again:
+//! Every block goes through the same `verify` that replicas and auditors use. Signatures are not checked again:
 //! the journal's hashes say that these are the blocks that this node checked or made.
 
 use std::collections::BTreeMap;
 
 use gridhour_contracts_sim::{
-    block::{Batch, Block, Signatures, verify_and_apply},
+    block::{Batch, Block, CheckedBlock, Signatures, verify},
     finding::Finding,
     genesis::Genesis,
     state::{LoadError, Record, State},
 };
-use gridhour_protocol::wire::{self, WireError};
+use gridhour_protocol::{
+    signed::PublicKey,
+    wire::{self, WireError},
+};
+use rayon::prelude::*;
 
 use super::{
-    journal::JournalReader,
+    journal::{Blocks, JournalReader},
     log_error::LogError,
     state_store::{StateStore, StoreError},
 };
@@ -23,6 +27,9 @@ use super::{
 pub const FIRST_HEIGHT: u64 = 1;
 /// Records written at once when a store is filled.
 const CHUNK_RECORDS: usize = 4_096;
+
+/// Blocks that are read while as many before them are applied.
+const READ_BLOCKS: usize = 16;
 
 /// Why a state store is not used. It is moved aside and filled again from the journal.
 #[derive(Debug, thiserror::Error)]
@@ -110,14 +117,35 @@ fn decode(height: u64, block: &[u8]) -> Result<Block, RestoreError> {
 pub(super) fn replay(
     state: &mut State,
     reader: &JournalReader,
-    mut each: impl FnMut(&Batch),
+    mut each: impl FnMut(&Batch) + Send,
 ) -> Result<(), RestoreError> {
-    for block in reader.blocks(state.tip().height.0 + 1) {
-        let (height, block) = block?;
-        let block = decode(height, &block)?;
-        let batch = verify_and_apply(state, block, Signatures::CheckedBefore).map_err(RestoreError::Rule)?;
-        each(&batch);
+    let operator = state.genesis().operator;
+    let mut blocks = reader.blocks(state.tip().height.0 + 1);
+    let mut read = read_some(&mut blocks, &operator)?;
+    while !read.is_empty() {
+        // Hashing and decoding what follows takes as long as applying.
+        let apply = || read.iter().try_for_each(|block| apply(state, block, &mut each));
+        let (applied, next) = rayon::join(apply, || read_some(&mut blocks, &operator));
+        applied?;
+        read = next?;
     }
+    Ok(())
+}
+
+/// The next blocks, with what can be said of them without a state.
+fn read_some(blocks: &mut Blocks, operator: &PublicKey) -> Result<Vec<CheckedBlock>, RestoreError> {
+    let read: Vec<_> = blocks.take(READ_BLOCKS).collect::<Result<_, _>>()?;
+    let check = |(height, bytes): (u64, Vec<u8>)| {
+        let block = decode(height, &bytes)?;
+        CheckedBlock::check(block, operator, Signatures::CheckedBefore).map_err(RestoreError::Rule)
+    };
+    read.into_par_iter().map(check).collect()
+}
+
+fn apply(state: &mut State, block: &CheckedBlock, each: &mut impl FnMut(&Batch)) -> Result<(), RestoreError> {
+    let batch = verify(state, block).map_err(RestoreError::Rule)?;
+    state.commit(&batch);
+    each(&batch);
     Ok(())
 }
 

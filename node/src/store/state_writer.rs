@@ -1,7 +1,8 @@
 //! Brings the state store along behind the ledger, on a thread of its own.
 //!
-//! Blocks that wait are written as one batch with the newest cursor, so a store that is slower than the ledger still
-//! keeps up. It may lag: whatever it has not seen is replayed from the journal at the next start.
+//! What changes between two checkpoints is written as one batch with the newest cursor: before a checkpoint nothing in
+//! the store is durable anyway, and most balances change more than once. Whatever the store has not seen is replayed
+//! from the journal at the next start.
 
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
@@ -18,8 +19,8 @@ use super::{
 
 /// Blocks that may wait for the store; a ledger that is further ahead waits for it.
 const QUEUE_MAX: usize = 64;
-/// Records that are gathered into one batch, one block more or less.
-const BATCH_RECORDS_MAX: usize = 16_384;
+/// Records that are gathered into one batch, one block more or less: some ten megabytes.
+const BATCH_RECORDS_MAX: usize = 65_536;
 /// Time between two checkpoints.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
@@ -75,24 +76,20 @@ fn follow(store: &mut dyn StateStore, waiting: &Receiver<Vec<Record>>) -> Result
         match waiting.recv_timeout(checkpoint_at.saturating_duration_since(Instant::now())) {
             Ok(changes) => {
                 news.add(changes);
-                gather(&mut news, waiting);
-                store.apply(news.take())?;
+                if news.len() >= BATCH_RECORDS_MAX {
+                    store.apply(news.take())?;
+                }
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return store.checkpoint(),
+            Err(RecvTimeoutError::Disconnected) => {
+                store.apply(news.take())?;
+                return store.checkpoint();
+            }
         }
         if Instant::now() >= checkpoint_at {
+            store.apply(news.take())?;
             store.checkpoint()?;
             checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
-        }
-    }
-}
-
-fn gather(news: &mut News, waiting: &Receiver<Vec<Record>>) {
-    while news.len() < BATCH_RECORDS_MAX {
-        match waiting.try_recv() {
-            Ok(changes) => news.add(changes),
-            Err(_) => return,
         }
     }
 }

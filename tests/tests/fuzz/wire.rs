@@ -5,7 +5,7 @@ use gridhour_contracts_sim::{
     genesis::{Allocation, Genesis},
     ledger::entry::Entry,
     network_file::NetworkFile,
-    state::{Applied, OrderBudget, Session, State, Tip},
+    state::{IdPage, OrderBudget, Session, State, Tip},
     tx::{Call, Release, Tx},
 };
 use gridhour_node::{
@@ -286,10 +286,11 @@ fn order_budgets() {
 }
 
 #[test]
-fn applied_ids() {
-    let tx = busy_chain().blocks()[0].txs[0].body.id();
-    let applied = Applied { id: tx, height: Height(3), leaf: 4, valid_until: Height(50) };
-    canonical("applied", &[applied], |_| {});
+fn recent_ids() {
+    let records = busy_chain().state().records().into_iter();
+    let pages = records.filter(|(key, _)| key[0] == b't').flat_map(|(_, value)| value);
+    let pages: Vec<IdPage> = pages.map(|page| wire::decode(&page).expect("it was stored")).collect();
+    canonical("recent-ids", &pages, |_| {});
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc, thread, time::Instant};
 
 use gridhour_node::{
-    bench::{BenchError, Plan, Report, measure},
+    bench::engine::{BenchError, Plan, Report, measure},
     command::BackendKind,
     engine::{Engine, EngineConfig, device::DeviceFacts, isa::Isa},
     model::assets::work_of,
