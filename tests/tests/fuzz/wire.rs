@@ -289,7 +289,7 @@ fn order_budgets() {
 fn recent_ids() {
     let records = busy_chain().state().records().into_iter();
     let pages = records.filter(|(key, _)| key[0] == b't').flat_map(|(_, value)| value);
-    let pages: Vec<IdPage> = pages.map(|page| wire::decode(&page).expect("it was stored")).collect();
+    let pages: Vec<IdPage> = pages.map(|page| decode(&page).expect("it was stored")).collect();
     canonical("recent-ids", &pages, |_| {});
 }
 
