@@ -16,6 +16,7 @@
 //! | how blocks are made, checked and taken in | [`block`] |
 //! | how anyone checks everything | [`export`], [`audit`], [`finding`], [`checkpoint`] |
 //! | how an operator with two histories is convicted | [`fraud`] |
+//! | what a witness may cosign | [`witness`] |
 //! | how tests play with it | [`harness`] |
 //!
 //! Money is [`gridhour_protocol::units::Credits`] and moves by postings alone: as much leaves one side as reaches the
@@ -34,3 +35,4 @@ pub mod limits;
 pub mod network_file;
 pub mod state;
 pub mod tx;
+pub mod witness;

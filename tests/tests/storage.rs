@@ -18,6 +18,8 @@ mod state_store;
 mod still_clock;
 #[path = "storage/tiles.rs"]
 mod tiles;
+#[path = "storage/witness.rs"]
+mod witness;
 #[path = "storage/world.rs"]
 mod world;
 

@@ -2,6 +2,7 @@
 
 mod consistency;
 mod pin;
+mod witness;
 
 use std::{
     fs,
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 use self::{
     consistency::{ConsistencyArgs, FraudArgs},
     pin::Pin,
+    witness::WitnessArgs,
 };
 use crate::{
     context::Context,
@@ -61,6 +63,8 @@ enum Command {
     ///
     /// Exits 1 if they show two histories, and writes the proof of it, which anyone can check with `verify-fraud`.
     VerifyConsistency(ConsistencyArgs),
+    /// Cosign a ledger's newest checkpoint, if it continues the one that was cosigned last
+    Witness(WitnessArgs),
     /// Check a proof that an operator signed two histories
     VerifyFraud(FraudArgs),
     /// Replay a ledger: signatures, hash chain, rules, conservation, roots
@@ -98,6 +102,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         }
         Command::Verify(args) => verify(&args, context),
         Command::VerifyConsistency(args) => consistency::verify(&args, context),
+        Command::Witness(args) => witness::run(&args, context),
         Command::VerifyFraud(args) => consistency::verify_fraud(&args, context),
     }
 }

@@ -131,8 +131,8 @@ fn report(context: &Context, file: &Signed<NetworkFile>) -> Result {
     let vkey = operator_key(&file.body.id(), genesis.operator).map_err(CommandError::internal)?.to_string();
     context.out.document(&json!({
         "network": file.body.id().to_string(), "name": genesis.name, "operator": genesis.operator.to_string(),
-        "issuer": genesis.issuer.to_string(), "vkey": vkey, "created_at": genesis.created_at.0, "bootstrap": file.body.bootstrap,
-        "path": context.data_dir.network(),
+        "issuer": genesis.issuer.to_string(), "vkey": vkey, "created_at": genesis.created_at.0,
+        "bootstrap": file.body.bootstrap, "path": context.data_dir.network(),
     }))?;
     context.out.line(format!("network   {} ({})", file.body.id(), genesis.name))?;
     context.out.line(format!("operator  {}", genesis.operator))?;

@@ -76,6 +76,16 @@ fn a_node_serves_its_log_and_a_second_history_convicts_its_operator() {
     let answer = market.sandbox.run(&["audit", "verify-consistency", "old.txt", "old.txt"]);
     assert_eq!(answer.code, Some(0), "{answer}");
 
+    // A witness cosigns, and what it cosigned pins an audit.
+    let cosign = ["audit", "witness", url, "--name", "witness.example/w1", "--out", "seen.txt"];
+    let cosigned = market.sandbox.json(&cosign);
+    assert_eq!(cosigned["height"], json!(new.checkpoint().height.0), "{cosigned}");
+    let witness: VerifierKey = cosigned["vkey"].as_str().expect("a text").parse().expect("a vkey");
+    let note = Note::parse(cosigned["note"].as_str().expect("a text").as_bytes()).expect("a note");
+    assert!(note.verify(&witness).is_ok_and(|time| time.is_some()), "it states its time");
+    let audit = market.sandbox.json(&["audit", "verify", "--checkpoint", "seen.txt"]);
+    assert_eq!((&audit["ok"], &audit["trust"]), (&json!(true), &json!("checkpoint")), "{audit}");
+
     // The same operator signs another block of that height.
     let operator = keys::load(&market.sandbox.path("ledger/key")).expect("the operator's key");
     let second = Checkpoint { hash: BlockHash([7; 32]), ..*new.checkpoint() }.sign(&operator);

@@ -105,7 +105,8 @@ pub(super) fn verify(args: &ConsistencyArgs, context: &Context) -> Result {
     let longer = if size(&old) > size(&new) { &old } else { &new };
     let tiles = Tiles(given.as_ref().or(longer.log.as_ref()));
     let fraud = compare(&old.checkpoint, &new.checkpoint, &operator, &tiles).map_err(refusal)?;
-    let path = fraud.as_ref().map(|fraud| save(fraud, args, context)).transpose()?;
+    let path =
+        fraud.as_ref().map(|fraud| save_fraud(fraud, args.fraud_proof.as_deref(), context)).transpose()?;
     let [old, new] = [&old, &new].map(|source| source.checkpoint.checkpoint());
     context.out.document(&json!({
         "ok": fraud.is_none(), "old": of_checkpoint(old), "new": of_checkpoint(new),
@@ -138,13 +139,14 @@ pub(super) fn verify_fraud(args: &FraudArgs, context: &Context) -> Result {
     context.out.line(format!("proven: {operator} signed both, and both cannot be true ({conflict})"))
 }
 
-fn operator(context: &Context, file: Option<&Path>) -> Result<VerifierKey> {
+pub(super) fn operator(context: &Context, file: Option<&Path>) -> Result<VerifierKey> {
     let network = network(context, file)?;
     operator_key(&network.id(), network.genesis.operator).map_err(CommandError::internal)
 }
 
-fn save(fraud: &Fraud, args: &ConsistencyArgs, context: &Context) -> Result<PathBuf> {
-    let path = args.fraud_proof.clone().unwrap_or_else(|| context.data_dir.fraud_proof());
+/// Writes the proof to `path`, or into the data directory.
+pub(super) fn save_fraud(fraud: &Fraud, path: Option<&Path>, context: &Context) -> Result<PathBuf> {
+    let path = path.map_or_else(|| context.data_dir.fraud_proof(), Path::to_owned);
     fs::write(&path, fraud.to_string()).map_err(|error| CommandError::file(&path, &error))?;
     Ok(path)
 }
