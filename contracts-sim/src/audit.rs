@@ -300,7 +300,10 @@ impl Auditor {
         if pin.height != state.tip().height {
             return Ok(());
         }
-        Finding::unless_equal(pin.height, Rule::Checkpoint, pin.hash, state.tip().hash)
+        let found = Checkpoint::of(state);
+        Finding::unless_equal(pin.height, Rule::Checkpoint, pin.hash, found.hash)?;
+        // Its writer signed a log that is not that of the block.
+        Finding::unless_equal(pin.height, Rule::Checkpoint, pin, found)
     }
 
     fn end(&mut self, payload: &[u8]) -> Result<(), Finding> {

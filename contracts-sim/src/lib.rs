@@ -16,6 +16,8 @@
 //! | how blocks are made, checked and taken in | [`block`] |
 //! | how anyone checks everything | [`export`], [`audit`], [`finding`], [`checkpoint`] |
 //! | what a stranger can be shown of it | [`proof`] |
+//! | how an operator with two histories is convicted | [`fraud`] |
+//! | what a witness may cosign | [`witness`] |
 //! | how tests play with it | [`harness`] |
 //!
 //! Money is [`gridhour_protocol::units::Credits`] and moves by postings alone: as much leaves one side as reaches the
@@ -26,6 +28,7 @@ pub mod block;
 pub mod checkpoint;
 pub mod export;
 pub mod finding;
+pub mod fraud;
 pub mod genesis;
 pub mod harness;
 pub mod ledger;
@@ -34,3 +37,4 @@ pub mod network_file;
 pub mod proof;
 pub mod state;
 pub mod tx;
+pub mod witness;

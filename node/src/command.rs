@@ -1,5 +1,7 @@
 //! `gridhour-node`, and `gridhour node`, which is the same program: arguments, start, and what is reported.
 
+use std::{net::SocketAddr, path::PathBuf};
+
 use clap::{Args, Subcommand};
 use gridhour_protocol::signed::PublicKey;
 use serde_json::{Value, json};
@@ -7,8 +9,9 @@ use tokio::sync::watch;
 
 use crate::{
     data_dir::DataDir,
-    drivers::{observer::ObserverEvent, provider::ProviderEvent},
+    drivers::{observer::ObserverEvent, provider::ProviderEvent, split_view::proof_of_fraud},
     model::catalogue::ModelCache,
+    net::SeenCheckpoints,
     settings::Settings,
     store::repair::Repaired,
 };
@@ -114,6 +117,10 @@ pub struct ValidatorArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub common: CommonArgs,
+
+    /// Serve the public log over HTTP at this address, such as 0.0.0.0:4880 [default: not at all]
+    #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
+    pub http: Option<SocketAddr>,
 }
 
 /// What an observer takes.
@@ -190,6 +197,20 @@ pub enum NodeEvent {
         /// Where it listens.
         addresses: Vec<String>,
     },
+    /// The public log can be read over HTTP.
+    PublicLog {
+        /// Where it is served.
+        address: SocketAddr,
+        /// The key that signs its checkpoints.
+        vkey: String,
+    },
+    /// The ledger's operator signed two histories.
+    Fraud {
+        /// What they contradict each other in.
+        conflict: &'static str,
+        /// Where the proof was written.
+        proof: PathBuf,
+    },
     /// A provider's doings.
     Provider(ProviderEvent),
     /// How an observer gets on.
@@ -215,6 +236,12 @@ impl NodeEvent {
             Self::Ready { id, addresses } => {
                 json!({ "event": "ready", "id": id.to_string(), "addresses": addresses })
             }
+            Self::PublicLog { address, vkey } => {
+                json!({ "event": "public-log", "url": format!("http://{address}"), "vkey": vkey })
+            }
+            Self::Fraud { conflict, proof } => {
+                json!({ "event": "fraud", "conflict": conflict, "proof": proof })
+            }
             Self::Provider(event) => provider_json(event),
             Self::Observer(event) => observer::event_json(event),
         }
@@ -235,6 +262,11 @@ impl NodeEvent {
                 decode / 1_000_000
             ),
             Self::Ready { id, addresses } => format!("ready: {id} at {}", addresses.join(", ")),
+            Self::PublicLog { address, vkey } => format!("public log at http://{address}, signed by {vkey}"),
+            Self::Fraud { conflict, proof } => format!(
+                "THE LEDGER'S OPERATOR SIGNED TWO HISTORIES ({conflict}); trade no more, and show everyone {}",
+                proof.display()
+            ),
             Self::Provider(event) => return provider_text(event),
             Self::Observer(event) => return observer::event_text(event),
         })
@@ -297,6 +329,13 @@ fn provider_text(event: &ProviderEvent) -> Option<String> {
         }
         ProviderEvent::Restored => Some("the model was loaded anew, and is offered again".to_owned()),
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
+    }
+}
+
+/// Tells of two histories if peers bring them, until the network ends.
+async fn look_out(seen: watch::Receiver<SeenCheckpoints>, proof: PathBuf, on_event: OnNodeEvent) {
+    if let Some(fraud) = proof_of_fraud(seen, &proof).await {
+        on_event(NodeEvent::Fraud { conflict: fraud.conflict().name(), proof });
     }
 }
 

@@ -8,6 +8,8 @@
 //! DIR/network.json    the network: genesis, keys, bootstrap peers, signed
 //! DIR/ledger/         a validator's or an observer's journal and derived state
 //! DIR/ledger.export   the last ledger that was exported
+//! DIR/fraud.proof     the last proof that an operator signed two histories
+//! DIR/witness/KEY/    what a witness cosigned last, for each operator
 //! DIR/records/        vouchers, receipts and sessions that must survive a kill
 //! DIR/results/        results of jobs, a JSON file each
 //! DIR/assets/         tokenizers fetched by hash
@@ -15,6 +17,8 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+
+use gridhour_protocol::signed::PublicKey;
 
 /// A data directory. Nothing is created until it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +85,18 @@ impl DataDir {
     #[must_use]
     pub fn ledger_export(&self) -> PathBuf {
         self.0.join("ledger.export")
+    }
+
+    /// Proof that an operator signed two histories.
+    #[must_use]
+    pub fn fraud_proof(&self) -> PathBuf {
+        self.0.join("fraud.proof")
+    }
+
+    /// What a witness cosigned last of this operator's ledger.
+    #[must_use]
+    pub fn witness(&self, operator: PublicKey) -> PathBuf {
+        self.0.join("witness").join(operator.to_string())
     }
 
     /// Vouchers, receipts and sessions.

@@ -5,6 +5,7 @@
 //! | [`validator`] | a ledger: orders transactions, answers questions, releases expired holds |
 //! | [`observer`] | a copy of a ledger: follows it, checks every block, answers questions |
 //! | [`provider`] | an engine: advertises, serves jobs, collects |
+//! | [`split_view`] | a look-out: gossips checkpoints, keeps the proof that an operator showed two histories |
 //! | [`client`] | a buyer: sees offers, matches, opens sessions, runs jobs, settles |
 
 mod calibration_line;
@@ -14,4 +15,5 @@ pub mod memory;
 pub mod observer;
 pub mod provider;
 pub mod results;
+pub mod split_view;
 pub mod validator;

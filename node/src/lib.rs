@@ -9,6 +9,7 @@ pub mod data_dir;
 pub mod drivers;
 pub mod engine;
 pub mod evaluate;
+pub mod http;
 pub mod keys;
 pub mod model;
 pub mod net;

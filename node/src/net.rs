@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`gossip`] | what is checked before an advert is remembered or passed on |
 //! | `advert_table`, `push` | each provider's newest advert; all of them for a peer that just subscribed |
+//! | `checkpoint_table` | the ledger's checkpoints, of which no two may contradict each other |
 //! | `peer_score`, `metrics` | what each peer cost us, and when it is shut out |
 //! | `codec`, `frame`, `service` | requests and answers with a largest size each |
 //! | `job_protocol`, [`JobStream`] | the streams that jobs and calibrations run on |
@@ -25,6 +26,7 @@
 mod advert_table;
 mod behaviour;
 mod bootstrap;
+mod checkpoint_table;
 mod codec;
 mod config;
 mod error;
@@ -69,6 +71,7 @@ use self::{
     task::{Parts, Task},
 };
 pub use self::{
+    checkpoint_table::SeenCheckpoints,
     config::NetConfig,
     error::{Closed, DialError, NetError, PublishError, RequestError},
     event::{InboundRequest, NetEvent, Responder},
@@ -117,6 +120,7 @@ impl Net {
             listening: watch::Sender::new(listening.addresses),
             metrics: watch::Sender::default(),
             latencies: watch::Sender::default(),
+            checkpoints: watch::Sender::default(),
         };
         let (ended_sender, ended_receiver) = watch::channel(false);
         let handle = NetHandle {
@@ -127,6 +131,7 @@ impl Net {
             listening: shown.listening.subscribe(),
             metrics: shown.metrics.subscribe(),
             latencies: shown.latencies.subscribe(),
+            checkpoints: shown.checkpoints.subscribe(),
             ended: ended_receiver,
         };
         let commands_sender = handle.commands.downgrade();

@@ -1,7 +1,7 @@
 //! Settings of a node from three places: a TOML file, environment variables `GRIDHOUR_*` and flags, in rising
 //! precedence. They share their names: `ask = "1.5"`, `GRIDHOUR_ASK=1.5`, `--ask 1.5`.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, net::SocketAddr, path::Path};
 
 use serde::Deserialize;
 
@@ -18,6 +18,8 @@ pub struct Settings {
     pub listen: Option<Vec<String>>,
     /// Multiaddresses of the nodes that an observer follows.
     pub follow: Option<Vec<String>>,
+    /// Where a ledger node serves its public log over HTTP, such as `0.0.0.0:4880`.
+    pub http: Option<SocketAddr>,
     /// Model to serve or to run: a catalogue name, an id or a path.
     pub model: Option<String>,
     /// Price of a GPU-hour, in credits.

@@ -7,6 +7,8 @@
 //! | [`state_writer`], [`restore`] | | how the index follows the journal, and how a start trusts the two |
 //! | [`ledger_dir`], [`export`] | | a whole ledger opened, and written out for auditors |
 //! | [`repair`], `salvage` | | a damaged journal made whole again from its own remains and from observers |
+//! | [`tiles`] | the public log, as it is served | nothing: checked at every start, built again from the journal |
+//! | [`witness`] | the last checkpoint that a witness cosigned | durable before the cosignature leaves |
 //! | [`records`] | a node's own vouchers, receipts and lanes | durable before anything that rests on them is sent |
 //! | [`lock`] | who may write here | one process for a directory |
 //!
@@ -28,3 +30,5 @@ mod segment;
 pub mod sled_store;
 pub mod state_store;
 pub mod state_writer;
+pub mod tiles;
+pub mod witness;

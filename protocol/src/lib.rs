@@ -17,6 +17,7 @@
 //! | a session opens | [`session::terms`] | the ledger's, in `contracts-sim` |
 //! | a job runs | [`job::message`], [`session::voucher`] | [`job::buyer`] and [`job::provider`] |
 //! | it is answered for | [`receipt`] | [`work`] says what it costs |
+//! | it can be looked up | [`note`]: signed heads of the public log | [`merkle`]: trees, proofs, tiles |
 //! | it is computed | the model manifest | `exact`, the definition of the arithmetic |
 //!
 //! Bytes come in through [`wire`] alone; a signed object is a [`signed::Signed`] until its signature is checked and a
@@ -33,6 +34,7 @@ pub mod limits;
 pub mod market;
 pub mod merkle;
 pub mod model;
+pub mod note;
 pub mod receipt;
 #[cfg(test)]
 mod sample;

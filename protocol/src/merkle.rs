@@ -3,6 +3,8 @@
 //! A tree of n leaves splits at the largest power of two below n. Leaves are hashed behind a zero byte and inner nodes
 //! behind a one, so that no node can pass for a leaf. Proofs are lists of sibling hashes from the leaf upwards.
 
+pub mod tile;
+pub mod tiled;
 mod tracker;
 
 use serde::{Deserialize, Serialize};

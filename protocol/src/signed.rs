@@ -108,6 +108,11 @@ impl SecretKey {
         let signature = Signature::from_bytes(self.0.sign(body.layout().as_bytes()).to_bytes());
         Signed { body, signature }
     }
+
+    /// Signs the text of a note, which no laid-out object can equal: a text holds no zero byte.
+    pub(crate) fn sign_text(&self, text: &[u8]) -> Signature {
+        Signature::from_bytes(self.0.sign(text).to_bytes())
+    }
 }
 
 impl fmt::Debug for SecretKey {

@@ -12,6 +12,8 @@ mod model;
 mod net;
 #[path = "fuzz/proofs.rs"]
 mod proofs;
+#[path = "fuzz/public_log.rs"]
+mod public_log;
 #[path = "fuzz/samples.rs"]
 mod samples;
 #[path = "fuzz/store.rs"]

@@ -20,12 +20,18 @@ mod records;
 mod repair;
 #[path = "storage/solo.rs"]
 mod solo;
+#[path = "storage/split_view.rs"]
+mod split_view;
 #[path = "storage/start.rs"]
 mod start;
 #[path = "storage/state_store.rs"]
 mod state_store;
 #[path = "storage/still_clock.rs"]
 mod still_clock;
+#[path = "storage/tiles.rs"]
+mod tiles;
+#[path = "storage/witness.rs"]
+mod witness;
 #[path = "storage/world.rs"]
 mod world;
 

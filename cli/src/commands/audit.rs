@@ -1,6 +1,9 @@
 //! `gridhour audit`: the whole ledger as a file, and the check of all of it.
 
 pub mod balance;
+mod consistency;
+mod pin;
+mod witness;
 
 use std::{
     fs,
@@ -17,9 +20,13 @@ use gridhour_contracts_sim::{
 };
 use gridhour_node::clock;
 use gridhour_protocol::units::Height;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use self::{
+    consistency::{ConsistencyArgs, FraudArgs},
+    pin::Pin,
+    witness::WitnessArgs,
+};
 use crate::{
     context::Context,
     error::{CommandError, Kind, Result},
@@ -30,9 +37,10 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour audit export --out ledger.export
   gridhour audit verify ledger.export --network network.json
-  gridhour audit verify ledger.export --save-checkpoint seen.json
-  gridhour audit verify later.export --checkpoint seen.json --json | jq .ok
-  gridhour audit verify-balance balance.proof --network network.json";
+  gridhour audit verify ledger.export --save-checkpoint seen.txt
+  gridhour audit verify later.export --checkpoint seen.txt --json | jq .ok
+  gridhour audit verify-balance balance.proof --network network.json
+  gridhour audit verify-consistency http://192.0.2.7:4880 http://198.51.100.3:4880";
 
 /// Bytes of the file that are read at once.
 const PIECE_BYTES: usize = 1 << 20;
@@ -53,6 +61,14 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Compare two signed checkpoints: is the shorter log a beginning of the longer?
+    ///
+    /// Exits 1 if they show two histories, and writes the proof of it, which anyone can check with `verify-fraud`.
+    VerifyConsistency(ConsistencyArgs),
+    /// Cosign a ledger's newest checkpoint, if it continues the one that was cosigned last
+    Witness(WitnessArgs),
+    /// Check a proof that an operator signed two histories
+    VerifyFraud(FraudArgs),
     /// Replay a ledger: signatures, hash chain, rules, conservation, roots
     ///
     /// Exits 1 if anything is wrong, naming height and rule. What the answer rests on is said: a network file or a
@@ -73,7 +89,7 @@ struct VerifyArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
     network: Option<PathBuf>,
 
-    /// Pin a block that was seen before
+    /// Pin a checkpoint that was seen before: a file of `--save-checkpoint`, or a note that the operator signed
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
 
@@ -92,6 +108,9 @@ pub fn run(args: Args, context: &Context) -> Result {
         }
         Command::Verify(args) => verify(&args, context),
         Command::VerifyBalance(args) => balance::run(&args, context),
+        Command::VerifyConsistency(args) => consistency::verify(&args, context),
+        Command::Witness(args) => witness::run(&args, context),
+        Command::VerifyFraud(args) => consistency::verify_fraud(&args, context),
     }
 }
 
@@ -123,17 +142,19 @@ fn verify(args: &VerifyArgs, context: &Context) -> Result {
         None => fetched(context)?,
     };
     // An export that cannot be read is an audit that failed, not a wrong command.
-    let audited = audit_file(&file, trust(args, context)?);
+    let pin = args.checkpoint.as_deref().map(Pin::load).transpose()?;
+    let audited = audit_file(&file, trust(args, pin.as_ref(), context)?);
     let (report, state) = audited.map_err(|error| CommandError { kind: Kind::Refused, ..error })?;
     context.out.document(&document(&report))?;
     text(context, &report)?;
     if !report.ok {
         return Err(CommandError::silent(Kind::Refused, format!("{} findings", report.findings.len())));
     }
-    match (&args.save_checkpoint, state) {
-        (Some(path), Some(state)) => save_checkpoint(path, &Checkpoint::of(&state)),
-        _ => Ok(()),
-    }
+    let Some(state) = state else { return Ok(()) };
+    pin.map_or(Ok(()), |pin| pin.check_signature(&state))?;
+    args.save_checkpoint.as_deref().map_or(Ok(()), |path| {
+        fs::write(path, Checkpoint::of(&state).to_string()).map_err(|error| CommandError::file(path, &error))
+    })
 }
 
 /// The ledger as its node has it now; if nobody answers, as it was last exported.
@@ -186,9 +207,9 @@ pub fn offline_state(context: &Context) -> Result<Option<State>> {
     }
 }
 
-fn trust(args: &VerifyArgs, context: &Context) -> Result<Trust> {
-    if let Some(path) = &args.checkpoint {
-        return Ok(Trust::Checkpoint(load_checkpoint(path)?));
+fn trust(args: &VerifyArgs, pin: Option<&Pin>, context: &Context) -> Result<Trust> {
+    if let Some(pin) = pin {
+        return Ok(Trust::Checkpoint(pin.checkpoint));
     }
     if args.network.is_none() && !context.data_dir.network().exists() {
         return Ok(Trust::SelfTrust);
@@ -196,37 +217,15 @@ fn trust(args: &VerifyArgs, context: &Context) -> Result<Trust> {
     Ok(Trust::Genesis(network(context, args.network.as_deref())?.id()))
 }
 
-/// A checkpoint as people keep it.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CheckpointFile {
-    network: String,
-    operator: String,
-    height: u64,
-    hash: String,
-}
-
-fn save_checkpoint(path: &Path, checkpoint: &Checkpoint) -> Result {
-    let file = CheckpointFile {
-        network: checkpoint.network.to_string(),
-        operator: checkpoint.operator.to_string(),
-        height: checkpoint.height.0,
-        hash: checkpoint.hash.to_string(),
-    };
-    let text = serde_json::to_string_pretty(&file).map_err(CommandError::internal)?;
-    fs::write(path, text + "\n").map_err(|error| CommandError::file(path, &error))
-}
-
-fn load_checkpoint(path: &Path) -> Result<Checkpoint> {
-    let text = fs::read_to_string(path).map_err(|error| CommandError::file(path, &error))?;
-    let refuse = |why: String| CommandError::usage(format!("{} is no checkpoint: {why}", path.display()));
-    let file: CheckpointFile = serde_json::from_str(&text).map_err(|error| refuse(error.to_string()))?;
-    Ok(Checkpoint {
-        network: file.network.parse().map_err(|error| refuse(format!("{error}")))?,
-        operator: file.operator.parse().map_err(|error| refuse(format!("{error}")))?,
-        height: Height(file.height),
-        hash: file.hash.parse().map_err(|error| refuse(format!("{error}")))?,
-    })
+/// The file's bytes, if there are not too many.
+fn read_at_most(path: &Path, max: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(|error| CommandError::file(path, &error))?;
+    file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(|error| CommandError::file(path, &error))?;
+    if bytes.len() > max {
+        return Err(CommandError::usage(format!("{} is over {max} bytes", path.display())));
+    }
+    Ok(bytes)
 }
 
 /// The report as scripts read it.

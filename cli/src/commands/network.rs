@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use gridhour_contracts_sim::{genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile};
+use gridhour_contracts_sim::{
+    checkpoint::operator_key, genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile,
+};
 use gridhour_node::{clock, data_dir::DataDir, keys, network_json};
 use gridhour_protocol::{
     signed::{PublicKey, Signed},
@@ -126,14 +128,16 @@ fn with_peer(address: &str, operator: &PublicKey) -> Result<String> {
 
 fn report(context: &Context, file: &Signed<NetworkFile>) -> Result {
     let genesis = &file.body.genesis;
+    let vkey = operator_key(&file.body.id(), genesis.operator).map_err(CommandError::internal)?.to_string();
     context.out.document(&json!({
         "network": file.body.id().to_string(), "name": genesis.name, "operator": genesis.operator.to_string(),
-        "issuer": genesis.issuer.to_string(), "created_at": genesis.created_at.0, "bootstrap": file.body.bootstrap,
-        "path": context.data_dir.network(),
+        "issuer": genesis.issuer.to_string(), "vkey": vkey, "created_at": genesis.created_at.0,
+        "bootstrap": file.body.bootstrap, "path": context.data_dir.network(),
     }))?;
     context.out.line(format!("network   {} ({})", file.body.id(), genesis.name))?;
     context.out.line(format!("operator  {}", genesis.operator))?;
     context.out.line(format!("issuer    {}", genesis.issuer))?;
+    context.out.line(format!("vkey      {vkey}"))?;
     for address in &file.body.bootstrap {
         context.out.line(format!("peer      {address}"))?;
     }

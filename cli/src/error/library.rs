@@ -11,6 +11,7 @@ use gridhour_node::{
         results::ResultError,
     },
     engine::sequence::SequenceError,
+    http::client::LogClientError,
     keys::KeyError,
     model::{catalogue::CatalogueError, pull::PullError},
     network_json::NetworkJsonError,
@@ -170,6 +171,15 @@ impl From<NodeError> for CommandError {
                 Self::internal(error)
             }
             other => Self::refused(other),
+        }
+    }
+}
+
+impl From<LogClientError> for CommandError {
+    fn from(error: LogClientError) -> Self {
+        match error {
+            LogClientError::Answer { .. } => Self::network(error),
+            LogClientError::Checkpoint { .. } => Self::refused(error),
         }
     }
 }

@@ -12,6 +12,7 @@ mod kills;
 mod market;
 mod observer;
 mod proofs;
+mod public_log;
 mod pull;
 mod receipt;
 mod sampling;

@@ -95,7 +95,12 @@ impl Market {
 
     /// Starts the ledger node; always the same one, at the same address.
     pub fn ledger(&self) -> Node {
-        self.node("ledger", &["validator", "--listen", &self.listen])
+        self.ledger_with(&[])
+    }
+
+    /// Starts it with these options more.
+    pub fn ledger_with(&self, options: &[&str]) -> Node {
+        self.node("ledger", &[&["validator", "--listen", &self.listen], options].concat())
     }
 
     /// Starts the provider; always the same one. It answers slowly, so that a job can be met while it runs.

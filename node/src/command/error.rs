@@ -1,6 +1,6 @@
 //! Why a node does not run.
 
-use std::io;
+use std::{io, net::SocketAddr};
 
 use gridhour_protocol::signed::PublicKey;
 
@@ -50,6 +50,13 @@ pub enum NodeError {
     Sequencer(#[from] StartError),
     #[error(transparent)]
     Repair(#[from] RepairError),
+    #[error("cannot serve HTTP at {address}: {source}")]
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     /// An argument or a setting makes no sense.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use gridhour_contracts_sim::network_file::NetworkFile;
+use gridhour_contracts_sim::{checkpoint::operator_key, network_file::NetworkFile};
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     id::ModelId,
@@ -19,7 +19,9 @@ use gridhour_protocol::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, parse_size, validator::listen};
+use super::{
+    NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, look_out, parse_size, validator::listen,
+};
 use crate::{
     available_memory::available_memory,
     drivers::{
@@ -71,6 +73,7 @@ pub(super) async fn run(
     let served = loaded.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
     let (memory, _) = Memory::open(&data_dir.records(), key.public())?;
     let (net, inbox) = Net::start(net_config(&plan, &key, &network)?).await?;
+    tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     let ledger = LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator);
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
     let id = key.public();
@@ -199,7 +202,9 @@ fn net_config(plan: &Plan, key: &SecretKey, network: &Verified<NetworkFile>) -> 
     };
     let bootstrap = network.bootstrap.iter().map(parse).collect::<Result<_, _>>()?;
     let listen = plan.listen.clone();
-    Ok(NetConfig { listen, bootstrap, delay: plan.delay, ..NetConfig::new(network.id(), key.clone()) })
+    let operator = operator_key(&network.id(), network.genesis.operator).ok();
+    let delay = plan.delay;
+    Ok(NetConfig { operator, listen, bootstrap, delay, ..NetConfig::new(network.id(), key.clone()) })
 }
 
 /// The file of the model, pulled if it is not here.

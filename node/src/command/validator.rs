@@ -1,13 +1,19 @@
 //! A ledger node, started.
 
-use gridhour_contracts_sim::network_file::NetworkFile;
-use gridhour_protocol::signed::{SecretKey, Verified};
+use std::{net::SocketAddr, sync::Arc};
+
+use gridhour_contracts_sim::{checkpoint::operator_key, network_file::NetworkFile};
+use gridhour_protocol::{
+    note::VerifierKey,
+    signed::{SecretKey, Verified},
+};
 use tokio::sync::watch;
 
-use super::{NodeError, NodeEvent, OnNodeEvent, Surroundings, ValidatorArgs};
+use super::{NodeError, NodeEvent, OnNodeEvent, Surroundings, ValidatorArgs, look_out};
 use crate::{
     consensus::{ledger_time::SystemClock, solo::Solo},
-    drivers::validator::Validator,
+    drivers::{split_view::announce, validator::Validator},
+    http::{HttpServer, public_log::PublicLog},
     keys,
     net::{Address, Net, NetConfig},
     network_json,
@@ -30,14 +36,39 @@ pub(super) async fn run(
     let ledger = Ledger::open(&data_dir.ledger(), &network.genesis)?;
     on_event(opened(&ledger));
     let solo = Solo::start(ledger, key.clone(), Box::new(SystemClock::default()))?;
+    let log = solo.public_log().map(|shelf| Arc::new(PublicLog::new(shelf.clone(), key.clone())));
+    let vkey = operator_key(&network.id(), network.genesis.operator);
+    let vkey =
+        vkey.map_err(|error| NodeError::Argument { what: "operator's key", why: error.to_string() })?;
+    let _serving = match args.http.or(settings.http).zip(log.clone()) {
+        Some((address, log)) => Some(serve(address, log, &vkey, &on_event).await?),
+        None => None,
+    };
     let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
-    let config = NetConfig { listen, ..NetConfig::new(network.id(), key.clone()) };
+    let config = NetConfig { listen, operator: Some(vkey), ..NetConfig::new(network.id(), key.clone()) };
     let (net, inbox) = Net::start(config).await?;
+    tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
+    if let Some(log) = log {
+        tokio::spawn(announce(net.clone(), log));
+    }
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
     on_event(NodeEvent::Ready { id: key.public(), addresses });
     let ended = Validator::new(solo, key, network.into_signed()).run(inbox, stop).await;
     net.shutdown().await;
     ended.map_err(NodeError::Stopped)
+}
+
+/// Serves the public log at `address`, and says where.
+async fn serve(
+    address: SocketAddr,
+    log: Arc<PublicLog>,
+    vkey: &VerifierKey,
+    on_event: &OnNodeEvent,
+) -> Result<HttpServer, NodeError> {
+    let server = HttpServer::start(address, log.routes()).await;
+    let server = server.map_err(|source| NodeError::Http { address, source })?;
+    on_event(NodeEvent::PublicLog { address: server.address(), vkey: vkey.to_string() });
+    Ok(server)
 }
 
 fn check_operator(key: &SecretKey, network: &Verified<NetworkFile>) -> Result<(), NodeError> {
@@ -58,7 +89,10 @@ pub(super) fn opened(ledger: &Ledger) -> NodeEvent {
             old.kept.display()
         )
     });
-    NodeEvent::Ledger { height: ledger.state.tip().height.0, mended: torn.chain(rebuilt).collect() }
+    let written = ledger.tiles.iter().filter(|tiles| tiles.was_built());
+    let written = written.map(|_| "public log written anew from the journal".to_owned());
+    let mended = torn.chain(rebuilt).chain(written).collect();
+    NodeEvent::Ledger { height: ledger.state.tip().height.0, mended }
 }
 
 /// Addresses to listen on: flags, else settings, else `usual`.

@@ -110,7 +110,7 @@ impl Follower {
         let (batch, time) = verified.map_err(|finding| self.blame(height, finding, bytes))?;
         self.check_time(height, time)?;
         self.keep.block(bytes, height, &batch)?;
-        self.keep.index(&batch);
+        self.keep.index(batch);
         Ok(())
     }
 

@@ -3,13 +3,18 @@
 
 use std::io;
 
-use gridhour_contracts_sim::block::Batch;
+use gridhour_contracts_sim::{block::Batch, checkpoint::Checkpoint};
 use gridhour_protocol::units::Height;
 use tokio::sync::watch;
 
 use super::LedgerView;
 use crate::store::{
-    journal::Journal, ledger_dir::Ledger, lock::DirLock, log_error::LogError, state_writer::StateWriter,
+    journal::Journal,
+    ledger_dir::Ledger,
+    lock::DirLock,
+    log_error::LogError,
+    state_writer::StateWriter,
+    tiles::{TileShelf, TileWriter},
 };
 
 /// An opened ledger at work. Dropping it checkpoints the state, and lets go of the directory last.
@@ -18,6 +23,7 @@ pub(super) struct Keep {
     tip: watch::Sender<Height>,
     journal: Journal,
     writer: StateWriter,
+    tiles: Option<TileWriter>,
     _lock: Option<DirLock>,
 }
 
@@ -27,7 +33,8 @@ impl Keep {
     pub(super) fn start(ledger: Ledger) -> io::Result<Self> {
         let (view, tip) = LedgerView::new(ledger.state, ledger.journal.reader());
         let writer = StateWriter::start(ledger.store)?;
-        Ok(Self { view, tip, journal: ledger.journal, writer, _lock: ledger.lock })
+        let tiles = ledger.tiles.map(TileWriter::start).transpose()?;
+        Ok(Self { view, tip, journal: ledger.journal, writer, tiles, _lock: ledger.lock })
     }
 
     pub(super) fn view(&self) -> &LedgerView {
@@ -47,10 +54,18 @@ impl Keep {
         Ok(())
     }
 
-    /// Hands the block's changes to the state store; waits if that is far behind.
-    pub(super) fn index(&mut self, batch: &Batch) {
+    /// A reader of the public log; none if the ledger was opened without one.
+    pub(super) fn shelf(&self) -> Option<TileShelf> {
+        self.tiles.as_ref().map(TileWriter::shelf)
+    }
+
+    /// Hands what the last block did to the state store and to the public log; waits if they are far behind.
+    pub(super) fn index(&mut self, batch: Batch) {
         let mut changes = batch.changes().records();
         changes.push(self.view.read(|state| state.cursor_record()));
         self.writer.write(changes);
+        if let Some(tiles) = &mut self.tiles {
+            tiles.write(batch, self.view.read(Checkpoint::of));
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //!  submit ──bounded──> admission ──bounded──> sequencer ──────────────────────> reply
 //!                      signatures, all cores  propose, sign, journal, fdatasync, commit
-//!                                                  └──bounded──> state writer: sled, behind
+//!                                                  ├──bounded──> state writer: sled, behind
+//!                                                  └──bounded──> tile writer: the public log, behind
 //! ```
 //! Signatures of the next block are checked while the last one is written. A reply leaves only after the journal is
 //! durable. What must be trusted: that the operator includes transactions, and in a fair order. It cannot forge one,
@@ -27,7 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{admission::Submission, sequencer::Sequencer};
 use super::{Accepted, LedgerView, Ordering, SubmitError, keep::Keep, ledger_time::Clock};
-use crate::store::ledger_dir::Ledger;
+use crate::store::{ledger_dir::Ledger, tiles::TileShelf};
 
 /// Transactions that may wait for their signatures to be checked; more wait outside.
 pub const SUBMIT_QUEUE_MAX: usize = 8_192;
@@ -56,6 +57,7 @@ pub enum StartError {
 pub struct Solo {
     submissions: Option<mpsc::Sender<Submission>>,
     view: LedgerView,
+    shelf: Option<TileShelf>,
     failure: watch::Receiver<Option<String>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -75,6 +77,7 @@ impl Solo {
         let (failed, failure) = watch::channel(None);
         let (submissions, waiting) = mpsc::channel(SUBMIT_QUEUE_MAX);
         let (groups, checked) = sync_channel(GROUP_QUEUE_MAX);
+        let shelf = keep.shelf();
         let sequencer = Sequencer::new(keep, operator, clock);
         let admission = thread::Builder::new()
             .name("admission".into())
@@ -86,7 +89,13 @@ impl Solo {
             }
         })?;
         let threads = vec![admission, sequencer];
-        Ok(Self { submissions: Some(submissions), view, failure, threads })
+        Ok(Self { submissions: Some(submissions), view, shelf, failure, threads })
+    }
+
+    /// The public log; none if the ledger was opened without one.
+    #[must_use]
+    pub fn public_log(&self) -> Option<&TileShelf> {
+        self.shelf.as_ref()
     }
 
     /// Makes a block of nothing but the time, so that what depends on time alone moves on. Returns its height.

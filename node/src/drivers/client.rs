@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use gridhour_contracts_sim::network_file::NetworkFile;
+use gridhour_contracts_sim::{checkpoint::operator_key, network_file::NetworkFile};
 use gridhour_protocol::{
     exact::NUMERICS_VERSION,
     id::NetworkId,
@@ -38,6 +38,7 @@ use crate::{
         ledger_client::LedgerClient,
         memory::{Memory, MemoryError},
         results::Results,
+        split_view::proof_of_fraud,
     },
     net::{Address, DialError, Net, NetConfig, NetError, NetEvent, NetHandle},
 };
@@ -120,9 +121,13 @@ impl Client {
         }
         let id = network.id();
         let bootstrap = addresses(&network.bootstrap)?;
-        let net_config = NetConfig { bootstrap: bootstrap.clone(), ..NetConfig::new(id, key.clone()) };
+        let operator = operator_key(&id, network.genesis.operator).ok();
+        let net_config =
+            NetConfig { operator, bootstrap: bootstrap.clone(), ..NetConfig::new(id, key.clone()) };
         let (net, inbox) = Net::start(net_config).await?;
         let copies: Vec<PublicKey> = bootstrap.iter().filter_map(Address::peer).collect();
+        let (seen, proof) = (net.watch_checkpoints(), data_dir.fraud_proof());
+        tokio::spawn(async move { proof_of_fraud(seen, &proof).await });
         reach_any(&net, bootstrap).await?;
         let book = Arc::new(Mutex::new(Book::new(id)));
         let (count, entered) = watch::channel(0);

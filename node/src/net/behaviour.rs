@@ -1,6 +1,6 @@
 //! The protocols of a node, put together with their limits.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use blake3::Hash;
 use libp2p::{
@@ -8,8 +8,8 @@ use libp2p::{
     allow_block_list::{self, BlockedPeers},
     connection_limits::{self, ConnectionLimits},
     gossipsub::{
-        self, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams, PeerScoreThresholds,
-        TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
+        self, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams,
+        PeerScoreThresholds, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
     },
     identify,
     identity::Keypair,
@@ -27,7 +27,7 @@ use crate::net::{
     limits::{
         CONNECTIONS_IN_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_IN_MAX, CONNECTIONS_PENDING_OUT_MAX,
         CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_QUEUE_MAX, GOSSIP_RPC_BYTES_MAX,
-        GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, REQUESTS_IN_MAX, REQUESTS_OUT_MAX,
+        GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, REPEAT_EVERY, REQUESTS_IN_MAX, REQUESTS_OUT_MAX,
     },
     protocols::Protocols,
     service::Service,
@@ -48,6 +48,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// Gossip score at which a peer is shut out: a dozen envelopes with forged signatures, each costing its
 /// square.
 pub(crate) const GOSSIP_SCORE_MIN: f64 = -144.0;
+
+const _: () =
+    assert!(DUPLICATE_CACHE.as_secs() < REPEAT_EVERY.as_secs(), "what is repeated is passed on again");
 
 /// Denials come first, so that nothing is allocated for a connection that is refused.
 #[derive(NetworkBehaviour)]
@@ -172,19 +175,21 @@ fn message_id(data: &[u8]) -> MessageId {
 }
 
 fn gossip(keypair: &Keypair, names: &Protocols) -> Result<Gossip, String> {
-    let topic = names.adverts_topic();
-    let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
+    let topics = [names.adverts_topic(), names.checkpoints_topic()];
+    let filter = WhitelistSubscriptionFilter(topics.iter().map(IdentTopic::hash).collect());
     let authenticity = MessageAuthenticity::Signed(keypair.clone());
     let mut gossip = Gossip::new_with_subscription_filter(authenticity, gossip_config(names)?, filter)?;
     gossip.with_peer_score(score_params(names), score_thresholds())?;
-    gossip.subscribe(&topic).map_err(|error| error.to_string())?;
+    for topic in &topics {
+        gossip.subscribe(topic).map_err(|error| error.to_string())?;
+    }
     Ok(gossip)
 }
 
 /// Only invalid messages count: how much a peer delivers says nothing about it in a network of few adverts,
 /// and many honest nodes may share one address.
 fn score_params(names: &Protocols) -> PeerScoreParams {
-    let adverts = TopicScoreParams {
+    let topic = TopicScoreParams {
         topic_weight: 1.0,
         time_in_mesh_weight: 0.0,
         first_message_deliveries_weight: 0.0,
@@ -195,7 +200,8 @@ fn score_params(names: &Protocols) -> PeerScoreParams {
         ..TopicScoreParams::default()
     };
     PeerScoreParams {
-        topics: [(names.adverts_topic_hash(), adverts)].into(),
+        topics: [(names.adverts_topic_hash(), topic.clone()), (names.checkpoints_topic().hash(), topic)]
+            .into(),
         ip_colocation_factor_weight: 0.0,
         behaviour_penalty_weight: -1.0,
         behaviour_penalty_threshold: 6.0,

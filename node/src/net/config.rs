@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gridhour_protocol::{
     id::NetworkId,
+    note::VerifierKey,
     signed::{PublicKey, SecretKey},
 };
 
@@ -16,6 +17,8 @@ pub struct NetConfig {
     pub network: NetworkId,
     /// The node's key: its account, and its name among peers.
     pub key: SecretKey,
+    /// The key that signs the ledger's checkpoints. Without it they are neither kept nor passed on.
+    pub operator: Option<VerifierKey>,
     /// Where to listen: TCP (`/ip4/0.0.0.0/tcp/4001`), QUIC (`/ip4/0.0.0.0/udp/4001/quic-v1`), or within the
     /// process (`/memory/1`). Port 0 lets the system choose. Empty for a node that only dials.
     pub listen: Vec<Address>,
@@ -40,6 +43,7 @@ impl NetConfig {
         Self {
             network,
             key,
+            operator: None,
             listen: Vec::new(),
             bootstrap: Vec::new(),
             delay: Duration::ZERO,

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use gridhour_contracts_sim::checkpoint::SignedCheckpoint;
 use gridhour_protocol::{
     market::{advert::Advert, estimate::Latency},
     signed::{PublicKey, Signed},
@@ -13,6 +14,7 @@ use libp2p::{Stream, request_response::ResponseChannel};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::net::{
+    checkpoint_table::SeenCheckpoints,
     codec::Answer,
     error::{Closed, DialError, PublishError, RequestError},
     identity::Address,
@@ -33,6 +35,7 @@ pub(crate) enum Command {
         advert: Box<Signed<Advert>>,
         reply: oneshot::Sender<Result<(), PublishError>>,
     },
+    PublishCheckpoint(Box<SignedCheckpoint>),
     Echo {
         peer: PublicKey,
         reply: oneshot::Sender<Result<Duration, RequestError>>,
@@ -63,6 +66,7 @@ pub(crate) struct Shown {
     pub(crate) listening: watch::Sender<Vec<Address>>,
     pub(crate) metrics: watch::Sender<NetMetrics>,
     pub(crate) latencies: watch::Sender<BTreeMap<PublicKey, Latency>>,
+    pub(crate) checkpoints: watch::Sender<SeenCheckpoints>,
 }
 
 /// A handle of a running network. It ends with [`NetHandle::shutdown`], or when every handle is dropped.
@@ -75,6 +79,7 @@ pub struct NetHandle {
     pub(crate) listening: watch::Receiver<Vec<Address>>,
     pub(crate) metrics: watch::Receiver<NetMetrics>,
     pub(crate) latencies: watch::Receiver<BTreeMap<PublicKey, Latency>>,
+    pub(crate) checkpoints: watch::Receiver<SeenCheckpoints>,
     pub(crate) ended: watch::Receiver<bool>,
 }
 
@@ -137,6 +142,20 @@ impl NetHandle {
     /// If it would be refused by others, or no connected peer takes it now.
     pub async fn publish_advert(&self, advert: Signed<Advert>) -> Result<(), PublishError> {
         self.ask(|reply| Command::Publish { advert: Box::new(advert), reply }).await?
+    }
+
+    /// Gossips a checkpoint of the ledger, and keeps it. The node must have been told who the operator is.
+    ///
+    /// # Errors
+    /// If the network is shut down.
+    pub async fn publish_checkpoint(&self, checkpoint: SignedCheckpoint) -> Result<(), Closed> {
+        self.commands.send(Command::PublishCheckpoint(Box::new(checkpoint))).await.map_err(|_| Closed)
+    }
+
+    /// What was seen of the ledger's checkpoints, to wait for a change.
+    #[must_use]
+    pub fn watch_checkpoints(&self) -> watch::Receiver<SeenCheckpoints> {
+        self.checkpoints.clone()
     }
 
     /// Measures `n` round trips, one after the other, at most [`MEASURE_MAX`], and answers what is known

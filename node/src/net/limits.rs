@@ -51,6 +51,12 @@ pub const BACKLOG_MAX: usize = 2048;
 /// Pushed adverts that are checked before other work gets its turn.
 pub const BACKLOG_PER_TURN: usize = 16;
 
+/// Checkpoints of the ledger that are kept, those of the highest blocks.
+pub const CHECKPOINTS_MAX: usize = 256;
+/// How often the newest checkpoint is gossiped again, for peers that came later: less often than gossip forgets what
+/// it has seen.
+pub const REPEAT_EVERY: Duration = Duration::from_secs(90);
+
 /// Adverts learned from a push that wait to be gossiped on; further ones wait for their provider to
 /// republish.
 pub const FORWARDS_MAX: usize = 2048;

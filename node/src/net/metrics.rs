@@ -57,6 +57,10 @@ impl AdvertCounts {
 pub struct NetMetrics {
     /// Adverts of all peers.
     pub adverts: AdvertCounts,
+    /// Checkpoints that said something new, our own among them.
+    pub checkpoints_accepted_total: u64,
+    /// Checkpoints of peers that were forged, too old, or not followed.
+    pub checkpoints_refused_total: u64,
     /// Adverts by the peer that brought them; the last peers heard of.
     pub adverts_by_peer: BTreeMap<PublicKey, AdvertCounts>,
     /// Pushes that were not lists of adverts, or came faster than their rate.

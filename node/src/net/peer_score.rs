@@ -29,6 +29,8 @@ const FADE_PER_SECOND: u32 = 1;
 pub(crate) enum Offence {
     /// Brought an advert that every honest node refuses.
     Advert(Refusal),
+    /// Brought a checkpoint that every honest node refuses.
+    Checkpoint,
     /// Sent a push that is not a list of adverts.
     Push,
     /// Sent a request that is over the limit.
@@ -44,7 +46,7 @@ impl Offence {
         match self {
             Self::Advert(refusal) if refusal.is_misbehavior() => 20,
             Self::Advert(_) => 0,
-            Self::Push | Self::OversizedRequest => 20,
+            Self::Checkpoint | Self::Push | Self::OversizedRequest => 20,
             Self::OverRate => 2,
         }
     }

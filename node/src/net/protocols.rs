@@ -35,6 +35,10 @@ impl Protocols {
         IdentTopic::new(format!("{}/adverts/{PROTOCOL_VERSION}", self.prefix.trim_start_matches('/')))
     }
 
+    pub(crate) fn checkpoints_topic(&self) -> IdentTopic {
+        IdentTopic::new(format!("{}/checkpoints/{PROTOCOL_VERSION}", self.prefix.trim_start_matches('/')))
+    }
+
     pub(crate) fn adverts_topic_hash(&self) -> TopicHash {
         self.adverts_topic().hash()
     }

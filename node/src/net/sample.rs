@@ -1,11 +1,14 @@
-//! Adverts for this room's tests.
+//! Adverts and checkpoints for this room's tests.
 
+use gridhour_contracts_sim::checkpoint::{Checkpoint, operator_key};
 use gridhour_protocol::{
-    id::{ModelId, NetworkId},
+    id::{BlockHash, ModelId, NetworkId},
     limits::PROTOCOL_VERSION,
     market::advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+    merkle::{TreeHead, leaf_hash},
+    note::VerifierKey,
     signed::{SecretKey, Signed},
-    units::{PricePerHour, Timestamp, WorkRate},
+    units::{Height, PricePerHour, Timestamp, WorkRate},
     wire,
     work::{Rates, WorkModel},
 };
@@ -19,6 +22,20 @@ pub(crate) fn clock() -> Timestamp {
 
 pub(crate) fn secret(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32])
+}
+
+/// Seed of the operator's key.
+pub(crate) const OPERATOR: u8 = 200;
+
+pub(crate) fn operator_vkey() -> VerifierKey {
+    operator_key(&NETWORK, secret(OPERATOR).public()).expect("a good key")
+}
+
+/// The checkpoint of block `height` in one of several histories.
+pub(crate) fn checkpoint(height: u64, history: u8) -> Checkpoint {
+    let hash = leaf_hash(&[&height.to_le_bytes(), [history].as_slice()].concat());
+    let log = TreeHead { size: 2 * height, root: hash };
+    Checkpoint { network: NETWORK, log, height: Height(height), hash: BlockHash(hash) }
 }
 
 pub(crate) fn bytes_of(signed: &Signed<Advert>) -> Vec<u8> {

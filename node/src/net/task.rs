@@ -2,6 +2,7 @@
 //! time.
 
 mod adverts;
+mod checkpoints;
 mod connections;
 mod echoes;
 mod requests;
@@ -28,6 +29,7 @@ use crate::net::{
     advert_table::AdvertTable,
     behaviour::{Behaviour, BehaviourEvent},
     bootstrap::Bootstrap,
+    checkpoint_table::CheckpointTable,
     codec::Nonce,
     config::NetConfig,
     error::{DialError, RequestError},
@@ -95,6 +97,9 @@ struct State {
     /// Until when peers are shut out.
     bans: BTreeMap<PeerId, Instant>,
     adverts: AdvertTable,
+    checkpoints: CheckpointTable,
+    /// When checkpoints are gossiped again.
+    repeat_at: Option<Instant>,
     /// Pushed adverts to be judged, with who brought them.
     backlog: VecDeque<(PublicKey, Vec<u8>)>,
     /// Good ones among them, to be gossiped on.
@@ -133,7 +138,7 @@ impl Task {
             delay: config.delay_bounded(),
             bootstrap,
             measure_every: config.measure_every,
-            state: State::default(),
+            state: State { checkpoints: CheckpointTable::new(config.operator.clone()), ..State::default() },
         }
     }
 
@@ -210,6 +215,7 @@ impl Task {
                 // A caller that no longer waits needs no answer, here and below.
                 let _ = reply.send(self.publish(&advert));
             }
+            Command::PublishCheckpoint(checkpoint) => self.publish_checkpoint(&checkpoint),
             Command::Echo { peer, reply } => self.echo(peer, Some(reply)),
             Command::Request { peer, service, bytes, reply } => self.request(peer, service, bytes, reply),
             Command::Respond { service, channel, answer } => {
@@ -226,6 +232,7 @@ impl Task {
         self.lift_bans(now);
         self.ban_gossip_vandals(now);
         self.measure_all(now);
+        self.repeat_checkpoints(now);
         self.state.adverts.forget((self.clock)());
     }
 

@@ -4,6 +4,7 @@
 //! DIR/lock                     who has it
 //! DIR/journal/blocks-*.log     the truth
 //! DIR/state/                   the index
+//! DIR/tiles/                   the public log, as it is served
 //! DIR/state.1.fork/            an index that was not believed, kept for whoever wants to know why
 //! DIR/journal.1.damaged/       a journal that was repaired, as it was before
 //! ```
@@ -26,6 +27,7 @@ use super::{
     restore::{self, Doubt, FIRST_HEIGHT, RestoreError, Trouble},
     sled_store::SledStore,
     state_store::StateStore,
+    tiles::{TileLog, TilesError},
 };
 
 /// Indexes kept aside at most; with more of them something is wrong that a rebuild does not mend.
@@ -40,6 +42,9 @@ pub enum OpenError {
     /// The journal cannot be opened, or no state follows from it.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// The public log cannot be kept.
+    #[error(transparent)]
+    Tiles(#[from] TilesError),
     /// A fresh state store failed as well.
     #[error("a new state store cannot be used either: {0}")]
     Store(Doubt),
@@ -78,6 +83,8 @@ pub struct Ledger {
     pub state: State,
     /// Where the state is kept.
     pub store: Box<dyn StateStore>,
+    /// The public log; none where nobody is served.
+    pub tiles: Option<TileLog>,
     /// What an interrupted write left in the journal; it was removed, and had never been acknowledged.
     pub torn: Option<Torn>,
     /// The index that was replaced, if it was.
@@ -97,7 +104,9 @@ impl Ledger {
         let (journal, torn) = Journal::open(Arc::new(disk), genesis.id().0, FIRST_HEIGHT)?;
         let path = dir.join("state");
         let (state, store, rebuilt) = open_state(&path, genesis, &journal.reader())?;
-        Ok(Self { lock: Some(lock), journal, state, store: Box::new(store), torn, rebuilt })
+        let tiles = DirDisk::create(&dir.join("tiles")).map_err(TilesError::Disk)?;
+        let tiles = Some(TileLog::open(Arc::new(tiles), &state, &journal.reader())?);
+        Ok(Self { lock: Some(lock), journal, state, store: Box::new(store), tiles, torn, rebuilt })
     }
 
     /// Opens the ledger of `genesis` on any disk, with any store: for simulations, and for stores in memory.
@@ -111,7 +120,7 @@ impl Ledger {
     ) -> Result<Self, OpenError> {
         let (journal, torn) = Journal::open(disk, genesis.id().0, FIRST_HEIGHT)?;
         match restore::resume(genesis, &journal.reader(), &mut *store) {
-            Ok(state) => Ok(Self { lock: None, journal, state, store, torn, rebuilt: None }),
+            Ok(state) => Ok(Self { lock: None, journal, state, store, tiles: None, torn, rebuilt: None }),
             Err(Trouble::Stop(error)) => Err(error.into()),
             Err(Trouble::Doubt(doubt)) => Err(OpenError::Store(doubt)),
         }

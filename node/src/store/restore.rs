@@ -115,7 +115,7 @@ fn decode(height: u64, block: &[u8]) -> Result<Block, RestoreError> {
 }
 
 /// Applies the journal's blocks behind the state's last one.
-fn replay(
+pub(super) fn replay(
     state: &mut State,
     reader: &JournalReader,
     mut each: impl FnMut(&Batch) + Send,

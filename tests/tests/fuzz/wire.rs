@@ -2,7 +2,6 @@
 
 use gridhour_contracts_sim::{
     block::{Block, Header},
-    checkpoint::Checkpoint,
     genesis::{Allocation, Genesis},
     ledger::entry::Entry,
     network_file::NetworkFile,
@@ -269,15 +268,6 @@ fn geneses() {
     let full = Genesis { allocations: allocations.collect(), ..empty.clone() };
     canonical("genesis", &[empty, full], |genesis: Genesis| {
         State::new(genesis).expect("a genesis within its bounds begins a ledger");
-    });
-}
-
-#[test]
-fn checkpoints() {
-    let chain = busy_chain();
-    let checkpoint = chain.operator().sign(Checkpoint::of(chain.state()));
-    canonical("checkpoint", &[checkpoint], |checkpoint: Signed<Checkpoint>| {
-        let _ = checkpoint.verify();
     });
 }
 

@@ -126,7 +126,7 @@ impl Sequencer {
         }
         self.reply(askers, answers);
         ticks.into_iter().for_each(|reply| answer(reply, Ok(height)));
-        self.keep.index(&batch);
+        self.keep.index(batch);
         Ok(())
     }
 

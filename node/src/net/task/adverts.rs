@@ -30,7 +30,9 @@ impl Task {
             gossipsub::Event::Message { propagation_source: peer, message_id, message } => {
                 // Judged even if the peer has left or is shut out by now: gossip counts the message as seen,
                 // so to drop it would be to drop every honest peer's copy.
+                let is_checkpoint = message.topic == self.names.checkpoints_topic().hash();
                 let verdict = match key_of(&peer) {
+                    Some(key) if is_checkpoint => self.judge_checkpoint(key, &message.data),
                     Some(key) => self.judge_gossiped(key, &message.data),
                     None => MessageAcceptance::Ignore,
                 };
