@@ -35,8 +35,16 @@ pub enum LockError {
 /// A directory that is this process's alone until the value is dropped, or the process ends in any way.
 #[derive(Debug)]
 pub struct DirLock {
-    /// The operating system's lock lives as long as the open file.
-    _file: File,
+    /// The operating system's lock lives as long as the open file, wherever that is open.
+    file: File,
+}
+
+impl Drop for DirLock {
+    /// Lets go at once: a process that another thread is just starting has the file open for a moment too.
+    fn drop(&mut self) {
+        // Without it, closing the file lets go.
+        let _ = self.file.unlock();
+    }
 }
 
 impl DirLock {
@@ -62,7 +70,7 @@ impl DirLock {
             Err(TryLockError::Error(source)) => return Err(io_error(source)),
         }
         file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(io_error)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
