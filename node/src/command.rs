@@ -130,7 +130,7 @@ pub struct ObserverArgs {
     #[allow(missing_docs)]
     pub common: CommonArgs,
 
-    /// Follow the node at this multiaddress, which ends in /p2p/<peer id>: the ledger node or another observer; may be
+    /// Follow the node at this multiaddress, which ends in /p2p/PEER: the ledger node or another observer; may be
     /// repeated [default: the network file's peers]
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_FOLLOW", value_delimiter = ',')]
     pub follow: Vec<String>,
@@ -139,7 +139,7 @@ pub struct ObserverArgs {
 /// What a repair takes.
 #[derive(Debug, Args)]
 pub struct RepairArgs {
-    /// Fetch what is missing from the node at this multiaddress, which ends in /p2p/<peer id>; may be repeated [default:
+    /// Fetch what is missing from the node at this multiaddress, which ends in /p2p/PEER; may be repeated [default:
     /// the network file's peers]. All of them must answer
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_REPAIR_FROM", value_delimiter = ',')]
     pub from: Vec<String>,

@@ -80,6 +80,10 @@ fn scripts_get_these_figures_of_a_ledger() {
         "block_100_ack_p99_ms",
         "replay_unsigned_per_s",
         "replay_signed_per_s",
+        "inclusion_proof_bytes",
+        "balance_proof_bytes",
+        "bundle_bytes",
+        "bundle_verify_us",
     ];
     assert_eq!(names, published);
     for row in rows {

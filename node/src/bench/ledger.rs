@@ -4,6 +4,7 @@
 //! real sequencer on a real disk, and what it wrote is replayed.
 
 mod people;
+mod proofs;
 mod replay;
 mod sequencer;
 
@@ -12,7 +13,7 @@ use std::{io, path::Path};
 use serde::Serialize;
 use thiserror::Error;
 
-use self::{people::People, replay::Replayed, sequencer::Bench};
+use self::{people::People, proofs::Proofs, replay::Replayed, sequencer::Bench};
 use super::median;
 use crate::{
     consensus::{SubmitError, solo::StartError},
@@ -31,10 +32,14 @@ pub struct Plan {
     pub transfers: usize,
     /// Transfers that wait together, about as many as go into a block.
     pub block: usize,
-    /// Blocks of [`ACK_BLOCK`] transfers of a round.
+    /// Blocks of 100 transfers of a round.
     pub acks: usize,
     /// Rounds, of which the medians are told.
     pub repeat: usize,
+    /// Entries of the log in which proofs are looked at.
+    pub proven_entries: u32,
+    /// Accounts of the state in which proofs are looked at.
+    pub proven_accounts: u32,
 }
 
 /// One figure.
@@ -73,6 +78,9 @@ pub enum BenchError {
     /// What it wrote does not pass an audit.
     #[error("the ledger that was written does not pass its audit: {0}")]
     Audit(String),
+    /// A proof that was just made does not hold.
+    #[error("this must hold and does not: {0}; this machine computes wrongly, use it for nothing")]
+    Proof(&'static str),
     /// The system has no thread to give.
     #[error("cannot start a thread: {0}")]
     Threads(#[from] io::Error),
@@ -97,13 +105,17 @@ pub fn measure(dir: &Path, plan: &Plan, told: &mut dyn FnMut()) -> Result<Vec<Ro
         samples.replay(written.replay()?);
         told();
     }
-    Ok(samples.rows())
+    let proofs = proofs::measure(&people, plan.proven_entries, plan.proven_accounts)?;
+    told();
+    let mut rows = samples.rows();
+    rows.extend(proofs.rows());
+    Ok(rows)
 }
 
 /// Steps of a measurement.
 #[must_use]
 pub fn steps(plan: &Plan) -> u64 {
-    1 + 2 * plan.repeat as u64
+    2 + 2 * plan.repeat as u64
 }
 
 /// Rates a second, and seconds.
@@ -168,6 +180,25 @@ impl Samples {
     }
 }
 
+impl Proofs {
+    fn rows(&self) -> [Row; 4] {
+        let bytes = |name, value| Row { name, value, unit: "B", reference: None, ratio: None };
+        let verify = Row {
+            name: "bundle_verify_us",
+            value: self.bundle_us,
+            unit: "us",
+            reference: Some(self.signature_us),
+            ratio: Some(self.bundle_us / self.signature_us),
+        };
+        [
+            bytes("inclusion_proof_bytes", self.inclusion_bytes),
+            bytes("balance_proof_bytes", self.balance_bytes),
+            bytes("bundle_bytes", self.bundle_bytes),
+            verify,
+        ]
+    }
+}
+
 /// The sample below or at which so many percent of all lie; 0 for none.
 fn percentile(samples: &mut [f64], percent: usize) -> f64 {
     samples.sort_by(f64::total_cmp);
@@ -190,7 +221,15 @@ mod tests {
     #[test]
     fn a_small_ledger_is_measured() {
         let dir = tempfile::tempdir().expect("a folder");
-        let plan = Plan { accounts: 1_100, transfers: 60, block: 20, acks: 2, repeat: 1 };
+        let plan = Plan {
+            accounts: 1_100,
+            transfers: 60,
+            block: 20,
+            acks: 2,
+            repeat: 1,
+            proven_entries: 100,
+            proven_accounts: 300,
+        };
         let mut done = 0;
         let rows = measure(dir.path(), &plan, &mut || done += 1).expect("it is measured");
         assert_eq!(done, steps(&plan));
