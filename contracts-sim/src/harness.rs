@@ -33,9 +33,11 @@ use crate::{
 mod budget;
 mod deal;
 mod stake;
+mod table;
 
 pub use budget::cap;
 pub use deal::Deal;
+pub use table::table;
 
 /// Time of the genesis of a [`Chain`].
 pub const START: Timestamp = Timestamp(1_800_000_000_000);

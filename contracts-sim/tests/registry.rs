@@ -2,7 +2,7 @@
 //! entered is bounded, dated, and replaced by newer alone.
 
 use gridhour_contracts_sim::{
-    harness::{Chain, Deal, key},
+    harness::{Chain, Deal, key, table},
     ledger::reject::Reject,
     limits::{DEVICES_MAX, NUMERICS_MAX, REGISTRATION_MS_MAX},
     state::DeviceKey,
@@ -81,34 +81,14 @@ const CALLS: [(&str, MakeCall); 8] = [
     ("deregister, another", |deal| (key(8), Call::Deregister { device: deal.device() })),
 ];
 
-fn answer(state: &str, make: MakeCall) -> String {
-    let Case { mut chain, deal } = case(state);
-    let before = chain.state().clone();
-    let (who, call) = make(&deal);
-    match chain.acting(&who).call(call) {
-        Ok(_) => "**yes**".into(),
-        Err(reject) => {
-            assert_eq!(*chain.state(), before, "a refusal changes nothing");
-            reject.name().into()
-        }
-    }
-}
-
-/// The table as the docs show it.
-fn table() -> String {
-    let mut lines =
-        vec![format!("| | {} |", STATES.join(" | ")), format!("|---|{}", "---|".repeat(STATES.len()))];
-    for (name, make) in CALLS {
-        let cells: Vec<String> = STATES.iter().map(|state| answer(state, make)).collect();
-        lines.push(format!("| {name} | {} |", cells.join(" | ")));
-    }
-    lines.join("\n")
-}
-
 #[test]
 fn the_docs_show_the_table() {
     let docs = include_str!("../../docs/LEDGER.md");
-    let table = table();
+    let table = table(&STATES, &CALLS, |state, make| {
+        let mut case = case(state);
+        let (who, call) = make(&case.deal);
+        case.chain.acting(&who).answered(call)
+    });
     assert!(docs.contains(&table), "docs/LEDGER.md must show:\n{table}");
 }
 

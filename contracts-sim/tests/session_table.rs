@@ -1,7 +1,7 @@
 //! The session contract, every state with every call: the table that docs/LEDGER.md shows is made here.
 
 use gridhour_contracts_sim::{
-    harness::{Chain, Deal, key},
+    harness::{Chain, Deal, key, table},
     ledger::reject::Reject,
     tx::Call,
 };
@@ -80,34 +80,14 @@ fn close(deal: &Deal, pays: bool, released: bool) -> Call {
     Call::Close { session: deal.session(), vouchers, release: released.then(|| deal.release(Credits(150))) }
 }
 
-fn answer(state: &str, make: MakeCall) -> String {
-    let Case { mut chain, deal } = case(state);
-    let before = chain.state().clone();
-    let (who, call) = make(&deal);
-    match chain.acting(&who).call(call) {
-        Ok(_) => "**yes**".into(),
-        Err(reject) => {
-            assert_eq!(*chain.state(), before, "a refusal changes nothing");
-            reject.name().into()
-        }
-    }
-}
-
-/// The table as the docs show it.
-fn table() -> String {
-    let mut lines =
-        vec![format!("| | {} |", STATES.join(" | ")), format!("|---|{}", "---|".repeat(STATES.len()))];
-    for (name, make) in CALLS {
-        let cells: Vec<String> = STATES.iter().map(|state| answer(state, make)).collect();
-        lines.push(format!("| {name} | {} |", cells.join(" | ")));
-    }
-    lines.join("\n")
-}
-
 #[test]
 fn the_docs_show_the_table() {
     let docs = include_str!("../../docs/LEDGER.md");
-    let table = table();
+    let table = table(&STATES, &CALLS, |state, make| {
+        let mut case = case(state);
+        let (who, call) = make(&case.deal);
+        case.chain.acting(&who).answered(call)
+    });
     assert!(docs.contains(&table), "docs/LEDGER.md must show:\n{table}");
 }
 

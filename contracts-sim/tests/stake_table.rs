@@ -2,7 +2,7 @@
 //! in one.
 
 use gridhour_contracts_sim::{
-    harness::{Chain, Deal, key},
+    harness::{Chain, Deal, key, table},
     ledger::reject::Reject,
     limits::{ACCUSATION_MS_MAX, BOND_MIN, BOND_MS_MAX, DISPUTE_WINDOW, UNBOND_DELAY, UNBONDINGS_MAX},
     tx::Call,
@@ -78,34 +78,14 @@ fn unbond(case: &Case, amount: Credits) -> Call {
     Call::Unbond { device: case.deal.device(), amount }
 }
 
-fn answer(state: &str, make: MakeCall) -> String {
-    let mut case = case(state);
-    let before = case.chain.state().clone();
-    let (who, call) = make(&case);
-    match case.chain.acting(&who).call(call) {
-        Ok(_) => "**yes**".into(),
-        Err(reject) => {
-            assert_eq!(*case.chain.state(), before, "a refusal changes nothing");
-            reject.name().into()
-        }
-    }
-}
-
-/// The table as the docs show it.
-fn table() -> String {
-    let mut lines =
-        vec![format!("| | {} |", STATES.join(" | ")), format!("|---|{}", "---|".repeat(STATES.len()))];
-    for (name, make) in CALLS {
-        let cells: Vec<String> = STATES.iter().map(|state| answer(state, make)).collect();
-        lines.push(format!("| {name} | {} |", cells.join(" | ")));
-    }
-    lines.join("\n")
-}
-
 #[test]
 fn the_docs_show_the_table() {
     let docs = include_str!("../../docs/LEDGER.md");
-    let table = table();
+    let table = table(&STATES, &CALLS, |state, make| {
+        let mut case = case(state);
+        let (who, call) = make(&case);
+        case.chain.acting(&who).answered(call)
+    });
     assert!(docs.contains(&table), "docs/LEDGER.md must show:\n{table}");
 }
 

@@ -8,41 +8,17 @@ use gridhour_contracts_sim::{
     tx::Call,
 };
 use gridhour_protocol::{
-    id::{ModelId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest},
-    market::advert::DeviceClass,
     merkle::{Hash, inclusion_proof, leaf_hash, root},
-    receipt::{Cause, ClockSource, Receipt},
+    receipt::Receipt,
     session::voucher::Voucher,
     signed::Signed,
-    units::{Credits, GpuNs, Timestamp, Work},
+    units::Credits,
 };
 
 use super::{anchor, every_byte_counts, with_session};
 
 pub(super) fn receipt(deal: &Deal, lane: u16, index: u32) -> Signed<Receipt> {
-    deal.provider.sign(Receipt {
-        numerics: [1; 32],
-        session: deal.session(),
-        provider: deal.provider.public(),
-        lane,
-        index,
-        model: ModelId([7; 32]),
-        request: RequestDigest([2; 32]),
-        output: OutputDigest([3; 32]),
-        scores: ScoreDigest([4; 32]),
-        prompt_tokens: 10,
-        output_tokens: 20,
-        prefill_work: Work(1_000),
-        decode_work: Work(2_000),
-        reference: GpuNs(3_000),
-        measured: GpuNs(4_000),
-        measured_by: ClockSource::HostClock,
-        started_at: Timestamp(5),
-        ended_at: Timestamp(6),
-        device: DeviceClass::Cpu,
-        cause: Cause::Delivered,
-        previous: ReceiptId([0; 32]),
-    })
+    deal.provider.sign(Receipt { lane, index, ..deal.receipt() })
 }
 
 pub(super) fn leaves(receipts: &[Signed<Receipt>]) -> Vec<Hash> {

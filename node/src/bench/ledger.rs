@@ -105,7 +105,7 @@ pub fn measure(dir: &Path, plan: &Plan, told: &mut dyn FnMut()) -> Result<Vec<Ro
         samples.replay(written.replay()?);
         told();
     }
-    let proofs = proofs::measure(&people, plan.proven_entries, plan.proven_accounts)?;
+    let proofs = proofs::measure(plan.proven_entries, plan.proven_accounts)?;
     told();
     let mut rows = samples.rows();
     rows.extend(proofs.rows());

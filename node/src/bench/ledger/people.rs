@@ -98,7 +98,7 @@ impl People {
         pairs.par_iter().enumerate().map(|(at, pair)| sign((first + at as u64, pair))).collect()
     }
 
-    /// Two accounts that differ, by a generator of Lehmer's (Park and Miller's successor, 2^64 modulus).
+    /// Two accounts that differ, by a linear congruential generator (Knuth's for MMIX) of which the high bits are taken.
     fn pair(&mut self) -> [usize; 2] {
         let count = self.keys.len() as u64;
         self.drawn =

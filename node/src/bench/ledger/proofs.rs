@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use gridhour_contracts_sim::{
     block::Header,
+    harness::{Chain, Deal, key},
     ledger::entry::{Book, Entry, Event, Lane, Posting},
     proof::{Anchor, EntryProof, ReceiptProof},
     state::{
@@ -13,16 +14,15 @@ use gridhour_contracts_sim::{
     },
 };
 use gridhour_protocol::{
-    id::{BlockHash, ModelId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest, SessionId, TxId},
-    market::advert::DeviceClass,
+    id::{BlockHash, TxId},
     merkle::{Frontier, Hash, Tracker, TreeHead, inclusion_proof, leaf_hash, root},
-    receipt::{Cause, ClockSource, Receipt},
+    receipt::Receipt,
     signed::{PublicKey, Signed},
-    units::{Credits, GpuNs, Height, Timestamp, Work},
+    units::{Credits, Height},
     wire,
 };
 
-use super::{BenchError, people::People, percentile};
+use super::{BenchError, percentile};
 
 /// Balance proofs looked at.
 const SAMPLE: usize = 4_000;
@@ -49,15 +49,18 @@ pub(super) struct Proofs {
 ///
 /// # Errors
 /// If a proof does not hold.
-pub(super) fn measure(people: &People, entries: u32, accounts: u32) -> Result<Proofs, BenchError> {
-    let receipts: Vec<Signed<Receipt>> = (0..LANE_RECEIPTS).map(|index| receipt(people, index)).collect();
+pub(super) fn measure(entries: u32, accounts: u32) -> Result<Proofs, BenchError> {
+    let chain = Chain::new();
+    let deal = Deal::new(&chain, &key(1), &key(2));
+    let receipt = |index| deal.provider.sign(Receipt { index, ..deal.receipt() });
+    let receipts: Vec<Signed<Receipt>> = (0..LANE_RECEIPTS).map(receipt).collect();
     let leaves: Vec<Hash> = receipts.iter().map(|receipt| leaf_hash(&receipt.id().0)).collect();
-    let entry = under_a_log(people, collected(people, root(&leaves)), entries);
+    let entry = under_a_log(&chain, collected(&deal, root(&leaves)), entries);
     let inclusion_bytes = (32 * entry.path.len()) as f64;
     let path = inclusion_proof(&leaves, 1).ok_or(BenchError::Proof("a lane has its receipts"))?;
     let bundle = ReceiptProof { receipt: receipts[1].clone(), path, entry };
     let bundle_bytes = (wire::encode(&bundle).len() - wire::encode(&bundle.receipt).len()) as f64;
-    let anchor = Anchor::from(people.genesis());
+    let anchor = Anchor::from(chain.state().genesis());
     let bundle_us = micros(|| bundle.verify(&anchor).is_ok())?;
     let signature_us = micros(|| bundle.receipt.clone().verify().is_ok())?;
     let balance_bytes = balance_bytes(accounts)?;
@@ -73,37 +76,9 @@ fn micros(holds: impl Fn() -> bool) -> Result<f64, BenchError> {
     Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(VERIFIED))
 }
 
-fn receipt(people: &People, index: u32) -> Signed<Receipt> {
-    let provider = people.operator();
-    provider.sign(Receipt {
-        numerics: [1; 32],
-        session: SessionId([8; 32]),
-        provider: provider.public(),
-        lane: 0,
-        index,
-        model: ModelId([7; 32]),
-        request: RequestDigest([2; 32]),
-        output: OutputDigest([3; 32]),
-        scores: ScoreDigest([4; 32]),
-        prompt_tokens: 10,
-        output_tokens: 20,
-        prefill_work: Work(1_000),
-        decode_work: Work(2_000),
-        reference: GpuNs(3_000),
-        measured: GpuNs(4_000),
-        measured_by: ClockSource::HostClock,
-        started_at: Timestamp(5),
-        ended_at: Timestamp(6),
-        device: DeviceClass::Cpu,
-        cause: Cause::Delivered,
-        previous: ReceiptId([0; 32]),
-    })
-}
-
 /// The entry of a provider that collected for a lane.
-fn collected(people: &People, receipts_root: Hash) -> Entry {
-    let (session, amount) = (SessionId([8; 32]), Credits(50));
-    let provider = people.operator().public();
+fn collected(deal: &Deal, receipts_root: Hash) -> Entry {
+    let (session, provider, amount) = (deal.session(), deal.provider.public(), Credits(50));
     let lane = Lane { lane: 0, sequence: 9, amount, receipts: LANE_RECEIPTS, receipts_root };
     Entry {
         height: Height(1),
@@ -114,7 +89,7 @@ fn collected(people: &People, receipts_root: Hash) -> Entry {
 }
 
 /// The entry in the middle of a log of so many, under a header.
-fn under_a_log(people: &People, entry: Entry, entries: u32) -> EntryProof {
+fn under_a_log(chain: &Chain, entry: Entry, entries: u32) -> EntryProof {
     let index = entries / 2;
     let leaf = |n: u32| leaf_hash(&n.to_le_bytes());
     let mut log = Frontier::new();
@@ -125,9 +100,9 @@ fn under_a_log(people: &People, entry: Entry, entries: u32) -> EntryProof {
         tracker.push(leaf(n));
         log.push(leaf(n));
     }
-    let (operator, time) = (people.operator(), people.genesis().created_at);
+    let (operator, time) = (chain.operator(), chain.now());
     let header = Header {
-        network: people.genesis().id(),
+        network: chain.state().network(),
         operator: operator.public(),
         height: Height(1 << 14),
         previous: BlockHash([0; 32]),
