@@ -8,9 +8,9 @@ use gridhour_contracts_sim::{
     ledger::{admit::Admitted, reject::Reject},
     limits::{BLOCK_TXS_MAX, BOND_MIN, BUDGET_MIN, CHECKPOINT_BLOCKS},
     state::{CURSOR_KEY, LoadError, Record, State},
-    tx::Call,
+    tx::{Call, Tx},
 };
-use gridhour_protocol::units::{Credits, Millis};
+use gridhour_protocol::units::{Credits, Height, Millis};
 
 type Store = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -112,6 +112,13 @@ fn names_of_a_block_share_records_and_go_with_them() {
         let loaded = State::from_records(chain.state().genesis().clone(), &without);
         assert_eq!(loaded, Err(LoadError::IdPage(chain.state().tip().height.0)));
     }
+    let mut swapped = store.clone();
+    let page = swapped.get_mut(&parts[0]).unwrap();
+    // Behind the count, 80 bytes a name.
+    let (one, other) = page[8..].split_at_mut(80);
+    one.swap_with_slice(&mut other[..80]);
+    let loaded = State::from_records(chain.state().genesis().clone(), &swapped);
+    assert_eq!(loaded, Err(LoadError::IdPage(chain.state().tip().height.0)));
     let mut twice = store.clone();
     twice.insert(parts[1].clone(), store[&parts[0]].clone());
     assert!(State::from_records(chain.state().genesis().clone(), &twice).is_err());
@@ -121,6 +128,24 @@ fn names_of_a_block_share_records_and_go_with_them() {
     }
     assert_eq!(pages(&store), 0, "and forgotten in the next");
     assert_eq!(State::from_records(chain.state().genesis().clone(), &store).as_ref(), Ok(chain.state()));
+}
+
+#[test]
+fn a_name_is_free_in_the_block_behind_its_last_valid_one() {
+    let mut chain = Chain::new();
+    chain.fund(&key(1).public(), Credits(1_000));
+    let pay = |amount| Call::Transfer { to: key(2).public(), amount: Credits(amount) };
+    let first = chain.sign(&key(1), pay(1));
+    let last = first.body.valid_until;
+    chain.send(first.clone()).unwrap();
+    let again = |valid_until: Height| Tx { valid_until, call: pay(2), ..first.body.clone() };
+    chain.idle(last.0 - chain.state().tip().height.0 - 1);
+    let tx = key(1).sign(again(Height(last.0 + 9)));
+    assert_eq!(chain.send(tx.clone()), Err(Reject::NonceReused), "in its last block it is taken");
+    chain.idle(1);
+    assert!(chain.send(tx.clone()).is_ok());
+    assert_eq!(chain.send(tx), Err(Reject::Duplicate));
+    assert_eq!(chain.state().balance(&key(2).public()), Credits(3));
 }
 
 #[test]

@@ -7,7 +7,10 @@ use gridhour_contracts_sim::{
     harness::{Chain, key},
     limits::{CHECKPOINT_BLOCKS, CHECKPOINT_MS},
     proof::{Anchor, ProofError, RecordProof},
-    state::{State, StateKey, StateValue},
+    state::{
+        State, StateKey, StateValue,
+        tree::{Neighbour, Proof},
+    },
     tx::Call,
 };
 use gridhour_protocol::{
@@ -105,7 +108,12 @@ fn lies_about_a_record_are_refused() {
     let mut session = proof_of(&chain, StateKey::Session(deal.session()));
     let Some(StateValue::Session(held)) = &mut session.value else { panic!("it is open") };
     held.terms.price.0 += 1;
+    // The leaf that is there, shown as the one that is there instead.
+    let own_leaf =
+        honest.value.as_ref().map(|value| Neighbour { path: honest.key.path(), value: value.hash() });
+    let denied = Proof { neighbour: own_leaf, ..honest.proof.clone() };
     let lies = [
+        (RecordProof { value: None, proof: denied, ..honest.clone() }, root),
         (RecordProof { value: balance(1 << 40), ..honest.clone() }, root),
         (RecordProof { value: None, ..honest.clone() }, root),
         (RecordProof { key: StateKey::Account(key(9).public()), ..honest.clone() }, root),
