@@ -134,9 +134,14 @@ fn holds(record: &StateValue, hold: &Hold, owner: &PublicKey) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use gridhour_contracts_sim::harness::{Chain, START};
+    use gridhour_contracts_sim::{
+        harness::{Chain, Deal, START, cap, key},
+        limits::BUDGET_MIN,
+        tx::Call,
+    };
 
     use super::*;
+    use crate::drivers::validator::account_of;
 
     /// The session of nobody, after a checkpoint at [`START`].
     fn evidence() -> Evidence {
@@ -160,5 +165,43 @@ mod tests {
         let mut open = evidence;
         open.proven.value = Some(StateValue::Balance(Credits(1)));
         assert!(!open.shows_end(before(5_001), Millis(5_000)), "it is there");
+    }
+
+    /// A ledger on which one account has a session, a bond, an unbonding and a budget.
+    fn busy() -> (Chain, PublicKey) {
+        let (mut chain, owner) = (Chain::new(), key(1));
+        chain.fund(&owner.public(), Credits(1 << 40));
+        let session = Deal::new(&chain, &owner, &key(2));
+        chain.acting(&owner).ok(session.open());
+        let provider = Deal::new(&chain, &key(3), &owner);
+        chain.acting(&owner).ok(provider.register());
+        let (device, until) = (provider.device(), Timestamp(START.0 + 3_600_000));
+        chain.acting(&owner).ok(Call::Bond { device, amount: Credits(20_000_000), until });
+        chain.acting(&owner).ok(Call::Unbond { device, amount: Credits(5_000_000) });
+        let plan = Box::new(chain.plan(vec![cap(None, None, Credits(1_000))]));
+        chain.acting(&owner).ok(Call::Plan { plan, amount: BUDGET_MIN });
+        (chain, owner.public())
+    }
+
+    #[test]
+    fn every_kind_of_hold_is_proven_by_its_record_and_no_other() {
+        let (chain, owner) = busy();
+        let said = account_of(chain.state(), &owner).holds;
+        let records =
+            said.iter().map(|hold| chain.state().value(&record_of(&hold.purpose)).expect("it is there"));
+        let records: Vec<StateValue> = records.collect();
+        assert_eq!(said.len(), 4);
+        for (at, hold) in said.iter().enumerate() {
+            for (other, record) in records.iter().enumerate() {
+                // Bond and unbonding are of one record.
+                let same = at == other || records[at] == *record;
+                assert_eq!(holds(record, hold, &owner), same, "{hold:?} by {record:?}");
+            }
+            let record = &records[at];
+            let (more, later) = (Credits(hold.amount.0 + 1), Timestamp(hold.deadline.0 + 1));
+            assert!(!holds(record, &Hold { amount: more, ..hold.clone() }, &owner), "{hold:?}");
+            assert!(!holds(record, &Hold { deadline: later, ..hold.clone() }, &owner), "{hold:?}");
+            assert!(!holds(record, hold, &key(9).public()), "{hold:?}");
+        }
     }
 }
