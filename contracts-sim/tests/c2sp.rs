@@ -8,9 +8,9 @@ use gridhour_contracts_sim::{
     tx::Call,
 };
 use gridhour_protocol::{
-    id::NetworkId,
+    id::{BlockHash, NetworkId},
     merkle::{
-        Hash,
+        Hash, TreeHead,
         tile::{Row, Tile},
         tiled::{TileGrower, TileReader, TiledTree},
     },
@@ -225,6 +225,29 @@ fn two_histories_are_a_proof_of_fraud_that_anyone_can_check() {
 }
 
 #[test]
+fn what_two_texts_alone_contradict_each_other_in_has_a_name() {
+    let one = Checkpoint::of(chain(5).state());
+    let log = |size| TreeHead { size, ..one.log };
+    let (height, hash) = (Height(one.height.0 + 1), BlockHash([9; 32]));
+    let later = Checkpoint { height, hash, ..one };
+    let root = [9; 32];
+    let others = [
+        (Checkpoint { hash, ..one }, Some(Conflict::Height)),
+        (Checkpoint { height, ..one }, Some(Conflict::Block)),
+        (Checkpoint { log: log(4), ..later }, Some(Conflict::Shrunk)),
+        (Checkpoint { log: TreeHead { root, ..one.log }, ..later }, Some(Conflict::Size)),
+        (Checkpoint { network: NetworkId([9; 32]), hash, ..one }, None),
+        (Checkpoint { log: log(6), ..later }, None),
+        (later, None),
+        (one, None),
+    ];
+    for (other, conflict) in others {
+        assert_eq!(Conflict::between(&one, &other), conflict, "{other:?}");
+        assert_eq!(Conflict::between(&other, &one), conflict, "{other:?}");
+    }
+}
+
+#[test]
 fn one_history_is_no_fraud() {
     let (mut chain, mut log) = long_chain(300);
     let older = Checkpoint::of(chain.state()).sign(chain.operator());
@@ -239,9 +262,10 @@ fn one_history_is_no_fraud() {
     }
     let nothing = Rows::of(&[]);
     assert!(matches!(compare(&older, &newer, &vkey, &nothing), Err(CompareError::Tiles(_))));
-    let [(_, others), _] = two_histories(330);
+    // Whole tiles of as long a log, which begins alike and is another.
+    let [_, (_, others)] = two_histories(330);
     let wrong = compare(&older, &newer, &vkey, &others);
-    assert!(matches!(wrong, Err(CompareError::Tiles(_) | CompareError::OtherLog(_))), "{wrong:?}");
+    assert_eq!(wrong, Err(CompareError::OtherLog(newer.checkpoint().log)));
 }
 
 #[test]
@@ -259,6 +283,10 @@ fn no_honest_operator_is_convicted() {
     let forged = Checkpoint { height: Height(9), ..*one.checkpoint() }.sign(&key(66)).to_string();
     let forged = format!("gridhour/fraud/v1\n{same}note {}\n{forged}", forged.len());
     assert!(matches!(refused(&forged), FraudError::Checkpoint(_)));
+    // The same proof, spelled with more.
+    assert!(Fraud::open(format!("{fraud}\n").as_bytes(), &vkey).is_err());
+    let padded = fraud.replacen("note ", "note 0", 1);
+    assert!(matches!(refused(&padded), FraudError::Malformed(_)));
     // Any changed byte.
     for at in 0..fraud.len() {
         let mut bytes = fraud.clone().into_bytes();
