@@ -199,8 +199,8 @@ mod tests {
             }
             let record = &records[at];
             let (more, later) = (Credits(hold.amount.0 + 1), Timestamp(hold.deadline.0 + 1));
-            assert!(!holds(record, &Hold { amount: more, ..hold.clone() }, &owner), "{hold:?}");
-            assert!(!holds(record, &Hold { deadline: later, ..hold.clone() }, &owner), "{hold:?}");
+            assert!(!holds(record, &Hold { amount: more, ..*hold }, &owner), "{hold:?}");
+            assert!(!holds(record, &Hold { deadline: later, ..*hold }, &owner), "{hold:?}");
             assert!(!holds(record, hold, &key(9).public()), "{hold:?}");
         }
     }
