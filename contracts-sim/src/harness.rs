@@ -32,6 +32,7 @@ use crate::{
 
 mod budget;
 mod deal;
+mod reservation;
 mod stake;
 mod table;
 

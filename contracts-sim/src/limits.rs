@@ -56,6 +56,10 @@ pub const CAP_DEPTH_MAX: usize = 4;
 pub const PERIOD_MS_MIN: u64 = 60 * 1000;
 /// The longest period of a budget, in milliseconds: 400 days.
 pub const PERIOD_MS_MAX: u64 = 400 * DAY_MS;
+/// How far ahead the end of a reservation may lie, in milliseconds: 400 days.
+pub const RESERVATION_MS_MAX: u64 = 400 * DAY_MS;
+/// Reservations of one device that are not over at a time.
+pub const DEVICE_RESERVATIONS_MAX: usize = 32;
 /// Of what is slashed, the accuser is paid one part in so many; the rest is burned.
 pub const ACCUSER_PART: u64 = 10;
 /// The most that an accuser is paid.

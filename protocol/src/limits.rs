@@ -91,4 +91,5 @@ const _: () = assert!(TX_BYTES_MAX <= BLOCK_BYTES_MAX, "a transaction fits a blo
 const _: () =
     assert!(2 * GOSSIP_BYTES_MAX < TX_BYTES_MAX, "order and advert fit the transaction that opens a session");
 const _: () = assert!(GRACE_MS_MIN <= GRACE_MS_MAX);
-const _: () = assert!(ANSWER_MS_MIN < SLOT_MS_MIN, "a slot that is called for can be answered for before it ends");
+const _: () =
+    assert!(ANSWER_MS_MIN < SLOT_MS_MIN, "a slot that is called for can be answered for before it ends");

@@ -3,7 +3,7 @@
 use gridhour_protocol::market::advert::Advert;
 
 use crate::{
-    limits::BLOCK_COST_MAX,
+    limits::{BLOCK_COST_MAX, DEVICE_RESERVATIONS_MAX},
     tx::{Call, Tx},
 };
 
@@ -27,10 +27,12 @@ pub fn fits_block<'t>(txs: impl IntoIterator<Item = &'t Tx>) -> bool {
 
 fn enclosed_signatures(call: &Call) -> u64 {
     match call {
-        Call::Open(open) | Call::Draw { open, .. } => 2 + calibrations(&open.advert.body),
+        Call::Open(open) | Call::Draw { open, .. } | Call::DrawSlot { open, .. } => {
+            2 + calibrations(&open.advert.body)
+        }
         Call::Collect { vouchers, .. } => vouchers.len() as u64,
         Call::Close { vouchers, release, .. } => vouchers.len() as u64 + u64::from(release.is_some()),
-        Call::Calibrate(_) => 1,
+        Call::Calibrate(_) | Call::Book(_) | Call::Answer { .. } => 1,
         Call::Slash(_) => 3,
         _ => 0,
     }
@@ -40,19 +42,22 @@ fn calibrations(advert: &Advert) -> u64 {
     u64::from(advert.device.calibration().is_some())
 }
 
-/// Accounts, sessions, orders, devices, stakes, budgets and their caps that a call reads or writes. Ending a session or
-/// topping it up may touch a budget as well.
+/// Accounts, sessions, orders, devices, stakes, budgets and their caps, and reservations that a call reads or writes.
+/// Ending a session or topping it up may touch a budget or a reservation as well; booking looks at every reservation of
+/// the device.
 fn records(call: &Call) -> u64 {
     match call {
         Call::Mint { .. } | Call::Burn { .. } => 1,
         Call::Transfer { .. } => 2,
         Call::Open(_) | Call::Collect { .. } => 3,
-        Call::TopUp { .. } | Call::Expire { .. } | Call::Draw { .. } => 4,
-        Call::Close { .. } => 5,
+        Call::Draw { .. } => 4,
+        Call::TopUp { .. } | Call::Expire { .. } | Call::Close { .. } | Call::DrawSlot { .. } => 5,
         Call::Register(_) | Call::Calibrate(_) | Call::Deregister { .. } | Call::Unbond { .. } => 1,
         Call::Withdraw { .. } | Call::Slash(_) => 2,
         Call::Bond { .. } => 3,
         Call::Plan { plan, .. } => 2 + plan.caps.len() as u64,
         Call::CloseBudget { .. } => 2,
+        Call::Book(_) => 5 + DEVICE_RESERVATIONS_MAX as u64,
+        Call::Demand { .. } | Call::Answer { .. } | Call::GiveUp { .. } | Call::Settle { .. } => 3,
     }
 }

@@ -54,6 +54,8 @@ rejects! {
     7 BadReceiptSignature "bad-receipt-signature" "a provider's signature of a receipt does not verify";
     /// The calibration's signature does not verify.
     8 BadCalibrationSignature "bad-calibration-signature" "the challenger's signature of the calibration does not verify";
+    /// The offer's signature does not verify.
+    9 BadOfferSignature "bad-offer-signature" "the provider's signature of the offer does not verify";
 
     // Whether it is for this ledger, now, once.
     /// It names another network.
@@ -66,6 +68,18 @@ rejects! {
     13 ValidityOver "validity-over" "the transaction was valid for earlier blocks only: sign a new one";
     /// Its last block is too far ahead.
     14 ValidityTooLong "validity-too-long" "the transaction is valid for too long: choose a nearer last block";
+
+    // Reservations.
+    /// There is no such reservation, or it is over.
+    15 UnknownReservation "unknown-reservation" "there is no such reservation, or it is over";
+    /// The sender has no part in this call.
+    16 NotReserver "not-reserver" "this call is not the sender's to make in this reservation";
+    /// No slot can take this call now.
+    17 SlotClosed "slot-closed" "no slot is open to this: none runs, too little of it is left, nothing waits for an answer, or none can be given up";
+    /// The slot was called for.
+    18 SlotCalled "slot-called" "the slot was called for already";
+    /// The session or the advert is not of what is reserved.
+    19 NotAsReserved "not-as-reserved" "provider, device, model, rates or price are not those reserved, or the use outlasts the slot";
 
     // Its plain arguments.
     /// It moves nothing.
@@ -135,8 +149,8 @@ rejects! {
     48 OrderSessionsFull "order-sessions-full" "the order has opened as many sessions as an order may: sign another";
 
     // Devices and what is at stake for them.
-    /// The sender has no such device registered.
-    49 UnknownDevice "unknown-device" "the sender has no such device registered, or its entry has expired";
+    /// The provider has no such device registered.
+    49 UnknownDevice "unknown-device" "the provider has no such device registered, or its entry has expired";
     /// Nothing is at stake for the device.
     50 UnknownStake "unknown-stake" "nothing is at stake for the device";
     /// The stake is another's, and its time is not over.
@@ -155,6 +169,9 @@ rejects! {
     57 AccusationOver "accusation-over" "the time to accuse over this session has passed, or has not come";
     /// The receipts may both be true.
     58 NoConflict "no-conflict" "the receipts do not contradict each other";
+
+    /// Nobody has measured that the device gives so much.
+    59 OverCapacity "over-capacity" "nobody has measured that the device computes at the rates promised";
 
     // A session's life.
     /// There is no such session, or it ended.
@@ -185,14 +202,16 @@ rejects! {
     72 BadRelease "bad-release" "the provider's release is missing, not needed, or not for this outcome";
     /// The deadline has not passed.
     73 NotYetExpired "not-yet-expired" "the session's deadline has not passed";
+    /// The device's time is promised already.
+    74 TimeReserved "time-reserved" "the device is reserved for a part of that time, or as often as it may be";
     /// The order's limits do not cover it.
     75 OverOrder "over-order" "the order's limits do not cover this";
     /// Less is bonded than that.
     76 OverStake "over-stake" "less than that is bonded";
     /// Too many unbondings of the device wait.
     77 UnbondingsFull "unbondings-full" "as many unbondings of this device wait as may: withdraw first";
-    /// No unbonding has reached its deadline.
-    78 NothingDue "nothing-due" "no unbonding of this device has reached its deadline";
+    /// No unbonding has reached its deadline, or no slot its end.
+    78 NothingDue "nothing-due" "no unbonding of this device, or no slot of this reservation, has reached its end";
 
     // Money.
     /// More credits would exist than can be counted.
@@ -201,6 +220,9 @@ rejects! {
     80 InsufficientBalance "insufficient-balance" "the account has less than that: fund it first";
     /// The receiving key is weak.
     81 WeakKey "weak-key" "the receiving key is not a usable ed25519 key";
+
+    /// What is left of the slot's price does not cover it.
+    82 OverSlot "over-slot" "what is left of the slot's price does not cover this";
 
     // The block.
     /// The block has no room left.
@@ -214,6 +236,9 @@ impl Reject {
         matches!(
             self,
             Self::ValidityTooLong
+                | Self::UnknownReservation
+                | Self::SlotClosed
+                | Self::SlotCalled
                 | Self::UnknownBudget
                 | Self::NotSpender
                 | Self::Halted
@@ -223,15 +248,18 @@ impl Reject {
                 | Self::NotOwner
                 | Self::DevicesFull
                 | Self::DeviceBarred
+                | Self::OverCapacity
                 | Self::UnknownSession
                 | Self::OverHold
                 | Self::NotYetExpired
+                | Self::TimeReserved
                 | Self::OverOrder
                 | Self::OverStake
                 | Self::UnbondingsFull
                 | Self::NothingDue
                 | Self::SupplyOverflow
                 | Self::InsufficientBalance
+                | Self::OverSlot
                 | Self::BlockFull
         )
     }

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use gridhour_protocol::{
-    id::{BudgetId, DeviceId, OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, ReservationId, SessionId},
     signed::PublicKey,
     units::{Credits, Height, Timestamp},
 };
 
 use super::{
-    Applied, Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, StateKey, StateValue, Tip,
-    Totals, TxKey, committed::Replaced, recent_ids::IdGroup,
+    Applied, Budget, Device, DeviceKey, OrderBudget, Reservation, Session, Stake, State, StateKey,
+    StateValue, Tip, Totals, TxKey, committed::Replaced, recent_ids::IdGroup,
 };
 
 mod budgets;
 mod providers;
+mod reservations;
 
 /// New values by key; `None` where a value is dropped. Names of transactions are added, and forgotten in groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub struct Changes {
     pub(super) devices: BTreeMap<DeviceKey, Option<Device>>,
     pub(super) stakes: BTreeMap<DeviceId, Option<Stake>>,
     pub(super) budgets: BTreeMap<BudgetId, Option<Budget>>,
+    pub(super) reservations: BTreeMap<ReservationId, Option<Reservation>>,
     pub(super) applied: BTreeMap<TxKey, Applied>,
     pub(super) forgotten: Vec<(IdGroup, usize)>,
 }
@@ -157,6 +159,10 @@ impl State {
         for (id, stake) in &changes.stakes {
             let before = self.put_stake(*id, stake.clone());
             replaced.push((StateKey::Stake(*id), before.map(Box::new).map(StateValue::Stake)));
+        }
+        for (id, reservation) in &changes.reservations {
+            let before = self.put_reservation(*id, reservation.clone());
+            replaced.push((StateKey::Reservation(*id), before.map(Box::new).map(StateValue::Reservation)));
         }
         self.committed.note(replaced);
         changes.forgotten.iter().for_each(|(group, _)| self.recent_ids.forget(group));

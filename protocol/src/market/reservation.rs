@@ -11,9 +11,7 @@ use crate::{
     calibration::receipt::DeviceName,
     id::{DeviceId, ModelId, NetworkId, ReservationId},
     layout::Layout,
-    limits::{
-        ANSWER_MS_MIN, PRICE_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX,
-    },
+    limits::{ANSWER_MS_MIN, PRICE_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX},
     market::advert::Advert,
     signed::{PublicKey, Signable},
     units::{Credits, GpuNs, Millis, PricePerHour, Timestamp},
@@ -138,7 +136,9 @@ impl ReservationOffer {
         }
         if !(ANSWER_MS_MIN..slot.0).contains(&answer_within.0) {
             let within = answer_within.0;
-            return Err(format!("an answer within {within} ms is not between {ANSWER_MS_MIN} and the slot's end"));
+            return Err(format!(
+                "an answer within {within} ms is not between {ANSWER_MS_MIN} and the slot's end"
+            ));
         }
         let end = self.starts_at.after(Millis(slot.0 * u64::from(*slots)));
         if end.is_none() || self.accept_until > self.starts_at {
