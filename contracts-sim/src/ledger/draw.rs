@@ -4,15 +4,15 @@ use gridhour_protocol::units::Credits;
 
 use crate::{
     ledger::{Effects, Env, Write, budget, entry::Book, reject::Reject, reservation, reservation::Touched},
-    state::{Budget, Session, budget::BudgetDraw, changes::Overlay, draw::Draw},
+    state::{Budget, Draw, Session, budget::BudgetDraw, changes::Overlay, reservation::SlotDraw},
 };
 
 /// Where more of a session's hold comes from, once that has agreed.
 pub(crate) enum Source {
     /// A budget whose caps were charged, and what the session has drawn then.
     Budget(Budget, BudgetDraw),
-    /// A slot that runs.
-    Slot(Box<Touched>, Draw),
+    /// The slot in which the session opened.
+    Slot(Box<Touched>, SlotDraw),
 }
 
 impl Source {
@@ -23,7 +23,10 @@ impl Source {
                 let (budget, draw) = budget::top_up(overlay, env, draw, amount)?;
                 Ok(Self::Budget(budget, draw))
             }
-            Draw::Slot(slot) => Ok(Self::Slot(Box::new(Touched::for_session(overlay, env, &slot)?), draw)),
+            Draw::Slot(draw) => {
+                let touched = Touched::find(overlay, env, &draw.reservation)?;
+                Ok(Self::Slot(Box::new(touched), draw))
+            }
         }
     }
 
@@ -31,7 +34,15 @@ impl Source {
     pub(crate) fn draw(&self) -> Draw {
         match self {
             Self::Budget(_, draw) => Draw::Budget(*draw),
-            Self::Slot(_, draw) => *draw,
+            Self::Slot(_, draw) => Draw::Slot(*draw),
+        }
+    }
+
+    /// Whether it still gives: a slot does until it has ended or was missed.
+    pub(crate) fn is_open(&self, env: &Env) -> bool {
+        match self {
+            Self::Budget(..) => true,
+            Self::Slot(touched, draw) => touched.is_running(env, draw.slot),
         }
     }
 

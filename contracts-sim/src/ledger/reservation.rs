@@ -52,7 +52,7 @@ pub(crate) struct Touched {
 }
 
 impl Touched {
-    fn find(overlay: &Overlay<'_>, env: &Env, id: &ReservationId) -> Result<Self, Reject> {
+    pub(crate) fn find(overlay: &Overlay<'_>, env: &Env, id: &ReservationId) -> Result<Self, Reject> {
         let mut reservation = overlay.reservation(id).ok_or(Reject::UnknownReservation)?.clone();
         let payout = reservation.settle(env.time);
         Ok(Self { id: *id, reservation, payout })
@@ -65,11 +65,9 @@ impl Touched {
         Ok(touched)
     }
 
-    /// The same, for more of what one of its sessions holds. Its slot must still run.
-    pub(crate) fn for_session(overlay: &Overlay<'_>, env: &Env, draw: &SlotDraw) -> Result<Self, Reject> {
-        let touched = Self::find(overlay, env, &draw.reservation)?;
-        ensure(touched.reservation.running(env.time) == Some(draw.slot), Reject::SlotClosed)?;
-        Ok(touched)
+    /// Whether this slot runs.
+    pub(crate) fn is_running(&self, env: &Env, slot: u16) -> bool {
+        self.reservation.running(env.time) == Some(slot)
     }
 
     /// Adds what is due, and a hold of `amount` out of the slot that runs, to what a session's opening or top-up does.

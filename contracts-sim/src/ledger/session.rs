@@ -36,7 +36,8 @@ pub(crate) fn top_up(
     let source = session.draw.map(|draw| Source::of(overlay, env, draw, amount)).transpose()?;
     ensure(tx.sender == session.terms.client, Reject::NotParty)?;
     check_deadline(&session, env.time)?;
-    ensure(env.time <= session.terms.use_until, Reject::UseOver)?;
+    let is_open = source.as_ref().is_none_or(|source| source.is_open(env));
+    ensure(env.time <= session.terms.use_until && is_open, Reject::UseOver)?;
     ensure(!session.closing, Reject::SessionClosing)?;
     let mut order = order_of(overlay, &session);
     order.held = order.held.checked_add(amount).ok_or(Reject::OverOrder)?;
