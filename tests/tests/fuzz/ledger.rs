@@ -49,6 +49,13 @@ fn resigned_tx(chain: &Chain, mut tx: Signed<Tx>) -> Signed<Tx> {
         Call::Draw { budget, cap, open } => {
             Call::Draw { budget, cap, open: Box::new(resigned_open(chain, *open)) }
         }
+        Call::DrawSlot { reservation, open } => {
+            Call::DrawSlot { reservation, open: Box::new(resigned_open(chain, *open)) }
+        }
+        Call::Book(offer) => Call::Book(Box::new(resigned(chain, *offer))),
+        Call::Answer { reservation, advert } => {
+            Call::Answer { reservation, advert: Box::new(resigned(chain, *advert)) }
+        }
         Call::Collect { session, vouchers } => Call::Collect { session, vouchers: sign_all(vouchers) },
         Call::Close { session, vouchers, release } => {
             let release = release.map(|release| resigned(chain, release));

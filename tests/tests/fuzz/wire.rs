@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
     ledger::entry::Entry,
     network_file::NetworkFile,
     proof::RecordProof,
-    state::{Budget, Device, IdPage, OrderBudget, Session, Stake, State, StateKey, Tip},
+    state::{Budget, Device, IdPage, OrderBudget, Reservation, Session, Stake, State, StateKey, Tip},
     tx::{Call, Release, Tx},
 };
 use gridhour_node::{
@@ -32,7 +32,7 @@ use gridhour_protocol::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
     },
-    market::{advert::Advert, order::Order},
+    market::{advert::Advert, order::Order, reservation::ReservationOffer},
     receipt::Receipt,
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::Signed,
@@ -320,6 +320,32 @@ fn stakes() {
     let stakes: Vec<Stake> = chain.state().stakes().map(|(_, stake)| stake.clone()).collect();
     canonical("stake", &stakes, |stake: Stake| {
         let _ = (stake.total(), stake.holds_any(), stake.is_barred(now));
+    });
+}
+
+#[test]
+fn reservation_offers() {
+    let values = samples(arbitrary::signed(arbitrary::reservation_offers), 8);
+    let advert = samples(arbitrary::signed(arbitrary::adverts), 1).remove(0).body;
+    canonical("reservation-offer", &values, |offer: Signed<ReservationOffer>| {
+        let terms = &offer.body;
+        assert!(terms.start_of(terms.slots) > terms.starts_at && terms.slot_price() > Credits::ZERO);
+        assert!(
+            terms.price_of(terms.slots).checked_add(terms.bond(0)).is_some(),
+            "price and bond can be held"
+        );
+        let _ = (terms.id(), terms.is_offered_by(&advert), offer.verify());
+    });
+}
+
+#[test]
+fn reservations() {
+    let chain = busy_chain();
+    let now = chain.now();
+    let values: Vec<Reservation> = chain.state().reservations().map(|(_, known)| known.clone()).collect();
+    canonical("reservation", &values, |reservation: Reservation| {
+        let _ = (reservation.total(), reservation.end(), reservation.is_kept(), reservation.is_due(now));
+        let _ = (reservation.running(now), reservation.overlaps(now, reservation.end()));
     });
 }
 
