@@ -8,7 +8,7 @@ use gridhour_contracts_sim::{
     tx::Tx,
 };
 use gridhour_protocol::{
-    id::{BlockHash, BudgetId, DeviceId, ModelId, SessionId, TxId},
+    id::{BlockHash, BudgetId, DeviceId, ModelId, ReservationId, SessionId, TxId},
     limits::{BLOCK_BYTES_MAX, TX_BYTES_MAX},
     signed::{PublicKey, Signed},
     units::{Credits, Height, Timestamp},
@@ -109,7 +109,7 @@ pub struct LedgerStatus {
 pub struct Account {
     /// What it can spend.
     pub balance: Credits,
-    /// What is held for its sessions, at stake for its devices, and in the pots of its budgets.
+    /// What is held for its sessions, at stake for its devices, in the pots of its budgets, and for its reservations.
     pub holds: Vec<Hold>,
 }
 
@@ -148,6 +148,20 @@ pub enum Purpose {
     Unbonding {
         /// The device.
         device: DeviceId,
+    },
+    /// A client's, prepaid for slots of a device.
+    Prepaid {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Who promised them.
+        provider: PublicKey,
+    },
+    /// A provider's, put up for slots that it promised.
+    Promised {
+        /// The reservation.
+        reservation: ReservationId,
+        /// To whom.
+        client: PublicKey,
     },
 }
 

@@ -204,5 +204,11 @@ fn named(purpose: &Purpose, key: impl Fn(&PublicKey) -> String) -> (String, Stri
         Purpose::Budget { budget } => (budget.to_string(), "pot of a budget".into()),
         Purpose::Bond { device } => (device.to_string(), "stake of a device".into()),
         Purpose::Unbonding { device } => (device.to_string(), "stake on its way back".into()),
+        Purpose::Prepaid { reservation, provider } => {
+            (reservation.to_string(), format!("prepaid for slots of provider {}", key(provider)))
+        }
+        Purpose::Promised { reservation, client } => {
+            (reservation.to_string(), format!("put up for slots of client {}", key(client)))
+        }
     }
 }

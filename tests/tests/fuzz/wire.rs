@@ -391,11 +391,14 @@ fn ledger_answers() {
     let (id, session) = chain.state().sessions().next().expect("one is open");
     let device = chain.state().stakes().next().map(|(id, _)| *id).expect("one is at stake");
     let budget = chain.state().budgets().next().map(|(id, _)| *id).expect("one is open");
+    let reservation = chain.state().reservations().next().map(|(id, _)| *id).expect("one is kept");
     let holds = [
         Purpose::Session { session: *id, provider: session.terms.provider },
         Purpose::Bond { device },
         Purpose::Unbonding { device },
         Purpose::Budget { budget },
+        Purpose::Prepaid { reservation, provider: session.terms.provider },
+        Purpose::Promised { reservation, client: session.terms.client },
     ];
     let holds = holds.map(|purpose| Hold { purpose, amount: session.held, deadline: session.collect_until });
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
