@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::{
     budget::Draw,
     committed::Committed,
+    pending::Pending,
     recent_ids::RecentIds,
     table::{LARGE, Table},
 };
@@ -29,7 +30,7 @@ pub mod changes;
 mod committed;
 pub mod device;
 pub mod invariants;
-mod pending;
+pub(crate) mod pending;
 mod recent_ids;
 mod records;
 pub mod stake;
@@ -59,7 +60,7 @@ pub struct State {
     budgets: BTreeMap<BudgetId, Budget>,
     recent_ids: RecentIds,
     tip: Tip,
-    pending: Option<PendingCheckpoint>,
+    pending: Option<Pending>,
     // Derived: what to drop when its time comes.
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
     expiring_devices: BTreeSet<(Timestamp, DeviceKey)>,

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Applied, Changes, DeviceKey, PendingCheckpoint, State, StateRoot, Tip, TxKey, check_invariants,
     invariants::Violation,
+    pending::Pending,
     recent_ids::{IdGroup, IdPage, PAGE_IDS},
     table::Table,
 };
@@ -135,7 +136,7 @@ impl State {
     /// What a store has to know of the last block.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        Cursor { tip: self.tip.clone(), pending: self.pending.clone() }
+        Cursor { tip: self.tip.clone(), pending: self.pending_checkpoint().cloned() }
     }
 
     /// Every record of the state, the cursor included.
@@ -176,7 +177,7 @@ impl State {
         }
         let StoredCursor { tip, pending } = cursor.ok_or(LoadError::NoCursor)?;
         state.tip = tip;
-        state.pending = pending.map(PendingCheckpoint::known);
+        state.pending = pending.map(PendingCheckpoint::known).map(Pending::Hashed);
         if let Some(count) =
             [state.tip.height.0, state.tip.log.size()].into_iter().find(|count| *count > COUNT_MAX)
         {
