@@ -261,7 +261,7 @@ fn a_session_of_another_model_device_or_price_draws_nothing() {
             deal.terms.rates = *rates;
         }),
         other(|deal| {
-            let mut offer = deal.advert.models[0].clone();
+            let mut offer = deal.advert.models[0];
             offer.model.0[0] ^= 1;
             (deal.order.model, deal.terms.model) = (offer.model, offer.model);
             deal.advert.models.push(offer);
