@@ -354,6 +354,9 @@ fn ledger_requests() {
         LedgerRequest::Submit(Box::new(chain.blocks()[1].txs[0].clone())),
         LedgerRequest::Blocks { from: Height(1) },
         LedgerRequest::Prove(StateKey::Session(*session)),
+        LedgerRequest::Record(StateKey::Account(arbitrary::key(2).public())),
+        LedgerRequest::Devices(arbitrary::key(3).public()),
+        LedgerRequest::Budgets(arbitrary::key(4).public()),
     ];
     canonical("ledger-request", &values, |_| {});
 }
@@ -378,6 +381,7 @@ fn ledger_answers() {
     let header = chain.blocks()[0].header.clone();
     let key = StateKey::Session(*id);
     let proof = RecordProof { key, value: shown.value, proof: shown.proof, header };
+    let record = |key| LedgerAnswer::Record(chain.state().value(&key).map(Box::new));
     let values = [
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
@@ -389,6 +393,11 @@ fn ledger_answers() {
         LedgerAnswer::Proven(None),
         LedgerAnswer::Proven(Some(Box::new(proof))),
         LedgerAnswer::Fault("disk".into()),
+        record(StateKey::Stake(device)),
+        record(StateKey::Budget(budget)),
+        record(StateKey::Session(SessionId([9; 32]))),
+        LedgerAnswer::Devices(chain.state().devices().map(|(_, device)| device.clone()).collect()),
+        LedgerAnswer::Budgets(vec![budget]),
     ];
     canonical("ledger-answer", &values, |_| {});
 }

@@ -205,6 +205,7 @@ pub(crate) async fn provider_asking(
         jurisdiction: None,
         slots: 2,
         hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
+        stake: Credits::ZERO,
     };
     let parts = Parts {
         key: key(3),
