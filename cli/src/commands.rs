@@ -13,6 +13,7 @@ mod model;
 mod network;
 mod node;
 mod proof_file;
+mod provider;
 mod receipt;
 mod run;
 mod status;
@@ -58,6 +59,7 @@ enum Command {
     Bench(bench::Args),
     Status(status::Args),
     Node(Box<node::Args>),
+    Provider(provider::Args),
     Network(network::Args),
     Issuer(issuer::Args),
     Key(key::Args),
@@ -77,6 +79,7 @@ impl Command {
             Self::Bench(args) => bench::run(&args, context),
             Self::Status(args) => status::run(&args, context),
             Self::Node(args) => node::run(*args, context),
+            Self::Provider(args) => provider::run(args, context),
             Self::Network(args) => network::run(args, context),
             Self::Issuer(args) => issuer::run(args, context),
             Self::Key(args) => key::run(args, context),

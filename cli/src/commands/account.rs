@@ -24,6 +24,7 @@ use super::{
 use crate::{
     context::Context,
     error::{CommandError, Kind, Result},
+    human_time::when,
     joined::with_client,
     output::Table,
 };
@@ -159,15 +160,14 @@ fn report(context: &Context, id: PublicKey, known: &Known) -> Result {
     if account.holds.is_empty() {
         return context.out.line("held     nothing");
     }
-    let mut table = Table::new(["held for", "what", "held", "released in", "proven"]);
+    let mut table = Table::new(["held for", "what", "held", "until", "proven"]);
     for (index, hold) in account.holds.iter().enumerate() {
-        let left = hold.deadline.since(clock::now()).0 / 1_000;
         let (id, purpose) = named(&hold.purpose, PublicKey::short);
         table.row([
             id.chars().take(8).collect(),
             purpose,
             hold.amount.to_string(),
-            format!("{left} s"),
+            when(hold.deadline, clock::now()),
             match checked.as_ref().map(|checked| checked.holds_proven[index]) {
                 Some(true) => "yes",
                 Some(false) => "not yet",

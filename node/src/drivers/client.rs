@@ -153,6 +153,12 @@ impl Client {
         self.key.public()
     }
 
+    /// The client's key, for transactions of its own.
+    #[must_use]
+    pub fn key(&self) -> &SecretKey {
+        &self.key
+    }
+
     /// The network.
     #[must_use]
     pub fn network(&self) -> NetworkId {
