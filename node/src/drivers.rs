@@ -16,4 +16,5 @@ pub mod observer;
 pub mod provider;
 pub mod results;
 pub mod split_view;
+pub mod testimony;
 pub mod validator;

@@ -231,6 +231,9 @@ pub async fn stream(
         RunEvent::SettleLater { why } => {
             note(context.out.line(format!("\nnot settled by the provider yet: {why}")))
         }
+        RunEvent::Contradiction(_) => note(context.out.line(
+            "\nthe provider signed two receipts that cannot both be true; see `gridhour audit accuse`",
+        )),
         RunEvent::Matched(_) | RunEvent::Opened { .. } | RunEvent::Settled => {}
     };
     let result = client.run(spec, offers, cancel, &mut on_event).await;

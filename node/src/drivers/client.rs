@@ -39,6 +39,7 @@ use crate::{
         memory::{Memory, MemoryError},
         results::Results,
         split_view::proof_of_fraud,
+        testimony::Testimony,
     },
     net::{Address, DialError, Net, NetConfig, NetError, NetEvent, NetHandle},
 };
@@ -181,6 +182,14 @@ impl Client {
     #[must_use]
     pub fn results(&self) -> &Results {
         &self.results
+    }
+
+    /// What providers signed to this client.
+    ///
+    /// # Errors
+    /// If the records cannot be read.
+    pub fn testimonies(&self) -> Result<Vec<Testimony>, MemoryError> {
+        self.memory.testimonies(None)
     }
 
     /// Live adverts, once at least `least` have come and none came for a moment, or `patience` is over.

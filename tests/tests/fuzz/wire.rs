@@ -7,10 +7,10 @@ use gridhour_contracts_sim::{
     network_file::NetworkFile,
     proof::RecordProof,
     state::{Budget, Device, IdPage, OrderBudget, Session, Stake, State, StateKey, Tip},
-    tx::{Call, Release, Tx},
+    tx::{Accusation, Call, Release, Tx},
 };
 use gridhour_node::{
-    drivers::results::JobResult,
+    drivers::{results::JobResult, testimony::Testimony},
     rpc::{
         self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
         ProviderRequest, Purpose,
@@ -27,7 +27,7 @@ use gridhour_protocol::{
         receipt::Calibration,
         shape::{MEMORY_MIN, StandardShape},
     },
-    id::{ModelId, NetworkId},
+    id::{ModelId, NetworkId, SessionId},
     job::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
@@ -339,6 +339,21 @@ fn tips() {
             log.push([1; 32]);
         }
         let _ = (log.root(), tip.totals.are_conserved());
+    });
+}
+
+#[test]
+fn testimonies_and_accusations() {
+    let deal = Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
+    let Call::Slash(accusation) = deal.slash() else { unreachable!("it accuses") };
+    let Accusation { terms, advert, one, other } = *accusation.clone();
+    let testimony = |receipt| Testimony { terms: terms.clone(), advert: advert.clone(), receipt };
+    let both = [one, other].map(testimony);
+    canonical("testimony", &both, |testimony: Testimony| {
+        let _ = (testimony.is_over(Timestamp(1 << 40)), testimony.against(&both[0]));
+    });
+    canonical("accusation", &[*accusation], |accusation: Accusation| {
+        let _ = (accusation.device(), accusation.leads_to_device());
     });
 }
 

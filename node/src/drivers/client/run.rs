@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gridhour_contracts_sim::tx::{Call, Open};
+use gridhour_contracts_sim::tx::{Accusation, Call, Open};
 use gridhour_protocol::{
     exact::{NUMERICS_VERSION, numerics_digest},
     id::{ModelId, SessionId},
@@ -90,6 +90,8 @@ pub enum RunEvent<'a> {
     },
     /// Output, in order.
     Tokens(&'a [u32]),
+    /// The provider signed two receipts for the session that cannot both be true; the evidence is kept.
+    Contradiction(&'a Accusation),
     /// The session is closed on the ledger: the provider is paid, the rest is back.
     Settled,
     /// The provider did not settle; the ledger releases the rest after the session's deadline.
@@ -157,7 +159,7 @@ impl Client {
         };
         on_event(RunEvent::Matched(&matched));
         let terms = self.open_session(spec, &order, advert, prompt_tokens, on_event).await?;
-        let ran = self.job(&terms, request, &assets, cancel, on_event).await;
+        let ran = self.job(&terms, advert, request, &assets, cancel, on_event).await;
         self.settle(&terms, on_event).await;
         let (result, text) = finish(terms, matched, &assets, ran?)?;
         self.results.keep(&result, &text)?;
@@ -211,6 +213,7 @@ impl Client {
     async fn job(
         &self,
         terms: &Terms,
+        advert: &Verified<Advert>,
         request: Request,
         assets: &ModelAssets,
         cancel: watch::Receiver<bool>,
@@ -233,7 +236,11 @@ impl Client {
             logprobs.extend_from_slice(new);
             on_event(RunEvent::Tokens(tokens));
         };
-        let ran = Job::run(&self.memory, stream, setup, cancel, &mut deliver).await?;
+        let advert = advert.signed().clone();
+        let ran = Job::run(&self.memory, stream, setup, advert, cancel, &mut deliver).await?;
+        if let Some(accusation) = &ran.contradiction {
+            on_event(RunEvent::Contradiction(accusation));
+        }
         match &ran.outcome.end {
             BuyerEnd::Settled(_) => {
                 let request = ran.machine.request().clone();
