@@ -3,6 +3,7 @@
 mod account;
 mod audit;
 mod bench;
+mod budget;
 mod completions;
 mod compute;
 mod demo;
@@ -55,6 +56,7 @@ enum Command {
     Market(market::Args),
     Receipt(receipt::Args),
     Account(account::Args),
+    Budget(budget::Args),
     Audit(audit::Args),
     Bench(bench::Args),
     Status(status::Args),
@@ -75,6 +77,7 @@ impl Command {
             Self::Market(args) => market::run(args, context),
             Self::Receipt(args) => receipt::run(args, context),
             Self::Account(args) => account::run(args, context),
+            Self::Budget(args) => budget::run(args, context),
             Self::Audit(args) => audit::run(args, context),
             Self::Bench(args) => bench::run(&args, context),
             Self::Status(args) => status::run(&args, context),

@@ -25,7 +25,7 @@ use crate::{
     context::Context,
     error::{CommandError, Kind, Result},
     human_time::when,
-    joined::with_client,
+    joined::with_ledger,
     output::Table,
 };
 
@@ -95,9 +95,9 @@ struct Known {
 
 fn show(context: &Context, account: Option<PublicKey>, proof: Option<&Path>) -> Result {
     let id = own_or(context, account)?;
-    let asked = with_client(context, async |client, _| {
-        let height = client.ledger().status().await?.height;
-        Ok((client.ledger().checked_account(id).await?, height))
+    let asked = with_ledger(context, async |ledger, _| {
+        let height = ledger.status().await?.height;
+        Ok((ledger.checked_account(id).await?, height))
     });
     let known = match asked {
         Ok((checked, height)) => Known { account: checked.said.clone(), height, checked: Some(checked) },

@@ -223,7 +223,7 @@ fn trust(args: &VerifyArgs, pin: Option<&Pin>, context: &Context) -> Result<Trus
 }
 
 /// The file's bytes, if there are not too many.
-fn read_at_most(path: &Path, max: usize) -> Result<Vec<u8>> {
+pub fn read_at_most(path: &Path, max: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(|error| CommandError::file(path, &error))?;
     file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(|error| CommandError::file(path, &error))?;

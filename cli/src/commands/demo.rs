@@ -233,7 +233,7 @@ async fn order(
         return Ok(Job::Refused(Box::new(record), scene.title));
     }
     context.out.line(format!("> {}", scene.prompt))?;
-    let result = stream(context, client, &spec, &adverts, cancel, true).await?;
+    let result = stream(context, client, &spec, &adverts, cancel, true, None).await?;
     context.out.line(format!("  {}", summary(&result)))?;
     Ok(Job::Delivered(Box::new(result), scene.title))
 }

@@ -41,6 +41,7 @@ use crate::{
         split_view::proof_of_fraud,
         testimony::Testimony,
     },
+    keys::KeyError,
     net::{Address, DialError, Net, NetConfig, NetError, NetEvent, NetHandle},
 };
 
@@ -53,7 +54,7 @@ mod run;
 pub use assets::FetchError;
 pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
 pub use error::RunError;
-pub use run::{RunEvent, RunSpec};
+pub use run::{BudgetCap, RunEvent, RunSpec};
 
 /// How long to try to reach any bootstrap peer.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -93,6 +94,9 @@ pub enum ConnectError {
     /// The records.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// No randomness.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// A client that has joined its network.
@@ -241,7 +245,7 @@ impl Client {
     }
 }
 
-fn addresses(texts: &[String]) -> Result<Vec<Address>, ConnectError> {
+pub(super) fn addresses(texts: &[String]) -> Result<Vec<Address>, ConnectError> {
     let parse = |text: &String| {
         text.parse().map_err(|error| ConnectError::Address { address: text.clone(), why: format!("{error}") })
     };
@@ -249,7 +253,7 @@ fn addresses(texts: &[String]) -> Result<Vec<Address>, ConnectError> {
 }
 
 /// Waits for the first of these peers that answers.
-async fn reach_any(net: &NetHandle, bootstrap: Vec<Address>) -> Result<(), ConnectError> {
+pub(super) async fn reach_any(net: &NetHandle, bootstrap: Vec<Address>) -> Result<(), ConnectError> {
     let mut dials = JoinSet::new();
     for address in bootstrap {
         let net = net.clone();

@@ -267,6 +267,7 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         calibrated_by: Vec::new(),
         tag: None,
         use_for: Millis(60_000),
+        pays: None,
     }
 }
 

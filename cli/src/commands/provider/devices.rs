@@ -3,11 +3,7 @@
 use std::collections::BTreeSet;
 
 use gridhour_contracts_sim::state::{Device, DeviceKey, Stake, StateKey, StateValue};
-use gridhour_node::{
-    clock,
-    drivers::{client::Client, ledger_client::LedgerClient},
-    rpc::Purpose,
-};
+use gridhour_node::{clock, drivers::ledger_client::LedgerClient, rpc::Purpose};
 use gridhour_protocol::{id::DeviceId, market::advert::DeviceClass, signed::PublicKey, units::Credits};
 use serde_json::{Value, json};
 
@@ -15,7 +11,7 @@ use crate::{
     context::Context,
     error::{CommandError, Result},
     human_time::when,
-    joined::with_client,
+    joined::with_ledger,
 };
 
 /// A device of an account: registered, or with something at stake, or both.
@@ -38,9 +34,9 @@ impl Listed {
 }
 
 pub fn run(context: &Context, account: Option<PublicKey>) -> Result {
-    with_client(context, async |client, _| {
-        let owner = account.unwrap_or_else(|| client.id());
-        let listed = list(client.ledger(), owner).await?;
+    with_ledger(context, async |ledger, key| {
+        let owner = account.unwrap_or_else(|| key.public());
+        let listed = list(ledger, owner).await?;
         let documents: Vec<Value> = listed.iter().map(device_json).collect();
         context.out.document(&json!({ "account": owner.to_string(), "devices": documents }))?;
         if listed.is_empty() {
@@ -82,13 +78,13 @@ async fn look(ledger: &LedgerClient, owner: PublicKey, id: DeviceId) -> Result<L
 }
 
 /// The own device whose id begins like `named`; without a name, the only one.
-pub async fn chosen(client: &Client, named: Option<&str>) -> Result<Listed> {
+pub async fn chosen(ledger: &LedgerClient, owner: PublicKey, named: Option<&str>) -> Result<Listed> {
     let named = named.unwrap_or("").to_lowercase();
-    let mut found = list(client.ledger(), client.id()).await?;
+    let mut found = list(ledger, owner).await?;
     found.retain(|listed| listed.id.to_string().starts_with(&named));
     match found.len() {
         1 => Ok(found.remove(0)),
-        0 => Err(CommandError::refused(format!("the ledger knows no device of {} here", client.id()))
+        0 => Err(CommandError::refused(format!("the ledger knows no such device of {owner}"))
             .hint("a provider registers its device when it starts: `gridhour node provider`")
             .hint("`gridhour provider devices` lists those that are known")),
         _ => Err(CommandError::usage(format!("{} devices could be meant", found.len()))

@@ -7,9 +7,12 @@ use gridhour_contracts_sim::{
 };
 use gridhour_node::{
     clock,
-    drivers::{client::Client, ledger_client::LedgerError},
+    drivers::ledger_client::{LedgerClient, LedgerError},
 };
-use gridhour_protocol::units::{Credits, Millis, Timestamp};
+use gridhour_protocol::{
+    signed::SecretKey,
+    units::{Credits, Millis, Timestamp},
+};
 use serde_json::json;
 
 use super::devices::{Listed, chosen, list, stake_json, stake_text};
@@ -17,7 +20,7 @@ use crate::{
     context::Context,
     error::{CommandError, Result},
     human_time::{parse_span, span, when},
-    joined::with_client,
+    joined::with_ledger,
 };
 
 const EXAMPLES: &str = "\
@@ -70,27 +73,30 @@ enum Command {
     Withdraw,
 }
 
+/// Whoever asks: the ledger, and the account whose stakes it is about.
+struct Asker<'a> {
+    context: &'a Context,
+    ledger: &'a LedgerClient,
+    key: &'a SecretKey,
+}
+
 pub fn run(args: &Args, context: &Context) -> Result {
-    with_client(context, async |client, _| match &args.command {
-        Command::Show => show(args, context, &client).await,
-        Command::Bond { amount, span } => {
-            let listed = chosen(&client, args.device.as_deref()).await?;
-            bond(context, &client, &listed, *amount, *span).await
-        }
-        Command::Unbond { amount, .. } => {
-            let listed = chosen(&client, args.device.as_deref()).await?;
-            unbond(context, &client, &listed, *amount).await
-        }
-        Command::Withdraw => {
-            let listed = chosen(&client, args.device.as_deref()).await?;
-            withdraw(context, &client, &listed).await
+    with_ledger(context, async |ledger, key| {
+        let asker = Asker { context, ledger, key };
+        let device = async || chosen(ledger, key.public(), args.device.as_deref()).await;
+        match &args.command {
+            Command::Show => show(args, &asker).await,
+            Command::Bond { amount, span } => bond(&asker, &device().await?, *amount, *span).await,
+            Command::Unbond { amount, .. } => unbond(&asker, &device().await?, *amount).await,
+            Command::Withdraw => withdraw(&asker, &device().await?).await,
         }
     })
 }
 
-async fn show(args: &Args, context: &Context, client: &Client) -> Result {
+async fn show(args: &Args, asker: &Asker<'_>) -> Result {
+    let (context, account) = (asker.context, asker.key.public());
     let named = args.device.as_deref().unwrap_or("").to_lowercase();
-    let mut listed = list(client.ledger(), client.id()).await?;
+    let mut listed = list(asker.ledger, account).await?;
     listed.retain(|listed| listed.id.to_string().starts_with(&named));
     let documents = listed.iter().map(|listed| {
         let stake = listed.stake.as_ref().map(stake_json);
@@ -98,9 +104,9 @@ async fn show(args: &Args, context: &Context, client: &Client) -> Result {
     });
     let total = Credits::sum(listed.iter().map(Listed::total)).unwrap_or(Credits(u64::MAX));
     context.out.document(&json!({
-        "account": client.id().to_string(), "at_stake": total.0, "stakes": documents.collect::<Vec<_>>(),
+        "account": account.to_string(), "at_stake": total.0, "stakes": documents.collect::<Vec<_>>(),
     }))?;
-    context.out.line(format!("{total} credits at stake for {} devices of {}", listed.len(), client.id()))?;
+    context.out.line(format!("{total} credits at stake for {} devices of {}", listed.len(), account))?;
     for listed in &listed {
         context.out.line(format!("device   {}", listed.id))?;
         stake_text(listed.stake.as_ref()).iter().try_for_each(|line| context.out.line(line))?;
@@ -108,56 +114,52 @@ async fn show(args: &Args, context: &Context, client: &Client) -> Result {
     Ok(())
 }
 
-async fn bond(
-    context: &Context,
-    client: &Client,
-    listed: &Listed,
-    amount: Credits,
-    length: Millis,
-) -> Result {
+async fn bond(asker: &Asker<'_>, listed: &Listed, amount: Credits, length: Millis) -> Result {
     if !(1..=BOND_MS_MAX).contains(&length.0) {
         return Err(CommandError::usage(format!("a bond for {} cannot be made", span(length)))
             .hint(format!("at most {} ahead", span(Millis(BOND_MS_MAX)))));
     }
     let until = clock::now().after(length).unwrap_or(Timestamp(u64::MAX));
     let call = Call::Bond { device: listed.id, amount, until };
-    submit(context, client, listed, call).await?;
+    submit(asker, listed, call).await?;
     let until = listed
         .stake
         .as_ref()
         .filter(|stake| stake.bonded != Credits::ZERO)
         .map_or(until, |stake| stake.until.max(until));
-    context
+    asker
+        .context
         .out
         .line(format!("{amount} credits more are at stake; the bond ends {}", when(until, clock::now())))
 }
 
-async fn unbond(context: &Context, client: &Client, listed: &Listed, amount: Option<Credits>) -> Result {
+async fn unbond(asker: &Asker<'_>, listed: &Listed, amount: Option<Credits>) -> Result {
     let bonded = listed.stake.as_ref().map_or(Credits::ZERO, |stake| stake.bonded);
     let amount = amount.unwrap_or(bonded);
-    submit(context, client, listed, Call::Unbond { device: listed.id, amount }).await?;
+    submit(asker, listed, Call::Unbond { device: listed.id, amount }).await?;
     let now = clock::now();
     let home = now.after(UNBOND_DELAY).unwrap_or(now);
-    context.out.line(format!(
+    asker.context.out.line(format!(
         "{amount} credits are on their way back, and still at stake until {}",
         when(home, now)
     ))?;
-    context
+    asker
+        .context
         .out
         .line("then anyone may send them home: `gridhour provider stake withdraw`, or the ledger node does")
 }
 
-async fn withdraw(context: &Context, client: &Client, listed: &Listed) -> Result {
-    submit(context, client, listed, Call::Withdraw { device: listed.id }).await?;
-    context.out.line("what was due is back in the account")
+async fn withdraw(asker: &Asker<'_>, listed: &Listed) -> Result {
+    submit(asker, listed, Call::Withdraw { device: listed.id }).await?;
+    asker.context.out.line("what was due is back in the account")
 }
 
 /// Has the ledger apply `call`, and reports the block that holds it; with what to do if it refuses.
-async fn submit(context: &Context, client: &Client, listed: &Listed, call: Call) -> Result {
+async fn submit(asker: &Asker<'_>, listed: &Listed, call: Call) -> Result {
     let name = call.name();
-    let applied = client.ledger().submit(client.key(), call).await;
+    let applied = asker.ledger.submit(asker.key, call).await;
     let applied = applied.map_err(|error| advised(error, listed))?;
-    context.out.document(&json!({
+    asker.context.out.document(&json!({
         "call": name, "device": listed.id.to_string(), "tx": applied.tx.to_string(), "height": applied.height.0,
     }))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gridhour_contracts_sim::tx::{Accusation, Call, Open};
 use gridhour_protocol::{
     exact::{NUMERICS_VERSION, numerics_digest},
-    id::{ModelId, SessionId},
+    id::{BudgetId, ModelId, SessionId},
     job::{
         buyer::{BuyerEnd, BuyerPatience, BuyerSetup},
         logprobs::Logprobs,
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use super::{Client, RunError, job::Job};
 use crate::{
     clock,
-    drivers::results::JobResult,
+    drivers::{ledger_client::LedgerError, results::JobResult},
     keys::{random_u64, random32},
     model::{assets::ModelAssets, template::Message},
     net::RequestError,
@@ -74,6 +74,24 @@ pub struct RunSpec {
     pub tag: Option<[u8; 32]>,
     /// How long the session may be used.
     pub use_for: Millis,
+    /// Who pays: a budget, under one of its caps; or the client itself.
+    pub pays: Option<BudgetCap>,
+}
+
+/// A cap of a budget, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetCap {
+    /// The budget.
+    pub budget: BudgetId,
+    /// The cap that names the client as its spender.
+    pub cap: u16,
+}
+
+impl BudgetCap {
+    /// The call that opens a session out of the budget; a top-up of that session is out of it too.
+    fn draw(self, open: Open) -> Call {
+        Call::Draw { budget: self.budget, cap: self.cap, open: Box::new(open) }
+    }
 }
 
 /// What happens while an order runs.
@@ -182,7 +200,17 @@ impl Client {
         self.memory.keep_session(&terms)?;
         let (order, advert) = (order.signed().clone(), advert.signed().clone());
         let open = Open { order, advert, terms: terms.clone(), hold };
-        self.ledger.submit(&self.key, Call::Open(Box::new(open))).await?;
+        let call = match spec.pays {
+            Some(cap) => cap.draw(open),
+            None => Call::Open(Box::new(open)),
+        };
+        if let Err(error) = self.ledger.submit(&self.key, call).await {
+            // It never was; without an answer it may be.
+            if matches!(error, LedgerError::Rejected { .. }) {
+                self.forget(terms.id());
+            }
+            return Err(error.into());
+        }
         on_event(RunEvent::Opened { session: terms.id(), hold });
         Ok(terms)
     }
