@@ -109,6 +109,10 @@ pub struct OrderOptions {
     #[arg(long, value_name = "ACCOUNT")]
     pub calibrated_by: Vec<PublicKey>,
 
+    /// Allow only providers with this many credits at stake for their device until the session's use is over
+    #[arg(long, default_value = "0", value_name = "CREDITS")]
+    pub min_stake: Credits,
+
     /// Prefer the cheapest offer, or the one with the soonest first token
     #[arg(long, value_enum, default_value_t = Prefer::Cheapest)]
     pub prefer: Prefer,
@@ -166,6 +170,7 @@ impl OrderOptions {
             regions: self.region.clone(),
             jurisdictions: self.jurisdiction.clone(),
             calibrated_by: self.calibrated_by.clone(),
+            stake_min: self.min_stake,
             tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
             pays: None,

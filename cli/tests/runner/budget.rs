@@ -161,7 +161,7 @@ fn a_simple_budget_is_set_by_flags_and_shown_as_a_tree() {
     assert_eq!((number(&budget["pot"]), number(&budget["period"])), (9_000_000, 86_400_000));
     assert_eq!((number(&budget["caps"][1]["amount"]), &budget["caps"][1]["parent"]), (3_000_000, &json!(0)));
     let spender = town.market.sandbox.run(&["budget", "show"]);
-    for part in ["pot      9 credits; 0 sessions", "caps are whole again", "\n1    -       0     3   "] {
+    for part in ["pot      9 credits; 0 sessions", "caps are whole again", "\n1      -   0     3   "] {
         assert!(spender.stdout.contains(part), "{part:?} in {spender}");
     }
     let bad =

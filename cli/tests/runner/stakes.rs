@@ -101,6 +101,26 @@ fn a_stake_is_bonded_unbonded_and_withdrawn_by_command() {
     assert!(unknown.stderr.contains("knows no such device"), "{unknown}");
 }
 
+#[test]
+fn an_order_that_wants_a_stake_meets_providers_that_have_one() {
+    let market = Market::new("2");
+    let (ledger, provider) = (market.ledger(), market.provider_with(&["--stake", "5"]));
+    ledger.wait_for("ready");
+    provider.wait_for("stake-short");
+    market.fund();
+    let order = ["run", "Hello", "--max-tokens", "3", "--max-price", "2000", "--model", "small.gguf"];
+    let wanting = |least| market.sandbox.run(&[&order[..], &["--min-stake", least]].concat());
+    let none = wanting("5");
+    assert_eq!(none.code, Some(1), "{none}");
+    assert!(none.stderr.contains("stake-too-low: 0 credits at stake, need 5"), "{none}");
+    fund_seller(&market, "5");
+    provider.wait_for("staked");
+    let met = wanting("5");
+    assert_eq!(met.code, Some(0), "{met}");
+    let more = wanting("5.1");
+    assert!(more.stderr.contains("stake-too-low: 5 credits at stake, need 5.1"), "{more}");
+}
+
 /// Has the provider's stolen key sign a second receipt for the job of the client's only one.
 fn sign_twice(market: &Market) {
     let [client, seller] = ["data", "seller"].map(|name| DataDir::new(market.sandbox.path(name)));

@@ -156,6 +156,9 @@ rejects! {
     /// The receipts may both be true.
     58 NoConflict "no-conflict" "the receipts do not contradict each other";
 
+    /// Less is bonded for the advert's device than the order wants, or it ends before the session's use.
+    59 StakeTooLow "stake-too-low" "less is bonded for the device than the order wants, or it ends before the session's use";
+
     // A session's life.
     /// There is no such session, or it ended.
     60 UnknownSession "unknown-session" "there is no such session, or it has ended";
@@ -223,6 +226,7 @@ impl Reject {
                 | Self::NotOwner
                 | Self::DevicesFull
                 | Self::DeviceBarred
+                | Self::StakeTooLow
                 | Self::UnknownSession
                 | Self::OverHold
                 | Self::NotYetExpired

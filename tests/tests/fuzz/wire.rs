@@ -3,6 +3,7 @@
 use gridhour_contracts_sim::{
     block::{Block, Header},
     genesis::{Allocation, Genesis},
+    harness::Deal,
     ledger::entry::Entry,
     network_file::NetworkFile,
     proof::RecordProof,
@@ -217,8 +218,7 @@ fn transactions() {
 
 #[test]
 fn releases() {
-    let deal =
-        gridhour_contracts_sim::harness::Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
+    let deal = Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
     canonical("release", &[deal.release(Credits(5))], |release: Signed<Release>| {
         let _ = release.verify();
     });

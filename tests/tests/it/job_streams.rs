@@ -265,6 +265,7 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         regions: Vec::new(),
         jurisdictions: Vec::new(),
         calibrated_by: Vec::new(),
+        stake_min: Credits::ZERO,
         tag: None,
         use_for: Millis(60_000),
         pays: None,

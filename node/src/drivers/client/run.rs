@@ -70,6 +70,8 @@ pub struct RunSpec {
     pub jurisdictions: Vec<String>,
     /// Who must have calibrated the provider, one of these; empty means that its own word will do.
     pub calibrated_by: Vec<PublicKey>,
+    /// The least that must be at stake for the provider's device; nothing means that none need be.
+    pub stake_min: Credits,
     /// Hash of the budget tag.
     pub tag: Option<[u8; 32]>,
     /// How long the session may be used.
@@ -147,6 +149,7 @@ impl Client {
             regions: spec.regions.clone(),
             jurisdictions: spec.jurisdictions.clone(),
             calibrated_by: spec.calibrated_by.clone(),
+            stake_min: spec.stake_min,
             tag: spec.tag,
         };
         order.check_bounds().map_err(RunError::Order)?;
@@ -170,7 +173,7 @@ impl Client {
         let prompt_tokens = request.prompt.len();
         let order = self.order(spec, prompt_tokens)?;
         let adverts = &with_true_work(adverts, spec.model, assets.work());
-        let matched = self.match_order(&order, adverts).await;
+        let matched = self.match_order(&order, adverts, spec.use_for).await?;
         let chosen = adverts.iter().find(|advert| matched.chosen == Some(advert.provider));
         let Some(advert) = chosen else {
             return Err(RunError::NoOffer(Box::new(matched)));
