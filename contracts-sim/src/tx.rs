@@ -104,7 +104,7 @@ pub enum Call {
     Bond {
         /// The device; it is registered.
         device: DeviceId,
-        /// How much more to put at stake.
+        /// How much more to put at stake; nothing, to move the end alone.
         amount: Credits,
         /// After this anyone may unbond all of it; never earlier than before.
         until: Timestamp,

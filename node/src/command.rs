@@ -106,6 +106,11 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "ACCOUNT", env = "GRIDHOUR_CHALLENGERS", value_delimiter = ',')]
     pub challenger: Vec<PublicKey>,
 
+    /// Keep this many credits at stake for the device, so that clients who ask for a stake buy here; they are
+    /// bonded when the account has them, and stay until you unbond them [default: 0]
+    #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_STAKE")]
+    pub stake: Option<String>,
+
     /// Add this delay to every ping and answer, in milliseconds: for demonstrations on one machine
     #[arg(long, value_name = "MS", env = "GRIDHOUR_DELAY_MS")]
     pub delay_ms: Option<u64>,
@@ -242,7 +247,7 @@ impl NodeEvent {
             Self::Fraud { conflict, proof } => {
                 json!({ "event": "fraud", "conflict": conflict, "proof": proof })
             }
-            Self::Provider(event) => provider_json(event),
+            Self::Provider(event) => provider::event_json(event),
             Self::Observer(event) => observer::event_json(event),
         }
     }
@@ -267,68 +272,9 @@ impl NodeEvent {
                 "THE LEDGER'S OPERATOR SIGNED TWO HISTORIES ({conflict}); trade no more, and show everyone {}",
                 proof.display()
             ),
-            Self::Provider(event) => return provider_text(event),
+            Self::Provider(event) => return provider::event_text(event),
             Self::Observer(event) => return observer::event_text(event),
         })
-    }
-}
-
-fn provider_json(event: &ProviderEvent) -> Value {
-    match event {
-        ProviderEvent::Advertised { sequence, slots_free } => {
-            json!({ "event": "advertised", "sequence": sequence, "slots_free": slots_free })
-        }
-        ProviderEvent::Job { session, end, output_tokens } => json!({
-            "event": "job", "session": session.to_string(), "end": end, "output_tokens": output_tokens,
-        }),
-        ProviderEvent::Closed { session } => json!({ "event": "closed", "session": session.to_string() }),
-        ProviderEvent::Misdeed { client, what, count } => {
-            json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
-        }
-        ProviderEvent::Withdrawn { why } => json!({ "event": "withdrawn", "why": why }),
-        ProviderEvent::Restored => json!({ "event": "restored" }),
-        ProviderEvent::Calibrating { challenger, memory_bytes } => json!({
-            "event": "calibrating", "challenger": challenger.to_string(), "memory_bytes": memory_bytes,
-        }),
-        ProviderEvent::Calibrated { challenger, prefill, decode } => json!({
-            "event": "calibrated", "challenger": challenger.to_string(),
-            "prefill_macs_per_s": prefill, "decode_macs_per_s": decode,
-        }),
-        ProviderEvent::NotCalibrated { challenger, why } => {
-            json!({ "event": "not-calibrated", "challenger": challenger.to_string(), "why": why })
-        }
-        ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
-    }
-}
-
-fn provider_text(event: &ProviderEvent) -> Option<String> {
-    match event {
-        ProviderEvent::Advertised { .. } => None,
-        ProviderEvent::Job { session, end, output_tokens } => {
-            Some(format!("job of session {}: {output_tokens} tokens, {end}", session.short()))
-        }
-        ProviderEvent::Closed { session } => {
-            Some(format!("session {} closed and collected", session.short()))
-        }
-        ProviderEvent::Misdeed { client, what, count } => {
-            Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
-        }
-        ProviderEvent::Withdrawn { why } => Some(format!("nothing is offered any more: {why}")),
-        ProviderEvent::Calibrating { challenger, memory_bytes } => Some(format!(
-            "{} calibrates this provider with {memory_bytes} bytes; nothing is offered meanwhile",
-            challenger.short()
-        )),
-        ProviderEvent::Calibrated { challenger, prefill, decode } => Some(format!(
-            "calibrated by {}: {} million MACs/s reading, {} writing",
-            challenger.short(),
-            prefill / 1_000_000,
-            decode / 1_000_000
-        )),
-        ProviderEvent::NotCalibrated { challenger, why } => {
-            Some(format!("not calibrated by {}: {why}", challenger.short()))
-        }
-        ProviderEvent::Restored => Some("the model was loaded anew, and is offered again".to_owned()),
-        ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }
 }
 

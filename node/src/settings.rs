@@ -44,6 +44,8 @@ pub struct Settings {
     pub calibrate_timeout: Option<u64>,
     /// Who may calibrate the provider; anyone if it is absent.
     pub challengers: Option<Vec<String>>,
+    /// Credits that a provider keeps at stake for its device; 0 for none.
+    pub stake: Option<String>,
     /// Delay added to pings and answers, in milliseconds.
     pub delay_ms: Option<u64>,
 }

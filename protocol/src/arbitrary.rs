@@ -226,7 +226,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let times = (0..1u64 << 50, 1..=ORDER_TTL_MS_MAX);
     let tokens = (1..=PROMPT_TOKENS_MAX as u32, 1..=OUTPUT_TOKENS_MAX as u32);
     let limits = (option::of(latency_limits()), option::of(latency_limits()));
-    let money = (prices(), any::<u64>());
+    let money = (prices(), any::<u64>(), any::<u64>());
     let where_ = (vec(places(), 0..3), vec(places(), 0..3), vec(public_keys(), 0..3));
     let ids = (bytes32(), bytes32(), any::<u64>(), option::of(bytes32()));
     (ids, times, tokens, limits, money, where_)
@@ -247,6 +247,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
             regions: places.0,
             jurisdictions: places.1,
             calibrated_by: places.2,
+            stake_min: Credits(money.2),
             tag,
         })
         .boxed()

@@ -146,6 +146,7 @@ pub(crate) fn order() -> Order {
         regions: vec!["eu-de".into(), "eu-fi".into()],
         jurisdictions: vec![],
         calibrated_by: vec![],
+        stake_min: Credits::ZERO,
         tag: Some([6; 32]),
     }
 }

@@ -1,5 +1,6 @@
 //! `gridhour audit`: the whole ledger as a file, and the check of all of it.
 
+mod accuse;
 pub mod balance;
 mod consistency;
 mod pin;
@@ -23,6 +24,7 @@ use gridhour_protocol::units::Height;
 use serde_json::{Value, json};
 
 use self::{
+    accuse::AccuseArgs,
     consistency::{ConsistencyArgs, FraudArgs},
     pin::Pin,
     witness::WitnessArgs,
@@ -67,6 +69,8 @@ enum Command {
     VerifyConsistency(ConsistencyArgs),
     /// Cosign a ledger's newest checkpoint, if it continues the one that was cosigned last
     Witness(WitnessArgs),
+    /// Show that a provider signed two receipts that cannot both be true, and have its stake taken
+    Accuse(AccuseArgs),
     /// Check a proof that an operator signed two histories
     VerifyFraud(FraudArgs),
     /// Replay a ledger: signatures, hash chain, rules, conservation, roots
@@ -109,6 +113,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         Command::Verify(args) => verify(&args, context),
         Command::VerifyBalance(args) => balance::run(&args, context),
         Command::VerifyConsistency(args) => consistency::verify(&args, context),
+        Command::Accuse(args) => accuse::run(&args, context),
         Command::Witness(args) => witness::run(&args, context),
         Command::VerifyFraud(args) => consistency::verify_fraud(&args, context),
     }
@@ -218,7 +223,7 @@ fn trust(args: &VerifyArgs, pin: Option<&Pin>, context: &Context) -> Result<Trus
 }
 
 /// The file's bytes, if there are not too many.
-fn read_at_most(path: &Path, max: usize) -> Result<Vec<u8>> {
+pub fn read_at_most(path: &Path, max: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(|error| CommandError::file(path, &error))?;
     file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(|error| CommandError::file(path, &error))?;

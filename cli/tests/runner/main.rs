@@ -3,6 +3,7 @@
 
 mod audit;
 mod bench;
+mod budget;
 mod calibrate;
 mod completions;
 mod demo;
@@ -18,5 +19,6 @@ mod receipt;
 mod sampling;
 mod sandbox;
 mod show;
+mod stakes;
 mod tokenize;
 mod usage;

@@ -42,15 +42,31 @@ impl Node {
         Self { child, events }
     }
 
+    /// The next events of these names, in whatever order they come.
+    pub fn wait_for_each<const N: usize>(&self, names: [&str; N]) -> [Value; N] {
+        let mut found = names.map(|_| None);
+        while found.iter().any(Option::is_none) {
+            let event = self.next_event(&names);
+            let at = names.iter().position(|name| event["event"] == **name).expect("one of these");
+            found[at].get_or_insert(event);
+        }
+        found.map(|event| event.expect("all were found"))
+    }
+
     /// The next event called `name`.
     pub fn wait_for(&self, name: &str) -> Value {
+        self.next_event(&[name])
+    }
+
+    /// The next event of one of these names.
+    fn next_event(&self, names: &[&str]) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let event =
-                self.events.recv_timeout(left).unwrap_or_else(|error| panic!("no {name:?} event: {error}"));
+                self.events.recv_timeout(left).unwrap_or_else(|error| panic!("no {names:?} event: {error}"));
             assert!(event.get("error").is_none(), "{event}");
-            if event["event"] == name {
+            if names.iter().any(|name| event["event"] == **name) {
                 return event;
             }
         }

@@ -19,6 +19,10 @@ fn every_command_has_help_with_examples() {
         &["bench", "engine"],
         &["run"],
         &["receipt"],
+        &["budget"],
+        &["provider"],
+        &["provider", "stake"],
+        &["audit", "accuse"],
         &["completions"],
     ];
     for command in commands {

@@ -1,6 +1,7 @@
 //! Opening a session: the ledger checks the order again, against the advert and the terms, before it holds a credit.
 
 use gridhour_protocol::{
+    calibration::receipt::DeviceName,
     id::{NetworkId, SessionId},
     limits::{CLOCK_SKEW_MS_MAX, SESSION_MS_MAX},
     market::{advert::Advert, order::Order},
@@ -142,11 +143,25 @@ fn reserve(overlay: &Overlay<'_>, open: &Open, session: SessionId) -> Result<Ord
     let mut budget = known.cloned().unwrap_or_else(|| unused(&open.order.body));
     ensure(!budget.sessions.contains(&session), Reject::SessionExists)?;
     ensure(budget.sessions.len() < ORDER_SESSIONS_MAX, Reject::OrderSessionsFull)?;
+    ensure(is_staked(overlay, open), Reject::StakeTooLow)?;
     budget.held = budget.held.checked_add(open.hold).ok_or(Reject::OverOrder)?;
     budget.open += 1;
     budget.sessions.push(session);
     ensure(budget.is_within(), Reject::OverOrder)?;
     Ok(budget)
+}
+
+/// Whether as much is bonded for the advert's device as the order wants, for longer than the session is used. What is
+/// unbonded after that still answers for the session ([`crate::limits::UNBOND_DELAY`]); what is on its way back already
+/// may not, and does not count.
+fn is_staked(overlay: &Overlay<'_>, open: &Open) -> bool {
+    let (least, advert) = (open.order.body.stake_min, &open.advert.body);
+    if least == Credits::ZERO {
+        return true;
+    }
+    let device = DeviceName::of(&advert.device).id_of(&advert.provider);
+    let stake = overlay.stake(&device);
+    stake.is_some_and(|stake| stake.bonded >= least && stake.until >= open.terms.use_until)
 }
 
 fn unused(order: &Order) -> OrderBudget {

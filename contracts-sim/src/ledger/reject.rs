@@ -172,57 +172,59 @@ rejects! {
 
     /// Nobody has measured that the device gives so much.
     59 OverCapacity "over-capacity" "nobody has measured that the device computes at the rates promised";
+    /// Less is bonded for the advert's device than the order wants, or it ends before the session's use.
+    60 StakeTooLow "stake-too-low" "less is bonded for the device than the order wants, or it ends before the session's use";
 
     // A session's life.
     /// There is no such session, or it ended.
-    60 UnknownSession "unknown-session" "there is no such session, or it has ended";
+    61 UnknownSession "unknown-session" "there is no such session, or it has ended";
     /// The sender has no part in this call.
-    61 NotParty "not-party" "this call is not the sender's to make in this session";
+    62 NotParty "not-party" "this call is not the sender's to make in this session";
     /// The deadline has passed.
-    62 SessionOver "session-over" "the session's deadline has passed: all that is left is to expire it";
+    63 SessionOver "session-over" "the session's deadline has passed: all that is left is to expire it";
     /// Its use is over.
-    63 UseOver "use-over" "the session's use is over: open another";
+    64 UseOver "use-over" "the session's use is over: open another";
     /// The client already asked to close.
-    64 SessionClosing "session-closing" "the session is already closing";
+    65 SessionClosing "session-closing" "the session is already closing";
     /// A collect without a voucher.
-    65 NoVouchers "no-vouchers" "there is no voucher to collect";
+    66 NoVouchers "no-vouchers" "there is no voucher to collect";
     /// A voucher is for another session or by another client.
-    66 VoucherSession "voucher-session" "a voucher is for another session or by another client";
+    67 VoucherSession "voucher-session" "a voucher is for another session or by another client";
     /// Lanes are not rising.
-    67 VoucherLanes "voucher-lanes" "vouchers must name rising lanes, one each";
+    68 VoucherLanes "voucher-lanes" "vouchers must name rising lanes, one each";
     /// The lane has collected a voucher at least as new.
-    68 VoucherStale "voucher-stale" "a voucher at least as new was collected on this lane";
+    69 VoucherStale "voucher-stale" "a voucher at least as new was collected on this lane";
     /// The voucher grants less than the lane has collected.
-    69 VoucherLower "voucher-lower" "the voucher grants less than was collected on this lane";
+    70 VoucherLower "voucher-lower" "the voucher grants less than was collected on this lane";
     /// The voucher counts fewer receipts than the lane has.
-    70 ReceiptsShrink "receipts-shrink" "the voucher counts fewer receipts than were accepted on this lane";
+    71 ReceiptsShrink "receipts-shrink" "the voucher counts fewer receipts than were accepted on this lane";
     /// The vouchers grant more than is held.
-    71 OverHold "over-hold" "the vouchers grant more than the session holds: ask the client for a top-up";
+    72 OverHold "over-hold" "the vouchers grant more than the session holds: ask the client for a top-up";
     /// The release is missing where vouchers need it, not needed, or for something else.
-    72 BadRelease "bad-release" "the provider's release is missing, not needed, or not for this outcome";
+    73 BadRelease "bad-release" "the provider's release is missing, not needed, or not for this outcome";
     /// The deadline has not passed.
-    73 NotYetExpired "not-yet-expired" "the session's deadline has not passed";
+    74 NotYetExpired "not-yet-expired" "the session's deadline has not passed";
     /// The device's time is promised already.
-    74 TimeReserved "time-reserved" "the device is reserved for a part of that time, or as often as it may be";
+    75 TimeReserved "time-reserved" "the device is reserved for a part of that time, or as often as it may be";
     /// The order's limits do not cover it.
-    75 OverOrder "over-order" "the order's limits do not cover this";
+    76 OverOrder "over-order" "the order's limits do not cover this";
     /// Less is bonded than that.
-    76 OverStake "over-stake" "less than that is bonded";
+    77 OverStake "over-stake" "less than that is bonded";
     /// Too many unbondings of the device wait.
-    77 UnbondingsFull "unbondings-full" "as many unbondings of this device wait as may: withdraw first";
+    78 UnbondingsFull "unbondings-full" "as many unbondings of this device wait as may: withdraw first";
     /// No unbonding has reached its deadline, or no slot its end.
-    78 NothingDue "nothing-due" "no unbonding of this device, or no slot of this reservation, has reached its end";
+    79 NothingDue "nothing-due" "no unbonding of this device, or no slot of this reservation, has reached its end";
 
     // Money.
     /// More credits would exist than can be counted.
-    79 SupplyOverflow "supply-overflow" "more credits would exist than can be counted";
+    80 SupplyOverflow "supply-overflow" "more credits would exist than can be counted";
     /// The account has less than that.
-    80 InsufficientBalance "insufficient-balance" "the account has less than that: fund it first";
+    81 InsufficientBalance "insufficient-balance" "the account has less than that: fund it first";
     /// The receiving key is weak.
-    81 WeakKey "weak-key" "the receiving key is not a usable ed25519 key";
+    82 WeakKey "weak-key" "the receiving key is not a usable ed25519 key";
 
     /// What is left of the slot's price does not cover it.
-    82 OverSlot "over-slot" "what is left of the slot's price does not cover this";
+    83 OverSlot "over-slot" "what is left of the slot's price does not cover this";
 
     // The block.
     /// The block has no room left.
@@ -249,6 +251,7 @@ impl Reject {
                 | Self::DevicesFull
                 | Self::DeviceBarred
                 | Self::OverCapacity
+                | Self::StakeTooLow
                 | Self::UnknownSession
                 | Self::OverHold
                 | Self::NotYetExpired

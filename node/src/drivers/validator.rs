@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use gridhour_contracts_sim::{
     limits::CHECKPOINT_MS,
     network_file::NetworkFile,
-    state::{Reservation, Stake, State, StateKey},
+    state::{Budget, Reservation, Stake, State, StateKey},
     tx::Tx,
 };
 use gridhour_protocol::{
-    id::{DeviceId, ReservationId},
+    id::{BudgetId, DeviceId, ReservationId},
     market::reservation::ReservationOffer,
     signed::{PublicKey, SecretKey, Signed},
     units::{Credits, Height, Timestamp},
@@ -30,8 +30,8 @@ use crate::{
     },
     net::{InboundRequest, NetEvent, Service},
     rpc::{
-        Account, Applied, BLOCKS_MAX, HOLDS_MAX, Hold, LEDGER_ANSWER_BYTES_MAX, LedgerAnswer, LedgerRequest,
-        LedgerStatus, Purpose, detail,
+        Account, Applied, BLOCKS_MAX, BUDGETS_MAX, HOLDS_MAX, Hold, LEDGER_ANSWER_BYTES_MAX, LedgerAnswer,
+        LedgerRequest, LedgerStatus, Purpose, detail,
     },
 };
 
@@ -207,6 +207,15 @@ async fn answer_to(shared: &impl Answers, asked: LedgerRequest) -> LedgerAnswer 
         LedgerRequest::Submit(tx) => shared.submit(*tx).await,
         LedgerRequest::Blocks { from } => blocks(view.clone(), from).await,
         LedgerRequest::Prove(key) => prove(shared, key).await,
+        LedgerRequest::Record(key) => {
+            LedgerAnswer::Record(view.read(|state| state.value(&key)).map(Box::new))
+        }
+        LedgerRequest::Devices(owner) => LedgerAnswer::Devices(
+            view.read(|state| state.devices_of(&owner).map(|(_, device)| device.clone()).collect()),
+        ),
+        LedgerRequest::Budgets(account) => {
+            LedgerAnswer::Budgets(view.read(|state| budgets_of(state, &account)))
+        }
     }
 }
 
@@ -291,6 +300,15 @@ fn sides_of(id: ReservationId, reservation: &Reservation, account: &PublicKey) -
     let (account, deadline) = (*account, reservation.end());
     let own = [prepaid, promised].into_iter().filter(move |(who, _, amount)| *who == account && amount.0 > 0);
     own.map(move |(_, purpose, amount)| Hold { purpose, amount, deadline })
+}
+
+/// The budgets that `account` owns or may spend from, whatever is in their pots.
+fn budgets_of(state: &State, account: &PublicKey) -> Vec<BudgetId> {
+    let concerns = |budget: &Budget| {
+        budget.owner == *account || budget.caps.iter().any(|cap| cap.plan.spender == Some(*account))
+    };
+    let ours = state.budgets().filter(|(_, budget)| concerns(budget));
+    ours.map(|(id, _)| *id).take(BUDGETS_MAX).collect()
 }
 
 fn parts_of(device: DeviceId, stake: &Stake) -> impl Iterator<Item = Hold> {

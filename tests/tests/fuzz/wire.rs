@@ -3,14 +3,15 @@
 use gridhour_contracts_sim::{
     block::{Block, Header},
     genesis::{Allocation, Genesis},
+    harness::Deal,
     ledger::entry::Entry,
     network_file::NetworkFile,
     proof::RecordProof,
     state::{Budget, Device, IdPage, OrderBudget, Reservation, Session, Stake, State, StateKey, Tip},
-    tx::{Call, Release, Tx},
+    tx::{Accusation, Call, Release, Tx},
 };
 use gridhour_node::{
-    drivers::results::JobResult,
+    drivers::{results::JobResult, testimony::Testimony},
     rpc::{
         self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
         ProviderRequest, Purpose,
@@ -27,7 +28,7 @@ use gridhour_protocol::{
         receipt::Calibration,
         shape::{MEMORY_MIN, StandardShape},
     },
-    id::{ModelId, NetworkId},
+    id::{ModelId, NetworkId, SessionId},
     job::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
@@ -217,8 +218,7 @@ fn transactions() {
 
 #[test]
 fn releases() {
-    let deal =
-        gridhour_contracts_sim::harness::Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
+    let deal = Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
     canonical("release", &[deal.release(Credits(5))], |release: Signed<Release>| {
         let _ = release.verify();
     });
@@ -369,6 +369,21 @@ fn tips() {
 }
 
 #[test]
+fn testimonies_and_accusations() {
+    let deal = Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
+    let Call::Slash(accusation) = deal.slash() else { unreachable!("it accuses") };
+    let Accusation { terms, advert, one, other } = *accusation.clone();
+    let testimony = |receipt| Testimony { terms: terms.clone(), advert: advert.clone(), receipt };
+    let both = [one, other].map(testimony);
+    canonical("testimony", &both, |testimony: Testimony| {
+        let _ = (testimony.is_over(Timestamp(1 << 40)), testimony.against(&both[0]));
+    });
+    canonical("accusation", &[*accusation], |accusation: Accusation| {
+        let _ = (accusation.device(), accusation.leads_to_device());
+    });
+}
+
+#[test]
 fn ledger_requests() {
     let chain = busy_chain();
     let (session, _) = chain.state().sessions().next().expect("one is open");
@@ -380,6 +395,9 @@ fn ledger_requests() {
         LedgerRequest::Submit(Box::new(chain.blocks()[1].txs[0].clone())),
         LedgerRequest::Blocks { from: Height(1) },
         LedgerRequest::Prove(StateKey::Session(*session)),
+        LedgerRequest::Record(StateKey::Account(arbitrary::key(2).public())),
+        LedgerRequest::Devices(arbitrary::key(3).public()),
+        LedgerRequest::Budgets(arbitrary::key(4).public()),
     ];
     canonical("ledger-request", &values, |_| {});
 }
@@ -407,6 +425,7 @@ fn ledger_answers() {
     let header = chain.blocks()[0].header.clone();
     let key = StateKey::Session(*id);
     let proof = RecordProof { key, value: shown.value, proof: shown.proof, header };
+    let record = |key| LedgerAnswer::Record(chain.state().value(&key).map(Box::new));
     let values = [
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
@@ -418,6 +437,11 @@ fn ledger_answers() {
         LedgerAnswer::Proven(None),
         LedgerAnswer::Proven(Some(Box::new(proof))),
         LedgerAnswer::Fault("disk".into()),
+        record(StateKey::Stake(device)),
+        record(StateKey::Budget(budget)),
+        record(StateKey::Session(SessionId([9; 32]))),
+        LedgerAnswer::Devices(chain.state().devices().map(|(_, device)| device.clone()).collect()),
+        LedgerAnswer::Budgets(vec![budget]),
     ];
     canonical("ledger-answer", &values, |_| {});
 }

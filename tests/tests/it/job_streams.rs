@@ -205,6 +205,7 @@ pub(crate) async fn provider_asking(
         jurisdiction: None,
         slots: 2,
         hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
+        stake: Credits::ZERO,
     };
     let parts = Parts {
         key: key(3),
@@ -264,8 +265,10 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         regions: Vec::new(),
         jurisdictions: Vec::new(),
         calibrated_by: Vec::new(),
+        stake_min: Credits::ZERO,
         tag: None,
         use_for: Millis(60_000),
+        pays: None,
     }
 }
 

@@ -75,7 +75,33 @@ impl CheckedAccount {
     }
 }
 
+/// A record as its ledger node says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedRecord {
+    /// What it says; `None` where there is no record.
+    pub said: Option<StateValue>,
+    /// What it proves; `None` if there is no checkpoint that it could prove anything of.
+    pub evidence: Option<Evidence>,
+}
+
+impl CheckedRecord {
+    /// Whether the record is proven to be as the node says.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.evidence.as_ref().is_some_and(|evidence| evidence.proven.value == self.said)
+    }
+}
+
 impl LedgerClient {
+    /// A record as it is now, checked by proof as far as there is one.
+    ///
+    /// # Errors
+    /// [`LedgerError::Lie`] if the node offers a proof that is none; or if it does not answer.
+    pub async fn checked_record(&self, key: StateKey) -> Result<CheckedRecord, LedgerError> {
+        let said = self.record(key).await?;
+        Ok(CheckedRecord { said, evidence: self.prove(key).await? })
+    }
+
     /// Balance and holds, checked by proof as far as there is one.
     ///
     /// # Errors
