@@ -18,7 +18,7 @@ use core::fmt;
 use gridhour_protocol::{
     id::{BlockHash, NetworkId, from_hex32},
     merkle::{TreeHead, empty_root},
-    note::{KeyKind, Note, NoteError, VerifierKey, decimal, hash_from_base64, to_base64},
+    note::{KeyKind, Note, NoteError, NoteSignature, VerifierKey, decimal, hash_from_base64, to_base64},
     signed::{PublicKey, SecretKey},
     units::Height,
 };
@@ -66,6 +66,13 @@ impl Checkpoint {
         let tip = state.tip();
         let log = TreeHead { size: tip.log.size(), root: tip.log.root() };
         Self { network: state.network(), log, height: tip.height, hash: tip.hash }
+    }
+
+    /// The beginning of this network's ledger.
+    #[must_use]
+    pub fn of_genesis(network: NetworkId) -> Self {
+        let log = TreeHead { size: 0, root: empty_root() };
+        Self { network, log, height: Height(0), hash: BlockHash(network.0) }
     }
 
     /// The block with this header.
@@ -188,6 +195,13 @@ impl SignedCheckpoint {
     #[must_use]
     pub fn bare(&self, operator: &VerifierKey) -> Self {
         Self { checkpoint: self.checkpoint, note: self.note.only(operator) }
+    }
+
+    /// The same with other lines under the operator's.
+    pub(crate) fn with_lines(&self, operator: &VerifierKey, lines: Vec<NoteSignature>) -> Self {
+        let own = self.note.only(operator);
+        let note = own.with_lines(own.signatures().iter().cloned().chain(lines).collect());
+        Self { checkpoint: self.checkpoint, note }
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use gridhour_contracts_sim::{checkpoint::operator_key, network_file::NetworkFile};
+use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     id::ModelId,
@@ -202,9 +202,8 @@ fn net_config(plan: &Plan, key: &SecretKey, network: &Verified<NetworkFile>) -> 
     };
     let bootstrap = network.bootstrap.iter().map(parse).collect::<Result<_, _>>()?;
     let listen = plan.listen.clone();
-    let operator = operator_key(&network.id(), network.genesis.operator).ok();
     let delay = plan.delay;
-    Ok(NetConfig { operator, listen, bootstrap, delay, ..NetConfig::new(network.id(), key.clone()) })
+    Ok(NetConfig { listen, bootstrap, delay, ..NetConfig::of(network, key.clone()) })
 }
 
 /// The file of the model, pulled if it is not here.

@@ -6,6 +6,7 @@
 
 mod evidence;
 mod follow;
+mod relay;
 mod sources;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
@@ -22,6 +23,7 @@ use tokio::{
 
 use self::{
     follow::{Following, Held},
+    relay::Relay,
     sources::Sources,
 };
 use crate::{
@@ -30,6 +32,7 @@ use crate::{
         ledger_client::LedgerClient,
         validator::{Answers, REQUESTS_MAX, answer, told},
     },
+    http::public_log::PublicLog,
     net::{Address, NetEvent, NetHandle},
     rpc::{LedgerAnswer, detail},
 };
@@ -125,6 +128,17 @@ impl Observer {
         let sources = Sources::new(sources, Instant::now());
         let following = Following { net, anchor, sources, evidence, on_event, level: false };
         Self { follower, shared, following }
+    }
+
+    /// Its public log, to be served over HTTP: the checkpoints that peers bring, once it has followed the ledger so far,
+    /// and tiles of what it checked. `None` if the ledger was opened without one. To be called within a runtime.
+    #[must_use]
+    pub fn public_log(&self) -> Option<PublicLog> {
+        let shelf = self.follower.public_log()?;
+        let (shown, given) = watch::channel(None);
+        let (view, seen) = (self.view().clone(), self.following.net.watch_checkpoints());
+        tokio::spawn(Relay { view, shelf: shelf.clone(), seen, shown }.run());
+        Some(PublicLog::showing(shelf, given))
     }
 
     /// What it has followed so far.
