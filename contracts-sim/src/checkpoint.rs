@@ -68,13 +68,6 @@ impl Checkpoint {
         Self { network: state.network(), log, height: tip.height, hash: tip.hash }
     }
 
-    /// The beginning of this network's ledger.
-    #[must_use]
-    pub fn of_genesis(network: NetworkId) -> Self {
-        let log = TreeHead { size: 0, root: empty_root() };
-        Self { network, log, height: Height(0), hash: BlockHash(network.0) }
-    }
-
     /// The block with this header.
     #[must_use]
     pub fn of_header(header: &Header) -> Self {

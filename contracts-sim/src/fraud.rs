@@ -16,9 +16,9 @@ use core::fmt::{self, Write};
 
 use gridhour_protocol::{
     merkle::{
-        Hash, PROOF_HASHES_MAX, TreeHead,
+        Hash, PROOF_HASHES_MAX, TreeHead, shown_beginning,
         tiled::{TileReader, TiledError, TiledTree},
-        shown_beginning, verify_consistency,
+        verify_consistency,
     },
     note::{VerifierKey, decimal, hash_from_base64, to_base64},
 };

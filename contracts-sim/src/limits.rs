@@ -81,5 +81,6 @@ const _: () =
 const _: () = assert!(ACCUSER_PART >= 2, "who accuses itself under another key loses at least half");
 const _: () = assert!(PERIOD_MS_MIN > 0, "a period divides time");
 const _: () = assert!(TX_BYTES_MAX <= BLOCK_BYTES_MAX, "any transaction fits an empty block");
-const _: () = assert!(WITNESSES_MAX < NOTE_SIGNATURES_MAX, "all witnesses and the operator can sign one note");
+const _: () =
+    assert!(WITNESSES_MAX < NOTE_SIGNATURES_MAX, "all witnesses and the operator can sign one note");
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize, "a frame's length fits its field");

@@ -21,7 +21,10 @@ fn named(name: &str, n: u8) -> NamedWitness {
 }
 
 fn three() -> Witnesses {
-    Witnesses { named: vec![named("w.example/1", 1), named("w.example/2", 2), named("w.example/3", 3)], required: 2 }
+    Witnesses {
+        named: vec![named("w.example/1", 1), named("w.example/2", 2), named("w.example/3", 3)],
+        required: 2,
+    }
 }
 
 fn file(witnesses: Witnesses) -> NetworkFile {
@@ -96,11 +99,13 @@ fn cosignatures_of_named_witnesses_count_and_nobody_elses() {
         note.add(note.cosignature(name, &key(n), 100 + u64::from(n)).expect("a name")).expect("room");
     }
     let quorum = keys.count(&note);
-    let said: Vec<_> = quorum.cosigned.iter().map(|Cosignature { name, seconds }| (&**name, *seconds)).collect();
+    let said: Vec<_> =
+        quorum.cosigned.iter().map(|Cosignature { name, seconds }| (&**name, *seconds)).collect();
     assert_eq!(said, [("w.example/2", 102), ("w.example/3", 103)]);
     assert!(quorum.is_enough() && (quorum.required, quorum.named) == (2, 3));
 
-    let opened = SignedCheckpoint::open(note.to_string().as_bytes(), keys.operator()).expect("the operator's");
+    let opened =
+        SignedCheckpoint::open(note.to_string().as_bytes(), keys.operator()).expect("the operator's");
     let known = keys.known_lines(&opened);
     assert_eq!(known.note().signatures().len(), 3, "the operator and two witnesses: {known}");
     assert_eq!(keys.merge(&signed, &note), known);
@@ -138,13 +143,14 @@ fn a_witness_admits_what_continues_and_answers_the_rest_as_the_text_says() {
     assert_eq!(admit(None, &grown.request(0), operator), Ok(grown.signed()), "an empty log begins");
     let seen = [1, 2, 3, 4, 5].map(|amount| grown.pay(amount));
     let last = Some(&seen[2]);
-    let status = |last: Option<&SignedCheckpoint>, request: &AddCheckpoint| match admit(last, request, operator) {
-        Ok(signed) => {
-            assert_eq!(signed.note().text(), request.note.text());
-            200
-        }
-        Err(refusal) => refusal.status(),
-    };
+    let status =
+        |last: Option<&SignedCheckpoint>, request: &AddCheckpoint| match admit(last, request, operator) {
+            Ok(signed) => {
+                assert_eq!(signed.note().text(), request.note.text());
+                200
+            }
+            Err(refusal) => refusal.status(),
+        };
     let good = grown.request(3);
     assert_eq!(status(last, &good), 200);
     assert_eq!(status(None, &grown.request(0)), 200);
@@ -167,7 +173,9 @@ fn a_witness_admits_what_continues_and_answers_the_rest_as_the_text_says() {
         assert_eq!(refused, AddRefusal::OtherSize { last: 3, old: old as u64 });
         assert_eq!(refused.status(), 409);
     }
-    for proof in [vec![], good.proof[1..].to_vec(), [good.proof.clone(), vec![[7; 32]]].concat(), vec![[7; 32]; 63]] {
+    for proof in
+        [vec![], good.proof[1..].to_vec(), [good.proof.clone(), vec![[7; 32]]].concat(), vec![[7; 32]; 63]]
+    {
         assert_eq!(status(last, &AddCheckpoint { proof, ..good.clone() }), 422);
     }
     let with_hash = AddCheckpoint { proof: vec![[7; 32]], ..grown.request(0) };
@@ -209,7 +217,11 @@ fn a_forked_log_is_refused_and_convicts_its_operator() {
             refused += 1;
             let AddRefusal::Fraud(fraud) = refusal else { continue };
             proven += 1;
-            assert_eq!(Fraud::open(fraud.to_string().as_bytes(), operator), Ok(*fraud.clone()), "a file for anyone");
+            assert_eq!(
+                Fraud::open(fraud.to_string().as_bytes(), operator),
+                Ok(*fraud.clone()),
+                "a file for anyone"
+            );
             let texts = Conflict::between(fraud.checkpoints()[0], fraud.checkpoints()[1]);
             assert_eq!(fraud.conflict(), texts.unwrap_or(Conflict::Rewritten));
         }
@@ -235,7 +247,8 @@ fn another_implementation_takes_our_requests() {
         assert_eq!(lines.next(), Some(format!("old {}", old.log.size).as_str()));
         let proof = lines.map(|line| tlog_tiles::Hash::parse_hash(line).expect("a hash")).collect();
         let before = tlog_tiles::Hash(old.log.root);
-        tlog_tiles::check_tree(&proof, read.size(), *read.hash(), old.log.size, before).expect("it continues");
+        tlog_tiles::check_tree(&proof, read.size(), *read.hash(), old.log.size, before)
+            .expect("it continues");
     }
 }
 

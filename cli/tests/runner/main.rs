@@ -20,3 +20,4 @@ mod sandbox;
 mod show;
 mod tokenize;
 mod usage;
+mod witnesses;

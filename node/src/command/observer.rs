@@ -112,6 +112,9 @@ pub(super) fn event_json(event: &ObserverEvent) -> Value {
         ObserverEvent::Level { source, height } => json!({
             "event": "level", "source": source.to_string(), "height": height.0, "behind": 0,
         }),
+        ObserverEvent::Contradiction { kept } => {
+            json!({ "event": "fraud", "conflict": "block-and-checkpoint", "proof": kept })
+        }
         ObserverEvent::Trouble { source, why } => {
             json!({ "event": "source-trouble", "source": source.to_string(), "why": why })
         }
@@ -127,6 +130,10 @@ pub(super) fn event_text(event: &ObserverEvent) -> Option<String> {
         ObserverEvent::Level { source, height } => {
             Some(format!("level with {} at height {}", source.short(), height.0))
         }
+        ObserverEvent::Contradiction { kept } => Some(format!(
+            "THE LEDGER'S OPERATOR SIGNED A CHECKPOINT THAT IS NOT OF ITS BLOCK; show everyone {}",
+            kept.display()
+        )),
         ObserverEvent::Trouble { source, why } => {
             Some(format!("nothing can be had from {source}: {why}; it is asked again"))
         }

@@ -59,6 +59,11 @@ pub enum ObserverEvent {
         /// The last block.
         height: Height,
     },
+    /// The operator signed a checkpoint that is not of the block that it signed. Told once.
+    Contradiction {
+        /// The file with both.
+        kept: PathBuf,
+    },
     /// A source began to give nothing that can be used. It is asked again, ever more slowly.
     Trouble {
         /// Which.
@@ -136,8 +141,15 @@ impl Observer {
     pub fn public_log(&self) -> Option<PublicLog> {
         let shelf = self.follower.public_log()?;
         let (shown, given) = watch::channel(None);
-        let (view, seen) = (self.view().clone(), self.following.net.watch_checkpoints());
-        tokio::spawn(Relay { view, shelf: shelf.clone(), seen, shown }.run());
+        let relay = Relay {
+            view: self.view().clone(),
+            shelf: shelf.clone(),
+            seen: self.following.net.watch_checkpoints(),
+            shown,
+            evidence: self.following.evidence.clone(),
+            on_event: Arc::clone(&self.following.on_event),
+        };
+        tokio::spawn(relay.run());
         Some(PublicLog::showing(shelf, given))
     }
 

@@ -165,7 +165,8 @@ impl Asker {
             let answer: Result<Note, AskError<ShelfError>> = client.ask(&signed, &shelf);
             (client, answer.map_err(|error| error.to_string()))
         };
-        let (client, answer) = spawn_blocking(work).await.expect("asking does not panic, and is not given up");
+        let (client, answer) =
+            spawn_blocking(work).await.expect("asking does not panic, and is not given up");
         let known = answer.and_then(|note| match self.keys.count(&note).cosigned.as_slice() {
             [] => Err("it cosigns with a key that the network file does not name".to_owned()),
             _ => Ok(note),

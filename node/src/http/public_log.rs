@@ -112,7 +112,9 @@ fn newest(
 
 async fn checkpoint(State(log): State<Arc<PublicLog>>) -> Response {
     match log.checkpoint() {
-        Some(signed) => ([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, SOON_OLD)], signed.to_string()).into_response(),
+        Some(signed) => {
+            ([(CONTENT_TYPE, TEXT), (CACHE_CONTROL, SOON_OLD)], signed.to_string()).into_response()
+        }
         None => refused(StatusCode::NOT_FOUND, "no checkpoint has come yet: ask again later"),
     }
 }

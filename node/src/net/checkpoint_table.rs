@@ -8,11 +8,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use gridhour_contracts_sim::{
-    checkpoint::SignedCheckpoint,
-    fraud::Fraud,
-    witnesses::LogKeys,
-};
+use gridhour_contracts_sim::{checkpoint::SignedCheckpoint, fraud::Fraud, witnesses::LogKeys};
 use gridhour_protocol::units::Height;
 
 use crate::net::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINTS_MAX};
@@ -75,8 +71,7 @@ impl CheckpointTable {
         if bytes.len() > CHECKPOINT_BYTES_MAX {
             return Err(CheckpointRefusal::Forged);
         }
-        let signed =
-            SignedCheckpoint::open(bytes, keys.operator()).map_err(|_| CheckpointRefusal::Forged)?;
+        let signed = SignedCheckpoint::open(bytes, keys.operator()).map_err(|_| CheckpointRefusal::Forged)?;
         let known = keys.known_lines(&signed);
         let strangers = lines_of_strangers(&signed, &keys);
         // Who knows a key sees that a line is not its own, or one too many: no honest node has passed it on.
@@ -92,13 +87,15 @@ impl CheckpointTable {
     /// Whether it says something new: another checkpoint, or one more of its witnesses.
     fn learn(&mut self, keys: &LogKeys, signed: SignedCheckpoint) -> Result<bool, CheckpointRefusal> {
         let height = signed.checkpoint().height;
-        if let Some(kept) = self.kept.get_mut(&height).filter(|kept| kept.checkpoint() == signed.checkpoint()) {
+        if let Some(kept) = self.kept.get_mut(&height).filter(|kept| kept.checkpoint() == signed.checkpoint())
+        {
             let merged = keys.merge(kept, signed.note());
             let news = merged != *kept;
             *kept = merged;
             return Ok(news);
         }
-        let contradiction = self.kept.values().find_map(|known| Fraud::between(known, &signed, keys.operator()));
+        let contradiction =
+            self.kept.values().find_map(|known| Fraud::between(known, &signed, keys.operator()));
         match (contradiction, &self.fraud) {
             (Some(_), Some(_)) => return Err(CheckpointRefusal::Stale),
             (Some(fraud), None) => self.fraud = Some(Arc::new(fraud)),
@@ -226,7 +223,8 @@ mod tests {
         let [one, two, _] = [0, 1, 2].map(|i| (names[i].as_str(), WITNESSES[i], 7));
         let stranger = ("stranger.example", 9, 7);
         let other_key = (names[2].as_str(), 9, 7);
-        let stripped = |lines| SignedCheckpoint::open(with_lines(lines).to_string().as_bytes(), log_keys().operator());
+        let stripped =
+            |lines| SignedCheckpoint::open(with_lines(lines).to_string().as_bytes(), log_keys().operator());
         let stripped = |lines| Ok(Taken::Stripped(Box::new(stripped(lines).expect("the operator's"))));
         let cases: [(&[_], _); 8] = [
             (&[one], Ok(Taken::News)),

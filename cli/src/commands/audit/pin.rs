@@ -28,7 +28,8 @@ impl Pin {
             return Self::read(Path::new(place));
         }
         let keys = keys.ok_or_else(|| {
-            CommandError::usage("whose checkpoint that URL must show is not known").hint("name it with --network FILE")
+            CommandError::usage("whose checkpoint that URL must show is not known")
+                .hint("name it with --network FILE")
         })?;
         let signed = LogClient::new(place).checkpoint(keys.operator())?;
         Ok(Self { checkpoint: *signed.checkpoint(), note: Some(signed.note().clone()) })

@@ -72,7 +72,11 @@ impl People {
     }
 
     pub(super) fn network_file(&self) -> Signed<NetworkFile> {
-        self.operator.sign(NetworkFile { genesis: self.genesis.clone(), bootstrap: Vec::new(), witnesses: Witnesses::default() })
+        self.operator.sign(NetworkFile {
+            genesis: self.genesis.clone(),
+            bootstrap: Vec::new(),
+            witnesses: Witnesses::default(),
+        })
     }
 
     /// The transfers that give money to accounts for which the genesis had no room.

@@ -1,12 +1,16 @@
 //! The public log of an observer: checkpoints that peers brought, each shown once the observer has followed the ledger so
 //! far and found the same. Its tiles are computed from blocks that it checked itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use gridhour_contracts_sim::checkpoint::{Checkpoint, SignedCheckpoint};
+use gridhour_contracts_sim::{
+    block::Block,
+    checkpoint::{Checkpoint, SignedCheckpoint},
+};
 use gridhour_protocol::units::Height;
 use tokio::{sync::watch, task::spawn_blocking};
 
+use super::{ObserverEvent, OnObserverEvent, evidence::keep_checkpoint};
 use crate::{
     consensus::LedgerView,
     net::SeenCheckpoints,
@@ -47,12 +51,15 @@ pub(super) struct Relay {
     pub(super) shelf: TileShelf,
     pub(super) seen: watch::Receiver<SeenCheckpoints>,
     pub(super) shown: watch::Sender<Option<SignedCheckpoint>>,
+    /// The folder for evidence against the operator.
+    pub(super) evidence: PathBuf,
+    pub(super) on_event: OnObserverEvent,
 }
 
 impl Relay {
     /// Shows checkpoints until the network or the log ends.
     pub(super) async fn run(mut self) {
-        let (mut waiting, mut last) = (Waiting::default(), None);
+        let (mut waiting, mut last, mut accused) = (Waiting::default(), None, false);
         let mut tiles = self.shelf.watch();
         loop {
             let newest = self.seen.borrow_and_update().newest.clone();
@@ -63,7 +70,7 @@ impl Relay {
             }
             let height = tiles.borrow_and_update().height;
             if let Some(signed) = waiting.reached(height) {
-                self.show(signed).await;
+                accused |= self.show(signed, accused).await;
             }
             let changed = tokio::select! {
                 changed = self.seen.changed() => changed,
@@ -75,29 +82,48 @@ impl Relay {
         }
     }
 
-    async fn show(&self, signed: SignedCheckpoint) {
-        let (view, height) = (self.view.clone(), signed.checkpoint().height);
-        let own = spawn_blocking(move || checkpoint_at(&view, height)).await;
-        match own.expect("reading a block does not panic, and is not given up") {
-            Ok(own) if own == *signed.checkpoint() => {
+    /// Shows it if the block here is the same. Whether the operator is accused now: once, as one proof is enough.
+    async fn show(&self, signed: SignedCheckpoint, accused: bool) -> bool {
+        let (view, theirs) = (self.view.clone(), *signed.checkpoint());
+        let other = spawn_blocking(move || other_block(&view, &theirs)).await;
+        match other.expect("reading a block does not panic, and is not given up") {
+            Ok(None) => {
                 self.shown.send_replace(Some(signed));
             }
-            Ok(own) => tracing::error!(
-                ours = %own, theirs = %signed,
-                "the operator signed a checkpoint that is not of the block that it signed; keep both"
-            ),
+            Ok(Some(block)) if !accused => return self.accuse(signed, block).await,
+            Ok(Some(_)) => {
+                tracing::error!(checkpoint = %signed, "one more checkpoint that is not of its block")
+            }
             Err(error) => tracing::error!(%error, "a checkpoint cannot be compared with the journal"),
+        }
+        false
+    }
+
+    /// Keeps block and checkpoint, which cannot both be. Whether that could be done.
+    async fn accuse(&self, signed: SignedCheckpoint, block: Block) -> bool {
+        let evidence = self.evidence.clone();
+        let kept = spawn_blocking(move || keep_checkpoint(&evidence, &signed, &block)).await;
+        match kept.expect("writing a file does not panic, and is not given up") {
+            Ok(kept) => {
+                (self.on_event)(ObserverEvent::Contradiction { kept });
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the operator signed a checkpoint of another block; the proof is not kept");
+                false
+            }
         }
     }
 }
 
-/// The checkpoint of the block at `height`, by what was followed.
-fn checkpoint_at(view: &LedgerView, height: Height) -> Result<Checkpoint, RestoreError> {
-    if height == Height(0) {
-        return Ok(Checkpoint::of_genesis(view.read(|state| state.network())));
+/// The block at the checkpoint's height, if the checkpoint is not of it.
+fn other_block(view: &LedgerView, signed: &Checkpoint) -> Result<Option<Block>, RestoreError> {
+    // There is one checkpoint of a beginning.
+    if signed.height == Height(0) {
+        return Ok(None);
     }
-    let block = view.block(height)?;
-    Ok(Checkpoint::of_header(&block.header.body))
+    let block = view.block(signed.height)?;
+    Ok((Checkpoint::of_header(&block.header.body) != *signed).then_some(block))
 }
 
 #[cfg(test)]
