@@ -67,7 +67,7 @@ fn url(node: &Node) -> String {
 #[test]
 fn a_ledger_is_witnessed_by_two_of_three_and_an_auditor_says_when_it_is_not() {
     let market = witnessed();
-    let mut witnesses = WITNESSES.map(|folder| market.witness(folder)).to_vec();
+    let mut witnesses = Vec::from(WITNESSES.map(|folder| market.witness(folder)));
     let urls: Vec<&str> = witnesses.iter().flat_map(|(_, url)| ["--witness", url]).collect();
     let ledger = market.ledger_with(&[&["--http", "127.0.0.1:0"], &urls[..]].concat());
     let log = url(&ledger);
