@@ -63,16 +63,19 @@ impl Grown {
     }
 }
 
+/// A way to spoil a list of witnesses.
+type Change = fn(&mut Witnesses);
+
 #[test]
 fn a_network_names_nobody_twice_and_can_have_what_it_requires() {
-    let with = |change: fn(&mut Witnesses)| {
+    let with = |change: Change| {
         let mut witnesses = three();
         change(&mut witnesses);
         file(witnesses).check_bounds()
     };
     assert_eq!(with(|_| ()), Ok(()));
     assert_eq!(with(|all| *all = Witnesses::default()), Ok(()), "a network may have none");
-    let faults: [(&str, fn(&mut Witnesses)); 8] = [
+    let faults: [(&str, Change); 8] = [
         ("are called", |all| all.named[1].name = "w.example/1".into()),
         ("the key of another", |all| all.named[1].key = key(1).public()),
         ("the operator's key", |all| all.named[2].key = key(254).public()),

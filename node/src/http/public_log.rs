@@ -29,10 +29,27 @@ const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// Where the checkpoint that is shown comes from.
 enum Head {
-    /// It is the newest, signed here; the one that was signed last is kept.
-    Own { operator: SecretKey, signed: Mutex<Option<SignedCheckpoint>> },
+    /// It is the newest, signed here.
+    Own(Box<Signer>),
     /// It is given, with what others wrote under it.
     Given(watch::Receiver<Option<SignedCheckpoint>>),
+}
+
+/// Signs checkpoints, each once.
+struct Signer {
+    operator: SecretKey,
+    /// The checkpoint that was signed last.
+    signed: Mutex<Option<SignedCheckpoint>>,
+}
+
+impl Signer {
+    fn sign(&self, newest: &Checkpoint) -> SignedCheckpoint {
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*signed {
+            Some(known) if known.checkpoint() == newest => known.clone(),
+            _ => signed.insert(newest.sign(&self.operator)).clone(),
+        }
+    }
 }
 
 /// A log, and a checkpoint of it.
@@ -63,7 +80,7 @@ impl PublicLog {
     /// The log on `shelf`, whose newest checkpoint is always shown, signed by `operator`.
     #[must_use]
     pub fn new(shelf: TileShelf, operator: SecretKey) -> Self {
-        Self { shelf, head: Head::Own { operator, signed: Mutex::new(None) } }
+        Self { shelf, head: Head::Own(Box::new(Signer { operator, signed: Mutex::new(None) })) }
     }
 
     /// The log on `shelf`, of which the checkpoint is shown that `given` has. Whoever gives it sees to it that its tiles
@@ -77,7 +94,7 @@ impl PublicLog {
     #[must_use]
     pub fn checkpoint(&self) -> Option<SignedCheckpoint> {
         match &self.head {
-            Head::Own { operator, signed } => Some(newest(&self.shelf, operator, signed)),
+            Head::Own(signer) => Some(signer.sign(&self.shelf.checkpoint())),
             Head::Given(given) => given.borrow().clone(),
         }
     }
@@ -86,7 +103,7 @@ impl PublicLog {
     #[must_use]
     pub fn watch(&self) -> News {
         match &self.head {
-            Head::Own { .. } => News::Log(self.shelf.watch()),
+            Head::Own(_) => News::Log(self.shelf.watch()),
             Head::Given(given) => News::Given(given.clone()),
         }
     }
@@ -94,19 +111,6 @@ impl PublicLog {
     /// The log's paths.
     pub fn routes(self: Arc<Self>) -> Router {
         Router::new().route("/checkpoint", get(checkpoint)).route("/tile/{*path}", get(tile)).with_state(self)
-    }
-}
-
-fn newest(
-    shelf: &TileShelf,
-    operator: &SecretKey,
-    signed: &Mutex<Option<SignedCheckpoint>>,
-) -> SignedCheckpoint {
-    let newest = shelf.checkpoint();
-    let mut signed = signed.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*signed {
-        Some(known) if *known.checkpoint() == newest => known.clone(),
-        _ => signed.insert(newest.sign(operator)).clone(),
     }
 }
 
