@@ -74,7 +74,6 @@ fn a_ledger_is_witnessed_by_two_of_three_and_an_auditor_says_when_it_is_not() {
     ledger.wait_for("ready");
     let observer = market.observer_with(&["--http", "127.0.0.1:0"]);
     let copy = url(&observer);
-    observer.wait_for("ready");
 
     market.fund();
     let all = published(&ledger, 1, 3);
