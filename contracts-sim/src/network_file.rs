@@ -1,4 +1,5 @@
-//! The trust root of a network, small enough to hand over: genesis, bootstrap peers and witnesses, signed by the operator.
+//! The trust root of a network, small enough to hand over: genesis, bootstrap peers and witnesses, signed by
+//! the operator.
 
 use gridhour_protocol::{
     id::NetworkId,

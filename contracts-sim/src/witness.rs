@@ -138,8 +138,8 @@ impl AddRefusal {
     }
 }
 
-/// Whether the checkpoint of `request` may be cosigned by a witness that cosigned `last` before, if it ever did, and the
-/// checkpoint. Lines of others under it are ignored.
+/// Whether the checkpoint of `request` may be cosigned by a witness that cosigned `last` before, if it ever
+/// did, and the checkpoint. Lines of others under it are ignored.
 ///
 /// # Errors
 /// The first reason why it may not, in the order of [`AddRefusal`].

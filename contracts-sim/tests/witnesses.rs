@@ -1,4 +1,5 @@
-//! Witnesses of the public log: whom a network may name, whose cosignatures count, and what a request for one must show.
+//! Witnesses of the public log: whom a network may name, whose cosignatures count, and what a request for one
+//! must show.
 
 use gridhour_contracts_sim::{
     checkpoint::{Checkpoint, SignedCheckpoint},
@@ -198,7 +199,8 @@ fn a_quiet_ledger_is_admitted_again_and_never_back() {
     assert_eq!((refused.status(), matches!(refused, AddRefusal::Older { .. })), (409, true));
 }
 
-/// Whatever a forked log sends, it is refused; and where its own proof or the two texts show it, its operator is convicted.
+/// Whatever a forked log sends, it is refused; and where its own proof or the two texts show it, its operator
+/// is convicted.
 #[test]
 fn a_forked_log_is_refused_and_convicts_its_operator() {
     let keys = keys();

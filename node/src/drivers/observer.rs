@@ -135,8 +135,9 @@ impl Observer {
         Self { follower, shared, following }
     }
 
-    /// Its public log, to be served over HTTP: the checkpoints that peers bring, once it has followed the ledger so far,
-    /// and tiles of what it checked. `None` if the ledger was opened without one. To be called within a runtime.
+    /// Its public log, to be served over HTTP: the checkpoints that peers bring, once it has followed the
+    /// ledger so far, and tiles of what it checked. `None` if the ledger was opened without one. To be called
+    /// within a runtime.
     #[must_use]
     pub fn public_log(&self) -> Option<PublicLog> {
         let shelf = self.follower.public_log()?;

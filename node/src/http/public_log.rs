@@ -83,8 +83,8 @@ impl PublicLog {
         Self { shelf, head: Head::Own(Box::new(Signer { operator, signed: Mutex::new(None) })) }
     }
 
-    /// The log on `shelf`, of which the checkpoint is shown that `given` has. Whoever gives it sees to it that its tiles
-    /// are there.
+    /// The log on `shelf`, of which the checkpoint is shown that `given` has. Whoever gives it sees to it
+    /// that its tiles are there.
     #[must_use]
     pub fn showing(shelf: TileShelf, given: watch::Receiver<Option<SignedCheckpoint>>) -> Self {
         Self { shelf, head: Head::Given(given) }

@@ -1,4 +1,5 @@
-//! A witness over HTTP: `POST /add-checkpoint` (c2sp.org/tlog-witness), answered with a cosignature or the reason why not.
+//! A witness over HTTP: `POST /add-checkpoint` (c2sp.org/tlog-witness), answered with a cosignature or the
+//! reason why not.
 
 use std::sync::Arc;
 

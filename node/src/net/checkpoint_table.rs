@@ -1,10 +1,10 @@
 //! The checkpoints of the ledger that this node has seen, so that an operator that shows two histories is found out.
 //! Pure.
 //!
-//! What is gossiped is the note with the operator's line and those of the network's witnesses. Others can write under
-//! it what they like: their lines are neither kept nor passed on, and a message that adds no witness says nothing new. So
-//! nobody can make more messages of one checkpoint than it has witnesses. Nothing is kept before the signatures were
-//! checked, and no more than [`CHECKPOINTS_MAX`] are.
+//! What is gossiped is the note with the operator's line and those of the network's witnesses. Others can
+//! write under it what they like: their lines are neither kept nor passed on, and a message that adds no
+//! witness says nothing new. So nobody can make more messages of one checkpoint than it has witnesses.
+//! Nothing is kept before the signatures were checked, and no more than [`CHECKPOINTS_MAX`] are.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,8 +18,8 @@ use crate::net::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINTS_MAX};
 pub(crate) enum Taken {
     /// New, to be passed on as it came.
     News,
-    /// New, but with lines that are nobody's here: this is to be passed on instead. A node with a newer network file may
-    /// know them.
+    /// New, but with lines that are nobody's here: this is to be passed on instead. A node with a newer
+    /// network file may know them.
     Stripped(Box<SignedCheckpoint>),
     /// Nothing new.
     Known,

@@ -349,7 +349,8 @@ async fn an_operator_with_two_histories_stops_its_observers_with_the_evidence() 
     node.stop().await;
 }
 
-/// Peers bring checkpoints, all signed by the operator: of blocks that are not here yet, and of one that is another here.
+/// Peers bring checkpoints, all signed by the operator: of blocks that are not here yet, and of one that is
+/// another here.
 #[tokio::test]
 async fn an_observer_shows_no_checkpoint_that_its_own_blocks_contradict() {
     let [ours, theirs] = [folder(), folder()];

@@ -249,7 +249,8 @@ impl Published {
     }
 }
 
-/// All three cosign; one is down, two are; a stranger cosigns instead; one comes back. Something is published all along.
+/// All three cosign; one is down, two are; a stranger's cosignature is no one's. Something is published all
+/// along.
 #[test]
 fn checkpoints_are_published_with_as_many_cosignatures_as_can_be_had() {
     let (runtime, dir) = (Runtime::new().expect("a runtime"), folder());

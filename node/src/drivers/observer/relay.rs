@@ -1,5 +1,5 @@
-//! The public log of an observer: checkpoints that peers brought, each shown once the observer has followed the ledger so
-//! far and found the same. Its tiles are computed from blocks that it checked itself.
+//! The public log of an observer: checkpoints that peers brought, each shown once the observer has followed
+//! the ledger so far and found the same. Its tiles are computed from blocks that it checked itself.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -63,8 +63,8 @@ async fn the_newest_checkpoint_crosses_a_middle_node() {
     assert!(nodes[2].net.watch_checkpoints().borrow().fraud.is_none());
 }
 
-/// Each of its witnesses is news of a checkpoint, in the middle of a line and at its end; a node whose network file does
-/// not name them passes the checkpoint on without.
+/// Each of its witnesses is news of a checkpoint, in the middle of a line and at its end; a node whose
+/// network file does not name them passes the checkpoint on without.
 #[tokio::test]
 async fn cosignatures_cross_nodes_that_know_their_witnesses() {
     let mut nodes = following_line(&[1, 2]).await;
