@@ -16,7 +16,13 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::{budget::Draw, committed::Committed, recent_ids::RecentIds};
+use self::{
+    budget::Draw,
+    committed::Committed,
+    pending::Pending,
+    recent_ids::RecentIds,
+    table::{LARGE, Table},
+};
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
 pub mod budget;
@@ -24,10 +30,11 @@ pub mod changes;
 mod committed;
 pub mod device;
 pub mod invariants;
-mod pending;
+pub(crate) mod pending;
 mod recent_ids;
 mod records;
 pub mod stake;
+mod table;
 pub mod tree;
 
 pub use budget::Budget;
@@ -45,7 +52,7 @@ pub use stake::Stake;
 pub struct State {
     genesis: Genesis,
     network: NetworkId,
-    accounts: BTreeMap<PublicKey, Credits>,
+    accounts: Table<PublicKey, Credits, LARGE>,
     sessions: BTreeMap<SessionId, Session>,
     orders: BTreeMap<OrderId, OrderBudget>,
     devices: BTreeMap<DeviceKey, Device>,
@@ -53,7 +60,7 @@ pub struct State {
     budgets: BTreeMap<BudgetId, Budget>,
     recent_ids: RecentIds,
     tip: Tip,
-    pending: Option<PendingCheckpoint>,
+    pending: Option<Pending>,
     // Derived: what to drop when its time comes.
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
     expiring_devices: BTreeSet<(Timestamp, DeviceKey)>,
@@ -242,7 +249,7 @@ impl State {
         Self {
             genesis,
             network,
-            accounts: BTreeMap::new(),
+            accounts: Table::default(),
             sessions: BTreeMap::new(),
             orders: BTreeMap::new(),
             devices: BTreeMap::new(),

@@ -3,7 +3,7 @@
 
 use gridhour_protocol::{
     id::to_hex,
-    merkle::Hash,
+    merkle::{self, Hash},
     signed::{PublicKey, Signed},
     units::{Millis, Timestamp},
 };
@@ -13,12 +13,11 @@ use crate::{
     block::{
         Batch, Block, Header, TASK_TXS,
         batch::{Work, is_overdue, next_height},
-        tx_root,
     },
     finding::{Finding, Rule},
     genesis::Genesis,
     ledger::{admit::Admitted, reject::Reject},
-    state::{PendingCheckpoint, State, Totals},
+    state::{State, Totals, pending::Pending},
 };
 
 /// Whether signatures are checked.
@@ -45,10 +44,9 @@ impl CheckedBlock {
     /// With the first rule that is broken.
     pub fn check(block: Block, operator: &PublicKey, signatures: Signatures) -> Result<Self, Finding> {
         let Block { header, txs } = block;
-        let tx_root = tx_root(&txs);
         if signatures == Signatures::CheckedBefore {
             let txs = txs.into_par_iter().with_min_len(TASK_TXS).map(Admitted::checked_before).collect();
-            return Ok(Self { header, txs, tx_root });
+            return Ok(Self::new(header, txs));
         }
         let height = header.body.height;
         Finding::unless_equal(height, Rule::Operator, *operator, header.body.operator)?;
@@ -61,7 +59,12 @@ impl CheckedBlock {
             .enumerate()
             .map(|(index, tx)| tx.map_err(|reject| refused(&header, index, reject)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { header: header.into_signed(), txs, tx_root })
+        Ok(Self::new(header.into_signed(), txs))
+    }
+
+    fn new(header: Signed<Header>, txs: Vec<Admitted>) -> Self {
+        let leaves: Vec<Hash> = txs.iter().map(Admitted::leaf).collect();
+        Self { header, txs, tx_root: merkle::root(&leaves) }
     }
 
     /// The header, as its operator signed it.
@@ -92,10 +95,11 @@ pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
     for (index, tx) in block.txs.iter().enumerate() {
         work.apply(tx).map_err(|reject| refused(header, index, reject))?;
     }
-    let log = work.log_head();
+    let done = work.close();
+    let log = done.log_head();
     Finding::unless_equal(header.height, Rule::LogRoot, log.size, header.log.size)?;
     differs(Rule::LogRoot, &log.root, &header.log.root)?;
-    let totals = work.totals();
+    let totals = done.totals();
     if !totals.are_conserved() {
         let Totals { balances, holds, stakes, .. } = totals;
         let found = format!("balances {balances}, holds {holds} and stakes {stakes}");
@@ -105,7 +109,7 @@ pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
         let [expected, found] = [totals, header.totals].map(|totals| format!("{totals:?}"));
         return Err(Finding::new(header.height, Rule::Totals, expected, found));
     }
-    Ok(work.finish(header))
+    Ok(done.finish(header))
 }
 
 /// Whether the header follows the last block.
@@ -127,12 +131,11 @@ fn check_place(state: &State, header: &Header) -> Result<(), Finding> {
 fn check_checkpoint(state: &State, header: &Header) -> Result<(), Finding> {
     let (tip, found) = (state.tip(), header.checkpoint);
     let names =
-        |pending: &&PendingCheckpoint| found.height == pending.height() || is_overdue(pending, header.height);
-    let due = state.pending_checkpoint().filter(names).map_or(tip.checkpoint, PendingCheckpoint::finish);
-    let unless_equal = |due, found| Finding::unless_equal(header.height, Rule::StateRoot, due, found);
-    unless_equal(due.height.0.to_string(), found.height.0.to_string())?;
-    unless_equal(due.time.0.to_string(), found.time.0.to_string())?;
-    unless_equal(to_hex(&due.root), to_hex(&found.root))
+        |pending: &&Pending| found.height == pending.height() || is_overdue(pending.height(), header.height);
+    let due = state.pending().filter(names).map_or(tip.checkpoint, |pending| pending.due(&found));
+    Finding::unless_equal(header.height, Rule::StateRoot, due.height.0, found.height.0)?;
+    Finding::unless_equal(header.height, Rule::StateRoot, due.time.0, found.time.0)?;
+    Finding::unless_equal(header.height, Rule::StateRoot, to_hex(&due.root), to_hex(&found.root))
 }
 
 /// [`CheckedBlock::check`], [`verify`] and [`State::commit`].

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Budget, Device, DeviceKey, OrderBudget, PendingCheckpoint, Session, Stake, State, Tip,
+    pending::Pending,
     tree::{Change, Proof, Tree},
 };
 use crate::ledger::entry::lay_out_lanes;
@@ -200,6 +201,8 @@ pub(super) struct Committed {
     tree: Tree,
     height: Height,
     since: Vec<Arc<Replaced>>,
+    /// Nothing is noted before this block.
+    trusted_until: Option<Height>,
 }
 
 impl Committed {
@@ -209,7 +212,7 @@ impl Committed {
             replaced.is_sorted_by_key(|one| one.key),
             "tables are merged in the order of their keys"
         );
-        if !replaced.is_empty() {
+        if !replaced.is_empty() && self.trusted_until.is_none() {
             self.since.push(Arc::new(replaced));
         }
     }
@@ -281,7 +284,8 @@ impl State {
     /// nothing to show before the next one.
     #[must_use]
     pub fn show(&self, key: &StateKey) -> Option<Shown> {
-        if self.committed.height != self.tip.checkpoint.height {
+        let trusts = self.committed.trusted_until.is_some();
+        if trusts || self.committed.height != self.tip.checkpoint.height {
             return None;
         }
         let value = self.committed.before(key).cloned().unwrap_or_else(|| self.value(key));
@@ -297,26 +301,62 @@ impl State {
     /// A checkpoint that was begun and that no block names yet.
     #[must_use]
     pub fn pending_checkpoint(&self) -> Option<&PendingCheckpoint> {
+        match &self.pending {
+            Some(Pending::Hashed(checkpoint)) => Some(checkpoint),
+            Some(Pending::Trusted { .. }) | None => None,
+        }
+    }
+
+    pub(crate) fn pending(&self) -> Option<&Pending> {
         self.pending.as_ref()
+    }
+
+    /// Takes the roots of checkpoints before that at `height` as blocks name them: for whoever replays blocks that he
+    /// checked before, up to one that names the checkpoint at `height`. That one is hashed again, and covers everything.
+    /// Until then nothing can be shown, and [`State::root`] means nothing.
+    pub fn trust_checkpoints_until(&mut self, height: Height) {
+        if height > self.tip.height {
+            self.committed = Committed { trusted_until: Some(height), ..Committed::default() };
+        }
+    }
+
+    /// Has a pending checkpoint hashed while whoever replays goes on. Nothing happens where the last block
+    /// began none.
+    pub fn hash_checkpoint_aside(&self) {
+        let begun = |pending: &&PendingCheckpoint| pending.height() == self.tip.height;
+        if let Some(pending) = self.pending_checkpoint().filter(begun).cloned() {
+            rayon::spawn(move || {
+                pending.finish();
+            });
+        }
     }
 
     /// Begins a checkpoint of the state as it is now.
     pub(crate) fn begin_checkpoint(&mut self) {
-        let Committed { tree, since, .. } = &self.committed;
         let Tip { height, time, .. } = self.tip;
-        self.pending = Some(PendingCheckpoint::begin(height, time, tree.clone(), since.clone()));
+        match self.committed.trusted_until {
+            Some(until) if height < until => {
+                self.pending = Some(Pending::Trusted { height, time });
+                return;
+            }
+            Some(_) => self.plant_tree(),
+            None => {}
+        }
+        let Committed { tree, since, .. } = &self.committed;
+        let checkpoint = PendingCheckpoint::begin(height, time, tree.clone(), since.clone());
+        self.pending = Some(Pending::Hashed(checkpoint));
     }
 
     /// Takes note that a block named the checkpoint that was begun: from now on records are shown as of it.
     pub(crate) fn end_checkpoint(&mut self) {
-        if let Some(checkpoint) = self.pending.take() {
+        if let Some(Pending::Hashed(checkpoint)) = self.pending.take() {
             self.committed.go_on(&checkpoint);
         }
     }
 
     /// Makes the tree that of a state whose records were all just put in.
     pub(super) fn plant_tree(&mut self) {
-        let accounts = self.accounts.keys().copied().map(StateKey::Account);
+        let accounts = self.accounts.iter().map(|(account, _)| StateKey::Account(*account));
         let orders = self.orders.keys().copied().map(StateKey::Order);
         let sessions = self.sessions.keys().copied().map(StateKey::Session);
         let budgets = self.budgets.keys().copied().map(StateKey::Budget);
@@ -330,6 +370,6 @@ impl State {
         };
         let changes = all.par_iter().with_min_len(TASK_RECORDS).map(plant).collect();
         let (tree, height) = (Tree::default().with(changes), self.tip.height);
-        self.committed = Committed { tree, height, since: Vec::new() };
+        self.committed = Committed { tree, height, ..Committed::default() };
     }
 }

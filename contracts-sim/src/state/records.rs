@@ -24,7 +24,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     Applied, Changes, DeviceKey, PendingCheckpoint, State, StateRoot, Tip, TxKey, check_invariants,
     invariants::Violation,
+    pending::Pending,
     recent_ids::{IdGroup, IdPage, PAGE_IDS},
+    table::Table,
 };
 use crate::{genesis::Genesis, limits::COUNT_MAX};
 
@@ -115,7 +117,7 @@ impl Changes {
     /// The pages of new names, and those that are dropped. A block has fewer parts than 16 bits count.
     fn id_records(&self) -> Vec<Record> {
         let mut groups: BTreeMap<IdGroup, Vec<(TxKey, Applied)>> = BTreeMap::new();
-        for (key, applied) in &self.applied {
+        for (key, applied) in self.applied.iter() {
             groups.entry(IdGroup::of(applied)).or_default().push((*key, *applied));
         }
         let dropped = |(group, ids): &(IdGroup, usize)| {
@@ -134,7 +136,7 @@ impl State {
     /// What a store has to know of the last block.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        Cursor { tip: self.tip.clone(), pending: self.pending.clone() }
+        Cursor { tip: self.tip.clone(), pending: self.pending_checkpoint().cloned() }
     }
 
     /// Every record of the state, the cursor included.
@@ -168,14 +170,14 @@ impl State {
         V: AsRef<[u8]>,
     {
         let mut state = Self::new(genesis).map_err(LoadError::Genesis)?;
-        state.accounts.clear();
+        state.accounts = Table::default();
         let mut cursor = None;
         for (key, value) in records {
             state.load(key.as_ref(), value.as_ref(), &mut cursor)?;
         }
         let StoredCursor { tip, pending } = cursor.ok_or(LoadError::NoCursor)?;
         state.tip = tip;
-        state.pending = pending.map(PendingCheckpoint::known);
+        state.pending = pending.map(PendingCheckpoint::known).map(Pending::Hashed);
         if let Some(count) =
             [state.tip.height.0, state.tip.log.size()].into_iter().find(|count| *count > COUNT_MAX)
         {
