@@ -2,10 +2,13 @@
 
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, cap, key},
+    network_file::NetworkFile,
     tx::Call,
+    witnesses::{NamedWitness, Witnesses},
 };
 use gridhour_protocol::{
     market::reservation::ReservationOffer,
+    signed::Signed,
     units::{Credits, GpuNs, Millis},
     wire::{self, Wire},
 };
@@ -25,6 +28,14 @@ pub(crate) fn samples<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, co
 /// Their encodings.
 pub(crate) fn encoded<T: Wire>(values: &[T]) -> Vec<Vec<u8>> {
     values.iter().map(wire::encode).collect()
+}
+
+/// The network file of a [`Chain`], with two witnesses, of which one is required.
+pub(crate) fn witnessed_network() -> Signed<NetworkFile> {
+    let chain = Chain::new();
+    let named = [1, 2].map(|n| NamedWitness { name: format!("w.example/{n}"), key: key(n).public() });
+    let witnesses = Witnesses { named: named.to_vec(), required: 1 };
+    chain.operator().sign(NetworkFile { witnesses, ..chain.network_file().body })
 }
 
 /// A ledger with every kind of call on it: one session ended, one closing, one open; one device staked and measured,

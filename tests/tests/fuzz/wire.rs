@@ -5,10 +5,12 @@ use gridhour_contracts_sim::{
     genesis::{Allocation, Genesis},
     harness::Deal,
     ledger::entry::Entry,
+    limits::WITNESSES_MAX,
     network_file::NetworkFile,
     proof::RecordProof,
     state::{Budget, Device, IdPage, OrderBudget, Reservation, Session, Stake, State, StateKey, Tip},
     tx::{Accusation, Call, Release, Tx},
+    witnesses::LogKeys,
 };
 use gridhour_node::{
     drivers::{results::JobResult, testimony::Testimony},
@@ -45,7 +47,7 @@ use testkit::fuzz::Target;
 use crate::{
     files::job_result,
     run,
-    samples::{busy_chain, encoded, samples},
+    samples::{busy_chain, encoded, samples, witnessed_network},
 };
 
 /// Damages `values`; whatever is decoded is what its bytes say, and `ask` may ask it anything.
@@ -256,7 +258,11 @@ fn entries() {
 fn network_files() {
     let mut with_peers = busy_chain().network_file();
     with_peers.body.bootstrap = vec!["/ip4/127.0.0.1/tcp/4001".into()];
-    canonical("network-file", &[busy_chain().network_file(), with_peers], |file: Signed<NetworkFile>| {
+    let corpus = [busy_chain().network_file(), with_peers, witnessed_network()];
+    canonical("network-file", &corpus, |file: Signed<NetworkFile>| {
+        let keys = LogKeys::of(&file.body).expect("whoever is named can sign notes");
+        let (required, named) = (file.body.witnesses.required, keys.witnesses().len());
+        assert!(usize::from(required) <= named && named <= WITNESSES_MAX && (required == 0) == (named == 0));
         let _ = (file.body.id(), file.verify());
     });
 }
