@@ -11,6 +11,7 @@ use crate::sim::{
     world::{Part, Role},
 };
 
+pub mod causes_are_true;
 pub mod holds_have_deadlines;
 pub mod money_conserved;
 pub mod nobody_loses_more_than_a_chunk;
@@ -84,5 +85,6 @@ pub fn all(genesis: &Genesis) -> Vec<Box<dyn Checker>> {
         Box::new(receipts_paid_once::ReceiptsPaidOnce::default()),
         Box::new(nothing_sent_before_it_is_saved::NothingSentBeforeItIsSaved::default()),
         Box::new(nobody_loses_more_than_a_chunk::NobodyLosesMoreThanAChunk::default()),
+        Box::new(causes_are_true::CausesAreTrue::default()),
     ]
 }

@@ -90,6 +90,8 @@ pub struct Scenario {
     pub errands: Option<Vec<Errand>>,
     /// Time that an engine takes for a token, in milliseconds; drawn if `None`.
     pub token_ms: Option<u64>,
+    /// Tokens that one voucher of an honest client releases; drawn if `None`.
+    pub chunk_tokens: Option<u16>,
     /// The network.
     pub weather: Weather,
     /// Who is cut off when.
@@ -113,6 +115,7 @@ impl Scenario {
             sessions: 1,
             errands: None,
             token_ms: None,
+            chunk_tokens: None,
             weather: Weather::CALM,
             partitions: Vec::new(),
             troubles: Vec::new(),
@@ -164,6 +167,13 @@ impl Scenario {
         self.errands.clone().unwrap_or_else(|| (0..1 + rng.below(3)).map(|_| errand(&mut rng)).collect())
     }
 
+    /// What a client, counted from 0, has at the beginning.
+    #[must_use]
+    pub fn wealth(&self, at: usize) -> Credits {
+        let is_poor = self.clients[at] == ClientKind::DoubleSpending(Fraud::BeyondBalance);
+        if is_poor { SCARCE } else { WEALTH }
+    }
+
     /// Runs the world.
     ///
     /// # Errors
@@ -180,10 +190,8 @@ impl Scenario {
 
     fn genesis(&self) -> Genesis {
         let ledger = self.key(Self::LEDGER).public();
-        let accounts = self.clients.iter().enumerate().map(|(at, kind)| Allocation {
-            account: self.key(self.client(at)).public(),
-            amount: if *kind == ClientKind::DoubleSpending(Fraud::BeyondBalance) { SCARCE } else { WEALTH },
-        });
+        let accounts = (0..self.clients.len())
+            .map(|at| Allocation { account: self.key(self.client(at)).public(), amount: self.wealth(at) });
         Genesis {
             version: LEDGER_VERSION,
             name: "simulated".into(),
@@ -246,13 +254,16 @@ impl Scenario {
     }
 
     fn client_profile(&self, at: usize, network: NetworkId, rng: &mut Rng) -> client::Profile {
+        let lanes = 1 + rng.below(3) as u16;
+        // Drawn in any case, so that the rest of the world is the same.
+        let chunk_tokens = 1 + rng.below(8) as u16;
         client::Profile {
             key: self.key(self.client(at)),
             network,
             errands: self.errands_of(at),
             sessions: self.sessions,
-            lanes: 1 + rng.below(3) as u16,
-            chunk_tokens: 1 + rng.below(8) as u16,
+            lanes,
+            chunk_tokens: self.chunk_tokens.unwrap_or(chunk_tokens),
             price_max: PricePerHour(1_000_000_000),
             total_max: Credits(500_000_000),
             cancels: self.cancels,

@@ -67,6 +67,11 @@ pub enum Fact {
         /// What.
         frame: Frame,
     },
+    /// The engine of a job failed.
+    EngineFailed {
+        /// The job's stream.
+        stream: StreamId,
+    },
     /// A node wrote a lane, durably.
     Saved {
         /// Which node.

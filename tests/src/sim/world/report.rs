@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridhour_protocol::signed::PublicKey;
+use gridhour_protocol::{receipt::Cause, signed::PublicKey};
 
 use crate::sim::{clock::Moment, fact::Fact, net::NodeId};
 
@@ -59,6 +59,16 @@ pub(super) struct Seen {
     pub(super) busy_until: Moment,
 }
 
+/// What a receipt with this cause counts as.
+const fn written(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Delivered => "receipt-delivered",
+        Cause::ClientFault => "receipt-client-fault",
+        Cause::ProviderFault => "receipt-provider-fault",
+        Cause::Network => "receipt-network",
+    }
+}
+
 impl Seen {
     pub(super) fn note(&mut self, fact: &Fact) {
         match fact {
@@ -75,7 +85,12 @@ impl Seen {
                 self.finished.remove(node);
             }
             Fact::Said { frame, .. } => self.count(frame.name()),
-            Fact::Heard { .. } | Fact::Saved { .. } | Fact::Root { .. } => {}
+            Fact::Saved { lane, .. } => {
+                if let Some(receipt) = &lane.pending {
+                    self.count(written(receipt.body.cause));
+                }
+            }
+            Fact::Heard { .. } | Fact::EngineFailed { .. } | Fact::Root { .. } => {}
         }
     }
 
