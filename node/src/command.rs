@@ -282,6 +282,9 @@ fn provider_json(event: &ProviderEvent) -> Value {
             "event": "job", "session": session.to_string(), "end": end, "output_tokens": output_tokens,
         }),
         ProviderEvent::Closed { session } => json!({ "event": "closed", "session": session.to_string() }),
+        ProviderEvent::Forgotten { session } => {
+            json!({ "event": "forgotten", "session": session.to_string() })
+        }
         ProviderEvent::Misdeed { client, what, count } => {
             json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
         }
@@ -297,6 +300,10 @@ fn provider_json(event: &ProviderEvent) -> Value {
         ProviderEvent::NotCalibrated { challenger, why } => {
             json!({ "event": "not-calibrated", "challenger": challenger.to_string(), "why": why })
         }
+        ProviderEvent::Unclaimed { session, amount, deadline, what } => json!({
+            "event": "unclaimed", "session": session.to_string(), "amount": amount.0, "deadline": deadline.0,
+            "what": what,
+        }),
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -309,6 +316,9 @@ fn provider_text(event: &ProviderEvent) -> Option<String> {
         }
         ProviderEvent::Closed { session } => {
             Some(format!("session {} closed and collected", session.short()))
+        }
+        ProviderEvent::Forgotten { session } => {
+            Some(format!("session {} had ended on the ledger", session.short()))
         }
         ProviderEvent::Misdeed { client, what, count } => {
             Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
@@ -328,6 +338,9 @@ fn provider_text(event: &ProviderEvent) -> Option<String> {
             Some(format!("not calibrated by {}: {why}", challenger.short()))
         }
         ProviderEvent::Restored => Some("the model was loaded anew, and is offered again".to_owned()),
+        ProviderEvent::Unclaimed { session, amount, what, .. } => {
+            Some(format!("{amount} credits of session {} are not collected: {what}", session.short()))
+        }
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }
 }

@@ -21,6 +21,7 @@ use crate::{
         honest_provider::{self, HonestProvider},
         keeper::Keeper,
         lying_provider::{Lie, Lying},
+        observer::Observer,
         provider::{self, MarketProvider},
         replaying_provider::Replaying,
         silent_provider::{Silence, Silent},
@@ -71,11 +72,14 @@ pub struct Trouble {
     pub outage: Outage,
     /// How long it is down, in milliseconds; `None` if it never returns.
     pub down_ms: Option<u64>,
+    /// Whether a bit of its disk is another one when it is back. The disk of an observer alone: who orders would need a
+    /// repair.
+    pub flips_bit: bool,
 }
 
 /// The plan of a world.
 ///
-/// Nodes are numbered: the ledger is 0, then come the providers, the clients, and last a bystander.
+/// Nodes are numbered: the ledger is 0, then come the providers, the clients, a bystander, and the observers.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Decides everything that the fields below do not.
@@ -98,6 +102,8 @@ pub struct Scenario {
     pub partitions: Vec<Partition>,
     /// Whose power goes when.
     pub troubles: Vec<Trouble>,
+    /// Nodes that keep a copy of the ledger.
+    pub observers: usize,
     /// Chance that an engine fails before a token, per thousand.
     pub engine_failures: u64,
     /// Chance that a user stops a job at a chunk, per thousand.
@@ -119,6 +125,7 @@ impl Scenario {
             weather: Weather::CALM,
             partitions: Vec::new(),
             troubles: Vec::new(),
+            observers: 0,
             engine_failures: 0,
             cancels: 0,
         }
@@ -188,6 +195,12 @@ impl Scenario {
         self.client(self.clients.len())
     }
 
+    /// The node of an observer, counted from 0.
+    #[must_use]
+    pub fn observer(&self, at: usize) -> NodeId {
+        NodeId(self.keeper().0 + 1 + at as u16)
+    }
+
     fn genesis(&self) -> Genesis {
         let ledger = self.key(Self::LEDGER).public();
         let accounts = (0..self.clients.len())
@@ -223,6 +236,11 @@ impl Scenario {
         let key = self.key(self.keeper());
         let keeper: Build = Box::new(move || Box::new(Keeper::new(key.clone(), network)));
         nodes.push(self.spec(self.keeper(), Part::Bystander, true, keeper, &mut rng));
+        for at in 0..self.observers {
+            let copy = genesis.clone();
+            let build: Build = Box::new(move || Box::new(Observer::new(copy.clone())));
+            nodes.push(self.spec(self.observer(at), Part::Observer, true, build, &mut rng));
+        }
         nodes
     }
 
@@ -236,6 +254,7 @@ impl Scenario {
             clock: SimClock { ahead_ms, drift_ppm },
             outage: trouble.map(|one| one.outage),
             down_ms: trouble.and_then(|one| one.down_ms).unwrap_or(0),
+            flips_bit: trouble.is_some_and(|one| one.flips_bit),
             build,
         }
     }

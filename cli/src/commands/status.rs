@@ -10,7 +10,7 @@ use gridhour_node::{
 use gridhour_protocol::signed::PublicKey;
 use serde_json::{Value, json};
 
-use super::account::proven_line;
+use super::{account::proven_line, limbo};
 use crate::{
     context::Context,
     error::{CommandError, Result},
@@ -48,19 +48,21 @@ pub fn run(args: &Args, context: &Context) -> Result {
         let status = client.ledger().status().await?;
         let checked = client.ledger().checked_account(client.id()).await?;
         let account = &checked.said;
+        let stuck = client.ledger().limbo(client.id()).await?;
         let peers = client.net().peers().len();
         let results = client.results().list()?.len();
         let nodes = nodes(args, context, &client).await?;
         context.out.document(&json!({
             "id": client.id().to_string(), "network": client.network().to_string(), "peers": peers,
             "offers": offers, "balance": account.balance.0, "holds": account.holds.len(), "results": results,
-            "proven": checked.is_proven(),
+            "proven": checked.is_proven(), "limbo": limbo::document(&stuck),
             "ledger": { "height": status.height.0, "hash": status.hash.to_string(), "time": status.time.0 },
             "nodes": nodes.iter().map(|node| node_json(node, highest(&nodes))).collect::<Vec<_>>(),
         }))?;
         context.out.line(format!("account  {}", client.id()))?;
         context.out.line(format!("balance  {} credits, {} holds", account.balance, account.holds.len()))?;
         context.out.line(format!("proven   {}", proven_line(&checked)))?;
+        limbo::report(context, client.id(), &stuck)?;
         context.out.line(format!("network  {}", client.network()))?;
         context.out.line(format!("seen     {peers} peers, {offers} offers"))?;
         context.out.line(format!("ledger   height {}, block {}", status.height.0, status.hash.short()))?;

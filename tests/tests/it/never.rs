@@ -6,4 +6,7 @@ mod budgets;
 mod growth;
 mod life;
 mod money;
+mod offers;
+mod replicas;
 mod sessions;
+mod unattended;

@@ -222,7 +222,7 @@ fn providers_die_for_good(seed: u64) -> Scenario {
         ..Scenario::honest(seed, 1, 1)
     };
     let outage = Outage::At(Moment(1_000 + seed * 137 % 9_000));
-    let trouble = Trouble { node: scenario.provider(0), outage, down_ms: None };
+    let trouble = Trouble { node: scenario.provider(0), outage, down_ms: None, flips_bit: false };
     Scenario { troubles: vec![trouble], ..scenario }
 }
 
