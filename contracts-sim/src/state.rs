@@ -16,7 +16,13 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::{budget::Draw, committed::Committed, recent_ids::RecentIds};
+use self::{
+    budget::Draw,
+    committed::Committed,
+    pending::Pending,
+    recent_ids::RecentIds,
+    table::{LARGE, Table},
+};
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
 pub mod budget;
@@ -24,9 +30,11 @@ pub mod changes;
 mod committed;
 pub mod device;
 pub mod invariants;
+pub(crate) mod pending;
 mod recent_ids;
 mod records;
 pub mod stake;
+mod table;
 pub mod tree;
 
 pub use budget::Budget;
@@ -34,8 +42,9 @@ pub use changes::Changes;
 pub use committed::{Shown, StateKey, StateValue};
 pub use device::{Device, DeviceKey};
 pub use invariants::{Violation, check_invariants};
+pub use pending::PendingCheckpoint;
 pub use recent_ids::IdPage;
-pub use records::{CURSOR_KEY, LoadError, Record};
+pub use records::{CURSOR_KEY, Cursor, LoadError, Record};
 pub use stake::Stake;
 
 /// Accounts, sessions, orders, devices, stakes, budgets, recent ids, and the last block.
@@ -43,7 +52,7 @@ pub use stake::Stake;
 pub struct State {
     genesis: Genesis,
     network: NetworkId,
-    accounts: BTreeMap<PublicKey, Credits>,
+    accounts: Table<PublicKey, Credits, LARGE>,
     sessions: BTreeMap<SessionId, Session>,
     orders: BTreeMap<OrderId, OrderBudget>,
     devices: BTreeMap<DeviceKey, Device>,
@@ -51,6 +60,7 @@ pub struct State {
     budgets: BTreeMap<BudgetId, Budget>,
     recent_ids: RecentIds,
     tip: Tip,
+    pending: Option<Pending>,
     // Derived: what to drop when its time comes.
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
     expiring_devices: BTreeSet<(Timestamp, DeviceKey)>,
@@ -177,7 +187,7 @@ impl Totals {
     }
 }
 
-/// The state's root at the last checkpoint.
+/// The state's root at a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateRoot {
     /// The block after which it was taken.
@@ -201,7 +211,7 @@ pub struct Tip {
     pub log: Frontier,
     /// Sums.
     pub totals: Totals,
-    /// The last checkpoint.
+    /// The last checkpoint that the block, or one before it, names; that of the genesis at first.
     pub checkpoint: StateRoot,
 }
 
@@ -231,7 +241,7 @@ impl State {
         let mut state = Self::with_tip(genesis, network, tip);
         state.accounts = accounts;
         state.plant_tree();
-        state.take_checkpoint();
+        state.tip.checkpoint.root = state.root();
         Ok(state)
     }
 
@@ -239,7 +249,7 @@ impl State {
         Self {
             genesis,
             network,
-            accounts: BTreeMap::new(),
+            accounts: Table::default(),
             sessions: BTreeMap::new(),
             orders: BTreeMap::new(),
             devices: BTreeMap::new(),
@@ -247,6 +257,7 @@ impl State {
             budgets: BTreeMap::new(),
             recent_ids: RecentIds::default(),
             tip,
+            pending: None,
             idle_orders: BTreeSet::new(),
             expiring_devices: BTreeSet::new(),
             barred: BTreeSet::new(),

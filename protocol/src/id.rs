@@ -12,7 +12,8 @@ pub struct ParseIdError(String);
 /// Lower-case hexadecimal digits of `bytes`.
 #[must_use]
 pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The 32 bytes that 64 hexadecimal digits stand for.
@@ -40,7 +41,7 @@ macro_rules! hash_id {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(pub [u8; 32]);
+        pub struct $name(#[serde(with = "crate::wire::words")] pub [u8; 32]);
 
         impl $name {
             /// The first eight hexadecimal digits, for people.

@@ -2,14 +2,15 @@
 
 use gridhour_protocol::{
     id::BlockHash,
-    merkle::{Frontier, TreeHead},
+    merkle::{Frontier, Hash, TreeHead},
     units::{Height, Timestamp},
 };
+use rayon::prelude::*;
 
 use crate::{
-    block::Header,
+    block::{Header, TASK_TXS},
     ledger::{self, Env, admit::Admitted, entry::Entry, reject::Reject},
-    limits::{CHECKPOINT_BLOCKS, CHECKPOINT_MS},
+    limits::{CHECKPOINT_BLOCKS, CHECKPOINT_LAG_BLOCKS, CHECKPOINT_MS},
     state::{Changes, State, Tip, Totals, changes::Overlay},
 };
 
@@ -17,24 +18,41 @@ use crate::{
 pub(super) struct Work<'s> {
     overlay: Overlay<'s>,
     env: Env,
+    entries: Vec<Entry>,
+}
+
+/// All of a block's transactions, applied.
+pub(super) struct Done<'s> {
+    overlay: Overlay<'s>,
     log: Frontier,
     entries: Vec<Entry>,
 }
 
 impl<'s> Work<'s> {
     pub(super) fn start(state: &'s State, time: Timestamp) -> Self {
-        let tip = state.tip();
-        let height = next_height(tip);
+        let height = next_height(state.tip());
         let overlay = Overlay::start(state, height, time);
-        Self { overlay, env: Env { height, time }, log: tip.log.clone(), entries: Vec::new() }
+        Self { overlay, env: Env { height, time }, entries: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, tx: &Admitted) -> Result<&Entry, Reject> {
-        let entry = ledger::apply(&mut self.overlay, &self.env, &mut self.log, tx)?;
+        let leaf = self.overlay.base().tip().log.size() + self.entries.len() as u64;
+        let entry = ledger::apply(&mut self.overlay, &self.env, leaf, tx)?;
         self.entries.push(entry);
         Ok(self.entries.last().expect("just pushed"))
     }
 
+    /// Enters everything in the log. Entries are hashed on all cores: applying them is the work of one.
+    pub(super) fn close(self) -> Done<'s> {
+        let Self { overlay, entries, .. } = self;
+        let leaves: Vec<Hash> = entries.par_iter().with_min_len(TASK_TXS).map(Entry::leaf_hash).collect();
+        let mut log = overlay.base().tip().log.clone();
+        leaves.into_iter().for_each(|leaf| log.push(leaf));
+        Done { overlay, log, entries }
+    }
+}
+
+impl Done<'_> {
     pub(super) fn log_head(&self) -> TreeHead {
         TreeHead { size: self.log.size(), root: self.log.root() }
     }
@@ -85,18 +103,30 @@ impl Batch {
 }
 
 impl State {
-    /// Takes a block in. Takes a checkpoint after every [`CHECKPOINT_BLOCKS`]th, and after one whose time is
-    /// [`CHECKPOINT_MS`] or more behind that of the last. Afterwards [`State::cursor_record`] names the block.
+    /// Takes a block in. Begins a checkpoint after every [`CHECKPOINT_BLOCKS`]th, and after one whose time is
+    /// [`CHECKPOINT_MS`] or more behind that of the last, unless one is pending. Afterwards [`State::cursor`] names the
+    /// block.
     ///
     /// # Panics
     /// If the batch was made for another state: the caller mixed two ledgers or skipped a block.
     pub fn commit(&mut self, batch: &Batch) {
         assert_eq!(self.tip().hash, batch.previous, "a batch is committed to the state it was made for");
+        if batch.tip.checkpoint.height != self.tip().checkpoint.height {
+            self.end_checkpoint();
+        }
         self.absorb(&batch.changes, &batch.tip);
-        let tip = self.tip();
-        let passed = tip.time.since(tip.checkpoint.time);
-        if tip.height.0.is_multiple_of(CHECKPOINT_BLOCKS) || passed.0 >= CHECKPOINT_MS {
-            self.take_checkpoint();
+        if self.pending().is_none() && is_checkpoint_due(self.tip()) {
+            self.begin_checkpoint();
         }
     }
+}
+
+fn is_checkpoint_due(tip: &Tip) -> bool {
+    let passed = tip.time.since(tip.checkpoint.time);
+    tip.height.0.is_multiple_of(CHECKPOINT_BLOCKS) || passed.0 >= CHECKPOINT_MS
+}
+
+/// Whether the block at `height` has to name the checkpoint that was begun after the block at `pending`.
+pub(super) fn is_overdue(pending: Height, height: Height) -> bool {
+    height.0 - pending.0 >= CHECKPOINT_LAG_BLOCKS
 }

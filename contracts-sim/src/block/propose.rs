@@ -1,6 +1,7 @@
 //! The sequencer's side: transactions in the order of arrival become a block.
 
 use gridhour_protocol::{
+    merkle,
     signed::{SecretKey, Signed},
     units::Timestamp,
     wire,
@@ -9,12 +10,11 @@ use gridhour_protocol::{
 use crate::{
     block::{
         Batch, Block, Header,
-        batch::{Work, next_height},
-        tx_root,
+        batch::{Work, is_overdue, next_height},
     },
     ledger::{admit::Admitted, cost::cost, entry::Entry, reject::Reject},
     limits::{BLOCK_COST_MAX, BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
-    state::State,
+    state::{PendingCheckpoint, State, StateRoot},
     tx::Tx,
 };
 
@@ -32,7 +32,9 @@ pub struct Proposal {
     pub answers: Vec<Answer>,
 }
 
-/// Builds the next block from `txs`. Its time is `now`, or that of the last block if the clock went backwards.
+/// Builds the next block from `txs`. Its time is `now`, or that of the last block if the clock went backwards. It names a
+/// pending checkpoint if somebody has [finished](PendingCheckpoint::finish) it; at the last block that may, it is
+/// finished here.
 ///
 /// # Panics
 /// If `operator` is not the genesis's operator: nobody would accept the block.
@@ -43,29 +45,40 @@ pub fn propose(state: &State, operator: &SecretKey, now: Timestamp, txs: Vec<Adm
     let time = now.max(tip.time);
     let mut work = Work::start(state, time);
     let mut room = Room::default();
-    let mut accepted = Vec::new();
+    let (mut accepted, mut leaves) = (Vec::new(), Vec::new());
     let mut answers = Vec::with_capacity(txs.len());
     for tx in txs {
         let answer = room.with(&tx).and_then(|taken| Ok((work.apply(&tx)?.clone(), taken)));
         answers.push(answer.map(|(entry, taken)| {
             room = taken;
+            leaves.push(tx.leaf());
             accepted.push(tx.into_signed());
             entry
         }));
     }
+    let done = work.close();
     let header = Header {
         network: state.network(),
         operator: operator.public(),
         height: next_height(tip),
         previous: tip.hash,
         time,
-        tx_root: tx_root(&accepted),
-        log: work.log_head(),
-        checkpoint: tip.checkpoint,
-        totals: work.totals(),
+        tx_root: merkle::root(&leaves),
+        log: done.log_head(),
+        checkpoint: checkpoint_to_name(state),
+        totals: done.totals(),
     };
-    let batch = work.finish(&header);
+    let batch = done.finish(&header);
     Proposal { block: Block { header: operator.sign(header), txs: accepted }, batch, answers }
+}
+
+/// The checkpoint that is pending, once it is finished or must be; the one before until then.
+fn checkpoint_to_name(state: &State) -> StateRoot {
+    let tip = state.tip();
+    let pending = state.pending_checkpoint();
+    let ready =
+        pending.filter(|pending| pending.is_finished() || is_overdue(pending.height(), next_height(tip)));
+    ready.map_or(tip.checkpoint, PendingCheckpoint::finish)
 }
 
 /// What a block has taken.

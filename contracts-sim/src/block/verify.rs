@@ -3,7 +3,7 @@
 
 use gridhour_protocol::{
     id::to_hex,
-    merkle::Hash,
+    merkle::{self, Hash},
     signed::{PublicKey, Signed},
     units::{Millis, Timestamp},
 };
@@ -12,13 +12,12 @@ use rayon::prelude::*;
 use crate::{
     block::{
         Batch, Block, Header, TASK_TXS,
-        batch::{Work, next_height},
-        tx_root,
+        batch::{Work, is_overdue, next_height},
     },
     finding::{Finding, Rule},
     genesis::Genesis,
     ledger::{admit::Admitted, reject::Reject},
-    state::{State, Totals},
+    state::{State, Totals, pending::Pending},
 };
 
 /// Whether signatures are checked.
@@ -45,10 +44,9 @@ impl CheckedBlock {
     /// With the first rule that is broken.
     pub fn check(block: Block, operator: &PublicKey, signatures: Signatures) -> Result<Self, Finding> {
         let Block { header, txs } = block;
-        let tx_root = tx_root(&txs);
         if signatures == Signatures::CheckedBefore {
             let txs = txs.into_par_iter().with_min_len(TASK_TXS).map(Admitted::checked_before).collect();
-            return Ok(Self { header, txs, tx_root });
+            return Ok(Self::new(header, txs));
         }
         let height = header.body.height;
         Finding::unless_equal(height, Rule::Operator, *operator, header.body.operator)?;
@@ -61,7 +59,12 @@ impl CheckedBlock {
             .enumerate()
             .map(|(index, tx)| tx.map_err(|reject| refused(&header, index, reject)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { header: header.into_signed(), txs, tx_root })
+        Ok(Self::new(header.into_signed(), txs))
+    }
+
+    fn new(header: Signed<Header>, txs: Vec<Admitted>) -> Self {
+        let leaves: Vec<Hash> = txs.iter().map(Admitted::leaf).collect();
+        Self { header, txs, tx_root: merkle::root(&leaves) }
     }
 
     /// The header, as its operator signed it.
@@ -87,15 +90,16 @@ pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
         Finding::unless_equal(header.height, rule, to_hex(expected), to_hex(found))
     };
     differs(Rule::TxRoot, &block.tx_root, &header.tx_root)?;
-    differs(Rule::StateRoot, &state.tip().checkpoint.root, &header.checkpoint.root)?;
+    check_checkpoint(state, header)?;
     let mut work = Work::start(state, header.time);
     for (index, tx) in block.txs.iter().enumerate() {
         work.apply(tx).map_err(|reject| refused(header, index, reject))?;
     }
-    let log = work.log_head();
+    let done = work.close();
+    let log = done.log_head();
     Finding::unless_equal(header.height, Rule::LogRoot, log.size, header.log.size)?;
     differs(Rule::LogRoot, &log.root, &header.log.root)?;
-    let totals = work.totals();
+    let totals = done.totals();
     if !totals.are_conserved() {
         let Totals { balances, holds, stakes, .. } = totals;
         let found = format!("balances {balances}, holds {holds} and stakes {stakes}");
@@ -105,7 +109,7 @@ pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
         let [expected, found] = [totals, header.totals].map(|totals| format!("{totals:?}"));
         return Err(Finding::new(header.height, Rule::Totals, expected, found));
     }
-    Ok(work.finish(header))
+    Ok(done.finish(header))
 }
 
 /// Whether the header follows the last block.
@@ -120,10 +124,18 @@ fn check_place(state: &State, header: &Header) -> Result<(), Finding> {
         let earliest = format!("at least {} ms", tip.time.0);
         return Err(Finding::new(expected, Rule::Time, earliest, header.time.0));
     }
-    let [due, found] = [tip.checkpoint, header.checkpoint].map(|checkpoint| checkpoint.height.0);
-    Finding::unless_equal(expected, Rule::StateRoot, due, found)?;
-    let [due, found] = [tip.checkpoint, header.checkpoint].map(|checkpoint| checkpoint.time.0);
-    Finding::unless_equal(expected, Rule::StateRoot, due, found)
+    Ok(())
+}
+
+/// Whether the header names the last checkpoint: the one that is pending, or the one before while that may be unfinished.
+fn check_checkpoint(state: &State, header: &Header) -> Result<(), Finding> {
+    let (tip, found) = (state.tip(), header.checkpoint);
+    let names =
+        |pending: &&Pending| found.height == pending.height() || is_overdue(pending.height(), header.height);
+    let due = state.pending().filter(names).map_or(tip.checkpoint, |pending| pending.due(&found));
+    Finding::unless_equal(header.height, Rule::StateRoot, due.height.0, found.height.0)?;
+    Finding::unless_equal(header.height, Rule::StateRoot, due.time.0, found.time.0)?;
+    Finding::unless_equal(header.height, Rule::StateRoot, to_hex(&due.root), to_hex(&found.root))
 }
 
 /// [`CheckedBlock::check`], [`verify`] and [`State::commit`].
