@@ -88,10 +88,13 @@ fn a_dead_node_is_never_still_offered() {
     }
 }
 
+/// What an order asks for.
+type Ask = fn(&mut Order);
+
 /// An order that asks for what an advert does not state matches it for nobody, neither the buyer nor the ledger.
 #[test]
 fn an_unknown_capability_never_counts_as_a_match() {
-    let asks: [(fn(&mut Order), Reject); 3] = [
+    let asks: [(Ask, Reject); 3] = [
         (|order| order.regions = vec!["eu-de".into()], Reject::RegionNotAllowed),
         (|order| order.jurisdictions = vec!["DE".into()], Reject::JurisdictionNotAllowed),
         (|order| order.calibrated_by = vec![key(9).public()], Reject::NotCalibrated),
