@@ -7,6 +7,7 @@ mod error;
 mod interrupt;
 mod joined;
 mod logging;
+mod memory;
 mod models;
 mod output;
 
