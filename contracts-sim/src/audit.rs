@@ -3,8 +3,10 @@
 //! Signatures are checked in parallel, for many blocks at once; the replay is the one that a node does. After the first
 //! block that breaks a rule nothing that follows has a meaning, so the audit ends there.
 
+mod collected;
 mod report;
 mod resume;
+pub mod sample;
 
 use gridhour_protocol::{
     id::BlockHash,
@@ -15,6 +17,7 @@ use gridhour_protocol::{
 use rayon::prelude::*;
 
 pub use self::{
+    collected::Collected,
     report::{Report, Resumed, Trust},
     resume::{RESUME_BYTES_MAX, Resume, ResumeError},
 };
@@ -54,6 +57,7 @@ pub struct Auditor {
     ended: bool,
     findings: Vec<Finding>,
     seeker: Option<Seeker>,
+    collected: Option<Collected>,
     until: Option<Height>,
     resumed: Option<Resumed>,
 }
@@ -73,6 +77,7 @@ impl Auditor {
             ended: false,
             findings: Vec::new(),
             seeker: None,
+            collected: None,
             until: None,
             resumed: None,
         }
@@ -82,6 +87,12 @@ impl Auditor {
     #[must_use]
     pub fn seeking(self, sought: Sought) -> Self {
         Self { seeker: Some(Seeker::new(sought)), ..self }
+    }
+
+    /// Has the audit gather on its way what was collected for in some sessions; [`Auditor::finish_gathering`] tells.
+    #[must_use]
+    pub fn gathering(self, collected: Collected) -> Self {
+        Self { collected: Some(collected), ..self }
     }
 
     /// Has the audit refuse a ledger whose last block is from the future.
@@ -139,6 +150,17 @@ impl Auditor {
         let report = self.report();
         let found = self.seeker.filter(|_| report.ok);
         (report, found.and_then(|seeker| seeker.proof()))
+    }
+
+    /// As [`Auditor::finish`]: the report, and what was gathered, if the ledger is in order.
+    #[must_use]
+    pub fn finish_gathering(mut self) -> (Report, Option<Collected>) {
+        if self.findings.is_empty() {
+            self.keep(Self::check_end);
+        }
+        let report = self.report();
+        let gathered = self.collected.filter(|_| report.ok);
+        (report, gathered)
     }
 
     fn report(&self) -> Report {
@@ -263,6 +285,9 @@ impl Auditor {
         state.commit(&batch);
         if let Some(seeker) = &mut self.seeker {
             seeker.read(block.header(), batch.entries());
+        }
+        if let Some(collected) = &mut self.collected {
+            collected.read(batch.entries());
         }
         self.check_pin()
     }

@@ -7,6 +7,7 @@ mod kept;
 mod pin;
 mod reading;
 mod replay;
+mod rerun;
 mod verify;
 mod witness;
 
@@ -28,6 +29,7 @@ use self::{
     consistency::{ConsistencyArgs, FraudArgs},
     reading::Reading,
     replay::ReplayArgs,
+    rerun::RerunArgs,
     verify::VerifyArgs,
     witness::WitnessArgs,
 };
@@ -45,6 +47,7 @@ EXAMPLES:
   gridhour audit verify ledger.export --save-checkpoint seen.txt
   gridhour audit verify later.export --checkpoint seen.txt --json | jq .ok
   gridhour audit replay --to 1200 ledger.export --account 5f1c…09
+  gridhour audit rerun --sample 0.05
   gridhour audit verify-balance balance.proof --network network.json
   gridhour audit verify-consistency http://192.0.2.7:4880 http://198.51.100.3:4880";
 
@@ -82,6 +85,11 @@ enum Command {
     ///
     /// Exits 1 if anything is wrong up to there. What follows is not looked at.
     Replay(ReplayArgs),
+    /// Compute a sample of the results kept here again, and say how much a cheat could have hidden from it
+    ///
+    /// All results are checked against their receipts and against the ledger first. Exits 1 if one is false, naming its
+    /// receipt.
+    Rerun(RerunArgs),
     /// Check the proof of one balance that `account show --proof` wrote; works offline
     ///
     /// Exits 1 if nothing is proven. The balance is that of the checkpoint that the proof ends at; how old it is, is said.
@@ -93,6 +101,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         Command::Export { out } => export::run(out, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Replay(args) => replay::run(&args, context),
+        Command::Rerun(args) => rerun::run(&args, context),
         Command::VerifyBalance(args) => balance::run(&args, context),
         Command::VerifyConsistency(args) => consistency::verify(&args, context),
         Command::Witness(args) => witness::run(&args, context),

@@ -74,14 +74,15 @@ impl Wire for Head {
 
 impl Auditor {
     /// Where the audit stands, for [`Resume::open`]: every block so far is replayed first. `None` where there is nothing
-    /// to go on with: before the first block and after the last, after a finding, while an entry is looked for (it may
+    /// to go on with: before the first block and after the last, after a finding, while something is looked for (it may
     /// stand before), and where the state is too large for a file.
     #[must_use]
     pub fn save(&mut self) -> Option<Vec<u8>> {
         if !self.is_over() {
             self.keep(Self::replay_pending);
         }
-        let state = self.replay.as_ref().filter(|_| !self.is_over() && !self.ended && self.seeker.is_none())?;
+        let looks = self.seeker.is_some() || self.collected.is_some();
+        let state = self.replay.as_ref().filter(|_| !self.is_over() && !self.ended && !looks)?;
         let passed = self.decoder.passed();
         let head = Head {
             program: PROGRAM.to_owned(),
