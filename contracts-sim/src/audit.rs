@@ -45,7 +45,7 @@ pub fn verify_export(export: &[u8], trust: Trust) -> Report {
 }
 
 /// An audit in progress: push the file's bytes in pieces, then finish.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Auditor {
     trust: Trust,
     now: Option<Timestamp>,

@@ -109,7 +109,7 @@ pub enum FrameError {
 }
 
 /// Cuts a stream of bytes into frames. Holds at most one unfinished frame and what was pushed last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
     used: usize,

@@ -33,6 +33,7 @@ use crate::{
 mod budget;
 mod deal;
 mod stake;
+mod story;
 mod table;
 
 pub use budget::cap;
