@@ -20,13 +20,13 @@ use gridhour_protocol::{
 };
 
 use crate::{
-    block::{Answer, Block, CheckedBlock, Proposal, Signatures, propose, verify},
+    block::{Answer, Batch, Block, CheckedBlock, Proposal, Signatures, propose, verify},
     export,
     genesis::Genesis,
     ledger::{admit::Admitted, entry::Entry, reject::Reject},
     limits::LEDGER_VERSION,
     network_file::NetworkFile,
-    state::{State, check_invariants},
+    state::{PendingCheckpoint, State, check_invariants},
     tx::{Call, Tx},
 };
 
@@ -179,7 +179,7 @@ impl Chain {
         let checked = CheckedBlock::check(block.clone(), &self.operator.public(), Signatures::Check)
             .expect("a proposed block has good signatures");
         assert_eq!(verify(&self.state, &checked).as_ref(), Ok(&batch), "what was proposed verifies");
-        self.state.commit(&batch);
+        self.commit(&batch);
         check_invariants(&self.state).expect("every invariant holds after every block");
         self.blocks.push(block);
         answers
@@ -189,9 +189,15 @@ impl Chain {
     pub fn idle(&mut self, count: u64) {
         for _ in 0..count {
             let Proposal { block, batch, .. } = propose(&self.state, &self.operator, self.now, Vec::new());
-            self.state.commit(&batch);
+            self.commit(&batch);
             self.blocks.push(block);
         }
+    }
+
+    /// A checkpoint is named by the next block.
+    fn commit(&mut self, batch: &Batch) {
+        self.state.commit(batch);
+        self.state.pending_checkpoint().map(PendingCheckpoint::finish);
     }
 
     /// The ledger as it is now.

@@ -63,10 +63,13 @@ pub const ACCUSER_MAX: Credits = Credits(100_000_000);
 /// What a block may cost, in units of [`crate::ledger::cost`]: it bounds the time that checking a block takes, whatever
 /// calls fill its bytes.
 pub const BLOCK_COST_MAX: u64 = 32_768;
-/// Blocks between two checkpoints of the state, at most.
+/// After every so many blocks a checkpoint of the state is begun, unless one is pending.
 pub const CHECKPOINT_BLOCKS: u64 = 64;
+/// A checkpoint is named at latest so many blocks after the one behind which it was begun, so that its hashes may be made
+/// while the ledger goes on. Fewer than [`CHECKPOINT_BLOCKS`].
+pub const CHECKPOINT_LAG_BLOCKS: u64 = 48;
 /// Ledger time between two checkpoints, in milliseconds, as far as there are blocks: the first at least so much later
-/// than the last checkpoint takes the next, so that what can be proven of a quiet ledger is not old.
+/// than the last checkpoint begins the next, so that what can be proven of a quiet ledger is not old.
 pub const CHECKPOINT_MS: u64 = 10_000;
 /// Bytes of one frame of an exported ledger, its payload alone.
 pub const FRAME_BYTES_MAX: usize = BLOCK_BYTES_MAX + HEADER_BYTES_MAX;

@@ -24,6 +24,7 @@ pub mod changes;
 mod committed;
 pub mod device;
 pub mod invariants;
+mod pending;
 mod recent_ids;
 mod records;
 pub mod stake;
@@ -34,8 +35,9 @@ pub use changes::Changes;
 pub use committed::{Shown, StateKey, StateValue};
 pub use device::{Device, DeviceKey};
 pub use invariants::{Violation, check_invariants};
+pub use pending::PendingCheckpoint;
 pub use recent_ids::IdPage;
-pub use records::{CURSOR_KEY, LoadError, Record};
+pub use records::{CURSOR_KEY, Cursor, LoadError, Record};
 pub use stake::Stake;
 
 /// Accounts, sessions, orders, devices, stakes, budgets, recent ids, and the last block.
@@ -51,6 +53,7 @@ pub struct State {
     budgets: BTreeMap<BudgetId, Budget>,
     recent_ids: RecentIds,
     tip: Tip,
+    pending: Option<PendingCheckpoint>,
     // Derived: what to drop when its time comes.
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
     expiring_devices: BTreeSet<(Timestamp, DeviceKey)>,
@@ -177,7 +180,7 @@ impl Totals {
     }
 }
 
-/// The state's root at the last checkpoint.
+/// The state's root at a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateRoot {
     /// The block after which it was taken.
@@ -201,7 +204,7 @@ pub struct Tip {
     pub log: Frontier,
     /// Sums.
     pub totals: Totals,
-    /// The last checkpoint.
+    /// The last checkpoint that the block, or one before it, names; that of the genesis at first.
     pub checkpoint: StateRoot,
 }
 
@@ -231,7 +234,7 @@ impl State {
         let mut state = Self::with_tip(genesis, network, tip);
         state.accounts = accounts;
         state.plant_tree();
-        state.take_checkpoint();
+        state.tip.checkpoint.root = state.root();
         Ok(state)
     }
 
@@ -247,6 +250,7 @@ impl State {
             budgets: BTreeMap::new(),
             recent_ids: RecentIds::default(),
             tip,
+            pending: None,
             idle_orders: BTreeSet::new(),
             expiring_devices: BTreeSet::new(),
             barred: BTreeSet::new(),

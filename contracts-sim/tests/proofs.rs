@@ -1,5 +1,7 @@
 //! What can be shown to whoever holds the network file alone, and that nothing else can.
 
+#[path = "proofs/pending.rs"]
+mod pending;
 #[path = "proofs/receipts.rs"]
 mod receipts;
 #[path = "proofs/records.rs"]

@@ -65,7 +65,7 @@ fn lived() -> (Chain, Store) {
         assert_eq!(chain.block(vec![admitted]), proposal.answers);
         assert!(proposal.answers[0].is_ok());
         write(&mut store, proposal.batch.changes().records());
-        write(&mut store, vec![chain.state().cursor_record()]);
+        write(&mut store, vec![chain.state().cursor().record()]);
     }
     (chain, store)
 }
@@ -88,7 +88,7 @@ fn block(chain: &mut Chain, store: &mut Store, txs: Vec<Admitted>) {
     }
     assert!(chain.block(txs).iter().all(Result::is_ok));
     write(store, proposal.batch.changes().records());
-    write(store, vec![chain.state().cursor_record()]);
+    write(store, vec![chain.state().cursor().record()]);
 }
 
 #[test]

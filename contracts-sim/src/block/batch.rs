@@ -9,8 +9,8 @@ use gridhour_protocol::{
 use crate::{
     block::Header,
     ledger::{self, Env, admit::Admitted, entry::Entry, reject::Reject},
-    limits::{CHECKPOINT_BLOCKS, CHECKPOINT_MS},
-    state::{Changes, State, Tip, Totals, changes::Overlay},
+    limits::{CHECKPOINT_BLOCKS, CHECKPOINT_LAG_BLOCKS, CHECKPOINT_MS},
+    state::{Changes, PendingCheckpoint, State, Tip, Totals, changes::Overlay},
 };
 
 /// Transactions being applied on top of a state that stays as it is.
@@ -85,18 +85,30 @@ impl Batch {
 }
 
 impl State {
-    /// Takes a block in. Takes a checkpoint after every [`CHECKPOINT_BLOCKS`]th, and after one whose time is
-    /// [`CHECKPOINT_MS`] or more behind that of the last. Afterwards [`State::cursor_record`] names the block.
+    /// Takes a block in. Begins a checkpoint after every [`CHECKPOINT_BLOCKS`]th, and after one whose time is
+    /// [`CHECKPOINT_MS`] or more behind that of the last, unless one is pending. Afterwards [`State::cursor`] names the
+    /// block.
     ///
     /// # Panics
     /// If the batch was made for another state: the caller mixed two ledgers or skipped a block.
     pub fn commit(&mut self, batch: &Batch) {
         assert_eq!(self.tip().hash, batch.previous, "a batch is committed to the state it was made for");
+        if batch.tip.checkpoint.height != self.tip().checkpoint.height {
+            self.end_checkpoint();
+        }
         self.absorb(&batch.changes, &batch.tip);
-        let tip = self.tip();
-        let passed = tip.time.since(tip.checkpoint.time);
-        if tip.height.0.is_multiple_of(CHECKPOINT_BLOCKS) || passed.0 >= CHECKPOINT_MS {
-            self.take_checkpoint();
+        if self.pending_checkpoint().is_none() && is_checkpoint_due(self.tip()) {
+            self.begin_checkpoint();
         }
     }
+}
+
+fn is_checkpoint_due(tip: &Tip) -> bool {
+    let passed = tip.time.since(tip.checkpoint.time);
+    tip.height.0.is_multiple_of(CHECKPOINT_BLOCKS) || passed.0 >= CHECKPOINT_MS
+}
+
+/// Whether the block at `height` has to name the checkpoint that is pending.
+pub(super) fn is_overdue(pending: &PendingCheckpoint, height: Height) -> bool {
+    height.0 - pending.height().0 >= CHECKPOINT_LAG_BLOCKS
 }

@@ -9,12 +9,12 @@ use gridhour_protocol::{
 use crate::{
     block::{
         Batch, Block, Header,
-        batch::{Work, next_height},
+        batch::{Work, is_overdue, next_height},
         tx_root,
     },
     ledger::{admit::Admitted, cost::cost, entry::Entry, reject::Reject},
     limits::{BLOCK_COST_MAX, BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
-    state::State,
+    state::{PendingCheckpoint, State, StateRoot},
     tx::Tx,
 };
 
@@ -32,7 +32,9 @@ pub struct Proposal {
     pub answers: Vec<Answer>,
 }
 
-/// Builds the next block from `txs`. Its time is `now`, or that of the last block if the clock went backwards.
+/// Builds the next block from `txs`. Its time is `now`, or that of the last block if the clock went backwards. It names a
+/// pending checkpoint if somebody has [finished](PendingCheckpoint::finish) it; at the last block that may, it is
+/// finished here.
 ///
 /// # Panics
 /// If `operator` is not the genesis's operator: nobody would accept the block.
@@ -61,11 +63,19 @@ pub fn propose(state: &State, operator: &SecretKey, now: Timestamp, txs: Vec<Adm
         time,
         tx_root: tx_root(&accepted),
         log: work.log_head(),
-        checkpoint: tip.checkpoint,
+        checkpoint: checkpoint_to_name(state),
         totals: work.totals(),
     };
     let batch = work.finish(&header);
     Proposal { block: Block { header: operator.sign(header), txs: accepted }, batch, answers }
+}
+
+/// The checkpoint that is pending, once it is finished or must be; the one before until then.
+fn checkpoint_to_name(state: &State) -> StateRoot {
+    let tip = state.tip();
+    let pending = state.pending_checkpoint();
+    let ready = pending.filter(|pending| pending.is_finished() || is_overdue(pending, next_height(tip)));
+    ready.map_or(tip.checkpoint, PendingCheckpoint::finish)
 }
 
 /// What a block has taken.

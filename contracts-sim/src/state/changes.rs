@@ -10,7 +10,9 @@ use gridhour_protocol::{
 
 use super::{
     Applied, Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, StateKey, StateValue, Tip,
-    Totals, TxKey, committed::Replaced, recent_ids::IdGroup,
+    Totals, TxKey,
+    committed::{Replaced, Replacement},
+    recent_ids::IdGroup,
 };
 
 mod budgets;
@@ -137,26 +139,31 @@ impl State {
     /// Makes a block's changes part of the state.
     pub(crate) fn absorb(&mut self, changes: &Changes, tip: &Tip) {
         let mut replaced = Replaced::new();
-        merge(&mut self.accounts, &changes.accounts, |account, before| {
-            replaced.push((StateKey::Account(account), before.map(StateValue::Balance)));
+        merge(&mut self.accounts, &changes.accounts, |account, before, after| {
+            replaced.push(replacement(StateKey::Account(account), before, after, StateValue::Balance));
         });
-        for (id, order) in &changes.orders {
-            let before = self.put_order(*id, order.clone());
-            replaced.push((StateKey::Order(*id), before.map(Box::new).map(StateValue::Order)));
+        let order = |order| StateValue::Order(Box::new(order));
+        for (id, after) in &changes.orders {
+            let before = self.put_order(*id, after.clone());
+            replaced.push(replacement(StateKey::Order(*id), before, after, order));
         }
-        merge(&mut self.sessions, &changes.sessions, |session, before| {
-            replaced.push((StateKey::Session(session), before.map(Box::new).map(StateValue::Session)));
+        let session = |session| StateValue::Session(Box::new(session));
+        merge(&mut self.sessions, &changes.sessions, |id, before, after| {
+            replaced.push(replacement(StateKey::Session(id), before, after, session));
         });
-        merge(&mut self.budgets, &changes.budgets, |budget, before| {
-            replaced.push((StateKey::Budget(budget), before.map(Box::new).map(StateValue::Budget)));
+        let budget = |budget| StateValue::Budget(Box::new(budget));
+        merge(&mut self.budgets, &changes.budgets, |id, before, after| {
+            replaced.push(replacement(StateKey::Budget(id), before, after, budget));
         });
-        for (key, device) in &changes.devices {
-            let before = self.put_device(*key, device.clone());
-            replaced.push((StateKey::Device(*key), before.map(Box::new).map(StateValue::Device)));
+        let device = |device| StateValue::Device(Box::new(device));
+        for (key, after) in &changes.devices {
+            let before = self.put_device(*key, after.clone());
+            replaced.push(replacement(StateKey::Device(*key), before, after, device));
         }
-        for (id, stake) in &changes.stakes {
-            let before = self.put_stake(*id, stake.clone());
-            replaced.push((StateKey::Stake(*id), before.map(Box::new).map(StateValue::Stake)));
+        let stake = |stake| StateValue::Stake(Box::new(stake));
+        for (id, after) in &changes.stakes {
+            let before = self.put_stake(*id, after.clone());
+            replaced.push(replacement(StateKey::Stake(*id), before, after, stake));
         }
         self.committed.note(replaced);
         changes.forgotten.iter().for_each(|(group, _)| self.recent_ids.forget(group));
@@ -183,13 +190,22 @@ impl State {
 fn merge<K: Ord + Copy, V: Clone>(
     table: &mut BTreeMap<K, V>,
     changes: &BTreeMap<K, Option<V>>,
-    mut replaced: impl FnMut(K, Option<V>),
+    mut replaced: impl FnMut(K, Option<V>, &Option<V>),
 ) {
     for (key, value) in changes {
         let before = match value {
             Some(value) => table.insert(*key, value.clone()),
             None => table.remove(key),
         };
-        replaced(*key, before);
+        replaced(*key, before, value);
     }
+}
+
+fn replacement<V: Clone>(
+    key: StateKey,
+    before: Option<V>,
+    after: &Option<V>,
+    value: impl Fn(V) -> StateValue,
+) -> Replacement {
+    Replacement { key, before: before.map(&value), after: after.clone().map(&value) }
 }

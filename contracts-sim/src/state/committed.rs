@@ -1,10 +1,12 @@
 //! What the root of the state covers: accounts, orders, sessions, budgets, devices and stakes, each a leaf of a [`Tree`].
 //!
 //! The tree is that of the last checkpoint, which block headers name; what blocks replaced since is kept as it was, so
-//! that anything can be shown as of the checkpoint while the ledger goes on. At the next checkpoint only that is hashed
-//! again. Names of recent transactions are left out: they follow from the transaction roots of the last blocks.
+//! that anything can be shown as of the checkpoint while the ledger goes on. For the next checkpoint only that is hashed
+//! again, and while it is, blocks go on naming the one before. Names of recent transactions are left out: they follow from the transaction roots of the last blocks.
 //!
 //! A new kind of record is a variant of [`StateKey`] and of [`StateValue`], and a line wherever those are told apart.
+
+use std::sync::Arc;
 
 use gridhour_protocol::{
     id::{BudgetId, DeviceId, OrderId, SessionId},
@@ -18,7 +20,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, StateRoot,
+    Budget, Device, DeviceKey, OrderBudget, PendingCheckpoint, Session, Stake, State, Tip,
     tree::{Change, Proof, Tree},
 };
 use crate::ledger::entry::lay_out_lanes;
@@ -178,44 +180,64 @@ fn lay_out_stake(out: &mut Layout, stake: &Stake) {
     };
 }
 
-/// Records that a block replaced, as they were before it, keys rising; `None` where there was none.
-pub(super) type Replaced = Vec<(StateKey, Option<StateValue>)>;
+/// Records that a block replaced, keys rising.
+pub(super) type Replaced = Vec<Replacement>;
 
-/// The tree of one height, and what every block since then replaced, which is at most as many as there are blocks
-/// between two checkpoints. Looked through only for a proof and at a checkpoint, so that a block pays next to nothing for
-/// it. All of it follows from the blocks and from where the state was loaded, so it makes no state differ from another.
+/// A record as it was before a block, and as it is after it; `None` where there is none.
+#[derive(Clone, Debug)]
+pub(super) struct Replacement {
+    pub(super) key: StateKey,
+    pub(super) before: Option<StateValue>,
+    pub(super) after: Option<StateValue>,
+}
+
+/// The tree of the last checkpoint that a block names, and what every block since then replaced, which is at most as many
+/// as there are blocks between two checkpoints, and those before the second is named. Looked through only for a proof and
+/// at a checkpoint, so that a block pays next to nothing for it. All of it follows from the blocks and from where the
+/// state was loaded, so it makes no state differ from another.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Committed {
     tree: Tree,
     height: Height,
-    replaced: Vec<Replaced>,
+    since: Vec<Arc<Replaced>>,
 }
 
 impl Committed {
     /// Notes what a block replaced.
     pub(super) fn note(&mut self, replaced: Replaced) {
         debug_assert!(
-            replaced.is_sorted_by_key(|(key, _)| *key),
+            replaced.is_sorted_by_key(|one| one.key),
             "tables are merged in the order of their keys"
         );
         if !replaced.is_empty() {
-            self.replaced.push(replaced);
+            self.since.push(Arc::new(replaced));
         }
     }
 
     /// A record as it was, if it was replaced since.
     fn before(&self, key: &StateKey) -> Option<&Option<StateValue>> {
-        let find = |block: &Replaced| block.binary_search_by(|(replaced, _)| replaced.cmp(key)).ok();
-        self.replaced.iter().find_map(|block| Some(&block[find(block)?].1))
+        let find = |block: &Replaced| block.binary_search_by(|one| one.key.cmp(key)).ok();
+        self.since.iter().find_map(|block| Some(&block[find(block)?].before))
     }
 
-    /// Every record that was replaced, once.
-    fn changed(&self) -> Vec<StateKey> {
-        let mut keys: Vec<StateKey> = self.replaced.iter().flatten().map(|(key, _)| *key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys
+    /// Goes on from a checkpoint that is now named.
+    fn go_on(&mut self, checkpoint: &PendingCheckpoint) {
+        if let Some((tree, blocks)) = checkpoint.tree() {
+            self.since.drain(..blocks);
+            (self.tree, self.height) = (tree.clone(), checkpoint.height());
+        }
     }
+}
+
+/// The tree after what blocks replaced, the oldest first: of each record the newest value counts.
+pub(super) fn tree_after(base: &Tree, since: &[Arc<Replaced>]) -> Tree {
+    let newest_first = since.iter().rev().flat_map(|block| block.iter());
+    let mut newest: Vec<&Replacement> = newest_first.collect();
+    newest.sort_by_key(|one| one.key);
+    newest.dedup_by_key(|one| one.key);
+    let change =
+        |one: &&Replacement| Change { path: one.key.path(), value: one.after.as_ref().map(StateValue::hash) };
+    base.with(newest.par_iter().with_min_len(TASK_RECORDS).map(change).collect())
 }
 
 impl PartialEq for Committed {
@@ -252,7 +274,7 @@ impl State {
     /// The root of the state as it is now.
     #[must_use]
     pub fn root(&self) -> Hash {
-        self.tree_now().root()
+        tree_after(&self.committed.tree, &self.committed.since).root()
     }
 
     /// Shows a record as of the last checkpoint. `None` if the state was loaded after that checkpoint: then there is
@@ -269,14 +291,27 @@ impl State {
     /// Whether any record of the tree changed since the last checkpoint.
     #[must_use]
     pub fn is_ahead_of_checkpoint(&self) -> bool {
-        self.committed.height != self.tip.checkpoint.height || !self.committed.replaced.is_empty()
+        self.committed.height != self.tip.checkpoint.height || !self.committed.since.is_empty()
     }
 
-    /// Makes the tree that of the state as it is now, and that the checkpoint.
-    pub(crate) fn take_checkpoint(&mut self) {
-        self.commit_tree();
-        let root = self.committed.tree.root();
-        self.tip.checkpoint = StateRoot { height: self.tip.height, time: self.tip.time, root };
+    /// A checkpoint that was begun and that no block names yet.
+    #[must_use]
+    pub fn pending_checkpoint(&self) -> Option<&PendingCheckpoint> {
+        self.pending.as_ref()
+    }
+
+    /// Begins a checkpoint of the state as it is now.
+    pub(crate) fn begin_checkpoint(&mut self) {
+        let Committed { tree, since, .. } = &self.committed;
+        let Tip { height, time, .. } = self.tip;
+        self.pending = Some(PendingCheckpoint::begin(height, time, tree.clone(), since.clone()));
+    }
+
+    /// Takes note that a block named the checkpoint that was begun: from now on records are shown as of it.
+    pub(crate) fn end_checkpoint(&mut self) {
+        if let Some(checkpoint) = self.pending.take() {
+            self.committed.go_on(&checkpoint);
+        }
     }
 
     /// Makes the tree that of a state whose records were all just put in.
@@ -288,22 +323,13 @@ impl State {
         let devices = self.devices.keys().copied().map(StateKey::Device);
         let stakes = self.stakes.keys().copied().map(StateKey::Stake);
         let all = accounts.chain(orders).chain(sessions).chain(budgets).chain(devices).chain(stakes);
-        let all = all.map(|key| (key, None)).collect();
-        self.committed = Committed { replaced: vec![all], ..Committed::default() };
-        self.commit_tree();
-    }
-
-    fn commit_tree(&mut self) {
-        let (tree, height) = (self.tree_now(), self.tip.height);
-        self.committed = Committed { tree, height, replaced: Vec::new() };
-    }
-
-    fn tree_now(&self) -> Tree {
-        let changed = self.committed.changed();
-        let change = |key: &StateKey| Change {
+        let all: Vec<StateKey> = all.collect();
+        let plant = |key: &StateKey| Change {
             path: key.path(),
             value: self.value(key).as_ref().map(StateValue::hash),
         };
-        self.committed.tree.with(changed.par_iter().with_min_len(TASK_RECORDS).map(change).collect())
+        let changes = all.par_iter().with_min_len(TASK_RECORDS).map(plant).collect();
+        let (tree, height) = (Tree::default().with(changes), self.tip.height);
+        self.committed = Committed { tree, height, since: Vec::new() };
     }
 }

@@ -6,7 +6,7 @@ use gridhour_protocol::{
     units::Credits,
 };
 
-use super::{Budget, Device, DeviceKey, OrderBudget, Session, Stake, State};
+use super::{Budget, Device, DeviceKey, OrderBudget, PendingCheckpoint, Session, Stake, State};
 use crate::limits::{
     ACCUSATION_MS_MAX, BOND_MS_MAX, BUDGET_MS_MAX, DEVICES_MAX, ORDER_SESSIONS_MAX, REGISTRATION_MS_MAX,
     UNBOND_DELAY, UNBONDINGS_MAX, VALID_BLOCKS_MAX,
@@ -139,6 +139,9 @@ fn check_ids(state: &State) -> Result<(), Violation> {
     hold("log", tip.log.is_sane(), || format!("{:?}", tip.log))?;
     let past = tip.checkpoint.height <= tip.height && tip.checkpoint.time <= tip.time;
     hold("checkpoint", past, || format!("{:?}", tip.checkpoint))?;
+    let pending = state.pending_checkpoint().map(PendingCheckpoint::height);
+    let next = pending.is_none_or(|begun| tip.checkpoint.height < begun && begun <= tip.height);
+    hold("pending-checkpoint", next, || format!("{pending:?}"))?;
     for (key, applied) in state.recent_ids.iter() {
         let window = applied.height.0.saturating_add(VALID_BLOCKS_MAX);
         let kept = applied.valid_until >= tip.height && applied.valid_until.0 <= window;

@@ -9,7 +9,7 @@
 //! | `o`, order id | [`OrderBudget`], wire |
 //! | `s`, session id | [`Session`], wire |
 //! | `t`, last valid block, block, part of it, big-endian | [`IdPage`], wire |
-//! | `c` | [`Tip`], wire: the cursor |
+//! | `c` | the last block and the checkpoint that is pending after it, wire: the cursor |
 
 use std::collections::BTreeMap;
 
@@ -17,17 +17,18 @@ use gridhour_protocol::{
     id::{BudgetId, DeviceId, OrderId, SessionId},
     signed::PublicKey,
     units::{Credits, Height},
-    wire::{self, WireError},
+    wire::{self, Wire, WireError},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Applied, Changes, DeviceKey, State, Tip, TxKey, check_invariants,
+    Applied, Changes, DeviceKey, PendingCheckpoint, State, StateRoot, Tip, TxKey, check_invariants,
     invariants::Violation,
     recent_ids::{IdGroup, IdPage, PAGE_IDS},
 };
 use crate::{genesis::Genesis, limits::COUNT_MAX};
 
-/// Key of the record that holds the [`Tip`].
+/// Key of the record that says which block the others are of.
 pub const CURSOR_KEY: &[u8] = b"c";
 
 /// A key and its new value; `None` where it is to be removed.
@@ -62,8 +63,35 @@ pub enum LoadError {
     Absurd(u64),
 }
 
+/// What the record of the last block is made from. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    tip: Tip,
+    pending: Option<PendingCheckpoint>,
+}
+
+impl Cursor {
+    /// The record: written in one batch with the changes of the block, it says up to where a store has got. Finishes a
+    /// pending checkpoint, since its root cannot be found from records of later blocks.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        let pending = self.pending.as_ref().map(PendingCheckpoint::finish);
+        (CURSOR_KEY.to_vec(), Some(wire::encode(&StoredCursor { tip: self.tip.clone(), pending })))
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StoredCursor {
+    tip: Tip,
+    pending: Option<StateRoot>,
+}
+
+impl Wire for StoredCursor {
+    const BYTES_MAX: usize = Tip::BYTES_MAX + 64;
+}
+
 impl Changes {
-    /// The records that change. The cursor is not among them: see [`State::cursor_record`].
+    /// The records that change. The cursor is not among them: see [`Cursor::record`].
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         let accounts =
@@ -103,11 +131,10 @@ impl Changes {
 }
 
 impl State {
-    /// The record of the last block: written in one batch with the changes of that block, it says up to where a store
-    /// has got.
+    /// What a store has to know of the last block.
     #[must_use]
-    pub fn cursor_record(&self) -> Record {
-        (CURSOR_KEY.to_vec(), Some(wire::encode(&self.tip)))
+    pub fn cursor(&self) -> Cursor {
+        Cursor { tip: self.tip.clone(), pending: self.pending.clone() }
     }
 
     /// Every record of the state, the cursor included.
@@ -124,7 +151,7 @@ impl State {
             forgotten: Vec::new(),
         };
         let mut records = all.records();
-        records.push(self.cursor_record());
+        records.push(self.cursor().record());
         records
     }
 
@@ -146,7 +173,9 @@ impl State {
         for (key, value) in records {
             state.load(key.as_ref(), value.as_ref(), &mut cursor)?;
         }
-        state.tip = cursor.ok_or(LoadError::NoCursor)?;
+        let StoredCursor { tip, pending } = cursor.ok_or(LoadError::NoCursor)?;
+        state.tip = tip;
+        state.pending = pending.map(PendingCheckpoint::known);
         if let Some(count) =
             [state.tip.height.0, state.tip.log.size()].into_iter().find(|count| *count > COUNT_MAX)
         {
@@ -154,14 +183,14 @@ impl State {
         }
         check_invariants(&state)?;
         state.plant_tree();
-        let checkpoint = state.tip.checkpoint;
-        if checkpoint.height == state.tip.height && checkpoint.root != state.root() {
-            return Err(LoadError::WrongRoot(checkpoint.height.0));
+        let of_now = [Some(state.tip.checkpoint), pending].into_iter().flatten();
+        match of_now.filter(|at| at.height == state.tip.height).find(|at| at.root != state.root()) {
+            Some(wrong) => Err(LoadError::WrongRoot(wrong.height.0)),
+            None => Ok(state),
         }
-        Ok(state)
     }
 
-    fn load(&mut self, key: &[u8], value: &[u8], cursor: &mut Option<Tip>) -> Result<(), LoadError> {
+    fn load(&mut self, key: &[u8], value: &[u8], cursor: &mut Option<StoredCursor>) -> Result<(), LoadError> {
         let unknown = || LoadError::UnknownKey(key.len());
         let (kind, rest) = key.split_first().ok_or_else(unknown)?;
         if key == CURSOR_KEY {

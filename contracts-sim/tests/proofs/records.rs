@@ -8,7 +8,7 @@ use gridhour_contracts_sim::{
     limits::{CHECKPOINT_BLOCKS, CHECKPOINT_MS},
     proof::{Anchor, ProofError, RecordProof},
     state::{
-        State, StateKey, StateValue,
+        PendingCheckpoint, State, StateKey, StateValue,
         tree::{Neighbour, Proof},
     },
     tx::Call,
@@ -138,17 +138,20 @@ fn lies_about_a_record_are_refused() {
 #[test]
 fn a_checkpoint_is_taken_after_so_many_blocks_or_so_much_time() {
     let mut chain = Chain::new();
+    let begun = |chain: &Chain| chain.state().pending_checkpoint().map(PendingCheckpoint::height);
     let named = |chain: &Chain| chain.state().tip().checkpoint.height;
     chain.idle(CHECKPOINT_BLOCKS - 1);
-    assert_eq!(named(&chain), Height(0));
+    assert_eq!((named(&chain), begun(&chain)), (Height(0), None));
     chain.idle(1);
-    assert_eq!(named(&chain), Height(CHECKPOINT_BLOCKS));
+    assert_eq!((named(&chain), begun(&chain)), (Height(0), Some(Height(CHECKPOINT_BLOCKS))));
+    chain.idle(1);
+    assert_eq!((named(&chain), begun(&chain)), (Height(CHECKPOINT_BLOCKS), None));
     chain.advance(Millis(CHECKPOINT_MS - 1));
     chain.idle(3);
-    assert_eq!(named(&chain), Height(CHECKPOINT_BLOCKS));
+    assert_eq!((named(&chain), begun(&chain)), (Height(CHECKPOINT_BLOCKS), None));
     chain.advance(Millis(1));
     chain.idle(3);
-    assert_eq!(named(&chain), Height(CHECKPOINT_BLOCKS + 4));
+    assert_eq!((named(&chain), begun(&chain)), (Height(CHECKPOINT_BLOCKS + 5), None));
 }
 
 /// Who loads a state in between two checkpoints knows the root of the last, but not what stood there.

@@ -3,8 +3,9 @@
 
 use std::io;
 
-use gridhour_contracts_sim::{block::Batch, checkpoint::Checkpoint};
+use gridhour_contracts_sim::{block::Batch, checkpoint::Checkpoint, state::State};
 use gridhour_protocol::units::Height;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::watch;
 
 use super::LedgerView;
@@ -24,6 +25,8 @@ pub(super) struct Keep {
     journal: Journal,
     writer: StateWriter,
     tiles: Option<TileWriter>,
+    /// One thread that hashes checkpoints, so that no block waits for one, nor signatures for their hashes.
+    hasher: ThreadPool,
     _lock: Option<DirLock>,
 }
 
@@ -34,7 +37,11 @@ impl Keep {
         let (view, tip) = LedgerView::new(ledger.state, ledger.journal.reader());
         let writer = StateWriter::start(ledger.store)?;
         let tiles = ledger.tiles.map(TileWriter::start).transpose()?;
-        Ok(Self { view, tip, journal: ledger.journal, writer, tiles, _lock: ledger.lock })
+        let name = |_| "state-root".into();
+        let hasher =
+            ThreadPoolBuilder::new().num_threads(1).thread_name(name).build().map_err(io::Error::other)?;
+        let keep = Self { view, tip, journal: ledger.journal, writer, tiles, hasher, _lock: ledger.lock };
+        Ok(keep)
     }
 
     pub(super) fn view(&self) -> &LedgerView {
@@ -51,7 +58,17 @@ impl Keep {
         self.journal.sync()?;
         self.view.commit(batch);
         self.tip.send_replace(height);
+        self.hash_checkpoint();
         Ok(())
+    }
+
+    /// Has the checkpoint that the last block began hashed, if it did.
+    fn hash_checkpoint(&self) {
+        let height = *self.tip.borrow();
+        let begun = self.view.read(|state| state.pending_checkpoint().cloned());
+        if let Some(checkpoint) = begun.filter(|pending| pending.height() == height) {
+            self.hasher.spawn(move || drop(checkpoint.finish()));
+        }
     }
 
     /// A reader of the public log; none if the ledger was opened without one.
@@ -61,9 +78,7 @@ impl Keep {
 
     /// Hands what the last block did to the state store and to the public log; waits if they are far behind.
     pub(super) fn index(&mut self, batch: Batch) {
-        let mut changes = batch.changes().records();
-        changes.push(self.view.read(|state| state.cursor_record()));
-        self.writer.write(changes);
+        self.writer.write(batch.changes().records(), self.view.read(State::cursor));
         if let Some(tiles) = &mut self.tiles {
             tiles.write(batch, self.view.read(Checkpoint::of));
         }

@@ -47,8 +47,8 @@ impl LedgerView {
         &self.journal
     }
 
-    /// Proves a record as of the last checkpoint, under the last block's header. `None` while that checkpoint is not
-    /// named by a block, or is older than the state that was loaded. Blocks on the disk.
+    /// Proves a record as of the last checkpoint that a block names, under the last block's header. `None` before there is
+    /// one, or while it is older than the state that was loaded. Blocks on the disk.
     ///
     /// # Errors
     /// If the last block cannot be read.

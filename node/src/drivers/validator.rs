@@ -90,9 +90,20 @@ impl Answers for Shared {
             if !self.view().read(|state| needs_block(state, clock::now())) {
                 break;
             }
+            self.finish_checkpoint().await;
             self.solo.tick().await?;
         }
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Waits until the next block can name the checkpoint that is pending.
+    async fn finish_checkpoint(&self) {
+        if let Some(pending) = self.view().read(|state| state.pending_checkpoint().cloned()) {
+            // It fails only when the process ends.
+            let _ = tokio::task::spawn_blocking(move || pending.finish()).await;
+        }
     }
 }
 
@@ -236,8 +247,8 @@ async fn prove(shared: &impl Answers, key: StateKey) -> LedgerAnswer {
 
 /// Whether a block more makes a proof possible, or newer.
 fn needs_block(state: &State, now: Timestamp) -> bool {
-    let (tip, due) = (state.tip(), state.tip().checkpoint.time.0.saturating_add(CHECKPOINT_MS));
-    tip.checkpoint.height == tip.height || (state.is_ahead_of_checkpoint() && now.0 >= due)
+    let due = state.tip().checkpoint.time.0.saturating_add(CHECKPOINT_MS);
+    state.pending_checkpoint().is_some() || (state.is_ahead_of_checkpoint() && now.0 >= due)
 }
 
 /// Where the ledger stands.

@@ -173,7 +173,7 @@ pub fn resume(
         error => Trouble::Stop(error),
     })?;
     if state.tip().height > from {
-        news.add([state.cursor_record()]);
+        news.add([state.cursor().record()]);
         store.apply(news.take())?;
     }
     store.checkpoint()?;

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gridhour_contracts_sim::state::Record;
+use gridhour_contracts_sim::state::{Cursor, Record};
 
 use super::{
     restore::News,
@@ -24,9 +24,12 @@ const BATCH_RECORDS_MAX: usize = 65_536;
 /// Time between two checkpoints.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(5);
 
+/// What a block changed, and where the ledger stood after it.
+type Changed = (Vec<Record>, Cursor);
+
 /// The thread, and the way to it.
 pub struct StateWriter {
-    queue: Option<SyncSender<Vec<Record>>>,
+    queue: Option<SyncSender<Changed>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -42,10 +45,10 @@ impl StateWriter {
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Hands over one block's changes, its cursor among them. Once the store has failed this does nothing: the journal
-    /// goes on, and the next start brings the store up.
-    pub fn write(&mut self, changes: Vec<Record>) {
-        if self.queue.as_ref().is_some_and(|queue| queue.send(changes).is_err()) {
+    /// Hands over one block's changes, and its cursor. Once the store has failed this does nothing: the journal goes on,
+    /// and the next start brings the store up.
+    pub fn write(&mut self, changes: Vec<Record>, cursor: Cursor) {
+        if self.queue.as_ref().is_some_and(|queue| queue.send((changes, cursor)).is_err()) {
             self.queue = None;
         }
     }
@@ -63,33 +66,53 @@ impl Drop for StateWriter {
     }
 }
 
-fn run(mut store: Box<dyn StateStore>, waiting: &Receiver<Vec<Record>>) {
+fn run(mut store: Box<dyn StateStore>, waiting: &Receiver<Changed>) {
     if let Err(error) = follow(&mut *store, waiting) {
         tracing::error!(%error, "the state store stopped; the next start brings it up from the journal");
     }
 }
 
-fn follow(store: &mut dyn StateStore, waiting: &Receiver<Vec<Record>>) -> Result<(), StoreError> {
+fn follow(store: &mut dyn StateStore, waiting: &Receiver<Changed>) -> Result<(), StoreError> {
     let mut checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
-    let mut news = News::default();
+    let mut gathered = Gathered::default();
     loop {
         match waiting.recv_timeout(checkpoint_at.saturating_duration_since(Instant::now())) {
-            Ok(changes) => {
-                news.add(changes);
-                if news.len() >= BATCH_RECORDS_MAX {
-                    store.apply(news.take())?;
+            Ok(changed) => {
+                gathered.add(changed);
+                if gathered.news.len() >= BATCH_RECORDS_MAX {
+                    store.apply(gathered.take())?;
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                store.apply(news.take())?;
+                store.apply(gathered.take())?;
                 return store.checkpoint();
             }
         }
         if Instant::now() >= checkpoint_at {
-            store.apply(news.take())?;
+            store.apply(gathered.take())?;
             store.checkpoint()?;
             checkpoint_at = Instant::now() + CHECKPOINT_EVERY;
         }
+    }
+}
+
+/// What blocks changed, and where the last of them left the ledger.
+#[derive(Default)]
+struct Gathered {
+    news: News,
+    cursor: Option<Cursor>,
+}
+
+impl Gathered {
+    fn add(&mut self, (changes, cursor): Changed) {
+        self.news.add(changes);
+        self.cursor = Some(cursor);
+    }
+
+    /// All of it as one batch. The cursor becomes a record only here: it waits for a checkpoint's hashes, as no block may.
+    fn take(&mut self) -> Vec<Record> {
+        self.news.add(self.cursor.take().map(|cursor| cursor.record()));
+        self.news.take()
     }
 }

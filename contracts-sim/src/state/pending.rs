@@ -1,0 +1,100 @@
+//! A checkpoint that was begun and that no block names yet.
+//!
+//! Which records it covers is settled by the block after which it is begun; the hashes are not needed before a later
+//! block names the root. So they can be made elsewhere, while the ledger goes on.
+
+use std::sync::{Arc, OnceLock};
+
+use gridhour_protocol::{
+    merkle::Hash,
+    units::{Height, Timestamp},
+};
+
+use super::{
+    StateRoot,
+    committed::{Replaced, tree_after},
+    tree::Tree,
+};
+
+/// A checkpoint of the state after one block. Cheap to clone; clones share the work.
+#[derive(Clone, Debug)]
+pub struct PendingCheckpoint {
+    height: Height,
+    time: Timestamp,
+    root: Root,
+}
+
+#[derive(Clone, Debug)]
+enum Root {
+    /// Found before the state was stored.
+    Known(Hash),
+    /// What has to be hashed.
+    Sought(Arc<Work>),
+}
+
+#[derive(Debug)]
+struct Work {
+    base: Tree,
+    since: Vec<Arc<Replaced>>,
+    tree: OnceLock<Tree>,
+}
+
+impl PendingCheckpoint {
+    /// Begins one after the block of this height and time: of the tree `base`, and what blocks replaced `since`.
+    pub(super) fn begin(height: Height, time: Timestamp, base: Tree, since: Vec<Arc<Replaced>>) -> Self {
+        let work = Work { base, since, tree: OnceLock::new() };
+        Self { height, time, root: Root::Sought(Arc::new(work)) }
+    }
+
+    /// One whose root was stored.
+    pub(super) fn known(at: StateRoot) -> Self {
+        Self { height: at.height, time: at.time, root: Root::Known(at.root) }
+    }
+
+    /// The block after which it was begun.
+    #[must_use]
+    pub fn height(&self) -> Height {
+        self.height
+    }
+
+    /// Whether the root is there, so that asking for it takes no time.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        match &self.root {
+            Root::Known(_) => true,
+            Root::Sought(work) => work.tree.get().is_some(),
+        }
+    }
+
+    /// The checkpoint, hashed now if nobody has. Whoever asks meanwhile waits for the same work.
+    #[must_use]
+    pub fn finish(&self) -> StateRoot {
+        let root = match &self.root {
+            Root::Known(root) => *root,
+            Root::Sought(work) => work.tree().root(),
+        };
+        StateRoot { height: self.height, time: self.time, root }
+    }
+
+    /// The tree, and of how many blocks that replaced something. None where only the root is known.
+    pub(super) fn tree(&self) -> Option<(&Tree, usize)> {
+        match &self.root {
+            Root::Known(_) => None,
+            Root::Sought(work) => Some((work.tree(), work.since.len())),
+        }
+    }
+}
+
+impl Work {
+    fn tree(&self) -> &Tree {
+        self.tree.get_or_init(|| tree_after(&self.base, &self.since))
+    }
+}
+
+impl PartialEq for PendingCheckpoint {
+    fn eq(&self, other: &Self) -> bool {
+        self.finish() == other.finish()
+    }
+}
+
+impl Eq for PendingCheckpoint {}
