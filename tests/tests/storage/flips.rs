@@ -35,6 +35,8 @@ fn frames(file: &[u8]) -> Vec<Frame> {
 fn found(before: &Auditor, frame: &[u8], rest: &[u8]) -> Option<u64> {
     let mut auditor = before.clone();
     auditor.push(frame);
+    // What follows is of no interest where the frame is refused: nothing more is checked then.
+    let _ = auditor.save();
     auditor.push(rest);
     auditor.finish().0.findings.first().map(|finding| finding.height.0)
 }
