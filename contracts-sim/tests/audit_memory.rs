@@ -48,7 +48,7 @@ const PEOPLE: u8 = 40;
 /// Transfers of a block.
 const BLOCK: u64 = 8;
 /// Blocks of the short ledger: so many that the first is no longer remembered at the end.
-const BLOCKS: u64 = 2 * CHECKPOINT_BLOCKS;
+const BLOCKS: u64 = 3 * CHECKPOINT_BLOCKS;
 
 /// A ledger of so many blocks between the same people, as an exported file.
 fn ledger(blocks: u64) -> Vec<u8> {
