@@ -13,10 +13,7 @@ use gridhour_contracts_sim::{
     limits::CHECKPOINT_BLOCKS,
     tx::Call,
 };
-use gridhour_protocol::{
-
-    units::{Credits, Millis},
-};
+use gridhour_protocol::units::{Credits, Millis};
 
 /// Passes everything on to the system's allocator, and counts.
 struct Counting;

@@ -189,7 +189,9 @@ fn a_forged_state_falls_at_the_next_root_that_the_operator_signed() {
     let (export, trust) = (chain.export(), pinned(&chain));
     let file = saved(&export, export.len() / 2, trust).expect("there are blocks");
     let account = |who: PublicKey| [b"a".as_slice(), &who.0].concat();
-    let place = |key: &[u8]| file.windows(key.len()).position(|part| part == key).expect("an account") + key.len() + 4;
+    let place = |key: &[u8]| {
+        file.windows(key.len()).position(|part| part == key).expect("an account") + key.len() + 4
+    };
     let [rich, poor] = [key(2), key(1)].map(|who| place(&account(who.public())));
     let thieving = forged(&file, |bytes| {
         for (at, moved) in [(rich, -5_i64), (poor, 5)] {

@@ -25,6 +25,7 @@ use gridhour_contracts_sim::{
 use gridhour_node::clock;
 use serde_json::{Value, json};
 
+pub use self::export::write_export;
 use self::{
     consistency::{ConsistencyArgs, FraudArgs},
     reading::Reading,
@@ -33,7 +34,6 @@ use self::{
     verify::VerifyArgs,
     witness::WitnessArgs,
 };
-pub use self::export::write_export;
 use crate::{
     context::Context,
     error::{CommandError, Result},

@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    demo::played,
-    market::Market,
-    sandbox::Sandbox,
-};
+use crate::{demo::played, market::Market, sandbox::Sandbox};
 
 const EXPORT: &str = "data/ledger.export";
 
@@ -73,8 +69,9 @@ fn a_running_ledger_is_replayed_as_well() {
     let market = Market::new("4");
     let ledger = market.ledger();
     ledger.wait_for("ready");
-    let client = market.sandbox.json(&["key", "show"])["id"].as_str().expect("an id").to_owned();
+    // The client's key is made with its first money.
     let funds = market.fund();
+    let client = market.sandbox.json(&["key", "show"])["id"].as_str().expect("an id").to_owned();
     market.fund();
     for height in [1, 2] {
         let to = height.to_string();

@@ -97,7 +97,11 @@ fn a_false_result_in_the_sample_is_found_and_named() {
     assert_eq!((found.code, &document["ok"], &document["hidden"]), (Some(1), &json!(false), &Value::Null));
     let named = &document["false"];
     assert_eq!(named.as_array().map(Vec::len), Some(1), "{found}");
-    assert_eq!((&named[0]["receipt_id"], &named[0]["first_difference"]), (&json!(id), &json!(PLACE)), "{found}");
+    assert_eq!(
+        (&named[0]["receipt_id"], &named[0]["first_difference"]),
+        (&json!(id), &json!(PLACE)),
+        "{found}"
+    );
     let reasons = named[0]["reasons"].as_array().expect("a list");
     let reasons: Vec<&str> = reasons.iter().map(|reason| reason.as_str().expect("words")).collect();
     assert_eq!(reasons.len(), 2, "every signature is good: {reasons:?}");

@@ -73,7 +73,11 @@ fn an_audit_that_is_killed_again_and_again_goes_on_with_the_same_answer() {
     let resumed = json!({ "height": before.height.0, "transactions": before.transactions });
     assert_eq!((&answer["resumed"], &answer["begun_anew"]), (&resumed, &Value::Null));
     assert_eq!(answer["transactions"], json!(60_000));
-    assert_eq!(answer["checked"], json!(60_000 - before.transactions), "what was checked is not checked again");
+    assert_eq!(
+        answer["checked"],
+        json!(60_000 - before.transactions),
+        "what was checked is not checked again"
+    );
     assert_eq!(kept(&sandbox), None, "nothing is left to go on with");
     let fresh = sandbox.json(&["audit", "verify", LEDGER, "--fresh"]);
     assert_eq!((&fresh["resumed"], &fresh["checked"]), (&Value::Null, &json!(60_000)));

@@ -140,7 +140,8 @@ impl Resume {
         if head.program != PROGRAM {
             return Err(ResumeError::Program(head.program));
         }
-        if head.trust != trust.digest() || trust.network().is_some_and(|network| network != head.genesis.id()) {
+        if head.trust != trust.digest() || trust.network().is_some_and(|network| network != head.genesis.id())
+        {
             return Err(ResumeError::Trust);
         }
         let state = State::from_records(head.genesis, records)?;

@@ -62,7 +62,8 @@ impl FromStr for Share {
             if !digits(whole) || !digits(decimals) || whole.len() > 1 || decimals.len() > 6 {
                 return None;
             }
-            let parts = whole.parse::<u32>().ok()? * MILLION + format!("{decimals:0<6}").parse::<u32>().ok()?;
+            let parts =
+                whole.parse::<u32>().ok()? * MILLION + format!("{decimals:0<6}").parse::<u32>().ok()?;
             (1..=MILLION).contains(&parts).then_some(Self(parts))
         };
         parsed().ok_or_else(|| ParseShareError(text.chars().take(40).collect()))
@@ -122,7 +123,8 @@ pub fn draw(seed: &[u8; 32], receipts: &[ReceiptId], size: u64) -> Vec<usize> {
         out.fixed(seed).fixed(&receipt.0);
         out.hash()
     };
-    let mut lots: Vec<_> = receipts.iter().enumerate().map(|(place, receipt)| (lot(receipt), place)).collect();
+    let mut lots: Vec<_> =
+        receipts.iter().enumerate().map(|(place, receipt)| (lot(receipt), place)).collect();
     lots.sort_unstable();
     lots.truncate(usize::try_from(size).unwrap_or(usize::MAX));
     let mut places: Vec<usize> = lots.into_iter().map(|(_, place)| place).collect();

@@ -50,7 +50,8 @@ impl Chain {
     fn tell_of_a_budget(&mut self, deal: &Deal) {
         let mut drawn = deal.clone();
         drawn.order.nonce = 3;
-        let caps = vec![cap(None, None, Credits(900)), cap(Some(0), Some(&deal.client.public()), Credits(700))];
+        let caps =
+            vec![cap(None, None, Credits(900)), cap(Some(0), Some(&deal.client.public()), Credits(700))];
         let budget = self.open_budget(&key(7), caps);
         self.acting(&deal.client).ok(drawn.draw(budget, 1));
         self.acting(&key(7)).ok(Call::CloseBudget { budget });

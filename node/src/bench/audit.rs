@@ -126,7 +126,8 @@ impl Growing<'_> {
 /// so many tries.
 #[must_use]
 pub fn signatures_per_s(plan: &Plan, repeat: usize) -> f64 {
-    let transfers = People::of(plan.accounts, START, plan.seed, plan.valid_blocks).transfers(VERIFIED, Height(0));
+    let transfers =
+        People::of(plan.accounts, START, plan.seed, plan.valid_blocks).transfers(VERIFIED, Height(0));
     let mut tries: Vec<f64> = (0..repeat).map(|_| verified_per_s(&transfers)).collect();
     median(&mut tries)
 }

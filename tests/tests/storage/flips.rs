@@ -55,7 +55,8 @@ fn a_byte_flipped_anywhere_in_a_long_ledger_is_found_and_placed() {
 
 fn flip_some(file: &[u8], frames: &[Frame], rng: &mut Rng) {
     let first = frames[0].begin as u64;
-    let draw = |_| usize::try_from(first + rng.below(file.len() as u64 - first)).expect("a place in the file");
+    let draw =
+        |_| usize::try_from(first + rng.below(file.len() as u64 - first)).expect("a place in the file");
     let mut places: Vec<usize> = (0..FLIPS).map(draw).collect();
     places.sort_unstable();
     let mut auditor = Auditor::new(Trust::SelfTrust);

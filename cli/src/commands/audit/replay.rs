@@ -7,12 +7,7 @@ use gridhour_contracts_sim::{
     state::State,
 };
 use gridhour_node::drivers::validator::account_of;
-use gridhour_protocol::{
-    id::to_hex,
-    note::to_base64,
-    signed::PublicKey,
-    units::Height,
-};
+use gridhour_protocol::{id::to_hex, note::to_base64, signed::PublicKey, units::Height};
 use serde_json::{Value, json};
 
 use super::{document, export::fetched, reading::Reading, tell, trust, verify::save_checkpoint};
@@ -121,7 +116,8 @@ fn say_account(context: &Context, state: &State, id: PublicKey) -> Result {
     let mut table = Table::new(["held for", "what", "held", "released at"]);
     for hold in &known.holds {
         let (id, purpose) = named(&hold.purpose, PublicKey::short);
-        let row = [id.chars().take(8).collect(), purpose, hold.amount.to_string(), hold.deadline.0.to_string()];
+        let row =
+            [id.chars().take(8).collect(), purpose, hold.amount.to_string(), hold.deadline.0.to_string()];
         table.row(row);
     }
     table.lines().iter().try_for_each(|line| context.out.line(line))

@@ -109,8 +109,10 @@ pub(super) fn run(args: &RerunArgs, context: &Context) -> Result {
     let kept = kept(context)?;
     let file = args.file.clone().map_or_else(|| fetched(context), Ok)?;
     let (ledger, lanes) = read_ledger(&file, args.network.as_deref(), &kept, context)?;
-    let config =
-        EngineConfig { threads: args.threads.unwrap_or(EngineConfig::default().threads), ..EngineConfig::default() };
+    let config = EngineConfig {
+        threads: args.threads.unwrap_or(EngineConfig::default().threads),
+        ..EngineConfig::default()
+    };
     let mut models = Models::new(args.model.as_deref(), config, context)?;
     let (reached, beyond): (Vec<_>, Vec<_>) =
         kept.into_iter().partition(|result| models.has(result.terms.model));

@@ -90,8 +90,7 @@ fn audit(args: &VerifyArgs, file: &Path, trust: Trust, context: &Context) -> Res
     let start = Instant::now();
     let mut reading = Reading::open(file)?.with_bar(context)?;
     let mut kept = Kept::new(context, Duration::from_secs(args.save_every));
-    let (resumed, begun_anew) =
-        if args.fresh { (None, None) } else { kept.resume(&mut reading, trust)? };
+    let (resumed, begun_anew) = if args.fresh { (None, None) } else { kept.resume(&mut reading, trust)? };
     let mut auditor = resumed.unwrap_or_else(|| Auditor::new(trust).with_clock(clock::now()));
     while !auditor.is_over() {
         let piece = reading.next(u64::MAX)?;

@@ -48,12 +48,7 @@ impl People {
 
     /// So many accounts of a network that began then. The seed decides who pays whom; what they sign is valid for so
     /// many blocks.
-    pub(in crate::bench) fn of(
-        accounts: usize,
-        created_at: Timestamp,
-        seed: u64,
-        valid_blocks: u64,
-    ) -> Self {
+    pub(in crate::bench) fn of(accounts: usize, created_at: Timestamp, seed: u64, valid_blocks: u64) -> Self {
         let keys: Vec<SecretKey> = (0..accounts.max(2)).into_par_iter().map(|at| key(1, at)).collect();
         let operator = key(2, 0);
         let allocated = keys.iter().take(ALLOCATIONS_MAX);

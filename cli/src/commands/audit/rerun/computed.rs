@@ -102,7 +102,9 @@ fn verdict(judged: &Judged, took_ms: u64) -> Verdict {
             "output token {} is {}, the model gives {}",
             found.index, found.claimed, found.chosen
         )),
-        (None, Some(index), _) => Some(format!("the log probabilities of output token {index} are not the model's")),
+        (None, Some(index), _) => {
+            Some(format!("the log probabilities of output token {index} are not the model's"))
+        }
         (None, None, false) => Some("the output does not end where the request says".into()),
         (None, None, true) => Some("the digests or the score chain are not the receipt's".into()),
     };

@@ -43,8 +43,7 @@ pub(super) fn read_ledger(
 ) -> Result<(Report, Lanes)> {
     let sessions = results.iter().map(|result| result.receipt.body.session);
     let trust = trust(network, context)?;
-    let mut auditor =
-        Auditor::new(trust).with_clock(clock::now()).gathering(Collected::of(sessions));
+    let mut auditor = Auditor::new(trust).with_clock(clock::now()).gathering(Collected::of(sessions));
     let mut reading = Reading::open(file)?.with_bar(context)?;
     reading.pieces(u64::MAX, |piece| auditor.push(piece))?;
     drop(reading);
@@ -53,7 +52,8 @@ pub(super) fn read_ledger(
         (report, None) => {
             tell(context, &report)?;
             let message = format!("the ledger in {} is not in order", file.display());
-            Err(CommandError::new(Kind::Refused, message).hint("see `gridhour audit verify` for what is wrong"))
+            Err(CommandError::new(Kind::Refused, message)
+                .hint("see `gridhour audit verify` for what is wrong"))
         }
     }
 }

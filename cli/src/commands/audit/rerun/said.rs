@@ -18,9 +18,17 @@ pub(super) fn say(context: &Context, outcome: &Outcome, confidence: Share) -> Re
         outcome.ledger.height.0
     ))?;
     let seed = to_hex(&outcome.seed);
-    out.line(format!("sample     {} computed again in {} ms; --seed {seed}", outcome.drawn, outcome.took_ms))?;
+    out.line(format!(
+        "sample     {} computed again in {} ms; --seed {seed}",
+        outcome.drawn, outcome.took_ms
+    ))?;
     for item in outcome.items.iter().filter(|item| item.is_false()) {
-        out.line(format!("FALSE      {} of {}: {}", item.id, item.result.terms.provider, reasons(item).join("; ")))?;
+        out.line(format!(
+            "FALSE      {} of {}: {}",
+            item.id,
+            item.result.terms.provider,
+            reasons(item).join("; ")
+        ))?;
     }
     match &outcome.hidden {
         None => out.line("NOT in order"),
