@@ -283,6 +283,7 @@ impl Auditor {
         let block = block.map_err(at_height)?;
         let batch = verify(state, &block).map_err(at_height)?;
         state.commit(&batch);
+        state.hash_checkpoint_aside();
         if let Some(seeker) = &mut self.seeker {
             seeker.read(block.header(), batch.entries());
         }

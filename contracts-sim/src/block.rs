@@ -17,7 +17,7 @@ pub use self::{
     verify::{CheckedBlock, Signatures, check_clock, verify, verify_and_apply},
 };
 use crate::{
-    ledger::cost,
+    ledger::{admit::tx_leaf, cost},
     limits::{BLOCK_COST_MAX, BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
     state::{StateRoot, Totals},
     tx::Tx,
@@ -121,14 +121,7 @@ impl Wire for Block {
 /// RFC 6962 root over transactions: each leaf is the signed bytes and the signature.
 #[must_use]
 pub fn tx_root(txs: &[Signed<Tx>]) -> Hash {
-    let leaves: Vec<Hash> = txs.par_iter().with_min_len(TASK_TXS).map(tx_leaf).collect();
+    let leaf = |tx: &Signed<Tx>| tx_leaf(tx.body.layout(), &tx.signature);
+    let leaves: Vec<Hash> = txs.par_iter().with_min_len(TASK_TXS).map(leaf).collect();
     merkle::root(&leaves)
-}
-
-/// The leaf of one transaction under [`Header::tx_root`].
-#[must_use]
-pub fn tx_leaf(tx: &Signed<Tx>) -> Hash {
-    let mut bytes = tx.body.layout();
-    bytes.fixed(&tx.signature.to_bytes());
-    merkle::leaf_hash(bytes.as_bytes())
 }

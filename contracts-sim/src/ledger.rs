@@ -9,7 +9,6 @@
 
 use gridhour_protocol::{
     id::{BudgetId, DeviceId, OrderId, SessionId},
-    merkle::Frontier,
     units::{Credits, Height, Timestamp},
 };
 
@@ -95,16 +94,11 @@ pub fn preview(state: &State, time: Timestamp, tx: &Admitted) -> Result<Entry, R
     let tip = state.tip();
     let height = Height(tip.height.0.saturating_add(1));
     let mut overlay = Overlay::start(state, height, time);
-    apply(&mut overlay, &Env { height, time }, &mut tip.log.clone(), tx)
+    apply(&mut overlay, &Env { height, time }, tip.log.size(), tx)
 }
 
-/// Applies `tx`, or refuses it and changes nothing.
-pub(crate) fn apply(
-    overlay: &mut Overlay<'_>,
-    env: &Env,
-    log: &mut Frontier,
-    tx: &Admitted,
-) -> Result<Entry, Reject> {
+/// Applies `tx`, whose entry will be that leaf of the log, or refuses it and changes nothing.
+pub(crate) fn apply(overlay: &mut Overlay<'_>, env: &Env, leaf: u64, tx: &Admitted) -> Result<Entry, Reject> {
     check_identity(overlay, env, tx)?;
     let effects = judge(overlay, env, tx.tx())?;
     let issued = postings::issued_after(overlay.totals().issued, &effects.postings)?;
@@ -129,11 +123,9 @@ pub(crate) fn apply(
     }
     overlay.add_receipts(effects.receipts);
     let valid_until = tx.tx().valid_until;
-    let applied = Applied { id: tx.id(), height: env.height, leaf: log.size(), valid_until };
+    let applied = Applied { id: tx.id(), height: env.height, leaf, valid_until };
     overlay.set_applied(key_of(tx.tx()), applied);
-    let entry = Entry { height: env.height, tx: tx.id(), postings: effects.postings, event: effects.event };
-    log.push(entry.leaf_hash());
-    Ok(entry)
+    Ok(Entry { height: env.height, tx: tx.id(), postings: effects.postings, event: effects.event })
 }
 
 fn key_of(tx: &Tx) -> TxKey {

@@ -16,7 +16,12 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::{budget::Draw, committed::Committed, recent_ids::RecentIds};
+use self::{
+    budget::Draw,
+    committed::Committed,
+    recent_ids::RecentIds,
+    table::{LARGE, Table},
+};
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
 pub mod budget;
@@ -28,6 +33,7 @@ mod pending;
 mod recent_ids;
 mod records;
 pub mod stake;
+mod table;
 pub mod tree;
 
 pub use budget::Budget;
@@ -45,7 +51,7 @@ pub use stake::Stake;
 pub struct State {
     genesis: Genesis,
     network: NetworkId,
-    accounts: BTreeMap<PublicKey, Credits>,
+    accounts: Table<PublicKey, Credits, LARGE>,
     sessions: BTreeMap<SessionId, Session>,
     orders: BTreeMap<OrderId, OrderBudget>,
     devices: BTreeMap<DeviceKey, Device>,
@@ -242,7 +248,7 @@ impl State {
         Self {
             genesis,
             network,
-            accounts: BTreeMap::new(),
+            accounts: Table::default(),
             sessions: BTreeMap::new(),
             orders: BTreeMap::new(),
             devices: BTreeMap::new(),

@@ -40,7 +40,7 @@ macro_rules! hash_id {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(pub [u8; 32]);
+        pub struct $name(#[serde(with = "crate::wire::words")] pub [u8; 32]);
 
         impl $name {
             /// The first eight hexadecimal digits, for people.

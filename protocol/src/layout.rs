@@ -21,31 +21,37 @@ impl Layout {
     }
 
     /// One byte.
+    #[inline]
     pub fn u8(&mut self, value: u8) -> &mut Self {
         self.fixed(&[value])
     }
 
     /// Two bytes, little-endian.
+    #[inline]
     pub fn u16(&mut self, value: u16) -> &mut Self {
         self.fixed(&value.to_le_bytes())
     }
 
     /// Four bytes, little-endian.
+    #[inline]
     pub fn u32(&mut self, value: u32) -> &mut Self {
         self.fixed(&value.to_le_bytes())
     }
 
     /// Four bytes, little-endian, two's complement.
+    #[inline]
     pub fn i32(&mut self, value: i32) -> &mut Self {
         self.fixed(&value.to_le_bytes())
     }
 
     /// Eight bytes, little-endian.
+    #[inline]
     pub fn u64(&mut self, value: u64) -> &mut Self {
         self.fixed(&value.to_le_bytes())
     }
 
     /// Bytes whose number the format fixes, such as a hash.
+    #[inline]
     pub fn fixed(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend_from_slice(bytes);
         self

@@ -18,10 +18,11 @@ use crate::{
 /// verification check that it is a point, and not a weak one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PublicKey(pub [u8; 32]);
+pub struct PublicKey(#[serde(with = "crate::wire::words")] pub [u8; 32]);
 
 impl Ord for PublicKey {
     /// By the bytes, of which the first eight almost always decide: half the time of a look into a large map.
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         let [ours, theirs] =
             [self, other].map(|key| key.0.first_chunk().map(|first| u64::from_be_bytes(*first)));
@@ -30,6 +31,7 @@ impl Ord for PublicKey {
 }
 
 impl PartialOrd for PublicKey {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
@@ -124,7 +126,9 @@ impl fmt::Debug for SecretKey {
 /// An ed25519 signature, as two halves because serde derives arrays only up to 32 elements.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Signature {
+    #[serde(with = "crate::wire::words")]
     r: [u8; 32],
+    #[serde(with = "crate::wire::words")]
     s: [u8; 32],
 }
 

@@ -5,8 +5,14 @@
 //! input used, and the value encodes back to the same bytes. Signatures and hashes never cover these bytes; they cover
 //! those that [`crate::layout`] lays out by hand.
 
-use bincode::config::{self, Configuration, Fixint, Limit, LittleEndian};
+use bincode::{
+    config::{self, Configuration, Fixint, Limit, LittleEndian},
+    enc::write::Writer,
+    error::EncodeError,
+};
 use serde::{Serialize, de::DeserializeOwned};
+
+pub(crate) mod words;
 
 /// Why bytes were refused. Always the sender's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,11 +88,30 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
         bincode::serde::decode_from_slice(bytes, large_config())
     };
     let (value, used): (T, usize) = decoded.map_err(|error| WireError::Malformed(error.to_string()))?;
-    if used != bytes.len() || encode(&value) != bytes {
+    if used != bytes.len() || !encodes_to(&value, bytes) {
         return Err(WireError::NotCanonical);
     }
     value.check_bounds().map_err(WireError::Malformed)?;
     Ok(value)
+}
+
+/// Whether `bytes` are the one encoding of `value`: compared as they are made, so that nothing is kept.
+fn encodes_to<T: Wire>(value: &T, bytes: &[u8]) -> bool {
+    let mut rest = Expected(bytes);
+    let all_as_expected = bincode::serde::encode_into_writer(value, &mut rest, large_config()).is_ok();
+    all_as_expected && rest.0.is_empty()
+}
+
+/// Takes the bytes that it expects and no others.
+struct Expected<'b>(&'b [u8]);
+
+impl Writer for Expected<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        let differs = || EncodeError::Other("not the bytes that were decoded");
+        self.0 = self.0.strip_prefix(bytes).ok_or_else(differs)?;
+        Ok(())
+    }
 }
 
 /// Refuses a list or text that is longer than `max`; for [`Wire::check_bounds`].

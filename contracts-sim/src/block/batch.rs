@@ -2,12 +2,13 @@
 
 use gridhour_protocol::{
     id::BlockHash,
-    merkle::{Frontier, TreeHead},
+    merkle::{Frontier, Hash, TreeHead},
     units::{Height, Timestamp},
 };
+use rayon::prelude::*;
 
 use crate::{
-    block::Header,
+    block::{Header, TASK_TXS},
     ledger::{self, Env, admit::Admitted, entry::Entry, reject::Reject},
     limits::{CHECKPOINT_BLOCKS, CHECKPOINT_LAG_BLOCKS, CHECKPOINT_MS},
     state::{Changes, PendingCheckpoint, State, Tip, Totals, changes::Overlay},
@@ -17,24 +18,41 @@ use crate::{
 pub(super) struct Work<'s> {
     overlay: Overlay<'s>,
     env: Env,
+    entries: Vec<Entry>,
+}
+
+/// All of a block's transactions, applied.
+pub(super) struct Done<'s> {
+    overlay: Overlay<'s>,
     log: Frontier,
     entries: Vec<Entry>,
 }
 
 impl<'s> Work<'s> {
     pub(super) fn start(state: &'s State, time: Timestamp) -> Self {
-        let tip = state.tip();
-        let height = next_height(tip);
+        let height = next_height(state.tip());
         let overlay = Overlay::start(state, height, time);
-        Self { overlay, env: Env { height, time }, log: tip.log.clone(), entries: Vec::new() }
+        Self { overlay, env: Env { height, time }, entries: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, tx: &Admitted) -> Result<&Entry, Reject> {
-        let entry = ledger::apply(&mut self.overlay, &self.env, &mut self.log, tx)?;
+        let leaf = self.overlay.base().tip().log.size() + self.entries.len() as u64;
+        let entry = ledger::apply(&mut self.overlay, &self.env, leaf, tx)?;
         self.entries.push(entry);
         Ok(self.entries.last().expect("just pushed"))
     }
 
+    /// Enters everything in the log. Entries are hashed on all cores: applying them is the work of one.
+    pub(super) fn close(self) -> Done<'s> {
+        let Self { overlay, entries, .. } = self;
+        let leaves: Vec<Hash> = entries.par_iter().with_min_len(TASK_TXS).map(Entry::leaf_hash).collect();
+        let mut log = overlay.base().tip().log.clone();
+        leaves.into_iter().for_each(|leaf| log.push(leaf));
+        Done { overlay, log, entries }
+    }
+}
+
+impl Done<'_> {
     pub(super) fn log_head(&self) -> TreeHead {
         TreeHead { size: self.log.size(), root: self.log.root() }
     }

@@ -1,6 +1,7 @@
 //! The sequencer's side: transactions in the order of arrival become a block.
 
 use gridhour_protocol::{
+    merkle,
     signed::{SecretKey, Signed},
     units::Timestamp,
     wire,
@@ -10,7 +11,6 @@ use crate::{
     block::{
         Batch, Block, Header,
         batch::{Work, is_overdue, next_height},
-        tx_root,
     },
     ledger::{admit::Admitted, cost::cost, entry::Entry, reject::Reject},
     limits::{BLOCK_COST_MAX, BLOCK_TXS_MAX, FRAME_BYTES_MAX, HEADER_BYTES_MAX},
@@ -45,28 +45,30 @@ pub fn propose(state: &State, operator: &SecretKey, now: Timestamp, txs: Vec<Adm
     let time = now.max(tip.time);
     let mut work = Work::start(state, time);
     let mut room = Room::default();
-    let mut accepted = Vec::new();
+    let (mut accepted, mut leaves) = (Vec::new(), Vec::new());
     let mut answers = Vec::with_capacity(txs.len());
     for tx in txs {
         let answer = room.with(&tx).and_then(|taken| Ok((work.apply(&tx)?.clone(), taken)));
         answers.push(answer.map(|(entry, taken)| {
             room = taken;
+            leaves.push(tx.leaf());
             accepted.push(tx.into_signed());
             entry
         }));
     }
+    let done = work.close();
     let header = Header {
         network: state.network(),
         operator: operator.public(),
         height: next_height(tip),
         previous: tip.hash,
         time,
-        tx_root: tx_root(&accepted),
-        log: work.log_head(),
+        tx_root: merkle::root(&leaves),
+        log: done.log_head(),
         checkpoint: checkpoint_to_name(state),
-        totals: work.totals(),
+        totals: done.totals(),
     };
-    let batch = work.finish(&header);
+    let batch = done.finish(&header);
     Proposal { block: Block { header: operator.sign(header), txs: accepted }, batch, answers }
 }
 

@@ -3,7 +3,7 @@
 
 use gridhour_protocol::{
     id::to_hex,
-    merkle::Hash,
+    merkle::{self, Hash},
     signed::{PublicKey, Signed},
     units::{Millis, Timestamp},
 };
@@ -13,7 +13,6 @@ use crate::{
     block::{
         Batch, Block, Header, TASK_TXS,
         batch::{Work, is_overdue, next_height},
-        tx_root,
     },
     finding::{Finding, Rule},
     genesis::Genesis,
@@ -45,10 +44,9 @@ impl CheckedBlock {
     /// With the first rule that is broken.
     pub fn check(block: Block, operator: &PublicKey, signatures: Signatures) -> Result<Self, Finding> {
         let Block { header, txs } = block;
-        let tx_root = tx_root(&txs);
         if signatures == Signatures::CheckedBefore {
             let txs = txs.into_par_iter().with_min_len(TASK_TXS).map(Admitted::checked_before).collect();
-            return Ok(Self { header, txs, tx_root });
+            return Ok(Self::new(header, txs));
         }
         let height = header.body.height;
         Finding::unless_equal(height, Rule::Operator, *operator, header.body.operator)?;
@@ -61,7 +59,12 @@ impl CheckedBlock {
             .enumerate()
             .map(|(index, tx)| tx.map_err(|reject| refused(&header, index, reject)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { header: header.into_signed(), txs, tx_root })
+        Ok(Self::new(header.into_signed(), txs))
+    }
+
+    fn new(header: Signed<Header>, txs: Vec<Admitted>) -> Self {
+        let leaves: Vec<Hash> = txs.iter().map(Admitted::leaf).collect();
+        Self { header, txs, tx_root: merkle::root(&leaves) }
     }
 
     /// The header, as its operator signed it.
@@ -92,10 +95,11 @@ pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
     for (index, tx) in block.txs.iter().enumerate() {
         work.apply(tx).map_err(|reject| refused(header, index, reject))?;
     }
-    let log = work.log_head();
+    let done = work.close();
+    let log = done.log_head();
     Finding::unless_equal(header.height, Rule::LogRoot, log.size, header.log.size)?;
     differs(Rule::LogRoot, &log.root, &header.log.root)?;
-    let totals = work.totals();
+    let totals = done.totals();
     if !totals.are_conserved() {
         let Totals { balances, holds, stakes, .. } = totals;
         let found = format!("balances {balances}, holds {holds} and stakes {stakes}");
@@ -105,7 +109,7 @@ pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
         let [expected, found] = [totals, header.totals].map(|totals| format!("{totals:?}"));
         return Err(Finding::new(header.height, Rule::Totals, expected, found));
     }
-    Ok(work.finish(header))
+    Ok(done.finish(header))
 }
 
 /// Whether the header follows the last block.

@@ -2,8 +2,10 @@
 
 use gridhour_protocol::{
     id::TxId,
+    layout::Layout,
+    merkle::{self, Hash},
     session::voucher::Voucher,
-    signed::{Signable, Signed},
+    signed::{Signable, Signature, Signed},
     wire::Wire,
 };
 
@@ -18,6 +20,7 @@ use crate::{
 pub struct Admitted {
     signed: Signed<Tx>,
     id: TxId,
+    leaf: Hash,
 }
 
 impl Admitted {
@@ -32,13 +35,18 @@ impl Admitted {
             return Err(Reject::BadSignature);
         }
         check_enclosed(&signed.body.call)?;
-        Ok(Self { id: TxId(layout.hash()), signed })
+        Ok(Self::hashed(signed, layout))
     }
 
     /// Takes a transaction whose signatures this node has checked before, such as one from its own journal.
     #[must_use]
     pub fn checked_before(signed: Signed<Tx>) -> Self {
-        Self { id: signed.body.id(), signed }
+        let layout = signed.body.layout();
+        Self::hashed(signed, layout)
+    }
+
+    fn hashed(signed: Signed<Tx>, layout: Layout) -> Self {
+        Self { id: TxId(layout.hash()), leaf: tx_leaf(layout, &signed.signature), signed }
     }
 
     /// The transaction.
@@ -53,6 +61,12 @@ impl Admitted {
         self.id
     }
 
+    /// Its leaf under the root of its block's transactions.
+    #[must_use]
+    pub fn leaf(&self) -> Hash {
+        self.leaf
+    }
+
     /// The transaction with its signature.
     #[must_use]
     pub fn signed(&self) -> &Signed<Tx> {
@@ -64,6 +78,11 @@ impl Admitted {
     pub fn into_signed(self) -> Signed<Tx> {
         self.signed
     }
+}
+
+/// The leaf of a transaction under the root of its block's: of what was signed, and the signature.
+pub(crate) fn tx_leaf(mut layout: Layout, signature: &Signature) -> Hash {
+    merkle::leaf_hash(layout.fixed(&signature.to_bytes()).as_bytes())
 }
 
 fn check_enclosed(call: &Call) -> Result<(), Reject> {

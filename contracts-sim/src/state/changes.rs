@@ -13,6 +13,7 @@ use super::{
     Totals, TxKey,
     committed::{Replaced, Replacement},
     recent_ids::IdGroup,
+    table::{SMALL, Table},
 };
 
 mod budgets;
@@ -21,13 +22,13 @@ mod providers;
 /// New values by key; `None` where a value is dropped. Names of transactions are added, and forgotten in groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    pub(super) accounts: BTreeMap<PublicKey, Option<Credits>>,
+    pub(super) accounts: Table<PublicKey, Option<Credits>, SMALL>,
     pub(super) sessions: BTreeMap<SessionId, Option<Session>>,
     pub(super) orders: BTreeMap<OrderId, Option<OrderBudget>>,
     pub(super) devices: BTreeMap<DeviceKey, Option<Device>>,
     pub(super) stakes: BTreeMap<DeviceId, Option<Stake>>,
     pub(super) budgets: BTreeMap<BudgetId, Option<Budget>>,
-    pub(super) applied: BTreeMap<TxKey, Applied>,
+    pub(super) applied: Table<TxKey, Applied, SMALL>,
     pub(super) forgotten: Vec<(IdGroup, usize)>,
 }
 
@@ -139,32 +140,37 @@ impl State {
     /// Makes a block's changes part of the state.
     pub(crate) fn absorb(&mut self, changes: &Changes, tip: &Tip) {
         let mut replaced = Replaced::new();
-        merge(&mut self.accounts, &changes.accounts, |account, before, after| {
-            replaced.push(replacement(StateKey::Account(account), before, after, StateValue::Balance));
-        });
+        let mut note = |key, before, after| replaced.push(Replacement { key, before, after });
+        merge(
+            changes.accounts.iter(),
+            StateKey::Account,
+            StateValue::Balance,
+            &mut note,
+            |account, balance| match balance {
+                Some(balance) => self.accounts.insert(account, balance),
+                None => self.accounts.remove(&account),
+            },
+        );
         let order = |order| StateValue::Order(Box::new(order));
-        for (id, after) in &changes.orders {
-            let before = self.put_order(*id, after.clone());
-            replaced.push(replacement(StateKey::Order(*id), before, after, order));
-        }
+        merge(changes.orders.iter(), StateKey::Order, order, &mut note, |id, order| {
+            self.put_order(id, order)
+        });
         let session = |session| StateValue::Session(Box::new(session));
-        merge(&mut self.sessions, &changes.sessions, |id, before, after| {
-            replaced.push(replacement(StateKey::Session(id), before, after, session));
+        merge(changes.sessions.iter(), StateKey::Session, session, &mut note, |id, session| {
+            put(&mut self.sessions, id, session)
         });
         let budget = |budget| StateValue::Budget(Box::new(budget));
-        merge(&mut self.budgets, &changes.budgets, |id, before, after| {
-            replaced.push(replacement(StateKey::Budget(id), before, after, budget));
+        merge(changes.budgets.iter(), StateKey::Budget, budget, &mut note, |id, budget| {
+            put(&mut self.budgets, id, budget)
         });
         let device = |device| StateValue::Device(Box::new(device));
-        for (key, after) in &changes.devices {
-            let before = self.put_device(*key, after.clone());
-            replaced.push(replacement(StateKey::Device(*key), before, after, device));
-        }
+        merge(changes.devices.iter(), StateKey::Device, device, &mut note, |key, device| {
+            self.put_device(key, device)
+        });
         let stake = |stake| StateValue::Stake(Box::new(stake));
-        for (id, after) in &changes.stakes {
-            let before = self.put_stake(*id, after.clone());
-            replaced.push(replacement(StateKey::Stake(*id), before, after, stake));
-        }
+        merge(changes.stakes.iter(), StateKey::Stake, stake, &mut note, |id, stake| {
+            self.put_stake(id, stake)
+        });
         self.committed.note(replaced);
         changes.forgotten.iter().for_each(|(group, _)| self.recent_ids.forget(group));
         changes.applied.iter().for_each(|(key, applied)| self.recent_ids.insert(*key, *applied));
@@ -187,25 +193,23 @@ impl State {
     }
 }
 
-fn merge<K: Ord + Copy, V: Clone>(
-    table: &mut BTreeMap<K, V>,
-    changes: &BTreeMap<K, Option<V>>,
-    mut replaced: impl FnMut(K, Option<V>, &Option<V>),
+/// Puts every new value of one kind in its place, and notes what was there.
+fn merge<'c, K: Copy + 'c, V: Clone + 'c>(
+    changes: impl Iterator<Item = (&'c K, &'c Option<V>)>,
+    key: impl Fn(K) -> StateKey,
+    value: impl Fn(V) -> StateValue,
+    note: &mut impl FnMut(StateKey, Option<StateValue>, Option<StateValue>),
+    mut put: impl FnMut(K, Option<V>) -> Option<V>,
 ) {
-    for (key, value) in changes {
-        let before = match value {
-            Some(value) => table.insert(*key, value.clone()),
-            None => table.remove(key),
-        };
-        replaced(*key, before, value);
+    for (id, after) in changes {
+        let before = put(*id, after.clone());
+        note(key(*id), before.map(&value), after.clone().map(&value));
     }
 }
 
-fn replacement<V: Clone>(
-    key: StateKey,
-    before: Option<V>,
-    after: &Option<V>,
-    value: impl Fn(V) -> StateValue,
-) -> Replacement {
-    Replacement { key, before: before.map(&value), after: after.clone().map(&value) }
+fn put<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Option<V> {
+    match value {
+        Some(value) => table.insert(key, value),
+        None => table.remove(&key),
+    }
 }

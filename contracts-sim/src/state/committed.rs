@@ -300,6 +300,16 @@ impl State {
         self.pending.as_ref()
     }
 
+    /// Has a pending checkpoint hashed while whoever replays goes on. Nothing happens where the last block
+    /// began none.
+    pub fn hash_checkpoint_aside(&self) {
+        if let Some(pending) = self.pending.clone().filter(|pending| pending.height() == self.tip.height) {
+            rayon::spawn(move || {
+                pending.finish();
+            });
+        }
+    }
+
     /// Begins a checkpoint of the state as it is now.
     pub(crate) fn begin_checkpoint(&mut self) {
         let Committed { tree, since, .. } = &self.committed;
@@ -316,7 +326,7 @@ impl State {
 
     /// Makes the tree that of a state whose records were all just put in.
     pub(super) fn plant_tree(&mut self) {
-        let accounts = self.accounts.keys().copied().map(StateKey::Account);
+        let accounts = self.accounts.iter().map(|(account, _)| StateKey::Account(*account));
         let orders = self.orders.keys().copied().map(StateKey::Order);
         let sessions = self.sessions.keys().copied().map(StateKey::Session);
         let budgets = self.budgets.keys().copied().map(StateKey::Budget);

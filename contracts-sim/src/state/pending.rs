@@ -67,7 +67,6 @@ impl PendingCheckpoint {
     }
 
     /// The checkpoint, hashed now if nobody has. Whoever asks meanwhile waits for the same work.
-    #[must_use]
     pub fn finish(&self) -> StateRoot {
         let root = match &self.root {
             Root::Known(root) => *root,

@@ -10,7 +10,10 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Applied, TxKey};
+use super::{
+    Applied, TxKey,
+    table::{LARGE, Table},
+};
 
 /// Names that one record of a store holds.
 pub(super) const PAGE_IDS: usize = 48;
@@ -33,7 +36,7 @@ impl IdGroup {
 /// Names that count as used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RecentIds {
-    by_key: BTreeMap<TxKey, Applied>,
+    by_key: Table<TxKey, Applied, LARGE>,
     groups: BTreeMap<IdGroup, Vec<TxKey>>,
 }
 

@@ -25,6 +25,7 @@ use super::{
     Applied, Changes, DeviceKey, PendingCheckpoint, State, StateRoot, Tip, TxKey, check_invariants,
     invariants::Violation,
     recent_ids::{IdGroup, IdPage, PAGE_IDS},
+    table::Table,
 };
 use crate::{genesis::Genesis, limits::COUNT_MAX};
 
@@ -115,7 +116,7 @@ impl Changes {
     /// The pages of new names, and those that are dropped. A block has fewer parts than 16 bits count.
     fn id_records(&self) -> Vec<Record> {
         let mut groups: BTreeMap<IdGroup, Vec<(TxKey, Applied)>> = BTreeMap::new();
-        for (key, applied) in &self.applied {
+        for (key, applied) in self.applied.iter() {
             groups.entry(IdGroup::of(applied)).or_default().push((*key, *applied));
         }
         let dropped = |(group, ids): &(IdGroup, usize)| {
@@ -168,7 +169,7 @@ impl State {
         V: AsRef<[u8]>,
     {
         let mut state = Self::new(genesis).map_err(LoadError::Genesis)?;
-        state.accounts.clear();
+        state.accounts = Table::default();
         let mut cursor = None;
         for (key, value) in records {
             state.load(key.as_ref(), value.as_ref(), &mut cursor)?;

@@ -67,7 +67,9 @@ impl Keep {
         let height = *self.tip.borrow();
         let begun = self.view.read(|state| state.pending_checkpoint().cloned());
         if let Some(checkpoint) = begun.filter(|pending| pending.height() == height) {
-            self.hasher.spawn(move || drop(checkpoint.finish()));
+            self.hasher.spawn(move || {
+                checkpoint.finish();
+            });
         }
     }
 

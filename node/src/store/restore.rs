@@ -28,8 +28,8 @@ pub const FIRST_HEIGHT: u64 = 1;
 /// Records written at once when a store is filled.
 const CHUNK_RECORDS: usize = 4_096;
 
-/// Blocks that are read while as many before them are applied.
-const READ_BLOCKS: usize = 16;
+/// Bytes of blocks that are read while about as many before them are applied.
+const READ_BYTES: usize = 512 * 1024;
 
 /// Why a state store is not used. It is moved aside and filled again from the journal.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +135,14 @@ pub(super) fn replay(
 
 /// The next blocks, with what can be said of them without a state.
 fn read_some(blocks: &mut Blocks, operator: &PublicKey) -> Result<Vec<CheckedBlock>, RestoreError> {
-    let read: Vec<_> = blocks.take(READ_BLOCKS).collect::<Result<_, _>>()?;
+    let (mut read, mut bytes) = (Vec::new(), 0);
+    while bytes < READ_BYTES
+        && let Some(block) = blocks.next()
+    {
+        let (height, block) = block?;
+        bytes += block.len();
+        read.push((height, block));
+    }
     let check = |(height, bytes): (u64, Vec<u8>)| {
         let block = decode(height, &bytes)?;
         CheckedBlock::check(block, operator, Signatures::CheckedBefore).map_err(RestoreError::Rule)
@@ -146,6 +153,7 @@ fn read_some(blocks: &mut Blocks, operator: &PublicKey) -> Result<Vec<CheckedBlo
 fn apply(state: &mut State, block: &CheckedBlock, each: &mut impl FnMut(&Batch)) -> Result<(), RestoreError> {
     let batch = verify(state, block).map_err(RestoreError::Rule)?;
     state.commit(&batch);
+    state.hash_checkpoint_aside();
     each(&batch);
     Ok(())
 }
