@@ -1,6 +1,10 @@
 //! Computing results again, one model in memory at a time.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use gridhour_node::{
     drivers::results::JobResult,
@@ -54,7 +58,7 @@ impl<'c> Models<'c> {
         Ok(models)
     }
 
-    fn load(&self, path: &PathBuf) -> Result<Loaded> {
+    fn load(&self, path: &Path) -> Result<Loaded> {
         let file = models::open(path)?;
         let tokenizer = Arc::new(tokenizer_asset(&file).map_err(CommandError::refused)?);
         let engine = Arc::new(models::load(&file, path, self.config.clone(), self.context)?);
