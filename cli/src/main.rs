@@ -8,6 +8,7 @@ mod human_time;
 mod interrupt;
 mod joined;
 mod logging;
+mod memory;
 mod models;
 mod output;
 

@@ -3,14 +3,24 @@
 //! Signatures are checked in parallel, for many blocks at once; the replay is the one that a node does. After the first
 //! block that breaks a rule nothing that follows has a meaning, so the audit ends there.
 
+mod collected;
+mod report;
+mod resume;
+pub mod sample;
+
 use gridhour_protocol::{
-    id::{BlockHash, NetworkId},
+    id::BlockHash,
     signed::{PublicKey, Signed},
-    units::{Credits, Height, Timestamp},
+    units::{Height, Timestamp},
     wire,
 };
 use rayon::prelude::*;
 
+pub use self::{
+    collected::Collected,
+    report::{Report, Resumed, Trust},
+    resume::{RESUME_BYTES_MAX, Resume, ResumeError},
+};
 use crate::{
     block::{Block, CheckedBlock, Signatures, verify},
     checkpoint::Checkpoint,
@@ -26,56 +36,6 @@ const PENDING_BLOCKS_MAX: usize = 64;
 /// Bytes of blocks that are checked at once, one block more or less.
 const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What an audit rests on, beside the bytes themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// The network's id, known from elsewhere.
-    Genesis(NetworkId),
-    /// A block that was seen before.
-    Checkpoint(Checkpoint),
-    /// Nothing: the ledger is consistent with itself, whoever wrote it.
-    SelfTrust,
-}
-
-impl Trust {
-    /// Its stable name.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Genesis(_) => "genesis",
-            Self::Checkpoint(_) => "checkpoint",
-            Self::SelfTrust => "self",
-        }
-    }
-}
-
-/// What an audit found. The numbers are those of the last block that is in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Whether there is no finding.
-    pub ok: bool,
-    /// The last block.
-    pub height: Height,
-    /// Its hash, which fixes everything before it.
-    pub root: BlockHash,
-    /// Transactions applied.
-    pub transactions: u64,
-    /// Receipts that clients accepted, as far as providers have collected for them.
-    pub receipts: u64,
-    /// Credits in existence.
-    pub issued: Credits,
-    /// Sum of all balances.
-    pub balances: Credits,
-    /// Sum of all holds.
-    pub holds: Credits,
-    /// Sum of all that is at stake.
-    pub stakes: Credits,
-    /// What is wrong.
-    pub findings: Vec<Finding>,
-    /// What the answer rests on.
-    pub trust: Trust,
-}
-
 /// Audits a whole exported ledger at once.
 #[must_use]
 pub fn verify_export(export: &[u8], trust: Trust) -> Report {
@@ -85,7 +45,7 @@ pub fn verify_export(export: &[u8], trust: Trust) -> Report {
 }
 
 /// An audit in progress: push the file's bytes in pieces, then finish.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Auditor {
     trust: Trust,
     now: Option<Timestamp>,
@@ -97,6 +57,9 @@ pub struct Auditor {
     ended: bool,
     findings: Vec<Finding>,
     seeker: Option<Seeker>,
+    collected: Option<Collected>,
+    until: Option<Height>,
+    resumed: Option<Resumed>,
 }
 
 impl Auditor {
@@ -114,6 +77,9 @@ impl Auditor {
             ended: false,
             findings: Vec::new(),
             seeker: None,
+            collected: None,
+            until: None,
+            resumed: None,
         }
     }
 
@@ -123,15 +89,37 @@ impl Auditor {
         Self { seeker: Some(Seeker::new(sought)), ..self }
     }
 
+    /// Has the audit gather on its way what was collected for in some sessions; [`Auditor::finish_gathering`] tells.
+    #[must_use]
+    pub fn gathering(self, collected: Collected) -> Self {
+        Self { collected: Some(collected), ..self }
+    }
+
     /// Has the audit refuse a ledger whose last block is from the future.
     #[must_use]
     pub fn with_clock(self, now: Timestamp) -> Self {
         Self { now: Some(now), ..self }
     }
 
-    /// Takes the next bytes of the file. After a finding they are ignored.
+    /// Has the audit end behind block `height`: what follows is not looked at, not even whether there is more.
+    #[must_use]
+    pub fn until(self, height: Height) -> Self {
+        Self { until: Some(height), ..self }
+    }
+
+    /// Whether more bytes can change nothing: there is a finding, or the audit was to go no further than this.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.findings.is_empty() || self.has_arrived()
+    }
+
+    fn has_arrived(&self) -> bool {
+        self.until.is_some_and(|until| self.frame_height() > until)
+    }
+
+    /// Takes the next bytes of the file. Once the audit is over they are ignored.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.findings.is_empty() {
+        if !self.is_over() {
             self.decoder.push(bytes);
             self.keep(Self::take_frames);
         }
@@ -164,6 +152,17 @@ impl Auditor {
         (report, found.and_then(|seeker| seeker.proof()))
     }
 
+    /// As [`Auditor::finish`]: the report, and what was gathered, if the ledger is in order.
+    #[must_use]
+    pub fn finish_gathering(mut self) -> (Report, Option<Collected>) {
+        if self.findings.is_empty() {
+            self.keep(Self::check_end);
+        }
+        let report = self.report();
+        let gathered = self.collected.filter(|_| report.ok);
+        (report, gathered)
+    }
+
     fn report(&self) -> Report {
         let tip = self.replay.as_ref().map(State::tip);
         let totals = tip.map(|tip| tip.totals).unwrap_or_default();
@@ -179,6 +178,7 @@ impl Auditor {
             stakes: totals.stakes,
             findings: self.findings.clone(),
             trust: self.trust,
+            resumed: self.resumed,
         }
     }
 
@@ -195,7 +195,7 @@ impl Auditor {
     }
 
     fn take_frames(&mut self) -> Result<(), Finding> {
-        loop {
+        while !self.has_arrived() {
             match self.decoder.next_frame() {
                 Ok(None) => return Ok(()),
                 Ok(Some((kind, payload))) => self.take_frame(kind, payload)?,
@@ -206,6 +206,7 @@ impl Auditor {
                 }
             }
         }
+        Ok(())
     }
 
     fn take_frame(&mut self, kind: FrameKind, payload: Vec<u8>) -> Result<(), Finding> {
@@ -233,12 +234,7 @@ impl Auditor {
         let file = file.verify().map_err(|error| {
             Finding::new(Height(0), Rule::Signature, "the operator's signature of the network file", error)
         })?;
-        let pinned = match self.trust {
-            Trust::Genesis(network) => Some(network),
-            Trust::Checkpoint(checkpoint) => Some(checkpoint.network),
-            Trust::SelfTrust => None,
-        };
-        if let Some(network) = pinned.filter(|network| *network != file.id()) {
+        if let Some(network) = self.trust.network().filter(|network| *network != file.id()) {
             return Err(of_genesis(&format!("network {network}"), format!("network {}", file.id())));
         }
         let state = State::new(file.genesis.clone())
@@ -291,6 +287,9 @@ impl Auditor {
         if let Some(seeker) = &mut self.seeker {
             seeker.read(block.header(), batch.entries());
         }
+        if let Some(collected) = &mut self.collected {
+            collected.read(batch.entries());
+        }
         self.check_pin()
     }
 
@@ -320,6 +319,19 @@ impl Auditor {
     fn check_end(&mut self) -> Result<(), Finding> {
         let next = self.frame_height();
         self.replay_pending()?;
+        if !self.has_arrived() {
+            self.check_file_end(next)?;
+        }
+        let Some(state) = &self.replay else {
+            return Ok(());
+        };
+        let height = state.tip().height;
+        check_invariants(state)
+            .map_err(|violation| Finding::new(height, Rule::Conservation, "every invariant", violation))
+    }
+
+    /// Whether the file is whole, and has come as far as it must and no further than it may.
+    fn check_file_end(&self, next: Height) -> Result<(), Finding> {
         if !self.ended || !self.decoder.is_drained() {
             return Err(Finding::new(next, Rule::Frame, "a whole frame, and an end", "the end of the file"));
         }
@@ -337,8 +349,7 @@ impl Auditor {
         if let Some(latest) = latest.filter(|latest| tip.time > *latest) {
             return Err(Finding::new(height, Rule::Time, format!("at most {} ms", latest.0), tip.time.0));
         }
-        check_invariants(state)
-            .map_err(|violation| Finding::new(height, Rule::Conservation, "every invariant", violation))
+        Ok(())
     }
 }
 

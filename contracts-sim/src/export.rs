@@ -109,14 +109,47 @@ pub enum FrameError {
 }
 
 /// Cuts a stream of bytes into frames. Holds at most one unfinished frame and what was pushed last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
     used: usize,
     past_magic: bool,
+    passed: Passed,
+}
+
+/// The bytes of a file up to some place, by their number and their hash.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Passed {
+    bytes: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Passed {
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.hasher.update(bytes);
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn hash(&self) -> [u8; HASH_BYTES] {
+        *self.hasher.finalize().as_bytes()
+    }
 }
 
 impl Decoder {
+    /// A decoder of what follows some whole frames.
+    pub(crate) fn behind(passed: Passed) -> Self {
+        Self { past_magic: true, passed, ..Self::default() }
+    }
+
+    /// What was handed out so far, and the magic.
+    pub(crate) fn passed(&self) -> &Passed {
+        &self.passed
+    }
+
     /// Takes the next bytes of the file, in pieces of any size.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.used);
@@ -153,7 +186,9 @@ impl Decoder {
             return Err(FrameError::Hash);
         }
         let payload = covered[HEAD_BYTES..].to_vec();
-        self.used += covered.len() + HASH_BYTES;
+        let whole = covered.len() + HASH_BYTES;
+        self.passed.add(&rest[..whole]);
+        self.used += whole;
         Ok(Some((kind, payload)))
     }
 
@@ -162,8 +197,11 @@ impl Decoder {
         if self.buffer[..known] != MAGIC[..known] {
             return Err(FrameError::Magic);
         }
-        self.past_magic = known == MAGIC.len();
-        self.used = if self.past_magic { MAGIC.len() } else { 0 };
+        if known == MAGIC.len() {
+            self.past_magic = true;
+            self.used = known;
+            self.passed.add(MAGIC);
+        }
         Ok(self.past_magic)
     }
 }

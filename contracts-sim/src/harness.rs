@@ -35,6 +35,7 @@ mod budget;
 mod deal;
 mod reservation;
 mod stake;
+mod story;
 mod table;
 
 pub use budget::cap;

@@ -3,6 +3,7 @@
 //! Every figure is the median of its repeats. What is compared is measured in turns, so that whatever else the machine
 //! does falls on both.
 
+pub mod audit;
 pub mod engine;
 pub mod ledger;
 

@@ -8,6 +8,7 @@
 //! DIR/network.json    the network: genesis, keys, bootstrap peers, signed
 //! DIR/ledger/         a validator's or an observer's journal and derived state
 //! DIR/ledger.export   the last ledger that was exported
+//! DIR/audit.resume    how far an audit got that was interrupted
 //! DIR/fraud.proof     the last proof that an operator signed two histories
 //! DIR/witness/KEY/    what a witness cosigned last, for each operator
 //! DIR/records/        vouchers, receipts and sessions that must survive a kill
@@ -86,6 +87,12 @@ impl DataDir {
     #[must_use]
     pub fn ledger_export(&self) -> PathBuf {
         self.0.join("ledger.export")
+    }
+
+    /// Where an audit that was interrupted goes on.
+    #[must_use]
+    pub fn audit_resume(&self) -> PathBuf {
+        self.0.join("audit.resume")
     }
 
     /// Proof that an operator signed two histories.

@@ -2,6 +2,8 @@
 
 #[path = "storage/fail_points.rs"]
 mod fail_points;
+#[path = "storage/flips.rs"]
+mod flips;
 #[path = "storage/follower.rs"]
 mod follower;
 #[path = "storage/full.rs"]

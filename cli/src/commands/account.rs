@@ -208,7 +208,7 @@ pub fn proven_line(checked: &CheckedAccount) -> String {
 }
 
 /// The id of what a hold is for, and what that is, with keys as `key` writes them.
-fn named(purpose: &Purpose, key: impl Fn(&PublicKey) -> String) -> (String, String) {
+pub fn named(purpose: &Purpose, key: impl Fn(&PublicKey) -> String) -> (String, String) {
     match purpose {
         Purpose::Session { session, provider } => {
             (session.to_string(), format!("session with provider {}", key(provider)))

@@ -1,5 +1,6 @@
 //! `gridhour bench`: how fast this machine is.
 
+mod audit;
 mod engine;
 mod ledger;
 
@@ -11,7 +12,8 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour bench engine
   gridhour bench engine --threads 2 --prefill 256 --decode 64 --json
-  gridhour bench ledger --json";
+  gridhour bench ledger --json
+  gridhour bench audit --transactions 1000000";
 
 /// Measure this machine
 #[derive(Debug, clap::Args)]
@@ -25,11 +27,13 @@ pub struct Args {
 enum Command {
     Engine(engine::Args),
     Ledger(ledger::Args),
+    Audit(audit::Args),
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
     match &args.command {
         Command::Engine(args) => engine::run(args, context),
         Command::Ledger(args) => ledger::run(args, context),
+        Command::Audit(args) => audit::run(args, context),
     }
 }

@@ -1,6 +1,6 @@
 //! `gridhour receipt`: look at results, check what signs them, compute them again.
 
-mod check;
+pub mod check;
 mod proof;
 pub mod rerun;
 

@@ -75,7 +75,10 @@ fn what_a_demo_leaves_can_be_looked_at_offline() {
     let spent: u64 = jobs(&told).0.iter().map(|job| job["cost"].as_u64().expect("an amount")).sum();
     assert_eq!((&account["source"], &account["holds"]), (&json!("export"), &json!([])));
     assert_eq!(account["balance"], json!(told["ledger"]["issued"].as_u64().expect("an amount") - spent));
-    assert_eq!(sandbox.json(&["audit", "verify"]), told["audit"]);
+    let audited = sandbox.json(&["audit", "verify"]);
+    for (name, value) in told["audit"].as_object().expect("fields") {
+        assert_eq!(&audited[name], value, "{name}");
+    }
     let listed = sandbox.json(&["receipt", "list"]);
     assert_eq!(listed["results"].as_array().map(Vec::len), Some(jobs(&told).0.len()));
     for job in jobs(&told).0 {

@@ -2,6 +2,9 @@
 #![allow(unreachable_pub, reason = "nobody links a program: `pub` says what a module offers to the others")]
 
 mod audit;
+mod audit_replay;
+mod audit_rerun;
+mod audit_resume;
 mod bench;
 mod budget;
 mod calibrate;

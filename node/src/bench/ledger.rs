@@ -3,7 +3,7 @@
 //! Transfers are what most of a ledger's work looks like: one signature, two accounts, one entry. They are handed to a
 //! real sequencer on a real disk, and what it wrote is replayed.
 
-mod people;
+pub(super) mod people;
 mod proofs;
 mod replay;
 mod sequencer;
@@ -81,6 +81,9 @@ pub enum BenchError {
     /// A proof that was just made does not hold.
     #[error("this must hold and does not: {0}; this machine computes wrongly, use it for nothing")]
     Proof(&'static str),
+    /// The exported ledger cannot be written or read again.
+    #[error("the exported ledger: {0}")]
+    File(io::Error),
     /// The system has no thread to give.
     #[error("cannot start a thread: {0}")]
     Threads(#[from] io::Error),

@@ -248,28 +248,31 @@ impl LedgerClient {
         }
     }
 
-    /// All blocks up to the tip at the time of asking, in order; `seen` is told how many there are so far and will be.
+    /// Gives every block up to the tip at the time of asking to `take`, in order and encoded, with its height and the
+    /// tip's; an answer's worth of them is in memory at a time. Returns the height of the last.
     ///
     /// # Errors
-    /// If the node does not answer, or answers what is no block.
-    pub async fn all_blocks(&self, mut seen: impl FnMut(u64, u64)) -> Result<Vec<Block>, LedgerError> {
+    /// If the node does not answer, or answers what is no block; and those of `take`.
+    pub async fn each_block<E: From<LedgerError>>(
+        &self,
+        mut take: impl FnMut(Height, Height, &[u8]) -> Result<(), E>,
+    ) -> Result<Height, E> {
         let tip = self.status().await?.height;
-        let mut blocks: Vec<Block> = Vec::new();
-        while (blocks.len() as u64) < tip.0 {
-            let from = Height(blocks.len() as u64 + 1);
+        let mut last = Height(0);
+        while last < tip {
+            let from = Height(last.0 + 1);
             let batch = self.blocks(from).await?;
             if batch.is_empty() {
-                return Err(LedgerError::Nonsense {
-                    node: self.node,
-                    why: format!("no block at {}", from.0),
-                });
+                let why = format!("no block at {}", from.0);
+                return Err(LedgerError::Nonsense { node: self.node, why }.into());
             }
             for bytes in batch {
-                blocks.push(wire::decode(&bytes).map_err(|error| self.malformed(&error))?);
+                wire::decode::<Block>(&bytes).map_err(|error| self.malformed(&error))?;
+                last = Height(last.0 + 1);
+                take(last, tip.max(last), &bytes)?;
             }
-            seen(blocks.len() as u64, tip.0);
         }
-        Ok(blocks)
+        Ok(last)
     }
 
     /// Hands in a transaction that someone else signed, and returns what the ledger says to it.

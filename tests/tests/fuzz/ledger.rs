@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use gridhour_contracts_sim::{
-    audit::{Trust, verify_export},
+    audit::{Auditor, Resume, Trust, verify_export},
     block::{Block, CheckedBlock, Proposal, Signatures, propose, tx_root, verify},
     export::{self, Decoder, FrameKind},
     harness::{Chain, key},
@@ -232,6 +232,37 @@ fn stored_state() {
         let Proposal { batch, .. } = propose(&state, chain.operator(), state.tip().time, Vec::new());
         let mut state = state;
         state.commit(&batch);
+        Ok(())
+    });
+}
+
+/// Where an audit stood, changed behind a hash that fits: refused, or gone on with to a finding or to the ledger's own
+/// end.
+#[test]
+fn interrupted_audits() {
+    let chain = busy_chain();
+    let export = chain.export();
+    let unhashed = |read: usize| {
+        let mut auditor = Auditor::new(Trust::SelfTrust);
+        auditor.push(&export[..read]);
+        let mut file = auditor.save().expect("the ledger has begun");
+        file.truncate(file.len() - blake3::OUT_LEN);
+        file
+    };
+    let corpus = vec![unhashed(export.len() / 3), unhashed(export.len() * 2 / 3)];
+    run(&Target::new("audit-resume", corpus), |bytes| {
+        let file = [bytes, blake3::hash(bytes).as_bytes()].concat();
+        let mut resume = Resume::open(&file, Trust::SelfTrust).map_err(|error| error.to_string())?;
+        let audited = usize::try_from(resume.bytes()).map_or(export.len(), |bytes| bytes.min(export.len()));
+        resume.push(&export[..audited]);
+        let mut auditor = resume.finish().map_err(|error| error.to_string())?;
+        auditor.push(&export[audited..]);
+        let (report, state) = auditor.finish();
+        if let Some(finding) = report.findings.first() {
+            return Err(finding.rule.name().to_owned());
+        }
+        let tip = state.expect("a ledger that is in order has a state").tip().hash;
+        assert_eq!((tip, report.root), (chain.state().tip().hash, tip), "there is one way to the end");
         Ok(())
     });
 }

@@ -101,6 +101,11 @@ fn tell(rows: &[Row], args: &Args, context: &Context) -> Result {
         "repeat": repeat,
         "rows": rows,
     }))?;
+    tell_rows(rows, context)
+}
+
+/// A line a figure, for people.
+pub(super) fn tell_rows(rows: &[Row], context: &Context) -> Result {
     let mut table = Table::new(["FIGURE", "VALUE", "UNIT", "RATIO"]);
     for Row { name, value, unit, ratio, .. } in rows {
         let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();

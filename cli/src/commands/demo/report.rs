@@ -2,21 +2,15 @@
 
 use std::{path::Path, sync::Arc};
 
-use gridhour_contracts_sim::{
-    audit::{Report, Trust},
-    export::{block_frame, closing, opening},
-};
+use gridhour_contracts_sim::audit::{Report, Trust};
 use gridhour_node::{drivers::client::Client, engine::EngineConfig, model::tokenizer::tokenizer_asset};
-use gridhour_protocol::{
-    id::ReceiptId,
-    units::{Credits, Height},
-};
+use gridhour_protocol::{id::ReceiptId, units::Credits};
 use serde_json::{Value, json};
 
 use super::{Job, stage::Stage};
 use crate::{
     commands::{
-        audit::{audit_file, document},
+        audit::{audit_file, document, write_export},
         market::match_json,
         receipt::rerun::{Rerun, rerun},
         run::json_of,
@@ -73,12 +67,8 @@ pub async fn conclude(
 
 /// Exports the ledger to the data directory, where the other commands find it, and audits the file.
 async fn audit(context: &Context, client: &Client, stage: &Stage) -> Result<Report> {
-    let blocks = client.ledger().all_blocks(|_, _| ()).await?;
-    let mut bytes = opening(&stage.network);
-    blocks.iter().for_each(|block| bytes.extend(block_frame(block)));
-    bytes.extend(closing(Height(blocks.len() as u64)));
     let path = context.data_dir.ledger_export();
-    std::fs::write(&path, bytes).map_err(|error| CommandError::file(&path, &error))?;
+    write_export(client.ledger(), &stage.network, &path, |_, _| ()).await?;
     Ok(audit_file(&path, Trust::Genesis(client.network()))?.0)
 }
 

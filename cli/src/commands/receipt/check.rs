@@ -84,6 +84,11 @@ fn said(collected: &Collected) -> String {
     }
 }
 
+/// What does not hold of a result, by what can be seen without computing it.
+pub fn failing(result: &JobResult, id: ReceiptId) -> Vec<&'static str> {
+    checks(result, id).into_iter().filter(|check| !check.holds).map(|check| check.what).collect()
+}
+
 fn checks(result: &JobResult, id: ReceiptId) -> Vec<Check> {
     let JobResult { terms, request, output, logprobs, receipt: signed, voucher, .. } = result;
     let receipt = &signed.body;

@@ -15,7 +15,7 @@ use gridhour_node::{
     model::tokenizer::tokenizer_asset,
 };
 use gridhour_protocol::{
-    id::{OutputDigest, ReceiptId},
+    id::{ModelId, OutputDigest, ReceiptId},
     job::{ending::ends_as_stated, logprobs::Logprobs, request::OutputChain},
     model::TokenizerAsset,
 };
@@ -60,6 +60,18 @@ pub struct Rerun {
     pub verify_ms: u64,
 }
 
+/// What one prefill that follows the kept output says of a result.
+pub struct Judged {
+    /// The first token that differs.
+    pub difference: Option<Difference>,
+    /// The first token whose log probabilities differ.
+    pub false_logprobs: Option<usize>,
+    /// Whether the output ends where the request and the receipt's cause say.
+    pub ends: bool,
+    /// Whether tokens, log probabilities, end, request, output digest and score chain are the receipt's.
+    pub same: bool,
+}
+
 pub fn run(args: &Args, context: &Context, results: &Results) -> Result {
     let (result, _) = results.load(args.id)?;
     let model = args.model.clone().unwrap_or_else(|| known_as(&result));
@@ -83,9 +95,14 @@ pub fn run(args: &Args, context: &Context, results: &Results) -> Result {
 
 /// The catalogue's name of the result's model, else its id.
 fn known_as(result: &JobResult) -> String {
+    name_of(result.terms.model)
+}
+
+/// The catalogue's name of a model, else its id.
+pub fn name_of(model: ModelId) -> String {
     let known = gridhour_node::model::catalogue::CATALOGUE.iter();
-    let entry = known.clone().find(|entry| entry.model_id() == result.terms.model);
-    entry.map_or_else(|| result.terms.model.to_string(), |entry| entry.name.to_owned())
+    let entry = known.clone().find(|entry| entry.model_id() == model);
+    entry.map_or_else(|| model.to_string(), |entry| entry.name.to_owned())
 }
 
 fn report(context: &Context, result: &JobResult, rerun: &Rerun) -> Result {
@@ -115,6 +132,24 @@ fn report(context: &Context, result: &JobResult, rerun: &Rerun) -> Result {
 
 /// Computes a result again on `engine`: once in one prefill that follows the kept output, once token by token.
 pub fn rerun(engine: &Arc<Engine>, tokenizer: &Arc<TokenizerAsset>, result: &JobResult) -> Result<Rerun> {
+    let begin = Instant::now();
+    let judged = judge(engine, tokenizer, result)?;
+    let verify_ms = milliseconds(begin);
+    let (receipt, sampling) = (&result.receipt.body, Sampling::of(&result.request));
+    let begin = Instant::now();
+    let (tokens, logprobs, scores) = generate(engine, result, &sampling)?;
+    let output = OutputChain::of(&receipt.request, &tokens, &logprobs);
+    let same = judged.same
+        && logprobs == result.logprobs
+        && tokens == result.output
+        && output == receipt.output
+        && scores == receipt.scores.0;
+    let Judged { difference, false_logprobs, ends, .. } = judged;
+    Ok(Rerun { difference, false_logprobs, ends, output, same, generate_ms: milliseconds(begin), verify_ms })
+}
+
+/// Computes a result again in one prefill that follows the kept output, and compares it with its receipt.
+pub fn judge(engine: &Arc<Engine>, tokenizer: &Arc<TokenizerAsset>, result: &JobResult) -> Result<Judged> {
     let (receipt, request) = (&result.receipt.body, &result.request);
     if engine.model_id() != receipt.model {
         let (here, there) = (engine.model_id(), receipt.model);
@@ -123,31 +158,24 @@ pub fn rerun(engine: &Arc<Engine>, tokenizer: &Arc<TokenizerAsset>, result: &Job
         ))
         .hint("pass the right file with --model PATH"));
     }
-    let sampling = Sampling::of(request);
-    let begin = Instant::now();
     let claim = Claim {
         prompt: &request.prompt,
         output: &result.output,
-        sampling,
+        sampling: Sampling::of(request),
         logprobs: &result.logprobs,
         request_digest: receipt.request.0,
     };
     let checked = verify(engine, &claim)?;
-    let verify_ms = milliseconds(begin);
-    let begin = Instant::now();
-    let (tokens, logprobs, scores) = generate(engine, result, &sampling)?;
-    let output = OutputChain::of(&receipt.request, &tokens, &logprobs);
     let ends = ends(result, tokenizer);
-    let same = checked.difference.is_none()
-        && ends
-        && logprobs == result.logprobs
-        && tokens == result.output
-        && request.digest() == receipt.request
-        && output == receipt.output
-        && scores == receipt.scores.0
-        && checked.score_chain == receipt.scores.0;
     let (difference, false_logprobs) = (checked.difference, checked.false_logprobs);
-    Ok(Rerun { difference, false_logprobs, ends, output, same, generate_ms: milliseconds(begin), verify_ms })
+    let same = difference.is_none()
+        && false_logprobs.is_none()
+        && ends
+        && u32::try_from(result.output.len()) == Ok(receipt.output_tokens)
+        && request.digest() == receipt.request
+        && OutputChain::of(&receipt.request, &result.output, &result.logprobs) == receipt.output
+        && checked.score_chain == receipt.scores.0;
+    Ok(Judged { difference, false_logprobs, ends, same })
 }
 
 /// Whether the output ends where request and cause say.

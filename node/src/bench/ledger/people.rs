@@ -12,7 +12,7 @@ use gridhour_contracts_sim::{
 use gridhour_protocol::{
     limits::GRACE_MS_MIN,
     signed::{SecretKey, Signable, Signed},
-    units::{Credits, Height, Millis},
+    units::{Credits, Height, Millis, Timestamp},
 };
 use rayon::prelude::*;
 
@@ -24,12 +24,14 @@ const EACH: Credits = Credits(1 << 40);
 const SKEW: Millis = Millis(60_000);
 
 /// A network of its own, and whoever has money in it.
-pub(super) struct People {
+pub(in crate::bench) struct People {
     keys: Vec<SecretKey>,
     operator: SecretKey,
     genesis: Genesis,
     nonce: u64,
     drawn: u64,
+    /// Blocks for which what they sign is valid.
+    valid_blocks: u64,
 }
 
 /// A key that everybody could make: nothing that is measured has a value.
@@ -42,6 +44,12 @@ fn key(kind: u8, at: usize) -> SecretKey {
 impl People {
     /// So many accounts. A genesis has room for some; [`People::funding`] gives the others their money.
     pub(super) fn new(accounts: usize) -> Self {
+        Self::of(accounts, clock::now(), 0, VALID_BLOCKS_MAX)
+    }
+
+    /// So many accounts of a network that began then. The seed decides who pays whom; what they sign is valid for so
+    /// many blocks.
+    pub(in crate::bench) fn of(accounts: usize, created_at: Timestamp, seed: u64, valid_blocks: u64) -> Self {
         let keys: Vec<SecretKey> = (0..accounts.max(2)).into_par_iter().map(|at| key(1, at)).collect();
         let operator = key(2, 0);
         let allocated = keys.iter().take(ALLOCATIONS_MAX);
@@ -51,7 +59,7 @@ impl People {
         let genesis = Genesis {
             version: LEDGER_VERSION,
             name: "measured".to_owned(),
-            created_at: clock::now(),
+            created_at,
             operator: operator.public(),
             issuer: key(3, 0).public(),
             allocations: allocations
@@ -60,18 +68,18 @@ impl People {
             grace_min: Millis(GRACE_MS_MIN),
             clock_skew: SKEW,
         };
-        Self { keys, operator, genesis, nonce: 0, drawn: 0 }
+        Self { keys, operator, genesis, nonce: 0, drawn: seed, valid_blocks }
     }
 
-    pub(super) fn genesis(&self) -> &Genesis {
+    pub(in crate::bench) fn genesis(&self) -> &Genesis {
         &self.genesis
     }
 
-    pub(super) fn operator(&self) -> SecretKey {
+    pub(in crate::bench) fn operator(&self) -> SecretKey {
         self.operator.clone()
     }
 
-    pub(super) fn network_file(&self) -> Signed<NetworkFile> {
+    pub(in crate::bench) fn network_file(&self) -> Signed<NetworkFile> {
         self.operator.sign(NetworkFile {
             genesis: self.genesis.clone(),
             bootstrap: Vec::new(),
@@ -80,13 +88,13 @@ impl People {
     }
 
     /// The transfers that give money to accounts for which the genesis had no room.
-    pub(super) fn funding(&mut self) -> Vec<Signed<Tx>> {
+    pub(in crate::bench) fn funding(&mut self) -> Vec<Signed<Tx>> {
         let late: Vec<[usize; 2]> = (ALLOCATIONS_MAX..self.keys.len()).map(|to| [0, to]).collect();
         self.sign(&late, EACH, Height(0))
     }
 
     /// So many transfers of the least amount between any two accounts, valid behind block `height`.
-    pub(super) fn transfers(&mut self, count: usize, height: Height) -> Vec<Signed<Tx>> {
+    pub(in crate::bench) fn transfers(&mut self, count: usize, height: Height) -> Vec<Signed<Tx>> {
         let pairs: Vec<[usize; 2]> = (0..count).map(|_| self.pair()).collect();
         self.sign(&pairs, Credits(1), height)
     }
@@ -94,7 +102,7 @@ impl People {
     fn sign(&mut self, pairs: &[[usize; 2]], amount: Credits, height: Height) -> Vec<Signed<Tx>> {
         let first = self.nonce;
         self.nonce += pairs.len() as u64;
-        let (network, valid_until) = (self.genesis.id(), Height(height.0 + VALID_BLOCKS_MAX));
+        let (network, valid_until) = (self.genesis.id(), Height(height.0 + self.valid_blocks));
         let sign = |(nonce, [from, to]): (u64, &[usize; 2])| {
             let (sender, to) = (&self.keys[*from], self.keys[*to].public());
             let call = Call::Transfer { to, amount };
@@ -115,7 +123,7 @@ impl People {
 }
 
 /// Signatures that all processors together check in a second, strictly: the limit of any ledger that checks them.
-pub(super) fn verified_per_s(txs: &[Signed<Tx>]) -> f64 {
+pub(in crate::bench) fn verified_per_s(txs: &[Signed<Tx>]) -> f64 {
     let signed: Vec<_> = txs.iter().map(|tx| (tx.body.sender, tx.body.layout(), tx.signature)).collect();
     let start = Instant::now();
     let good = signed.par_iter().filter(|(key, bytes, signature)| key.verifies(bytes.as_bytes(), signature));

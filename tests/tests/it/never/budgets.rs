@@ -10,7 +10,7 @@ use gridhour_contracts_sim::{
         reject::Reject,
     },
     limits::BUDGET_MIN,
-    state::State,
+    state::{Draw, State},
     tx::{Call, CapPlan, Tx},
 };
 use gridhour_node::{
@@ -199,8 +199,8 @@ fn a_new_route_never_escapes_the_budget() {
                     let Book::Budget(budget) = posting.debit else { continue };
                     routes.insert(entry.event.name());
                     if let Event::Opened { session, .. } | Event::ToppedUp { session } = entry.event {
-                        let cap =
-                            state.session(&session).and_then(|session| session.draw).expect("a draw").cap;
+                        let draw = state.session(&session).and_then(|session| session.draw);
+                        let cap = draw.as_ref().and_then(Draw::budget).expect("a draw").cap;
                         let (old, new) =
                             (before.budget(&budget).expect("open"), state.budget(&budget).expect("open"));
                         let period = new.period_at(state.tip().time);
