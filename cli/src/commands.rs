@@ -3,6 +3,7 @@
 mod account;
 mod audit;
 mod bench;
+mod budget;
 mod completions;
 mod compute;
 mod demo;
@@ -13,6 +14,7 @@ mod model;
 mod network;
 mod node;
 mod proof_file;
+mod provider;
 mod receipt;
 mod run;
 mod status;
@@ -54,10 +56,12 @@ enum Command {
     Market(market::Args),
     Receipt(receipt::Args),
     Account(account::Args),
+    Budget(budget::Args),
     Audit(audit::Args),
     Bench(bench::Args),
     Status(status::Args),
     Node(Box<node::Args>),
+    Provider(provider::Args),
     Network(network::Args),
     Issuer(issuer::Args),
     Key(key::Args),
@@ -73,10 +77,12 @@ impl Command {
             Self::Market(args) => market::run(args, context),
             Self::Receipt(args) => receipt::run(args, context),
             Self::Account(args) => account::run(args, context),
+            Self::Budget(args) => budget::run(args, context),
             Self::Audit(args) => audit::run(args, context),
             Self::Bench(args) => bench::run(&args, context),
             Self::Status(args) => status::run(&args, context),
             Self::Node(args) => node::run(*args, context),
+            Self::Provider(args) => provider::run(args, context),
             Self::Network(args) => network::run(args, context),
             Self::Issuer(args) => issuer::run(args, context),
             Self::Key(args) => key::run(args, context),

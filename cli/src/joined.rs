@@ -4,10 +4,14 @@ use std::{path::Path, sync::Arc};
 
 use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_node::{
-    drivers::client::{Client, ClientConfig},
+    drivers::{
+        client::{Client, ClientConfig},
+        ledger_client::LedgerClient,
+        visitor::Visitor,
+    },
     keys, network_json,
 };
-use gridhour_protocol::signed::Verified;
+use gridhour_protocol::signed::{SecretKey, Verified};
 use tokio::{runtime::Runtime, sync::watch};
 
 use crate::{
@@ -58,6 +62,22 @@ pub fn with_client<T>(
         let client = Arc::new(connect(context).await?);
         let done = work(client.clone(), cancel).await;
         client.net().shutdown().await;
+        done
+    })
+}
+
+/// Runs `work` with the ledger and the key of the data directory. Nothing in the directory is opened but the key, so a
+/// node may run over it.
+pub fn with_ledger<T>(
+    context: &Context,
+    work: impl AsyncFnOnce(&LedgerClient, &SecretKey) -> Result<T>,
+) -> Result<T> {
+    runtime()?.block_on(async {
+        let network = network(context, None)?;
+        let key = keys::load_or_create(&context.data_dir.key())?;
+        let visitor = Visitor::connect(&network).await?;
+        let done = work(visitor.ledger(), &key).await;
+        visitor.leave().await;
         done
     })
 }

@@ -4,6 +4,7 @@
 mod commands;
 mod context;
 mod error;
+mod human_time;
 mod interrupt;
 mod joined;
 mod logging;

@@ -9,7 +9,7 @@ use gridhour_contracts_sim::{
 use rayon::prelude::*;
 
 /// Kinds of calls. Another one is another number in [`place_of`], which this must be above.
-const KINDS: usize = 18;
+const KINDS: usize = 24;
 
 fn place_of(call: &Call) -> usize {
     match call {
@@ -31,6 +31,12 @@ fn place_of(call: &Call) -> usize {
         Call::Plan { .. } => 15,
         Call::Draw { .. } => 16,
         Call::CloseBudget { .. } => 17,
+        Call::Book(_) => 18,
+        Call::Demand { .. } => 19,
+        Call::Answer { .. } => 20,
+        Call::DrawSlot { .. } => 21,
+        Call::GiveUp { .. } => 22,
+        Call::Settle { .. } => 23,
     }
 }
 

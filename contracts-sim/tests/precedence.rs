@@ -3,7 +3,7 @@
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, key},
     ledger::{admit::Admitted, reject::Reject},
-    limits::{ORDER_SESSIONS_MAX, VALID_BLOCKS_MAX},
+    limits::{BOND_MIN, ORDER_SESSIONS_MAX, VALID_BLOCKS_MAX},
     tx::{Call, Open, Tx},
 };
 use gridhour_protocol::{
@@ -55,6 +55,7 @@ fn faults() -> Vec<(Reject, Fault)> {
         (Reject::CollectWindow, Deal(|deal| deal.terms.collect_until.0 = deal.terms.use_until.0 + 59_999)),
         (Reject::SessionExists, Chain(open_before)),
         (Reject::OrderSessionsFull, Chain(fill_order)),
+        (Reject::StakeTooLow, Chain(unbond)),
         (Reject::OverOrder, Deal(|deal| deal.order.total_max = Credits(deal.hold.0.saturating_sub(1)))),
         (Reject::InsufficientBalance, Deal(|deal| (deal.hold, deal.order.total_max) = (MUCH, MUCH))),
     ]
@@ -93,6 +94,10 @@ fn fill_order(chain: &mut Chain, deal: &Deal) {
     }
 }
 
+fn unbond(chain: &mut Chain, deal: &Deal) {
+    let _ = chain.acting(&key(3)).call(Call::Unbond { device: deal.device(), amount: BOND_MIN });
+}
+
 /// The answer to an opening with these faults, the last of which was made last.
 fn answer(faults: &[Fault]) -> Result<(), Reject> {
     let mut chain = Chain::new();
@@ -102,6 +107,10 @@ fn answer(faults: &[Fault]) -> Result<(), Reject> {
     chain.acting(&client).ok(Call::Transfer { to: provider.public(), amount: Credits(1) });
     let used = chain.blocks().last().unwrap().txs[0].body.nonce;
     let mut deal = Deal::new(&chain, &client, &provider);
+    deal.order.stake_min = BOND_MIN;
+    chain.fund(&provider.public(), BOND_MIN);
+    chain.acting(&provider).ok(deal.register());
+    chain.acting(&provider).ok(deal.bond(BOND_MIN));
     for fault in faults {
         if let Fault::Deal(spoil) = fault {
             spoil(&mut deal);

@@ -54,10 +54,19 @@ fn a_bond_is_refused_in_order() {
         let Call::Bond { device, .. } = &mut setting.call else { unreachable!("a bond") };
         *device = DeviceId([9; 32]);
     };
+    // Where something is bonded, a bond of nothing moves its end.
+    let nothing = |setting: &mut Setting| {
+        *amount_of(setting) = Credits::ZERO;
+        let device = setting.deal.device();
+        let bonded = setting.chain.state().stake(&device).map_or(Credits::ZERO, |stake| stake.bonded);
+        if bonded != Credits::ZERO {
+            setting.chain.acting(&key(PROVIDER)).ok(Call::Unbond { device, amount: bonded });
+        }
+    };
     check(
         || staked(|deal| deal.bond(STAKE)),
         &[
-            (Reject::ZeroAmount, |setting| *amount_of(setting) = Credits::ZERO),
+            (Reject::ZeroAmount, nothing),
             (Reject::TooLittle, |setting| *amount_of(setting) = Credits(999_999)),
             (Reject::Lifetime, late),
             (Reject::UnknownDevice, unknown),

@@ -57,8 +57,9 @@ fn case(state: &str) -> Case {
 
 type MakeCall = fn(&Case) -> (SecretKey, Call);
 
-const CALLS: [(&str, MakeCall); 9] = [
+const CALLS: [(&str, MakeCall); 10] = [
     ("bond, provider", |case| (key(2), bond(case, STAKE))),
+    ("bond nothing more, provider", |case| (key(2), bond(case, Credits::ZERO))),
     ("bond, another provider", |case| (key(RIVAL), bond(case, STAKE))),
     ("unbond a part, provider", |case| (key(2), unbond(case, Credits(1)))),
     ("unbond all, provider", |case| (key(2), unbond(case, STAKE))),
@@ -138,6 +139,10 @@ fn a_bond_ends_and_its_end_never_comes_nearer() {
     assert_eq!(until(&chain), now + HOUR.0, "an earlier end changes nothing");
     chain.acting(&key(2)).ok(bond(now + BOND_MS_MAX));
     assert_eq!(until(&chain), now + BOND_MS_MAX);
+    chain.advance(HOUR);
+    let (before, end) = (balance(&chain, 2), Timestamp(now + HOUR.0 + BOND_MS_MAX));
+    chain.acting(&key(2)).ok(Call::Bond { device, amount: Credits::ZERO, until: end });
+    assert_eq!((until(&chain), balance(&chain, 2)), (end.0, before), "a bond of nothing moves the end alone");
     let less = Credits(BOND_MIN.0 - 1);
     chain
         .acting(&key(2))

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
+use gridhour_contracts_sim::witnesses::Quorum;
 use gridhour_protocol::signed::PublicKey;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -106,6 +107,11 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "ACCOUNT", env = "GRIDHOUR_CHALLENGERS", value_delimiter = ',')]
     pub challenger: Vec<PublicKey>,
 
+    /// Keep this many credits at stake for the device, so that clients who ask for a stake buy here; they are
+    /// bonded when the account has them, and stay until you unbond them [default: 0]
+    #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_STAKE")]
+    pub stake: Option<String>,
+
     /// Add this delay to every ping and answer, in milliseconds: for demonstrations on one machine
     #[arg(long, value_name = "MS", env = "GRIDHOUR_DELAY_MS")]
     pub delay_ms: Option<u64>,
@@ -121,6 +127,11 @@ pub struct ValidatorArgs {
     /// Serve the public log over HTTP at this address, such as 0.0.0.0:4880 [default: not at all]
     #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
     pub http: Option<SocketAddr>,
+
+    /// Ask the witness at this URL to cosign new checkpoints of the public log; may be repeated. The network file must
+    /// name its key
+    #[arg(long, value_name = "URL", env = "GRIDHOUR_WITNESSES", value_delimiter = ',')]
+    pub witness: Vec<String>,
 }
 
 /// What an observer takes.
@@ -134,6 +145,10 @@ pub struct ObserverArgs {
     /// repeated [default: the network file's peers]
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_FOLLOW", value_delimiter = ',')]
     pub follow: Vec<String>,
+
+    /// Serve the copy's public log over HTTP at this address, such as 0.0.0.0:4880 [default: not at all]
+    #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
+    pub http: Option<SocketAddr>,
 }
 
 /// What a repair takes.
@@ -204,6 +219,20 @@ pub enum NodeEvent {
         /// The key that signs its checkpoints.
         vkey: String,
     },
+    /// A checkpoint of the public log was published, or published again with more cosignatures.
+    Published {
+        /// Its block.
+        height: u64,
+        /// Who has cosigned it.
+        quorum: Quorum,
+    },
+    /// A witness began to give no cosignatures.
+    WitnessTrouble {
+        /// Where it is asked.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The ledger's operator signed two histories.
     Fraud {
         /// What they contradict each other in.
@@ -239,10 +268,17 @@ impl NodeEvent {
             Self::PublicLog { address, vkey } => {
                 json!({ "event": "public-log", "url": format!("http://{address}"), "vkey": vkey })
             }
+            Self::Published { height, quorum } => json!({
+                "event": "published", "height": height, "cosigned": quorum.cosigned.len(),
+                "required": quorum.required, "witnesses": quorum.named,
+            }),
+            Self::WitnessTrouble { url, why } => {
+                json!({ "event": "witness-trouble", "url": url, "why": why })
+            }
             Self::Fraud { conflict, proof } => {
                 json!({ "event": "fraud", "conflict": conflict, "proof": proof })
             }
-            Self::Provider(event) => provider_json(event),
+            Self::Provider(event) => provider::event_json(event),
             Self::Observer(event) => observer::event_json(event),
         }
     }
@@ -263,72 +299,17 @@ impl NodeEvent {
             ),
             Self::Ready { id, addresses } => format!("ready: {id} at {}", addresses.join(", ")),
             Self::PublicLog { address, vkey } => format!("public log at http://{address}, signed by {vkey}"),
+            Self::Published { .. } => return None,
+            Self::WitnessTrouble { url, why } => {
+                format!("no cosignature comes from {url}: {why}; it is asked again")
+            }
             Self::Fraud { conflict, proof } => format!(
                 "THE LEDGER'S OPERATOR SIGNED TWO HISTORIES ({conflict}); trade no more, and show everyone {}",
                 proof.display()
             ),
-            Self::Provider(event) => return provider_text(event),
+            Self::Provider(event) => return provider::event_text(event),
             Self::Observer(event) => return observer::event_text(event),
         })
-    }
-}
-
-fn provider_json(event: &ProviderEvent) -> Value {
-    match event {
-        ProviderEvent::Advertised { sequence, slots_free } => {
-            json!({ "event": "advertised", "sequence": sequence, "slots_free": slots_free })
-        }
-        ProviderEvent::Job { session, end, output_tokens } => json!({
-            "event": "job", "session": session.to_string(), "end": end, "output_tokens": output_tokens,
-        }),
-        ProviderEvent::Closed { session } => json!({ "event": "closed", "session": session.to_string() }),
-        ProviderEvent::Misdeed { client, what, count } => {
-            json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
-        }
-        ProviderEvent::Withdrawn { why } => json!({ "event": "withdrawn", "why": why }),
-        ProviderEvent::Restored => json!({ "event": "restored" }),
-        ProviderEvent::Calibrating { challenger, memory_bytes } => json!({
-            "event": "calibrating", "challenger": challenger.to_string(), "memory_bytes": memory_bytes,
-        }),
-        ProviderEvent::Calibrated { challenger, prefill, decode } => json!({
-            "event": "calibrated", "challenger": challenger.to_string(),
-            "prefill_macs_per_s": prefill, "decode_macs_per_s": decode,
-        }),
-        ProviderEvent::NotCalibrated { challenger, why } => {
-            json!({ "event": "not-calibrated", "challenger": challenger.to_string(), "why": why })
-        }
-        ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
-    }
-}
-
-fn provider_text(event: &ProviderEvent) -> Option<String> {
-    match event {
-        ProviderEvent::Advertised { .. } => None,
-        ProviderEvent::Job { session, end, output_tokens } => {
-            Some(format!("job of session {}: {output_tokens} tokens, {end}", session.short()))
-        }
-        ProviderEvent::Closed { session } => {
-            Some(format!("session {} closed and collected", session.short()))
-        }
-        ProviderEvent::Misdeed { client, what, count } => {
-            Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
-        }
-        ProviderEvent::Withdrawn { why } => Some(format!("nothing is offered any more: {why}")),
-        ProviderEvent::Calibrating { challenger, memory_bytes } => Some(format!(
-            "{} calibrates this provider with {memory_bytes} bytes; nothing is offered meanwhile",
-            challenger.short()
-        )),
-        ProviderEvent::Calibrated { challenger, prefill, decode } => Some(format!(
-            "calibrated by {}: {} million MACs/s reading, {} writing",
-            challenger.short(),
-            prefill / 1_000_000,
-            decode / 1_000_000
-        )),
-        ProviderEvent::NotCalibrated { challenger, why } => {
-            Some(format!("not calibrated by {}: {why}", challenger.short()))
-        }
-        ProviderEvent::Restored => Some("the model was loaded anew, and is offered again".to_owned()),
-        ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }
 }
 

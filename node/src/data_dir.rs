@@ -13,13 +13,14 @@
 //! DIR/witness/KEY/    what a witness cosigned last, for each operator
 //! DIR/records/        vouchers, receipts and sessions that must survive a kill
 //! DIR/results/        results of jobs, a JSON file each
+//! DIR/budgets/ID.json names of the caps of a budget that was set from here
 //! DIR/assets/         tokenizers fetched by hash
 //! DIR/nodes/NAME/     data directories of the processes that `demo` started
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use gridhour_protocol::signed::PublicKey;
+use gridhour_protocol::{id::BudgetId, signed::PublicKey};
 
 /// A data directory. Nothing is created until it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +117,12 @@ impl DataDir {
     #[must_use]
     pub fn results(&self) -> PathBuf {
         self.0.join("results")
+    }
+
+    /// Names of a budget's caps, which the ledger does not know.
+    #[must_use]
+    pub fn budget_names(&self, budget: BudgetId) -> PathBuf {
+        self.0.join("budgets").join(format!("{budget}.json"))
     }
 
     /// Tokenizers and templates fetched by hash.

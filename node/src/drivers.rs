@@ -6,6 +6,8 @@
 //! | [`observer`] | a copy of a ledger: follows it, checks every block, answers questions |
 //! | [`provider`] | an engine: advertises, serves jobs, collects |
 //! | [`split_view`] | a look-out: gossips checkpoints, keeps the proof that an operator showed two histories |
+//! | [`visitor`] | a question, or a transaction, to the ledger |
+//! | [`witnessing`] | a go-between: brings checkpoints to witnesses, publishes them with what was cosigned |
 //! | [`client`] | a buyer: sees offers, matches, opens sessions, runs jobs, settles |
 
 mod calibration_line;
@@ -16,4 +18,7 @@ pub mod observer;
 pub mod provider;
 pub mod results;
 pub mod split_view;
+pub mod testimony;
 pub mod validator;
+pub mod visitor;
+pub mod witnessing;

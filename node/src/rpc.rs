@@ -2,13 +2,14 @@
 //! The network moves these as bounded bytes; here they get their meaning.
 
 use gridhour_contracts_sim::{
+    limits::DEVICES_MAX,
     network_file::NetworkFile,
     proof::RecordProof,
-    state::{Session, StateKey, Totals},
+    state::{Device, Session, StateKey, StateValue, Totals},
     tx::Tx,
 };
 use gridhour_protocol::{
-    id::{BlockHash, BudgetId, DeviceId, ModelId, SessionId, TxId},
+    id::{BlockHash, BudgetId, DeviceId, ModelId, ReservationId, SessionId, TxId},
     limits::{BLOCK_BYTES_MAX, TX_BYTES_MAX},
     signed::{PublicKey, Signed},
     units::{Credits, Height, Timestamp},
@@ -18,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 /// Holds listed for one account; more are summed by the ledger itself, never lost.
 pub const HOLDS_MAX: usize = 1024;
+/// Budgets listed for one account.
+pub const BUDGETS_MAX: usize = 256;
 /// Blocks of one answer.
 pub const BLOCKS_MAX: usize = 1024;
 /// Bytes of a sentence that explains a refusal.
@@ -56,6 +59,12 @@ pub enum LedgerRequest {
     },
     /// A record of the state, proven as of the last checkpoint.
     Prove(StateKey),
+    /// A record of the state as it is now.
+    Record(StateKey),
+    /// The registered devices of an account.
+    Devices(PublicKey),
+    /// The budgets that an account owns or may spend from.
+    Budgets(PublicKey),
 }
 
 /// Answered by a ledger node.
@@ -89,6 +98,12 @@ pub enum LedgerAnswer {
     Proven(Option<Box<RecordProof>>),
     /// The node could not answer: its fault.
     Fault(String),
+    /// To [`LedgerRequest::Record`]: `None` if there is none.
+    Record(Option<Box<StateValue>>),
+    /// To [`LedgerRequest::Devices`].
+    Devices(Vec<Device>),
+    /// To [`LedgerRequest::Budgets`]; at most [`BUDGETS_MAX`], the first by their ids.
+    Budgets(Vec<BudgetId>),
 }
 
 /// Where a ledger stands.
@@ -109,7 +124,7 @@ pub struct LedgerStatus {
 pub struct Account {
     /// What it can spend.
     pub balance: Credits,
-    /// What is held for its sessions, at stake for its devices, and in the pots of its budgets.
+    /// What is held for its sessions, at stake for its devices, in the pots of its budgets, and for its reservations.
     pub holds: Vec<Hold>,
 }
 
@@ -149,6 +164,20 @@ pub enum Purpose {
         /// The device.
         device: DeviceId,
     },
+    /// A client's, prepaid for slots of a device.
+    Prepaid {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Who promised them.
+        provider: PublicKey,
+    },
+    /// A provider's, put up for slots that it promised.
+    Promised {
+        /// The reservation.
+        reservation: ReservationId,
+        /// To whom.
+        client: PublicKey,
+    },
 }
 
 /// A transaction on the ledger.
@@ -185,6 +214,12 @@ impl Wire for LedgerAnswer {
             }
             Self::Proven(proof) => proof.as_ref().map_or(Ok(()), |proof| proof.check_bounds()),
             Self::Fault(detail) => at_most("detail", detail.len(), DETAIL_BYTES_MAX),
+            Self::Record(record) => record.as_ref().map_or(Ok(()), |record| record.check_bounds()),
+            Self::Devices(devices) => {
+                at_most("devices", devices.len(), DEVICES_MAX)?;
+                devices.iter().try_for_each(Wire::check_bounds)
+            }
+            Self::Budgets(budgets) => at_most("budgets", budgets.len(), BUDGETS_MAX),
             Self::Status(_) | Self::Session(_) | Self::Applied(_) => Ok(()),
         }
     }

@@ -12,7 +12,8 @@ pub struct ParseIdError(String);
 /// Lower-case hexadecimal digits of `bytes`.
 #[must_use]
 pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The 32 bytes that 64 hexadecimal digits stand for.
@@ -84,6 +85,8 @@ hash_id! {
     DeviceId,
     /// An organisation's budget: its owner and its number.
     BudgetId,
+    /// A reservation: the hash of *all* its terms.
+    ReservationId,
     /// A session: the hash of *all* its terms.
     SessionId,
     /// One job inside a session.

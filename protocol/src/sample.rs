@@ -14,6 +14,7 @@ use crate::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         order::{LatencyLimit, LimitKind, Order},
+        reservation::ReservationOffer,
     },
     model::{TokenKind, TokenizerAsset, TokenizerFamily},
     receipt::{Cause, ClockSource, Receipt},
@@ -102,6 +103,30 @@ pub(crate) fn calibrated_advert() -> Advert {
     advert
 }
 
+/// Three hours of half of the sample provider's device.
+pub(crate) fn reservation_offer() -> ReservationOffer {
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+    ReservationOffer {
+        network: NetworkId([9; 32]),
+        provider: key(PROVIDER).public(),
+        client: key(CLIENT).public(),
+        device: DeviceName::of(&advert().device).id_of(&key(PROVIDER).public()),
+        model: ModelId([3; 32]),
+        rates: RATES,
+        price: PricePerHour(1_000_000),
+        starts_at: Timestamp(NOW.0 + HOUR_MS),
+        slot: Millis(HOUR_MS),
+        slots: 3,
+        capacity: GpuNs(HOUR_MS * 500_000),
+        standby: 600,
+        answer_within: Millis(60_000),
+        notice: Millis(HOUR_MS),
+        ladder: vec![100, 1_000],
+        accept_until: Timestamp(NOW.0 + 60_000),
+        nonce: 8,
+    }
+}
+
 /// An order for 40 tokens of prompt and 100 of output.
 pub(crate) fn order() -> Order {
     Order {
@@ -121,6 +146,7 @@ pub(crate) fn order() -> Order {
         regions: vec!["eu-de".into(), "eu-fi".into()],
         jurisdictions: vec![],
         calibrated_by: vec![],
+        stake_min: Credits::ZERO,
         tag: Some([6; 32]),
     }
 }

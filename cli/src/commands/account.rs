@@ -24,7 +24,8 @@ use super::{
 use crate::{
     context::Context,
     error::{CommandError, Kind, Result},
-    joined::with_client,
+    human_time::when,
+    joined::with_ledger,
     output::Table,
 };
 
@@ -94,9 +95,9 @@ struct Known {
 
 fn show(context: &Context, account: Option<PublicKey>, proof: Option<&Path>) -> Result {
     let id = own_or(context, account)?;
-    let asked = with_client(context, async |client, _| {
-        let height = client.ledger().status().await?.height;
-        Ok((client.ledger().checked_account(id).await?, height))
+    let asked = with_ledger(context, async |ledger, _| {
+        let height = ledger.status().await?.height;
+        Ok((ledger.checked_account(id).await?, height))
     });
     let known = match asked {
         Ok((checked, height)) => Known { account: checked.said.clone(), height, checked: Some(checked) },
@@ -159,15 +160,14 @@ fn report(context: &Context, id: PublicKey, known: &Known) -> Result {
     if account.holds.is_empty() {
         return context.out.line("held     nothing");
     }
-    let mut table = Table::new(["held for", "what", "held", "released in", "proven"]);
+    let mut table = Table::new(["held for", "what", "held", "until", "proven"]);
     for (index, hold) in account.holds.iter().enumerate() {
-        let left = hold.deadline.since(clock::now()).0 / 1_000;
         let (id, purpose) = named(&hold.purpose, PublicKey::short);
         table.row([
             id.chars().take(8).collect(),
             purpose,
             hold.amount.to_string(),
-            format!("{left} s"),
+            when(hold.deadline, clock::now()),
             match checked.as_ref().map(|checked| checked.holds_proven[index]) {
                 Some(true) => "yes",
                 Some(false) => "not yet",
@@ -204,5 +204,11 @@ pub fn named(purpose: &Purpose, key: impl Fn(&PublicKey) -> String) -> (String, 
         Purpose::Budget { budget } => (budget.to_string(), "pot of a budget".into()),
         Purpose::Bond { device } => (device.to_string(), "stake of a device".into()),
         Purpose::Unbonding { device } => (device.to_string(), "stake on its way back".into()),
+        Purpose::Prepaid { reservation, provider } => {
+            (reservation.to_string(), format!("prepaid for slots of provider {}", key(provider)))
+        }
+        Purpose::Promised { reservation, client } => {
+            (reservation.to_string(), format!("put up for slots of client {}", key(client)))
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! `gridhour audit`: the whole ledger as a file, and the check of all of it.
 
+mod accuse;
 pub mod balance;
 mod consistency;
 mod export;
 mod kept;
 mod pin;
+mod quorum;
 mod reading;
 mod replay;
 mod rerun;
@@ -27,6 +29,7 @@ use serde_json::{Value, json};
 
 pub use self::export::write_export;
 use self::{
+    accuse::AccuseArgs,
     consistency::{ConsistencyArgs, FraudArgs},
     reading::Reading,
     replay::ReplayArgs,
@@ -46,6 +49,7 @@ EXAMPLES:
   gridhour audit verify ledger.export --network network.json
   gridhour audit verify ledger.export --save-checkpoint seen.txt
   gridhour audit verify later.export --checkpoint seen.txt --json | jq .ok
+  gridhour audit verify --checkpoint http://192.0.2.7:4880 --json | jq .witnesses
   gridhour audit replay --to 1200 ledger.export --account 5f1c…09
   gridhour audit rerun --sample 0.05
   gridhour audit verify-balance balance.proof --network network.json
@@ -71,8 +75,10 @@ enum Command {
     ///
     /// Exits 1 if they show two histories, and writes the proof of it, which anyone can check with `verify-fraud`.
     VerifyConsistency(ConsistencyArgs),
-    /// Cosign a ledger's newest checkpoint, if it continues the one that was cosigned last
+    /// Cosign a ledger's checkpoints, each if it continues the one that was cosigned last
     Witness(WitnessArgs),
+    /// Show that a provider signed two receipts that cannot both be true, and have its stake taken
+    Accuse(AccuseArgs),
     /// Check a proof that an operator signed two histories
     VerifyFraud(FraudArgs),
     /// Check a ledger: signatures, hash chain, rules, conservation, roots
@@ -104,6 +110,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         Command::Rerun(args) => rerun::run(&args, context),
         Command::VerifyBalance(args) => balance::run(&args, context),
         Command::VerifyConsistency(args) => consistency::verify(&args, context),
+        Command::Accuse(args) => accuse::run(&args, context),
         Command::Witness(args) => witness::run(&args, context),
         Command::VerifyFraud(args) => consistency::verify_fraud(&args, context),
     }
@@ -151,7 +158,7 @@ fn trust(file: Option<&Path>, context: &Context) -> Result<Trust> {
 }
 
 /// The file's bytes, if there are not too many.
-fn read_at_most(path: &Path, max: usize) -> Result<Vec<u8>> {
+pub fn read_at_most(path: &Path, max: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(|error| CommandError::file(path, &error))?;
     file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(|error| CommandError::file(path, &error))?;

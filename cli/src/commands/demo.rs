@@ -192,6 +192,7 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         region: Vec::new(),
         jurisdiction: Vec::new(),
         calibrated_by: Vec::new(),
+        min_stake: Credits::ZERO,
         prefer: Prefer::Cheapest,
         tag: None,
         use_secs: 600,
@@ -233,7 +234,7 @@ async fn order(
         return Ok(Job::Refused(Box::new(record), scene.title));
     }
     context.out.line(format!("> {}", scene.prompt))?;
-    let result = stream(context, client, &spec, &adverts, cancel, true).await?;
+    let result = stream(context, client, &spec, &adverts, cancel, true, None).await?;
     context.out.line(format!("  {}", summary(&result)))?;
     Ok(Job::Delivered(Box::new(result), scene.title))
 }
@@ -247,7 +248,7 @@ async fn refusal(
     let prompt =
         client.assets(spec.model, adverts).await?.prompt(&spec.messages).map_err(CommandError::usage)?;
     let order = client.order(spec, prompt.len())?;
-    let record = client.match_order(&order, adverts).await;
+    let record = client.match_order(&order, adverts, spec.use_for).await?;
     Ok(record.chosen.is_none().then_some(record))
 }
 

@@ -6,7 +6,7 @@ use gridhour_node::keys;
 use gridhour_protocol::{signed::PublicKey, units::Credits};
 use serde_json::json;
 
-use crate::{context::Context, error::Result, joined::with_client};
+use crate::{context::Context, error::Result, joined::with_ledger};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
@@ -48,7 +48,7 @@ pub fn run(args: Args, context: &Context) -> Result {
 pub fn issue(context: &Context, call: Call) -> Result {
     let issuer = keys::load(&context.data_dir.issuer_key())?;
     let name = call.name();
-    let applied = with_client(context, async |client, _| Ok(client.ledger().submit(&issuer, call).await?))?;
+    let applied = with_ledger(context, async |ledger, _| Ok(ledger.submit(&issuer, call).await?))?;
     context
         .out
         .document(&json!({ "call": name, "tx": applied.tx.to_string(), "height": applied.height.0 }))?;

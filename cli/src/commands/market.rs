@@ -161,7 +161,7 @@ async fn explain(context: &Context, client: &Arc<Client>, options: &OrderOptions
     let spec = options.spec(context, Vec::new())?;
     let adverts = live_offers(client).await?;
     let order = client.order(&spec, PROMPT_TOKENS)?;
-    let record = client.match_order(&order, &adverts).await;
+    let record = client.match_order(&order, &adverts, spec.use_for).await?;
     context.out.document(&match_json(&record))?;
     explain_text(context, &record)
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use clap::ValueEnum;
 use gridhour_node::{
     drivers::{
-        client::{Client, RunEvent, RunSpec},
+        client::{Client, RunError, RunEvent, RunSpec},
         results::JobResult,
     },
     model::template::{Message, Role},
@@ -24,7 +24,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 pub use self::sampling::SamplingOptions;
-use super::market::{explain_text, live_offers, match_json};
+use super::{
+    budget::{DrawOptions, Drawing},
+    market::{explain_text, live_offers, match_json},
+};
 use crate::{
     context::Context,
     error::{CommandError, Result},
@@ -62,6 +65,9 @@ pub struct Args {
 
     #[command(flatten)]
     order: OrderOptions,
+
+    #[command(flatten)]
+    draw: DrawOptions,
 }
 
 /// What an order insists on.
@@ -102,6 +108,10 @@ pub struct OrderOptions {
     /// Allow only providers that this account has calibrated; may be repeated
     #[arg(long, value_name = "ACCOUNT")]
     pub calibrated_by: Vec<PublicKey>,
+
+    /// Allow only providers with this many credits at stake for their device until the session's use is over
+    #[arg(long, default_value = "0", value_name = "CREDITS")]
+    pub min_stake: Credits,
 
     /// Prefer the cheapest offer, or the one with the soonest first token
     #[arg(long, value_enum, default_value_t = Prefer::Cheapest)]
@@ -160,8 +170,10 @@ impl OrderOptions {
             regions: self.region.clone(),
             jurisdictions: self.jurisdiction.clone(),
             calibrated_by: self.calibrated_by.clone(),
+            stake_min: self.min_stake,
             tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
+            pays: None,
         })
     }
 }
@@ -190,8 +202,10 @@ pub fn run(args: &Args, context: &Context) -> Result {
     messages.push(Message { role: Role::User, content: args.prompt.clone() });
     let spec = args.order.spec(context, messages)?;
     with_client(context, async |client, cancel| {
+        let drawing = args.draw.resolve(context, &client).await?;
+        let spec = RunSpec { pays: drawing.as_ref().map(|drawing| drawing.cap), ..spec };
         let offers = live_offers(&client).await?;
-        let result = stream(context, &client, &spec, &offers, cancel, args.explain).await?;
+        let result = stream(context, &client, &spec, &offers, cancel, args.explain, drawing.as_ref()).await?;
         context.out.document(&result_json(&client, &result).await?)?;
         if result.request.logprobs > 0 {
             let assets = client.assets(spec.model, &offers).await?;
@@ -205,7 +219,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
     })
 }
 
-/// Runs an order and prints its text as it comes.
+/// Runs an order and prints its text as it comes. `drawing` is the budget that pays, if one does.
 pub async fn stream(
     context: &Context,
     client: &Arc<Client>,
@@ -213,6 +227,7 @@ pub async fn stream(
     offers: &[gridhour_protocol::signed::Verified<gridhour_protocol::market::advert::Advert>],
     cancel: watch::Receiver<bool>,
     explain: bool,
+    drawing: Option<&Drawing>,
 ) -> Result<JobResult> {
     let assets = client.assets(spec.model, offers).await?;
     let mut text = assets.tokenizer().stream_until(&spec.stop_texts);
@@ -231,18 +246,29 @@ pub async fn stream(
         RunEvent::SettleLater { why } => {
             note(context.out.line(format!("\nnot settled by the provider yet: {why}")))
         }
+        RunEvent::Contradiction(_) => note(context.out.line(
+            "\nthe provider signed two receipts that cannot both be true; see `gridhour audit accuse`",
+        )),
         RunEvent::Matched(_) | RunEvent::Opened { .. } | RunEvent::Settled => {}
     };
     let result = client.run(spec, offers, cancel, &mut on_event).await;
     context.out.line("")?;
     failed.into_inner().unwrap_or(Ok(()))?;
-    result.map_err(|error| explained(context, error))
+    result.map_err(|error| refused(context, drawing, error))
+}
+
+/// A refusal by the ledger of what a budget should pay says what is left of it.
+fn refused(context: &Context, drawing: Option<&Drawing>, error: RunError) -> CommandError {
+    let hint = drawing.and_then(|drawing| drawing.hint(&error));
+    let mut error = explained(context, error);
+    error.hints.extend(hint);
+    error
 }
 
 /// An order that met no offer says why for each.
-fn explained(context: &Context, error: gridhour_node::drivers::client::RunError) -> CommandError {
+fn explained(context: &Context, error: RunError) -> CommandError {
     let record = match &error {
-        gridhour_node::drivers::client::RunError::NoOffer(record) => Some(record.clone()),
+        RunError::NoOffer(record) => Some(record.clone()),
         _ => None,
     };
     let mut error = CommandError::from(error);

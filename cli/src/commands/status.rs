@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use gridhour_node::{
     drivers::{client::Client, ledger_client::LedgerError},
     net::Address,
-    rpc::LedgerStatus,
+    rpc::{Account, Hold, LedgerStatus, Purpose},
 };
-use gridhour_protocol::signed::PublicKey;
+use gridhour_protocol::{signed::PublicKey, units::Credits};
 use serde_json::{Value, json};
 
 use super::account::proven_line;
@@ -48,19 +48,22 @@ pub fn run(args: &Args, context: &Context) -> Result {
         let status = client.ledger().status().await?;
         let checked = client.ledger().checked_account(client.id()).await?;
         let account = &checked.said;
+        let devices = client.ledger().devices(client.id()).await?.len();
+        let at_stake = at_stake(account);
         let peers = client.net().peers().len();
         let results = client.results().list()?.len();
         let nodes = nodes(args, context, &client).await?;
         context.out.document(&json!({
             "id": client.id().to_string(), "network": client.network().to_string(), "peers": peers,
             "offers": offers, "balance": account.balance.0, "holds": account.holds.len(), "results": results,
-            "proven": checked.is_proven(),
+            "proven": checked.is_proven(), "devices": devices, "at_stake": at_stake.0,
             "ledger": { "height": status.height.0, "hash": status.hash.to_string(), "time": status.time.0 },
             "nodes": nodes.iter().map(|node| node_json(node, highest(&nodes))).collect::<Vec<_>>(),
         }))?;
         context.out.line(format!("account  {}", client.id()))?;
         context.out.line(format!("balance  {} credits, {} holds", account.balance, account.holds.len()))?;
         context.out.line(format!("proven   {}", proven_line(&checked)))?;
+        context.out.line(format!("devices  {devices} registered, {at_stake} credits at stake"))?;
         context.out.line(format!("network  {}", client.network()))?;
         context.out.line(format!("seen     {peers} peers, {offers} offers"))?;
         context.out.line(format!("ledger   height {}, block {}", status.height.0, status.hash.short()))?;
@@ -68,6 +71,14 @@ pub fn run(args: &Args, context: &Context) -> Result {
         lines.into_iter().try_for_each(|line| context.out.line(line))?;
         context.out.line(format!("results  {results} kept here"))
     })
+}
+
+/// What the account would lose if all its devices were slashed.
+fn at_stake(account: &Account) -> Credits {
+    let is_stake = |hold: &&Hold| matches!(hold.purpose, Purpose::Bond { .. } | Purpose::Unbonding { .. });
+    let parts = account.holds.iter().filter(is_stake).map(|hold| hold.amount);
+    // All that was issued fits, so a node that says more is wrong anyway.
+    Credits::sum(parts).unwrap_or(Credits(u64::MAX))
 }
 
 /// Asks every node of the network file, and those that were named, where each of them stands.

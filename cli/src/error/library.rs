@@ -79,7 +79,7 @@ impl From<ConnectError> for CommandError {
                 .hint("is the ledger node running? its addresses are in `gridhour network show`"),
             ConnectError::Net(_) => Self::network(error),
             ConnectError::Address { .. } => Self::refused(error),
-            ConnectError::Memory(_) => Self::internal(error),
+            ConnectError::Memory(_) | ConnectError::Key(_) => Self::internal(error),
         }
     }
 }

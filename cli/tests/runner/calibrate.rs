@@ -45,7 +45,14 @@ fn a_provider_is_calibrated_shows_it_and_sells_to_those_who_want_it() {
     let told = provider.wait_for("calibrated");
     assert_eq!(told["decode_macs_per_s"], found["decode_macs_per_s"]);
     assert_eq!(market.sandbox.json(&["market", "calibration", "found"]), found);
-    provider.wait_for("advertised");
+    let [_, entered] = provider.wait_for_each(["advertised", "calibration-entered"]);
+    assert_eq!(entered["challenger"], judge);
+    let known = market.sandbox.json(&["provider", "devices", name]);
+    let measured = &known["devices"][0]["entry"]["measured"];
+    assert_eq!(
+        (&measured["challenger"], &measured["decode_macs_per_s"]),
+        (&judge, &found["decode_macs_per_s"])
+    );
 
     let shown = offer(&market, "data");
     assert_eq!(shown["calibration"]["digest"], found["digest"], "{shown}");

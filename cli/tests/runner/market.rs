@@ -42,15 +42,31 @@ impl Node {
         Self { child, events }
     }
 
+    /// The next events of these names, in whatever order they come.
+    pub fn wait_for_each<const N: usize>(&self, names: [&str; N]) -> [Value; N] {
+        let mut found = names.map(|_| None);
+        while found.iter().any(Option::is_none) {
+            let event = self.next_event(&names);
+            let at = names.iter().position(|name| event["event"] == **name).expect("one of these");
+            found[at].get_or_insert(event);
+        }
+        found.map(|event| event.expect("all were found"))
+    }
+
     /// The next event called `name`.
     pub fn wait_for(&self, name: &str) -> Value {
+        self.next_event(&[name])
+    }
+
+    /// The next event of one of these names.
+    fn next_event(&self, names: &[&str]) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let event =
-                self.events.recv_timeout(left).unwrap_or_else(|error| panic!("no {name:?} event: {error}"));
+                self.events.recv_timeout(left).unwrap_or_else(|error| panic!("no {names:?} event: {error}"));
             assert!(event.get("error").is_none(), "{event}");
-            if event["event"] == name {
+            if names.iter().any(|name| event["event"] == **name) {
                 return event;
             }
         }
@@ -118,8 +134,23 @@ impl Market {
 
     /// Starts an observer of the ledger node; always the same one.
     pub fn observer(&self) -> Node {
+        self.observer_with(&[])
+    }
+
+    /// Starts it with these options more.
+    pub fn observer_with(&self, options: &[&str]) -> Node {
         self.sandbox.json(&["--data-dir", "watcher", "network", "join", "ledger/network.json"]);
-        self.node("watcher", &["observer", "--listen", "/ip4/127.0.0.1/tcp/0"])
+        self.node("watcher", &[&["observer", "--listen", "/ip4/127.0.0.1/tcp/0"], options].concat())
+    }
+
+    /// Starts the witness whose key is in `folder`, and returns where it is asked.
+    pub fn witness(&self, folder: &str) -> (Node, String) {
+        let begin =
+            ["--json", "--data-dir", folder, "audit", "witness", "--serve", "127.0.0.1:0", "--name", folder];
+        let node =
+            Node::start(self.sandbox.command(&[&begin[..], &["--network", "ledger/network.json"]].concat()));
+        let url = node.wait_for("witness")["url"].as_str().expect("a URL").to_owned();
+        (node, url)
     }
 
     fn node(&self, folder: &str, arguments: &[&str]) -> Node {

@@ -11,7 +11,7 @@ use crate::{
     block::{Header, TASK_TXS},
     ledger::{self, Env, admit::Admitted, entry::Entry, reject::Reject},
     limits::{CHECKPOINT_BLOCKS, CHECKPOINT_LAG_BLOCKS, CHECKPOINT_MS},
-    state::{Changes, PendingCheckpoint, State, Tip, Totals, changes::Overlay},
+    state::{Changes, State, Tip, Totals, changes::Overlay},
 };
 
 /// Transactions being applied on top of a state that stays as it is.
@@ -115,7 +115,7 @@ impl State {
             self.end_checkpoint();
         }
         self.absorb(&batch.changes, &batch.tip);
-        if self.pending_checkpoint().is_none() && is_checkpoint_due(self.tip()) {
+        if self.pending().is_none() && is_checkpoint_due(self.tip()) {
             self.begin_checkpoint();
         }
     }
@@ -126,7 +126,7 @@ fn is_checkpoint_due(tip: &Tip) -> bool {
     tip.height.0.is_multiple_of(CHECKPOINT_BLOCKS) || passed.0 >= CHECKPOINT_MS
 }
 
-/// Whether the block at `height` has to name the checkpoint that is pending.
-pub(super) fn is_overdue(pending: &PendingCheckpoint, height: Height) -> bool {
-    height.0 - pending.height().0 >= CHECKPOINT_LAG_BLOCKS
+/// Whether the block at `height` has to name the checkpoint that was begun after the block at `pending`.
+pub(super) fn is_overdue(pending: Height, height: Height) -> bool {
+    height.0 - pending.0 >= CHECKPOINT_LAG_BLOCKS
 }

@@ -76,7 +76,8 @@ pub fn propose(state: &State, operator: &SecretKey, now: Timestamp, txs: Vec<Adm
 fn checkpoint_to_name(state: &State) -> StateRoot {
     let tip = state.tip();
     let pending = state.pending_checkpoint();
-    let ready = pending.filter(|pending| pending.is_finished() || is_overdue(pending, next_height(tip)));
+    let ready =
+        pending.filter(|pending| pending.is_finished() || is_overdue(pending.height(), next_height(tip)));
     ready.map_or(tip.checkpoint, PendingCheckpoint::finish)
 }
 

@@ -17,7 +17,7 @@ use crate::{
     finding::{Finding, Rule},
     genesis::Genesis,
     ledger::{admit::Admitted, reject::Reject},
-    state::{PendingCheckpoint, State, Totals},
+    state::{State, Totals, pending::Pending},
 };
 
 /// Whether signatures are checked.
@@ -131,12 +131,11 @@ fn check_place(state: &State, header: &Header) -> Result<(), Finding> {
 fn check_checkpoint(state: &State, header: &Header) -> Result<(), Finding> {
     let (tip, found) = (state.tip(), header.checkpoint);
     let names =
-        |pending: &&PendingCheckpoint| found.height == pending.height() || is_overdue(pending, header.height);
-    let due = state.pending_checkpoint().filter(names).map_or(tip.checkpoint, PendingCheckpoint::finish);
-    let unless_equal = |due, found| Finding::unless_equal(header.height, Rule::StateRoot, due, found);
-    unless_equal(due.height.0.to_string(), found.height.0.to_string())?;
-    unless_equal(due.time.0.to_string(), found.time.0.to_string())?;
-    unless_equal(to_hex(&due.root), to_hex(&found.root))
+        |pending: &&Pending| found.height == pending.height() || is_overdue(pending.height(), header.height);
+    let due = state.pending().filter(names).map_or(tip.checkpoint, |pending| pending.due(&found));
+    Finding::unless_equal(header.height, Rule::StateRoot, due.height.0, found.height.0)?;
+    Finding::unless_equal(header.height, Rule::StateRoot, due.time.0, found.time.0)?;
+    Finding::unless_equal(header.height, Rule::StateRoot, to_hex(&due.root), to_hex(&found.root))
 }
 
 /// [`CheckedBlock::check`], [`verify`] and [`State::commit`].

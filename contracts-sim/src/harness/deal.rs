@@ -129,6 +129,7 @@ fn order(chain: &Chain, client: &SecretKey) -> Order {
         regions: Vec::new(),
         jurisdictions: Vec::new(),
         calibrated_by: Vec::new(),
+        stake_min: Credits::ZERO,
         tag: None,
     }
 }

@@ -26,6 +26,7 @@ impl Chain {
         chain.tell_of_sessions(&Deal::new(&chain, &client, &provider));
         chain.tell_of_a_budget(&Deal::new(&chain, &client, &provider));
         chain.tell_of_stakes(&Deal::new(&chain, &client, &provider));
+        chain.tell_of_a_reservation(&Deal::new(&chain, &client, &key(4)));
         chain
     }
 
@@ -55,6 +56,22 @@ impl Chain {
         let budget = self.open_budget(&key(7), caps);
         self.acting(&deal.client).ok(drawn.draw(budget, 1));
         self.acting(&key(7)).ok(Call::CloseBudget { budget });
+    }
+
+    /// One of whose slots the first is used and the others are given up, as far as the notice allows.
+    fn tell_of_a_reservation(&mut self, deal: &Deal) {
+        self.ready_device(deal);
+        let offer = deal.reservation();
+        let reservation = self.book(deal, &offer);
+        self.advance(Millis(offer.starts_at.0 - self.now().0));
+        self.acting(&deal.client).ok(Call::Demand { reservation });
+        let mut used = Deal::new(self, &deal.client, &deal.provider);
+        used.order.nonce = 4;
+        self.acting(&deal.provider).ok(used.answer(reservation));
+        self.acting(&deal.client).ok(used.draw_slot(reservation));
+        self.acting(&deal.client).ok(Call::GiveUp { reservation });
+        self.advance(Millis(u64::from(offer.slots) * offer.slot.0));
+        self.acting(&key(3)).ok(Call::Settle { reservation });
     }
 
     /// One that comes back to its provider, and one that is slashed.

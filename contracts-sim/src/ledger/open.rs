@@ -1,6 +1,7 @@
 //! Opening a session: the ledger checks the order again, against the advert and the terms, before it holds a credit.
 
 use gridhour_protocol::{
+    calibration::receipt::DeviceName,
     id::{NetworkId, SessionId},
     limits::{CLOCK_SKEW_MS_MAX, SESSION_MS_MAX},
     market::{advert::Advert, order::Order},
@@ -13,12 +14,12 @@ use crate::{
     ledger::{
         Effects, Env,
         admit::ensure,
-        budget::payer,
+        draw::payer,
         entry::{Book, Event, Posting},
         reject::Reject,
     },
     limits::ORDER_SESSIONS_MAX,
-    state::{OrderBudget, Session, budget::Draw, changes::Overlay},
+    state::{Draw, OrderBudget, Session, changes::Overlay},
     tx::{Open, Tx},
 };
 
@@ -34,8 +35,8 @@ pub(crate) fn check_sides(open: &Open) -> Result<(), Reject> {
     ensure(open.order.body.client != open.advert.body.provider, Reject::SameAccount)
 }
 
-/// The session, and the hold: the client's credits, or what is drawn from a budget. The caller has checked the sides,
-/// and takes a draw from its budget.
+/// The session, and the hold: the client's credits, or what is drawn from a budget or a slot. The caller has checked the
+/// sides, and takes a draw from where it comes from.
 pub(crate) fn opened(
     overlay: &Overlay<'_>,
     env: &Env,
@@ -95,9 +96,17 @@ fn is_calibrated(order: &Order, advert: &Advert) -> bool {
 }
 
 fn check_live(order: &Order, advert: &Advert, now: Timestamp) -> Result<(), Reject> {
-    let is_past = |issued: Timestamp| now.after(Millis(CLOCK_SKEW_MS_MAX)).is_none_or(|soon| issued <= soon);
-    ensure(is_past(order.issued_at) && now < order.expires_at, Reject::OrderNotLive)?;
-    ensure(is_past(advert.issued_at) && advert.is_live(now), Reject::AdvertNotLive)
+    ensure(is_past(order.issued_at, now) && now < order.expires_at, Reject::OrderNotLive)?;
+    ensure(is_live(advert, now), Reject::AdvertNotLive)
+}
+
+/// Whether an advert is neither expired nor from the future.
+pub(crate) fn is_live(advert: &Advert, now: Timestamp) -> bool {
+    is_past(advert.issued_at, now) && advert.is_live(now)
+}
+
+fn is_past(issued: Timestamp, now: Timestamp) -> bool {
+    now.after(Millis(CLOCK_SKEW_MS_MAX)).is_none_or(|soon| issued <= soon)
 }
 
 fn check_goods(order: &Order, advert: &Advert, terms: &Terms) -> Result<(), Reject> {
@@ -134,11 +143,25 @@ fn reserve(overlay: &Overlay<'_>, open: &Open, session: SessionId) -> Result<Ord
     let mut budget = known.cloned().unwrap_or_else(|| unused(&open.order.body));
     ensure(!budget.sessions.contains(&session), Reject::SessionExists)?;
     ensure(budget.sessions.len() < ORDER_SESSIONS_MAX, Reject::OrderSessionsFull)?;
+    ensure(is_staked(overlay, open), Reject::StakeTooLow)?;
     budget.held = budget.held.checked_add(open.hold).ok_or(Reject::OverOrder)?;
     budget.open += 1;
     budget.sessions.push(session);
     ensure(budget.is_within(), Reject::OverOrder)?;
     Ok(budget)
+}
+
+/// Whether as much is bonded for the advert's device as the order wants, for longer than the session is used. What is
+/// unbonded after that still answers for the session ([`crate::limits::UNBOND_DELAY`]); what is on its way back already
+/// may not, and does not count.
+fn is_staked(overlay: &Overlay<'_>, open: &Open) -> bool {
+    let (least, advert) = (open.order.body.stake_min, &open.advert.body);
+    if least == Credits::ZERO {
+        return true;
+    }
+    let device = DeviceName::of(&advert.device).id_of(&advert.provider);
+    let stake = overlay.stake(&device);
+    stake.is_some_and(|stake| stake.bonded >= least && stake.until >= open.terms.use_until)
 }
 
 fn unused(order: &Order) -> OrderBudget {

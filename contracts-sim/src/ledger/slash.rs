@@ -35,7 +35,7 @@ pub(crate) fn slash(
     let device = accusation.device();
     let stake = stake::find(overlay, &device)?;
     let is_here = terms.network == overlay.base().network();
-    ensure(is_here && leads_to_device(accusation), Reject::EvidenceMismatch)?;
+    ensure(is_here && accusation.leads_to_device(), Reject::EvidenceMismatch)?;
     check_time(env.time, terms.collect_until)?;
     check_conflict(&one.body, &other.body).map_err(|_| Reject::NoConflict)?;
 
@@ -54,15 +54,6 @@ pub(crate) fn slash(
         barred_until: Some(barred_until),
     };
     Ok(stake::changed(device, after, postings.collect(), Event::Slashed { device, barred_until }))
-}
-
-/// Receipt, terms and advert name each other, and the device is named by the advert.
-fn leads_to_device(accusation: &Accusation) -> bool {
-    let Accusation { terms, advert, one, .. } = accusation;
-    one.body.session == terms.id()
-        && one.body.provider == terms.provider
-        && terms.advert == advert.id()
-        && terms.provider == advert.body.provider
 }
 
 /// The session's deadline is one that a session open now could have, or passed less than the dispute window ago. A

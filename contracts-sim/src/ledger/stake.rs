@@ -30,7 +30,8 @@ use crate::{
     tx::Tx,
 };
 
-/// Puts credits of the provider at stake for a device that it registered.
+/// Puts credits of the provider at stake for a device that it registered. Of nothing, it moves the end of what is
+/// bonded already, so that keeping a stake takes no more credits than the stake.
 pub(crate) fn bond(
     overlay: &Overlay<'_>,
     env: &Env,
@@ -39,12 +40,14 @@ pub(crate) fn bond(
     amount: Credits,
     until: Timestamp,
 ) -> Result<Effects, Reject> {
-    ensure(amount != Credits::ZERO, Reject::ZeroAmount)?;
-    ensure(amount >= BOND_MIN, Reject::TooLittle)?;
+    let known = overlay.stake(device);
+    let adds = amount != Credits::ZERO;
+    let prolongs = known.is_some_and(|stake| stake.bonded != Credits::ZERO);
+    ensure(adds || prolongs, Reject::ZeroAmount)?;
+    ensure(!adds || amount >= BOND_MIN, Reject::TooLittle)?;
     check_lifetime(env.time, until, BOND_MS_MAX)?;
     let key = DeviceKey { owner: tx.sender, device: *device };
     ensure(overlay.device(&key).is_some(), Reject::UnknownDevice)?;
-    let known = overlay.stake(device);
     ensure(!known.is_some_and(|stake| stake.is_barred(env.time)), Reject::DeviceBarred)?;
     let mut stake = known.cloned().unwrap_or_else(|| Stake {
         owner: tx.sender,
@@ -57,7 +60,7 @@ pub(crate) fn bond(
     stake.until = stake.until.max(until);
     let posting = Posting { debit: Book::Account(tx.sender), credit: Book::Stake(*device), amount };
     let event = Event::Bonded { device: *device, until: stake.until };
-    Ok(changed(*device, stake, vec![posting], event))
+    Ok(changed(*device, stake, adds.then_some(posting).into_iter().collect(), event))
 }
 
 /// Starts the delay after which credits go home. By anyone but the owner it is all or nothing, so that nobody can cut

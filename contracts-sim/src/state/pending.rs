@@ -16,6 +16,33 @@ use super::{
     tree::Tree,
 };
 
+/// What the next checkpoint that a block names must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pending {
+    /// One whose root can be asked for.
+    Hashed(PendingCheckpoint),
+    /// One whose root is taken from the block that names it: see [`super::State::trust_checkpoints_until`].
+    Trusted { height: Height, time: Timestamp },
+}
+
+impl Pending {
+    /// The block after which it was begun.
+    pub(crate) fn height(&self) -> Height {
+        match self {
+            Self::Hashed(checkpoint) => checkpoint.height(),
+            Self::Trusted { height, .. } => *height,
+        }
+    }
+
+    /// What a block that names `found` should name.
+    pub(crate) fn due(&self, found: &StateRoot) -> StateRoot {
+        match self {
+            Self::Hashed(checkpoint) => checkpoint.finish(),
+            Self::Trusted { height, time } => StateRoot { height: *height, time: *time, root: found.root },
+        }
+    }
+}
+
 /// A checkpoint of the state after one block. Cheap to clone; clones share the work.
 #[derive(Clone, Debug)]
 pub struct PendingCheckpoint {

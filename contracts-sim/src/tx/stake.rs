@@ -1,8 +1,8 @@
 //! The evidence by which a stake is lost.
 
 use gridhour_protocol::{
-    calibration::receipt::DeviceName, id::DeviceId, layout::Layout, market::advert::Advert, receipt::Receipt,
-    session::terms::Terms, signed::Signed, wire::Wire,
+    calibration::receipt::DeviceName, id::DeviceId, layout::Layout, limits::TX_BYTES_MAX,
+    market::advert::Advert, receipt::Receipt, session::terms::Terms, signed::Signed, wire::Wire,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,21 @@ impl Accusation {
         lay_out_signed(out, &self.other);
     }
 
-    pub(crate) fn check_bounds(&self) -> Result<(), String> {
+    /// Whether receipt, terms and advert name each other.
+    #[must_use]
+    pub fn leads_to_device(&self) -> bool {
+        let Self { terms, advert, one, .. } = self;
+        one.body.session == terms.id()
+            && one.body.provider == terms.provider
+            && terms.advert == advert.id()
+            && terms.provider == advert.body.provider
+    }
+}
+
+impl Wire for Accusation {
+    const BYTES_MAX: usize = TX_BYTES_MAX;
+
+    fn check_bounds(&self) -> Result<(), String> {
         self.terms.check_bounds()?;
         self.advert.check_bounds()?;
         self.one.check_bounds()?;

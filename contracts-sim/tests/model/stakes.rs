@@ -56,7 +56,7 @@ pub(crate) enum StakeStep {
 pub(crate) fn stake_step() -> impl Strategy<Value = StakeStep> {
     let owner = 1..=PROVIDERS;
     let by = 1..=3u8;
-    let amount = prop_oneof![0..3 * CREDIT, Just(CREDIT), Just(CREDIT - 1)];
+    let amount = prop_oneof![0..3 * CREDIT, Just(CREDIT), Just(CREDIT - 1), Just(0)];
     prop_oneof![
         2 => (owner.clone(), 1..9u64).prop_map(|(owner, credits)| StakeStep::Fund { owner, credits }),
         3 => owner.clone().prop_map(|owner| StakeStep::Register { owner }),
@@ -169,7 +169,8 @@ impl Stakes {
             StakeStep::Deregister { .. } => std::mem::take(&mut held.registered).then_some(nothing),
             StakeStep::Bond { amount, days, .. } => {
                 let funds = balances.get(&owner).copied().unwrap_or(0);
-                let sound = amount >= CREDIT && days > 0 && held.registered && amount <= funds;
+                let enough = amount >= CREDIT || (amount == 0 && held.bonded > 0);
+                let sound = enough && days > 0 && held.registered && amount <= funds;
                 if !sound || now <= held.barred_until {
                     return None;
                 }

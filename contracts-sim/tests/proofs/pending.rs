@@ -201,3 +201,43 @@ fn a_header_names_the_pending_checkpoint_or_for_a_while_the_one_before() {
     slow.take(slow.next_with(|header| header.checkpoint = pending)).expect("it is the one that is due");
     assert_eq!((slow.named(), slow.pending()), (slow.begun, None));
 }
+
+/// Who replays its own blocks takes the roots before the last one as they come; the last covers everything before it.
+#[test]
+fn a_trusting_replay_ends_in_the_same_state_and_hashes_the_last_checkpoint() {
+    let mut chain = Chain::new();
+    for to in 1..100 {
+        chain.fund(&key(to).public(), Credits(1_000 + u64::from(to)));
+        chain.advance(Millis(CHECKPOINT_MS / 7));
+    }
+    chain.idle(3);
+    let last = chain.state().tip().checkpoint;
+    let replay = |lie_at: Option<Height>| -> Result<State, Finding> {
+        let mut state = State::new(chain.state().genesis().clone()).expect("the genesis is sound");
+        state.trust_checkpoints_until(last.height);
+        let mut previous = state.tip().hash;
+        for mut block in chain.blocks().iter().cloned() {
+            block.header.body.previous = previous;
+            if lie_at == Some(block.header.body.checkpoint.height) {
+                block.header.body.checkpoint.root[0] ^= 1;
+            }
+            previous = block.hash();
+            verify_and_apply(&mut state, block, Signatures::CheckedBefore)?;
+            check_invariants(&state).expect("every invariant holds after every block");
+            if state.tip().height < last.height {
+                assert_eq!(state.show(&StateKey::Account(key(1).public())), None, "there is no tree");
+            }
+        }
+        Ok(state)
+    };
+    let honest = replay(None).expect("the chain is sound");
+    assert_eq!(&honest, chain.state());
+    assert_eq!(honest.root(), chain.state().root());
+    let shown = StateKey::Account(key(7).public());
+    assert!(honest.show(&shown).is_some() && honest.show(&shown) == chain.state().show(&shown));
+    let refused = replay(Some(last.height)).expect_err("the last root is hashed");
+    assert_eq!(refused.rule, Rule::StateRoot);
+    let named: Vec<Height> = chain.blocks().iter().map(|block| block.header.body.checkpoint.height).collect();
+    let earlier = named.iter().rev().find(|height| **height < last.height && height.0 > 0);
+    assert!(replay(earlier.copied()).is_ok(), "that is what trust means");
+}

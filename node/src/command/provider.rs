@@ -1,5 +1,7 @@
 //! A provider, started.
 
+mod event;
+
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -8,17 +10,18 @@ use std::{
     time::Duration,
 };
 
-use gridhour_contracts_sim::{checkpoint::operator_key, network_file::NetworkFile};
+use gridhour_contracts_sim::{limits::BOND_MIN, network_file::NetworkFile};
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     id::ModelId,
     limits::REGION_BYTES_MAX,
     market::advert::ModelOffer,
     signed::{SecretKey, Verified},
-    units::{Millis, PricePerHour},
+    units::{Credits, Millis, PricePerHour},
 };
 use tokio::sync::{mpsc, watch};
 
+pub(super) use self::event::{event_json, event_text};
 use super::{
     NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, look_out, parse_size, validator::listen,
 };
@@ -145,6 +148,7 @@ impl Plan {
                 jurisdiction,
                 slots,
                 hospitality: hospitality(args, settings)?,
+                stake: stake(args, settings)?,
             },
         })
     }
@@ -155,6 +159,16 @@ fn kv_bytes_max(args: &ProviderArgs, settings: &Settings) -> Result<usize, NodeE
     let text = args.kv_memory.as_deref().or(settings.kv_memory.as_deref()).unwrap_or(KV_MEMORY);
     let bytes = parse_size(text).map_err(|error| argument("kv-memory", error))?;
     usize::try_from(bytes).map_err(|_| argument("kv-memory", "more than this machine can address"))
+}
+
+/// What is kept at stake: nothing, or at least what can be bonded.
+fn stake(args: &ProviderArgs, settings: &Settings) -> Result<Credits, NodeError> {
+    let text = args.stake.as_deref().or(settings.stake.as_deref()).unwrap_or("0");
+    let stake: Credits = text.parse().map_err(|error| argument("stake", error))?;
+    if stake == Credits::ZERO || stake >= BOND_MIN {
+        return Ok(stake);
+    }
+    Err(argument("stake", format!("less than {BOND_MIN} credit cannot be bonded; 0 stakes nothing")))
 }
 
 /// Who may calibrate the provider, and how often.
@@ -202,9 +216,8 @@ fn net_config(plan: &Plan, key: &SecretKey, network: &Verified<NetworkFile>) -> 
     };
     let bootstrap = network.bootstrap.iter().map(parse).collect::<Result<_, _>>()?;
     let listen = plan.listen.clone();
-    let operator = operator_key(&network.id(), network.genesis.operator).ok();
     let delay = plan.delay;
-    Ok(NetConfig { operator, listen, bootstrap, delay, ..NetConfig::new(network.id(), key.clone()) })
+    Ok(NetConfig { listen, bootstrap, delay, ..NetConfig::of(network, key.clone()) })
 }
 
 /// The file of the model, pulled if it is not here.

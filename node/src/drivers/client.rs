@@ -12,8 +12,12 @@ use std::{
     time::Duration,
 };
 
-use gridhour_contracts_sim::{checkpoint::operator_key, network_file::NetworkFile};
+use gridhour_contracts_sim::{
+    network_file::NetworkFile,
+    state::{StateKey, StateValue},
+};
 use gridhour_protocol::{
+    calibration::receipt::DeviceName,
     exact::NUMERICS_VERSION,
     id::NetworkId,
     market::{
@@ -24,6 +28,7 @@ use gridhour_protocol::{
         order::Order,
     },
     signed::{PublicKey, SecretKey, Verified},
+    units::{Credits, Millis, Timestamp},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -35,11 +40,13 @@ use crate::{
     clock,
     data_dir::DataDir,
     drivers::{
-        ledger_client::LedgerClient,
+        ledger_client::{LedgerClient, LedgerError},
         memory::{Memory, MemoryError},
         results::Results,
         split_view::proof_of_fraud,
+        testimony::Testimony,
     },
+    keys::KeyError,
     net::{Address, DialError, Net, NetConfig, NetError, NetEvent, NetHandle},
 };
 
@@ -52,7 +59,7 @@ mod run;
 pub use assets::FetchError;
 pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
 pub use error::RunError;
-pub use run::{RunEvent, RunSpec};
+pub use run::{BudgetCap, RunEvent, RunSpec};
 
 /// How long to try to reach any bootstrap peer.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -92,6 +99,9 @@ pub enum ConnectError {
     /// The records.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// No randomness.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// A client that has joined its network.
@@ -121,9 +131,7 @@ impl Client {
         }
         let id = network.id();
         let bootstrap = addresses(&network.bootstrap)?;
-        let operator = operator_key(&id, network.genesis.operator).ok();
-        let net_config =
-            NetConfig { operator, bootstrap: bootstrap.clone(), ..NetConfig::new(id, key.clone()) };
+        let net_config = NetConfig { bootstrap: bootstrap.clone(), ..NetConfig::of(&network, key.clone()) };
         let (net, inbox) = Net::start(net_config).await?;
         let copies: Vec<PublicKey> = bootstrap.iter().filter_map(Address::peer).collect();
         let (seen, proof) = (net.watch_checkpoints(), data_dir.fraud_proof());
@@ -153,6 +161,12 @@ impl Client {
         self.key.public()
     }
 
+    /// The client's key, for transactions of its own.
+    #[must_use]
+    pub fn key(&self) -> &SecretKey {
+        &self.key
+    }
+
     /// The network.
     #[must_use]
     pub fn network(&self) -> NetworkId {
@@ -175,6 +189,14 @@ impl Client {
     #[must_use]
     pub fn results(&self) -> &Results {
         &self.results
+    }
+
+    /// What providers signed to this client.
+    ///
+    /// # Errors
+    /// If the records cannot be read.
+    pub fn testimonies(&self) -> Result<Vec<Testimony>, MemoryError> {
+        self.memory.testimonies(None)
     }
 
     /// Live adverts, once at least `least` have come and none came for a moment, or `patience` is over.
@@ -207,14 +229,29 @@ impl Client {
             if let Err(error) = &latency {
                 tracing::info!(provider = %provider.short(), %error, "not measured");
             }
-            measured.insert(provider, Measured { latency: latency.ok(), history: None });
+            measured.insert(provider, Measured { latency: latency.ok(), ..Measured::default() });
         }
         measured
     }
 
-    /// Matches an order against offers: which provider, at what expected cost and time, and why not the others.
-    pub async fn match_order(&self, order: &Verified<Order>, adverts: &[Verified<Advert>]) -> MatchRecord {
-        let measured = self.measure(adverts).await;
+    /// Matches an order against offers: which provider, at what expected cost and time, and why not the others. Its
+    /// session is to be used for `use_for`, for which the stake that the order may want has to last.
+    ///
+    /// # Errors
+    /// If the order wants a stake, and the ledger does not say what is at stake.
+    pub async fn match_order(
+        &self,
+        order: &Verified<Order>,
+        adverts: &[Verified<Advert>],
+        use_for: Millis,
+    ) -> Result<MatchRecord, LedgerError> {
+        let mut measured = self.measure(adverts).await;
+        if order.stake_min != Credits::ZERO {
+            for advert in adverts.iter().filter(|advert| advert.offer_of(&order.model).is_some()) {
+                let stake = self.stake_behind(advert, use_for).await?;
+                measured.entry(advert.provider).or_default().stake = Some(stake);
+            }
+        }
         let offers: Vec<Offer<'_>> = adverts
             .iter()
             .map(|advert| Offer {
@@ -222,11 +259,22 @@ impl Client {
                 measured: measured.get(&advert.provider).copied().unwrap_or_default(),
             })
             .collect();
-        Matcher { order, numerics: NUMERICS_VERSION, now: clock::now() }.record(&offers)
+        Ok(Matcher { order, numerics: NUMERICS_VERSION, now: clock::now() }.record(&offers))
+    }
+
+    /// What is bonded for the advert's device for at least `use_for` more. The ledger decides when a session opens, so the
+    /// node's word will do.
+    async fn stake_behind(&self, advert: &Advert, use_for: Millis) -> Result<Credits, LedgerError> {
+        let device = DeviceName::of(&advert.device).id_of(&advert.provider);
+        let end = clock::now().after(use_for).unwrap_or(Timestamp(u64::MAX));
+        Ok(match self.ledger.record(StateKey::Stake(device)).await? {
+            Some(StateValue::Stake(stake)) if stake.until >= end => stake.bonded,
+            _ => Credits::ZERO,
+        })
     }
 }
 
-fn addresses(texts: &[String]) -> Result<Vec<Address>, ConnectError> {
+pub(super) fn addresses(texts: &[String]) -> Result<Vec<Address>, ConnectError> {
     let parse = |text: &String| {
         text.parse().map_err(|error| ConnectError::Address { address: text.clone(), why: format!("{error}") })
     };
@@ -234,7 +282,7 @@ fn addresses(texts: &[String]) -> Result<Vec<Address>, ConnectError> {
 }
 
 /// Waits for the first of these peers that answers.
-async fn reach_any(net: &NetHandle, bootstrap: Vec<Address>) -> Result<(), ConnectError> {
+pub(super) async fn reach_any(net: &NetHandle, bootstrap: Vec<Address>) -> Result<(), ConnectError> {
     let mut dials = JoinSet::new();
     for address in bootstrap {
         let net = net.clone();

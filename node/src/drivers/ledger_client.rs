@@ -6,17 +6,17 @@ use gridhour_contracts_sim::{
     block::Block,
     network_file::NetworkFile,
     proof::{Anchor, ProofError},
-    state::{Session, StateKey},
+    state::{Device, Session, StateKey, StateValue},
     tx::{Call, Tx},
 };
 use gridhour_protocol::{
-    id::SessionId,
+    id::{BudgetId, SessionId},
     signed::{PublicKey, SecretKey, Signed},
     units::Height,
     wire::{self, WireError},
 };
 
-pub use self::checked::{CheckedAccount, Evidence};
+pub use self::checked::{CheckedAccount, CheckedRecord, Evidence};
 use crate::{
     keys::{KeyError, random_u64},
     net::{NetHandle, RequestError, Service},
@@ -171,6 +171,40 @@ impl LedgerClient {
     pub async fn session(&self, session: SessionId) -> Result<Option<Session>, LedgerError> {
         match self.ask(&LedgerRequest::Session(session)).await? {
             LedgerAnswer::Session(session) => Ok(session.map(|session| *session)),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// A record of the state as it is now, by the node's word; see [`LedgerClient::checked_record`].
+    ///
+    /// # Errors
+    /// If the node does not answer, or answers with another kind of record.
+    pub async fn record(&self, key: StateKey) -> Result<Option<StateValue>, LedgerError> {
+        match self.ask(&LedgerRequest::Record(key)).await? {
+            LedgerAnswer::Record(None) => Ok(None),
+            LedgerAnswer::Record(Some(record)) if record.fits(&key) => Ok(Some(*record)),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// The registered devices of an account, by the node's word.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn devices(&self, owner: PublicKey) -> Result<Vec<Device>, LedgerError> {
+        match self.ask(&LedgerRequest::Devices(owner)).await? {
+            LedgerAnswer::Devices(devices) => Ok(devices),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// The budgets that an account owns or may spend from, by the node's word.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn budgets(&self, account: PublicKey) -> Result<Vec<BudgetId>, LedgerError> {
+        match self.ask(&LedgerRequest::Budgets(account)).await? {
+            LedgerAnswer::Budgets(budgets) => Ok(budgets),
             _ => Err(self.other()),
         }
     }

@@ -1,5 +1,5 @@
-//! What a client or a provider must remember through a kill: lanes, sessions, receipts and a calibration, in
-//! the node's records. Every write is durable before it returns.
+//! What a client or a provider must remember through a kill: lanes, sessions, receipts, what providers signed, and a
+//! calibration, in the node's records. Every write is durable before it returns.
 
 use std::{
     io,
@@ -16,6 +16,7 @@ use gridhour_protocol::{
     wire::{self, Wire},
 };
 
+use super::testimony::Testimony;
 use crate::store::{
     disk::DirDisk,
     log_error::{LogError, Torn},
@@ -26,6 +27,7 @@ const LANE: Kind = Kind(1);
 const SESSION: Kind = Kind(2);
 const RECEIPT: Kind = Kind(3);
 const CALIBRATION: Kind = Kind(4);
+const TESTIMONY: Kind = Kind(5);
 /// There is one calibration: the newest.
 const NEWEST: &[u8] = b"newest";
 
@@ -118,6 +120,40 @@ impl Memory {
         self.0.list(SESSION, &[]).iter().map(|(_, bytes)| read("session", bytes)).collect()
     }
 
+    /// Keeps what a provider signed.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn keep_testimony(&self, testimony: &Testimony) -> Result<(), MemoryError> {
+        Ok(self.0.put(TESTIMONY, &testimony_key(testimony), &wire::encode(testimony))?)
+    }
+
+    /// What providers signed, in one session or in all.
+    ///
+    /// # Errors
+    /// If one cannot be read.
+    pub fn testimonies(&self, session: Option<SessionId>) -> Result<Vec<Testimony>, MemoryError> {
+        let prefix = session.map_or(Vec::new(), |session| session.0.to_vec());
+        self.0.list(TESTIMONY, &prefix).iter().map(|(_, bytes)| read("testimony", bytes)).collect()
+    }
+
+    /// How many testimonies there are.
+    #[must_use]
+    pub fn testimony_count(&self) -> usize {
+        self.0.list(TESTIMONY, &[]).len()
+    }
+
+    /// Forgets these, together.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn forget_testimonies(&self, testimonies: &[Testimony]) -> Result<(), MemoryError> {
+        let keys: Vec<Vec<u8>> = testimonies.iter().map(testimony_key).collect();
+        let changes: Vec<Change<'_>> =
+            keys.iter().map(|key| Change::Delete { kind: TESTIMONY, key }).collect();
+        Ok(self.0.commit(&changes)?)
+    }
+
     /// Keeps a calibration of this provider in the place of the one before.
     ///
     /// # Errors
@@ -148,6 +184,10 @@ impl Memory {
 
 fn lane_key(session: SessionId, lane: u16) -> Vec<u8> {
     [&session.0[..], &lane.to_be_bytes()].concat()
+}
+
+fn testimony_key(testimony: &Testimony) -> Vec<u8> {
+    [testimony.terms.id().0, testimony.receipt.id().0].concat()
 }
 
 fn read<T: Wire>(kind: &'static str, bytes: &[u8]) -> Result<T, MemoryError> {

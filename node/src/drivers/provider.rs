@@ -7,11 +7,13 @@
 //!          question   -> part of a model, or settle a session
 //!          sweep      -> sessions whose time is over are closed with their newest vouchers
 //!          fault      -> the offer is withdrawn, and made again once the model could be loaded anew
+//!          standing   -> its device is registered on the ledger, and its stake kept
 //!          challenge  -> the same, while a standard model is timed in its place
 //! ```
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,13 +24,13 @@ use std::{
 use gridhour_protocol::{
     calibration::{provider::Hospitality, receipt::Calibration},
     exact::NUMERICS_VERSION,
-    id::{NetworkId, SessionId},
+    id::{DeviceId, NetworkId, SessionId},
     limits::PROTOCOL_VERSION,
     market::advert::{Advert, Device, ModelOffer},
     model::TokenizerAsset,
     session::terms::Terms,
     signed::{PublicKey, SecretKey, Signed},
-    units::{Millis, PricePerHour, Timestamp},
+    units::{Credits, Millis, PricePerHour, Timestamp},
 };
 use tokio::{
     sync::{Mutex, Notify, mpsc, watch},
@@ -55,6 +57,7 @@ mod requests;
 mod serving;
 mod settle;
 mod standard;
+mod standing;
 
 use calibrated::Calibrated;
 pub use measure::{MeasureError, measure_device};
@@ -86,6 +89,8 @@ pub struct ProviderConfig {
     pub slots: u16,
     /// When others may calibrate it.
     pub hospitality: Hospitality,
+    /// Credits that are kept at stake for the device; none are bonded, nor taken back, if it is zero.
+    pub stake: Credits,
 }
 
 /// What happens at a provider, for whoever runs it.
@@ -151,6 +156,51 @@ pub enum ProviderEvent {
         /// Why.
         why: String,
     },
+    /// The ledger knows the device.
+    Registered {
+        /// Its id there.
+        device: DeviceId,
+        /// When its entry is dropped, unless it is renewed.
+        expires_at: Timestamp,
+    },
+    /// What a challenger measured stands on the ledger.
+    CalibrationEntered {
+        /// For this device.
+        device: DeviceId,
+        /// By whom it was measured.
+        challenger: PublicKey,
+    },
+    /// Credits are at stake for the device.
+    Staked {
+        /// The device.
+        device: DeviceId,
+        /// How much.
+        bonded: Credits,
+        /// After this anyone may send it home, unless it is renewed.
+        until: Timestamp,
+    },
+    /// The account has too little for the stake that it should keep; nothing was bonded.
+    StakeShort {
+        /// The device.
+        device: DeviceId,
+        /// The account to fund.
+        account: PublicKey,
+        /// What should be at stake.
+        wanted: Credits,
+        /// What is.
+        bonded: Credits,
+        /// What the account has.
+        balance: Credits,
+        /// What it has too little.
+        missing: Credits,
+    },
+    /// The device was slashed: nothing can be staked for it yet.
+    StakeBarred {
+        /// The device.
+        device: DeviceId,
+        /// Until then.
+        until: Timestamp,
+    },
     /// Something that should be looked at.
     Trouble {
         /// In a sentence.
@@ -206,6 +256,8 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// Sessions that their clients close while a job runs: the job ends.
     pub(crate) ending: watch::Sender<BTreeSet<SessionId>>,
+    /// A challenger's receipt was kept, which the ledger should know.
+    pub(crate) calibrated: Notify,
     /// A lane was given back.
     pub(crate) freed: Notify,
     pub(crate) misdeeds: AtomicU64,
@@ -286,6 +338,7 @@ impl Provider {
             busy: Mutex::new(busy),
             slots,
             changed: Notify::new(),
+            calibrated: Notify::new(),
             freed: Notify::new(),
             ending: watch::Sender::new(BTreeSet::new()),
             misdeeds: AtomicU64::new(0),
@@ -311,9 +364,11 @@ impl Provider {
         let mut faults = shared.serving.faults();
         let stopping = stop.clone();
         let mut sequence = clock::now().0;
+        let mut standing = pin!(standing::keep(&shared));
         loop {
             tokio::select! {
                 () = told(&mut stop) => break,
+                never = &mut standing => match never {},
                 _ = adverts.tick() => advertise(&shared, &mut sequence).await,
                 () = shared.changed.notified() => advertise(&shared, &mut sequence).await,
                 _ = sweep.tick() => { tasks.spawn(settle::sweep(shared.clone())); }

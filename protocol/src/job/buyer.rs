@@ -96,6 +96,8 @@ pub enum BuyerEffect {
     },
     /// Send this on the job's stream.
     Send(ClientMessage),
+    /// Keep this receipt, which the provider signed for the session and the buyer refuses: it may contradict another.
+    Testify(Box<Signed<Receipt>>),
     /// Give [`BuyerInput::Wake`] at this time. It replaces the time asked for before.
     WakeAt(Timestamp),
     /// Hand these tokens to the user. They fit their digest.
@@ -380,8 +382,10 @@ impl Buyer {
 
     fn settle(&mut self, receipt: Signed<Receipt>, fault: bool, fx: Asks<'_>) -> Result<(), Misbehavior> {
         let receipt = receipt.verify()?.into_signed();
-        self.check_cause(receipt.body.cause, fault)?;
-        self.facts().check(&receipt.body)?;
+        if let Err(misdeed) = self.check(&receipt.body, fault) {
+            self.testify(receipt, fx);
+            return Err(misdeed);
+        }
         let lane = self.setup.lane.with_receipt(&receipt).ok_or(Misbehavior::Unbillable)?;
         let due = self.setup.terms.amount(lane.reference).ok_or(Misbehavior::Unbillable)?;
         let voucher = self.sign(&lane, due).ok_or(Misbehavior::Unbillable)?;
@@ -392,6 +396,19 @@ impl Buyer {
         fx.ask(BuyerEffect::Send(ClientMessage::Final(voucher)));
         self.finish(BuyerEnd::Settled(Box::new(receipt)), fx);
         Ok(())
+    }
+
+    fn check(&self, receipt: &Receipt, fault: bool) -> Result<(), Misbehavior> {
+        self.check_cause(receipt.cause, fault)?;
+        self.facts().check(receipt)
+    }
+
+    /// Has a refused receipt kept, if it is this provider's word about this session.
+    fn testify(&self, receipt: Signed<Receipt>, fx: Asks<'_>) {
+        let (body, terms) = (&receipt.body, &self.setup.terms);
+        if (body.session, body.provider) == (self.setup.lane.session, terms.provider) {
+            fx.ask(BuyerEffect::Testify(Box::new(receipt)));
+        }
     }
 
     /// A job that reached its end was delivered. One that did not may be laid to the client only if the client stopped

@@ -46,13 +46,16 @@ pub struct TtftHistory {
     pub samples: u32,
 }
 
-/// What the buyer measured of one provider.
+/// What the buyer knows of one provider beside its advert: what it measured, and what it saw on the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Measured {
     /// Round trips; absent until the provider was pinged.
     pub latency: Option<Latency>,
     /// First tokens; absent until a job ran there.
     pub history: Option<TtftHistory>,
+    /// Bonded for the device, not on its way back, and until the session's use is over; absent until the ledger was
+    /// asked.
+    pub stake: Option<Credits>,
 }
 
 impl Measured {
@@ -66,6 +69,10 @@ impl Measured {
                 Some((ewma, p95, samples)) => out.u8(1).u64(ewma).u64(p95).u32(samples),
             };
         }
+        match self.stake {
+            None => out.u8(0),
+            Some(stake) => out.u8(1).u64(stake.0),
+        };
     }
 }
 

@@ -40,6 +40,8 @@ pub enum Reason {
     JurisdictionNotAllowed,
     /// Calibrated by nobody whom the order trusts.
     NotCalibrated,
+    /// Less is at stake for the device than the order wants, or it is not known how much.
+    StakeTooLow,
     /// No job would start at once.
     NoFreeSlot,
     /// The ask is over the order's price.
@@ -60,7 +62,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::OrderExpired,
         Self::WrongNetwork,
         Self::OwnOffer,
@@ -71,6 +73,7 @@ impl Reason {
         Self::RegionNotAllowed,
         Self::JurisdictionNotAllowed,
         Self::NotCalibrated,
+        Self::StakeTooLow,
         Self::NoFreeSlot,
         Self::PriceOverLimit,
         Self::AmountOverflow,
@@ -95,6 +98,7 @@ impl Reason {
             Self::RegionNotAllowed => "region-not-allowed",
             Self::JurisdictionNotAllowed => "jurisdiction-not-allowed",
             Self::NotCalibrated => "not-calibrated",
+            Self::StakeTooLow => "stake-too-low",
             Self::NoFreeSlot => "no-free-slot",
             Self::PriceOverLimit => "price-over-limit",
             Self::AmountOverflow => "amount-overflow",
@@ -130,6 +134,8 @@ pub enum Failure<'a> {
     JurisdictionNotAllowed(Option<&'a str>, &'a [String]),
     /// [`Reason::NotCalibrated`]: by whom it is calibrated, how many challengers are trusted.
     NotCalibrated(Option<PublicKey>, usize),
+    /// [`Reason::StakeTooLow`]: what is at stake if that is known, what is wanted.
+    StakeTooLow(Option<Credits>, Credits),
     /// [`Reason::NoFreeSlot`]: how many jobs wait.
     NoFreeSlot(u16),
     /// [`Reason::PriceOverLimit`]: the ask, the limit.
@@ -163,6 +169,7 @@ impl Failure<'_> {
             Self::RegionNotAllowed(..) => Reason::RegionNotAllowed,
             Self::JurisdictionNotAllowed(..) => Reason::JurisdictionNotAllowed,
             Self::NotCalibrated(..) => Reason::NotCalibrated,
+            Self::StakeTooLow(..) => Reason::StakeTooLow,
             Self::NoFreeSlot(..) => Reason::NoFreeSlot,
             Self::PriceOverLimit(..) => Reason::PriceOverLimit,
             Self::AmountOverflow => Reason::AmountOverflow,
@@ -194,6 +201,10 @@ impl fmt::Display for Failure<'_> {
             }
             Self::NotCalibrated(Some(by), trusted) => {
                 write!(f, "calibrated by {}, {trusted} others are trusted", by.short())
+            }
+            Self::StakeTooLow(Some(stake), least) => write!(f, "{stake} credits at stake, need {least}"),
+            Self::StakeTooLow(None, least) => {
+                write!(f, "it is not known what is at stake, need {least} credits")
             }
             Self::NoFreeSlot(queued) => write!(f, "no free slot, {queued} jobs wait"),
             Self::PriceOverLimit(ask, limit) => {
@@ -247,6 +258,7 @@ pub fn check<'a>(
     let model = check_model(order, numerics, advert)?;
     check_places(order, advert)?;
     check_calibration(order, advert)?;
+    check_stake(order, measured)?;
     if advert.slots_free == 0 {
         return Err(Failure::NoFreeSlot(advert.queued));
     }
@@ -304,6 +316,14 @@ fn check_calibration(order: &Order, advert: &Advert) -> Result<(), Failure<'stat
     match order.calibrated_by.is_empty() || by.is_some_and(|by| order.calibrated_by.contains(&by)) {
         true => Ok(()),
         false => Err(Failure::NotCalibrated(by, order.calibrated_by.len())),
+    }
+}
+
+/// What is unknown is no stake.
+fn check_stake(order: &Order, measured: &Measured) -> Result<(), Failure<'static>> {
+    match measured.stake.unwrap_or(Credits::ZERO) >= order.stake_min {
+        true => Ok(()),
+        false => Err(Failure::StakeTooLow(measured.stake, order.stake_min)),
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Order {
     pub jurisdictions: Vec<String>,
     /// Who must have calibrated the provider, one of these; empty means that its own word will do.
     pub calibrated_by: Vec<PublicKey>,
+    /// The least that must be at stake for the device until the session's use is over; nothing means that none need be.
+    pub stake_min: Credits,
     /// Hash of the client's budget tag. The tag itself never travels.
     pub tag: Option<[u8; 32]>,
 }
@@ -84,7 +86,7 @@ impl Signed<Order> {
 
 impl Signable for Order {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/order/v2");
+        let mut out = Layout::new("gridhour/order/v3");
         out.u16(self.version).fixed(&self.network.0).fixed(&self.client.0).u64(self.nonce);
         out.u64(self.issued_at.0).u64(self.expires_at.0);
         out.fixed(&self.model.0).u32(self.prompt_tokens).u32(self.output_tokens);
@@ -102,6 +104,7 @@ impl Signable for Order {
         for challenger in &self.calibrated_by {
             out.fixed(&challenger.0);
         }
+        out.u64(self.stake_min.0);
         match &self.tag {
             None => out.u8(0),
             Some(tag) => out.u8(1).fixed(tag),

@@ -14,7 +14,7 @@ use gridhour_protocol::{
         order::Order,
     },
     signed::{Signed, Verified},
-    units::Timestamp,
+    units::{Credits, Timestamp},
     wire::{decode, encode},
 };
 use testkit::fuzz::Target;
@@ -151,9 +151,9 @@ fn judge(mut order: Signed<Order>, advert: Signed<Advert>) -> Result<(), String>
     let latency = Latency { ewma_us: u64::MAX, p95_us: 5, samples: 9 };
     let history = TtftHistory { ewma_us: u64::MAX, p95_us: 1, samples: 9 };
     let measured = [
-        Measured { latency: None, history: None },
-        Measured { latency: Some(latency), history: None },
-        Measured { latency: Some(latency), history: Some(history) },
+        Measured::default(),
+        Measured { latency: Some(latency), stake: Some(Credits(7)), ..Measured::default() },
+        Measured { latency: Some(latency), history: Some(history), ..Measured::default() },
     ];
     let offers = measured.map(|measured| Offer { advert: &advert, measured });
     let matcher = Matcher { order: &order, numerics: advert.device.numerics, now: order.issued_at };

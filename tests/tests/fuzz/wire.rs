@@ -3,14 +3,17 @@
 use gridhour_contracts_sim::{
     block::{Block, Header},
     genesis::{Allocation, Genesis},
+    harness::Deal,
     ledger::entry::Entry,
+    limits::WITNESSES_MAX,
     network_file::NetworkFile,
     proof::RecordProof,
-    state::{Budget, Device, IdPage, OrderBudget, Session, Stake, State, StateKey, Tip},
-    tx::{Call, Release, Tx},
+    state::{Budget, Device, IdPage, OrderBudget, Reservation, Session, Stake, State, StateKey, Tip},
+    tx::{Accusation, Call, Release, Tx},
+    witnesses::LogKeys,
 };
 use gridhour_node::{
-    drivers::results::JobResult,
+    drivers::{results::JobResult, testimony::Testimony},
     rpc::{
         self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
         ProviderRequest, Purpose,
@@ -27,12 +30,12 @@ use gridhour_protocol::{
         receipt::Calibration,
         shape::{MEMORY_MIN, StandardShape},
     },
-    id::{ModelId, NetworkId},
+    id::{ModelId, NetworkId, SessionId},
     job::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
     },
-    market::{advert::Advert, order::Order},
+    market::{advert::Advert, order::Order, reservation::ReservationOffer},
     receipt::Receipt,
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::Signed,
@@ -44,7 +47,7 @@ use testkit::fuzz::Target;
 use crate::{
     files::job_result,
     run,
-    samples::{busy_chain, encoded, samples},
+    samples::{busy_chain, encoded, samples, witnessed_network},
 };
 
 /// Damages `values`; whatever is decoded is what its bytes say, and `ask` may ask it anything.
@@ -217,8 +220,7 @@ fn transactions() {
 
 #[test]
 fn releases() {
-    let deal =
-        gridhour_contracts_sim::harness::Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
+    let deal = Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
     canonical("release", &[deal.release(Credits(5))], |release: Signed<Release>| {
         let _ = release.verify();
     });
@@ -256,7 +258,11 @@ fn entries() {
 fn network_files() {
     let mut with_peers = busy_chain().network_file();
     with_peers.body.bootstrap = vec!["/ip4/127.0.0.1/tcp/4001".into()];
-    canonical("network-file", &[busy_chain().network_file(), with_peers], |file: Signed<NetworkFile>| {
+    let corpus = [busy_chain().network_file(), with_peers, witnessed_network()];
+    canonical("network-file", &corpus, |file: Signed<NetworkFile>| {
+        let keys = LogKeys::of(&file.body).expect("whoever is named can sign notes");
+        let (required, named) = (file.body.witnesses.required, keys.witnesses().len());
+        assert!(usize::from(required) <= named && named <= WITNESSES_MAX && (required == 0) == (named == 0));
         let _ = (file.body.id(), file.verify());
     });
 }
@@ -324,6 +330,32 @@ fn stakes() {
 }
 
 #[test]
+fn reservation_offers() {
+    let values = samples(arbitrary::signed(arbitrary::reservation_offers), 8);
+    let advert = samples(arbitrary::signed(arbitrary::adverts), 1).remove(0).body;
+    canonical("reservation-offer", &values, |offer: Signed<ReservationOffer>| {
+        let terms = &offer.body;
+        assert!(terms.start_of(terms.slots) > terms.starts_at && terms.slot_price() > Credits::ZERO);
+        assert!(
+            terms.price_of(terms.slots).checked_add(terms.bond(0)).is_some(),
+            "price and bond can be held"
+        );
+        let _ = (terms.id(), terms.is_offered_by(&advert), offer.verify());
+    });
+}
+
+#[test]
+fn reservations() {
+    let chain = busy_chain();
+    let now = chain.now();
+    let values: Vec<Reservation> = chain.state().reservations().map(|(_, known)| known.clone()).collect();
+    canonical("reservation", &values, |reservation: Reservation| {
+        let _ = (reservation.total(), reservation.end(), reservation.is_kept(), reservation.is_due(now));
+        let _ = (reservation.running(now), reservation.overlaps(now, reservation.end()));
+    });
+}
+
+#[test]
 fn recent_ids() {
     let records = busy_chain().state().records().into_iter();
     let pages = records.filter(|(key, _)| key[0] == b't').flat_map(|(_, value)| value);
@@ -343,6 +375,21 @@ fn tips() {
 }
 
 #[test]
+fn testimonies_and_accusations() {
+    let deal = Deal::new(&busy_chain(), &arbitrary::key(1), &arbitrary::key(2));
+    let Call::Slash(accusation) = deal.slash() else { unreachable!("it accuses") };
+    let Accusation { terms, advert, one, other } = *accusation.clone();
+    let testimony = |receipt| Testimony { terms: terms.clone(), advert: advert.clone(), receipt };
+    let both = [one, other].map(testimony);
+    canonical("testimony", &both, |testimony: Testimony| {
+        let _ = (testimony.is_over(Timestamp(1 << 40)), testimony.against(&both[0]));
+    });
+    canonical("accusation", &[*accusation], |accusation: Accusation| {
+        let _ = (accusation.device(), accusation.leads_to_device());
+    });
+}
+
+#[test]
 fn ledger_requests() {
     let chain = busy_chain();
     let (session, _) = chain.state().sessions().next().expect("one is open");
@@ -354,6 +401,9 @@ fn ledger_requests() {
         LedgerRequest::Submit(Box::new(chain.blocks()[1].txs[0].clone())),
         LedgerRequest::Blocks { from: Height(1) },
         LedgerRequest::Prove(StateKey::Session(*session)),
+        LedgerRequest::Record(StateKey::Account(arbitrary::key(2).public())),
+        LedgerRequest::Devices(arbitrary::key(3).public()),
+        LedgerRequest::Budgets(arbitrary::key(4).public()),
     ];
     canonical("ledger-request", &values, |_| {});
 }
@@ -365,11 +415,14 @@ fn ledger_answers() {
     let (id, session) = chain.state().sessions().next().expect("one is open");
     let device = chain.state().stakes().next().map(|(id, _)| *id).expect("one is at stake");
     let budget = chain.state().budgets().next().map(|(id, _)| *id).expect("one is open");
+    let reservation = chain.state().reservations().next().map(|(id, _)| *id).expect("one is kept");
     let holds = [
         Purpose::Session { session: *id, provider: session.terms.provider },
         Purpose::Bond { device },
         Purpose::Unbonding { device },
         Purpose::Budget { budget },
+        Purpose::Prepaid { reservation, provider: session.terms.provider },
+        Purpose::Promised { reservation, client: session.terms.client },
     ];
     let holds = holds.map(|purpose| Hold { purpose, amount: session.held, deadline: session.collect_until });
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
@@ -378,6 +431,7 @@ fn ledger_answers() {
     let header = chain.blocks()[0].header.clone();
     let key = StateKey::Session(*id);
     let proof = RecordProof { key, value: shown.value, proof: shown.proof, header };
+    let record = |key| LedgerAnswer::Record(chain.state().value(&key).map(Box::new));
     let values = [
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
@@ -389,6 +443,11 @@ fn ledger_answers() {
         LedgerAnswer::Proven(None),
         LedgerAnswer::Proven(Some(Box::new(proof))),
         LedgerAnswer::Fault("disk".into()),
+        record(StateKey::Stake(device)),
+        record(StateKey::Budget(budget)),
+        record(StateKey::Session(SessionId([9; 32]))),
+        LedgerAnswer::Devices(chain.state().devices().map(|(_, device)| device.clone()).collect()),
+        LedgerAnswer::Budgets(vec![budget]),
     ];
     canonical("ledger-answer", &values, |_| {});
 }

@@ -3,7 +3,9 @@
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
-use gridhour_contracts_sim::{genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile, tx::Call};
+use gridhour_contracts_sim::{
+    genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile, tx::Call, witnesses::Witnesses,
+};
 use gridhour_node::{
     clock,
     consensus::{ledger_time::SystemClock, solo::Solo},
@@ -106,7 +108,7 @@ pub(crate) async fn ledger_node_since(
     };
     let ledger = Ledger::open(&folder.join("ledger"), &genesis).expect("a new ledger opens");
     let solo = Solo::start(ledger, key(1), Box::new(SystemClock::default())).expect("the operator's key");
-    let mut network = NetworkFile { genesis, bootstrap: Vec::new() };
+    let mut network = NetworkFile { genesis, bootstrap: Vec::new(), witnesses: Witnesses::default() };
     let (net, inbox) = Net::start(listening(&network, 1)).await.expect("loopback listens");
     network.bootstrap = net.listen_addrs().iter().map(ToString::to_string).collect();
     let signed = key(1).sign(network);
@@ -205,6 +207,7 @@ pub(crate) async fn provider_asking(
         jurisdiction: None,
         slots: 2,
         hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
+        stake: Credits::ZERO,
     };
     let parts = Parts {
         key: key(3),
@@ -264,8 +267,10 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         regions: Vec::new(),
         jurisdictions: Vec::new(),
         calibrated_by: Vec::new(),
+        stake_min: Credits::ZERO,
         tag: None,
         use_for: Millis(60_000),
+        pays: None,
     }
 }
 

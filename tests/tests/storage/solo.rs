@@ -283,6 +283,48 @@ fn after_its_end_a_budget_goes_home() {
     check(&solo);
 }
 
+/// Client and provider that never come back: the operator settles every slot as it ends.
+#[test]
+fn after_its_slots_a_reservation_goes_home() {
+    let clock = clock();
+    let ledger = open(&SimDisk::new(1), &MemoryStore::default());
+    let solo = Solo::start(ledger, operator(), Box::new(clock.clone())).expect("starts");
+    let deal = Deal::new(&Chain::new(), &key(1), &key(2));
+    let (offer, challenger) = (deal.reservation(), key(3));
+    let (price, bond) = (offer.price_of(offer.slots), offer.bond(0));
+    let calibration = Call::Calibrate(Box::new(challenger.sign(deal.calibration(&challenger))));
+    let calls = [
+        (key(255), Call::Mint { to: account(1), amount: price }),
+        (key(255), Call::Mint { to: account(2), amount: Credits(BOND_MIN.0 + bond.0) }),
+        (key(2), deal.register()),
+        (key(2), calibration),
+        (key(2), deal.bond(BOND_MIN)),
+        (key(1), deal.book(&offer)),
+    ];
+    for (nonce, (who, call)) in calls.into_iter().enumerate() {
+        submit(&solo, sign(&who, nonce as u64, call)).expect("applied");
+    }
+    let due = |at: Timestamp| {
+        clock.advance(at.since(solo_time(&solo)));
+        wait(solo.tick()).expect("time passes");
+        solo.view().read(|state| expired(state, state.tip().time))
+    };
+    let balances = || solo.view().read(|state| [1, 2].map(|who| state.balance(&account(who)).0));
+    assert_eq!(due(Timestamp(offer.start_of(1).0 - 1)), []);
+    for (at, first, share) in [(1, 0, 1), (4, 1, 4)] {
+        let slots = Due::Slots { reservation: offer.id(), first };
+        assert_eq!(due(offer.start_of(at)), [slots]);
+        let tx = solo.view().read(|state| expire_tx(state, &operator(), slots));
+        let applied = submit(&solo, tx.clone()).expect("settled");
+        assert_eq!(submit(&solo, tx), Ok(applied), "twice is harmless");
+        let standby = offer.standby_of(offer.slot_price()).0;
+        let home = if at == offer.slots { bond.0 } else { 0 };
+        assert_eq!(balances(), [share * (offer.slot_price().0 - standby), share * standby + home]);
+    }
+    assert_eq!(due(offer.start_of(4)), [], "nothing is left to settle");
+    check(&solo);
+}
+
 fn solo_time(solo: &Solo) -> Timestamp {
     solo.view().read(|state| state.tip().time)
 }

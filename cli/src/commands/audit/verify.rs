@@ -10,11 +10,12 @@ use gridhour_contracts_sim::{
     audit::{Auditor, Report, Trust},
     checkpoint::Checkpoint,
     state::State,
+    witnesses::{LogKeys, Quorum},
 };
 use gridhour_node::clock;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{document, export::fetched, kept::Kept, pin::Pin, reading::Reading, tell, trust};
+use super::{document, export::fetched, kept::Kept, pin::Pin, quorum, reading::Reading, tell, trust};
 use crate::{
     context::Context,
     error::{CommandError, Kind, Result},
@@ -27,12 +28,17 @@ pub(super) struct VerifyArgs {
     file: Option<PathBuf>,
 
     /// Pin the network in this file [default: the data directory's, if it has one]
-    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
+    #[arg(long, value_name = "FILE")]
     network: Option<PathBuf>,
 
-    /// Pin a checkpoint that was seen before: a file of `--save-checkpoint`, or a note that the operator signed
-    #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
+    /// Pin a checkpoint that was seen before: a file of `--save-checkpoint`, or a note that the operator signed, as a
+    /// file or as the URL of a public log. Of a note, the network's witnesses must have cosigned as many as it requires
+    #[arg(long, value_name = "FILE|URL")]
+    checkpoint: Option<String>,
+
+    /// Take a checkpoint that too few witnesses have cosigned
+    #[arg(long, requires = "checkpoint")]
+    allow_unwitnessed: bool,
 
     /// When all is well, write the last block as a checkpoint for later audits
     #[arg(long, value_name = "FILE")]
@@ -57,19 +63,33 @@ struct Audited {
 }
 
 pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result {
+    let keys = known_keys(args, context)?;
+    // What pins an audit is older than what is audited.
+    let pin = args.checkpoint.as_deref().map(|place| Pin::load(place, keys.as_ref())).transpose()?;
+    let quorum = match (&pin, &keys) {
+        (Some(pin), Some(keys)) if pin.is_of(keys) => pin.quorum(keys),
+        (Some(_), Some(_)) if args.network.is_some() => {
+            return Err(CommandError::usage("the checkpoint is of another network than the network file"));
+        }
+        _ => None,
+    };
     let file = match &args.file {
         Some(file) => file.clone(),
         None => fetched(context)?,
     };
-    let pin = args.checkpoint.as_deref().map(Pin::load).transpose()?;
     let trust = match &pin {
         Some(pin) => Trust::Checkpoint(pin.checkpoint),
         None => trust(args.network.as_deref(), context)?,
     };
     // An export that cannot be read is an audit that failed, not a wrong command.
     let audited = audit(args, &file, trust, context);
-    let audited = audited.map_err(|error| CommandError { kind: Kind::Refused, ..error })?;
-    say(context, &audited)?;
+    let mut audited = audited.map_err(|error| CommandError { kind: Kind::Refused, ..error })?;
+    if let (Some(pin), Some(quorum), false) = (&pin, &quorum, args.allow_unwitnessed) {
+        let finding = quorum::finding(quorum, pin.checkpoint.height);
+        audited.report.ok &= finding.is_none();
+        audited.report.findings.extend(finding);
+    }
+    say(context, &audited, quorum.as_ref())?;
     let Audited { report, state, .. } = audited;
     if !report.ok {
         return Err(CommandError::silent(Kind::Refused, format!("{} findings", report.findings.len())));
@@ -77,6 +97,14 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result {
     let Some(state) = state else { return Ok(()) };
     pin.map_or(Ok(()), |pin| pin.check_signature(&state))?;
     save_checkpoint(args.save_checkpoint.as_deref(), &state)
+}
+
+/// The keys of the network that is known from elsewhere, if one is.
+fn known_keys(args: &VerifyArgs, context: &Context) -> Result<Option<LogKeys>> {
+    if args.network.is_none() && !context.data_dir.network().exists() {
+        return Ok(None);
+    }
+    quorum::log_keys(context, args.network.as_deref()).map(Some)
 }
 
 /// Writes the last block of `state` to a file, if one is named.
@@ -106,16 +134,20 @@ fn audit(args: &VerifyArgs, file: &Path, trust: Trust, context: &Context) -> Res
     Ok(Audited { report, state, begun_anew, took: start.elapsed() })
 }
 
-fn say(context: &Context, audited: &Audited) -> Result {
+fn say(context: &Context, audited: &Audited, quorum: Option<&Quorum>) -> Result {
     let Audited { report, begun_anew, took, .. } = audited;
     let (millis, peak) = (u64::try_from(took.as_millis()).unwrap_or(u64::MAX), memory::peak_bytes());
     let mut answer = document(report);
+    answer["witnesses"] = quorum.map_or(Value::Null, quorum::document);
     answer["begun_anew"] = json!(begun_anew);
     answer["took_ms"] = json!(millis);
     answer["peak_memory_bytes"] = json!(peak);
     context.out.document(&answer)?;
     tell(context, report)?;
     let out = context.out;
+    if let Some(quorum) = quorum {
+        out.line(format!("witnesses     {}", quorum::text(quorum)))?;
+    }
     if let Some(resumed) = report.resumed {
         let height = resumed.height.0;
         out.line(format!(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gridhour_contracts_sim::tx::Accusation;
 use gridhour_protocol::{
     job::{
         buyer::{Buyer, BuyerEffect, BuyerInput, BuyerOutcome, BuyerSetup},
@@ -9,6 +10,10 @@ use gridhour_protocol::{
         logprobs::Logprobs,
         message::ClientMessage,
     },
+    market::advert::Advert,
+    receipt::Receipt,
+    session::terms::Terms,
+    signed::Signed,
     units::Timestamp,
     wire,
 };
@@ -20,7 +25,10 @@ use tokio::{
 use super::RunError;
 use crate::{
     clock,
-    drivers::memory::Memory,
+    drivers::{
+        memory::Memory,
+        testimony::{self, Testimony},
+    },
     net::{JobReceiver, JobSender, JobStream},
 };
 
@@ -33,6 +41,9 @@ pub(super) type Deliver<'a> = &'a mut (dyn FnMut(&[u32], &[Logprobs]) + Send);
 /// A job that runs, from the buyer's side.
 pub(super) struct Job<'a> {
     memory: &'a Memory,
+    terms: Terms,
+    advert: Signed<Advert>,
+    contradiction: Option<Accusation>,
     machine: Buyer,
     sender: JobSender,
     receiver: Option<JobReceiver>,
@@ -48,25 +59,31 @@ pub(super) struct Job<'a> {
 /// How a job went, with times by this side's clock.
 pub(super) struct Ran {
     pub(super) outcome: BuyerOutcome,
+    /// The provider signed two receipts for the session that cannot both be true.
+    pub(super) contradiction: Option<Accusation>,
     pub(super) machine: Buyer,
     pub(super) ttft: Duration,
     pub(super) total: Duration,
 }
 
 impl<'a> Job<'a> {
-    /// Runs a job on `stream` to its end.
+    /// Runs a job on `stream` to its end. `advert` is the one that the terms accept.
     pub(super) async fn run(
         memory: &'a Memory,
         stream: JobStream,
         setup: BuyerSetup,
+        advert: Signed<Advert>,
         cancel: watch::Receiver<bool>,
         deliver: Deliver<'a>,
     ) -> Result<Ran, RunError> {
-        let mut effects = Effects::default();
+        let (mut effects, terms) = (Effects::default(), setup.terms.clone());
         let machine = Buyer::start(clock::now(), setup, &mut effects)?;
         let (sender, receiver) = stream.split();
         let mut job = Job {
             memory,
+            terms,
+            advert,
+            contradiction: None,
             machine,
             sender,
             receiver: Some(receiver),
@@ -80,7 +97,8 @@ impl<'a> Job<'a> {
         let outcome = job.drive(effects).await?;
         let ended = Instant::now();
         let ttft = job.first_token.unwrap_or(ended) - job.started;
-        Ok(Ran { outcome, ttft, total: ended - job.started, machine: job.machine })
+        let (total, contradiction) = (ended - job.started, job.contradiction);
+        Ok(Ran { outcome, contradiction, ttft, total, machine: job.machine })
     }
 
     async fn drive(&mut self, mut effects: Effects<BuyerEffect>) -> Result<BuyerOutcome, RunError> {
@@ -101,7 +119,9 @@ impl<'a> Job<'a> {
         match effect {
             BuyerEffect::Persist { lane, receipt } => {
                 tokio::task::block_in_place(|| self.memory.keep_lane(&lane, receipt.as_deref()))?;
+                receipt.into_iter().for_each(|receipt| self.testify(*receipt));
             }
+            BuyerEffect::Testify(receipt) => self.testify(*receipt),
             BuyerEffect::Send(message) => self.send(&message).await,
             BuyerEffect::WakeAt(at) => self.wake = Some(at),
             BuyerEffect::Deliver { tokens, logprobs } => {
@@ -117,6 +137,15 @@ impl<'a> Job<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Keeps what the provider signed, and looks for what it contradicts. No job ends over it.
+    fn testify(&mut self, receipt: Signed<Receipt>) {
+        let testimony = Testimony { terms: self.terms.clone(), advert: self.advert.clone(), receipt };
+        match tokio::task::block_in_place(|| testimony::keep(self.memory, &testimony, clock::now())) {
+            Ok(found) => self.contradiction = found.or(self.contradiction.take()),
+            Err(error) => tracing::warn!(%error, "a receipt is not kept as evidence"),
+        }
     }
 
     async fn send(&mut self, message: &ClientMessage) {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gridhour_contracts_sim::tx::{Call, Open};
+use gridhour_contracts_sim::tx::{Accusation, Call, Open};
 use gridhour_protocol::{
     exact::{NUMERICS_VERSION, numerics_digest},
-    id::{ModelId, SessionId},
+    id::{BudgetId, ModelId, SessionId},
     job::{
         buyer::{BuyerEnd, BuyerPatience, BuyerSetup},
         logprobs::Logprobs,
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use super::{Client, RunError, job::Job};
 use crate::{
     clock,
-    drivers::results::JobResult,
+    drivers::{ledger_client::LedgerError, results::JobResult},
     keys::{random_u64, random32},
     model::{assets::ModelAssets, template::Message},
     net::RequestError,
@@ -70,10 +70,30 @@ pub struct RunSpec {
     pub jurisdictions: Vec<String>,
     /// Who must have calibrated the provider, one of these; empty means that its own word will do.
     pub calibrated_by: Vec<PublicKey>,
+    /// The least that must be at stake for the provider's device; nothing means that none need be.
+    pub stake_min: Credits,
     /// Hash of the budget tag.
     pub tag: Option<[u8; 32]>,
     /// How long the session may be used.
     pub use_for: Millis,
+    /// Who pays: a budget, under one of its caps; or the client itself.
+    pub pays: Option<BudgetCap>,
+}
+
+/// A cap of a budget, by its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetCap {
+    /// The budget.
+    pub budget: BudgetId,
+    /// The cap that names the client as its spender.
+    pub cap: u16,
+}
+
+impl BudgetCap {
+    /// The call that opens a session out of the budget; a top-up of that session is out of it too.
+    fn draw(self, open: Open) -> Call {
+        Call::Draw { budget: self.budget, cap: self.cap, open: Box::new(open) }
+    }
 }
 
 /// What happens while an order runs.
@@ -90,6 +110,8 @@ pub enum RunEvent<'a> {
     },
     /// Output, in order.
     Tokens(&'a [u32]),
+    /// The provider signed two receipts for the session that cannot both be true; the evidence is kept.
+    Contradiction(&'a Accusation),
     /// The session is closed on the ledger: the provider is paid, the rest is back.
     Settled,
     /// The provider did not settle; the ledger releases the rest after the session's deadline.
@@ -127,6 +149,7 @@ impl Client {
             regions: spec.regions.clone(),
             jurisdictions: spec.jurisdictions.clone(),
             calibrated_by: spec.calibrated_by.clone(),
+            stake_min: spec.stake_min,
             tag: spec.tag,
         };
         order.check_bounds().map_err(RunError::Order)?;
@@ -150,14 +173,14 @@ impl Client {
         let prompt_tokens = request.prompt.len();
         let order = self.order(spec, prompt_tokens)?;
         let adverts = &with_true_work(adverts, spec.model, assets.work());
-        let matched = self.match_order(&order, adverts).await;
+        let matched = self.match_order(&order, adverts, spec.use_for).await?;
         let chosen = adverts.iter().find(|advert| matched.chosen == Some(advert.provider));
         let Some(advert) = chosen else {
             return Err(RunError::NoOffer(Box::new(matched)));
         };
         on_event(RunEvent::Matched(&matched));
         let terms = self.open_session(spec, &order, advert, prompt_tokens, on_event).await?;
-        let ran = self.job(&terms, request, &assets, cancel, on_event).await;
+        let ran = self.job(&terms, advert, request, &assets, cancel, on_event).await;
         self.settle(&terms, on_event).await;
         let (result, text) = finish(terms, matched, &assets, ran?)?;
         self.results.keep(&result, &text)?;
@@ -180,7 +203,17 @@ impl Client {
         self.memory.keep_session(&terms)?;
         let (order, advert) = (order.signed().clone(), advert.signed().clone());
         let open = Open { order, advert, terms: terms.clone(), hold };
-        self.ledger.submit(&self.key, Call::Open(Box::new(open))).await?;
+        let call = match spec.pays {
+            Some(cap) => cap.draw(open),
+            None => Call::Open(Box::new(open)),
+        };
+        if let Err(error) = self.ledger.submit(&self.key, call).await {
+            // It never was; without an answer it may be.
+            if matches!(error, LedgerError::Rejected { .. }) {
+                self.forget(terms.id());
+            }
+            return Err(error.into());
+        }
         on_event(RunEvent::Opened { session: terms.id(), hold });
         Ok(terms)
     }
@@ -211,6 +244,7 @@ impl Client {
     async fn job(
         &self,
         terms: &Terms,
+        advert: &Verified<Advert>,
         request: Request,
         assets: &ModelAssets,
         cancel: watch::Receiver<bool>,
@@ -233,7 +267,11 @@ impl Client {
             logprobs.extend_from_slice(new);
             on_event(RunEvent::Tokens(tokens));
         };
-        let ran = Job::run(&self.memory, stream, setup, cancel, &mut deliver).await?;
+        let advert = advert.signed().clone();
+        let ran = Job::run(&self.memory, stream, setup, advert, cancel, &mut deliver).await?;
+        if let Some(accusation) = &ran.contradiction {
+            on_event(RunEvent::Contradiction(accusation));
+        }
         match &ran.outcome.end {
             BuyerEnd::Settled(_) => {
                 let request = ran.machine.request().clone();

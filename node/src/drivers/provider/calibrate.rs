@@ -286,4 +286,5 @@ fn keep(shared: &Shared, receipt: Verified<Calibration>) {
     shared.calibration.keep(receipt.into_signed());
     shared.tell(ProviderEvent::Calibrated { challenger, prefill: rates.prefill.0, decode: rates.decode.0 });
     shared.changed.notify_one();
+    shared.calibrated.notify_one();
 }

@@ -133,19 +133,23 @@ fn messages_out_of_place_are_caught() {
 fn lie_in_receipt(signer: u8, change: impl FnOnce(&mut Receipt)) -> Misbehavior {
     let mut pair = Pair::new(sample::terms(), sample::request());
     pair.pass_to_provider();
-    loop {
+    let lie = loop {
         match pair.to_buyer.front_mut() {
             Some(ProviderMessage::Done { receipt }) => {
                 change(&mut receipt.body);
                 **receipt = key(signer).sign(receipt.body.clone());
-                break;
+                break receipt.body.clone();
             }
             Some(_) => pair.pass_to_buyer(),
             None => pair.pass_to_provider() || pair.compute(),
         };
-    }
+    };
     pair.pass_to_buyer();
     assert!(pair.to_provider.is_empty(), "no last voucher for a lie");
+    let is_its_word = signer == sample::PROVIDER
+        && (lie.session, lie.provider) == (sample::terms().id(), key(signer).public());
+    let kept: Vec<Receipt> = is_its_word.then_some(lie).into_iter().collect();
+    assert_eq!(pair.refused, kept, "what the provider signed for the session is kept, and nothing else");
     pair.misdeeds.pop().expect("the lie is caught")
 }
 

@@ -19,7 +19,7 @@ use crate::{
     },
     market::advert::DeviceClass,
     model::TokenizerAsset,
-    receipt::{ClockSource, MeasuredTime},
+    receipt::{ClockSource, MeasuredTime, Receipt},
     sample,
     session::{lane::LaneLedger, terms::Terms},
     units::{Credits, GpuNs, Millis, Timestamp},
@@ -101,6 +101,8 @@ pub(super) struct Pair {
     pub(super) buyer_outcome: Option<BuyerOutcome>,
     pub(super) provider_outcome: Option<ProviderOutcome>,
     pub(super) misdeeds: Vec<Misbehavior>,
+    /// Receipts that the buyer refused and had kept.
+    pub(super) refused: Vec<Receipt>,
     pub(super) now: Timestamp,
 }
 
@@ -138,6 +140,7 @@ impl Pair {
             buyer_outcome: None,
             provider_outcome: None,
             misdeeds: Vec::new(),
+            refused: Vec::new(),
             now: NOW,
         };
         pair.obey_buyer(&mut fx);
@@ -212,6 +215,7 @@ impl Pair {
                     }
                     self.to_provider.push_back(message);
                 }
+                BuyerEffect::Testify(receipt) => self.refused.push(receipt.body),
                 BuyerEffect::WakeAt(at) => assert!(at > self.now),
                 BuyerEffect::Deliver { tokens, logprobs } => {
                     self.delivered.extend(tokens);

@@ -23,7 +23,7 @@ fn advert(seed: u8, change: impl FnOnce(&mut Advert)) -> Verified<Advert> {
 }
 
 fn pinged(ewma_us: u64, p95_us: u64) -> Measured {
-    Measured { latency: Some(Latency { ewma_us, p95_us, samples: 9 }), history: None }
+    Measured { latency: Some(Latency { ewma_us, p95_us, samples: 9 }), ..Measured::default() }
 }
 
 fn soft(ms: u64, per_ms: u64) -> LatencyLimit {
@@ -104,6 +104,19 @@ fn cases_of_places_and_load() -> Vec<Case> {
             Reason::NotCalibrated,
             "measured itself, 2 challengers are trusted",
         ),
+        ordered(
+            |o| o.stake_min = Credits(5_000_000),
+            Reason::StakeTooLow,
+            "it is not known what is at stake, need 5 credits",
+        ),
+        Case {
+            measured: Measured { stake: Some(Credits(4_999_999)), ..near() },
+            ..ordered(
+                |o| o.stake_min = Credits(5_000_000),
+                Reason::StakeTooLow,
+                "4.999999 credits at stake, need 5",
+            )
+        },
         offered(|a| (a.slots_free, a.queued) = (0, 3), Reason::NoFreeSlot, "no free slot, 3 jobs wait"),
     ]
 }
@@ -259,11 +272,28 @@ fn a_dearer_offer_wins_by_what_the_soft_limit_says_a_millisecond_is_worth() {
 }
 
 #[test]
+fn an_order_meets_those_who_have_as_much_at_stake_as_it_wants() {
+    let wanted = order(|o| o.stake_min = Credits(5));
+    let advert = advert(2, |_| ());
+    let judged = |stake| {
+        let measured = Measured { stake, ..near() };
+        matcher(&wanted).judge(&Offer { advert: &advert, measured }).map(|_| ()).map_err(|why| why.reason())
+    };
+    assert_eq!(judged(Some(Credits(5))), Ok(()));
+    for stake in [None, Some(Credits::ZERO), Some(Credits(4))] {
+        assert_eq!(judged(stake), Err(Reason::StakeTooLow), "{stake:?}");
+    }
+}
+
+#[test]
 fn the_record_commits_to_what_was_considered() {
     let (order, advert) = (order(|_| ()), advert(2, |_| ()));
     let hash = |measured| matcher(&order).record(&[Offer { advert: &advert, measured }]).considered;
     assert_ne!(hash(near()), hash(pinged(2_000, 3_001)));
     assert_ne!(hash(near()), matcher(&order).record(&[]).considered);
+    let staked = |stake| hash(Measured { stake, ..near() });
+    assert_ne!(staked(None), staked(Some(Credits::ZERO)), "nothing at stake is not unknown");
+    assert_ne!(staked(Some(Credits(1))), staked(Some(Credits(2))));
     let later = Matcher { now: Timestamp(NOW.0 + 1), ..matcher(&order) };
     assert_ne!(hash(near()), later.record(&[Offer { advert: &advert, measured: near() }]).considered);
 }

@@ -119,6 +119,7 @@ impl<T: Twist> MarketClient<T> {
             regions: Vec::new(),
             jurisdictions: Vec::new(),
             calibrated_by: Vec::new(),
+            stake_min: Credits::ZERO,
             tag: None,
         });
         let order = order.verify().expect("signed with the client's own key");
@@ -130,7 +131,7 @@ impl<T: Twist> MarketClient<T> {
         let trusted = self.book.live(now).filter(|advert| !self.distrusted.contains(&advert.provider));
         let offers = trusted.map(|advert| {
             let latency = cx.node_of(&advert.provider).map(|peer| cx.latency(peer));
-            Offer { advert, measured: Measured { latency, history: None } }
+            Offer { advert, measured: Measured { latency, ..Measured::default() } }
         });
         let matcher = Matcher { order, numerics: goods::NUMERICS, now };
         matcher.best(offers).map(|(offer, _)| offer.advert.signed().clone())

@@ -154,6 +154,8 @@ impl<T: Twist> MarketClient<T> {
                         cx.send(stream, &Frame::Client(message));
                     }
                 }
+                // Nobody accuses anybody in these stories.
+                BuyerEffect::Testify(_) => {}
                 BuyerEffect::WakeAt(at) => cx.wake_at(at, Alarm::Machine(stream)),
                 BuyerEffect::Deliver { tokens, .. } => {
                     if let Some(run) = self.runs.get_mut(&stream) {

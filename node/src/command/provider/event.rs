@@ -1,0 +1,112 @@
+//! What a provider reports, for programs and for people.
+
+use gridhour_protocol::units::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{clock, drivers::provider::ProviderEvent};
+
+/// One line of JSON for programs.
+pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
+    match event {
+        ProviderEvent::Advertised { sequence, slots_free } => {
+            json!({ "event": "advertised", "sequence": sequence, "slots_free": slots_free })
+        }
+        ProviderEvent::Job { session, end, output_tokens } => json!({
+            "event": "job", "session": session.to_string(), "end": end, "output_tokens": output_tokens,
+        }),
+        ProviderEvent::Closed { session } => json!({ "event": "closed", "session": session.to_string() }),
+        ProviderEvent::Misdeed { client, what, count } => {
+            json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
+        }
+        ProviderEvent::Withdrawn { why } => json!({ "event": "withdrawn", "why": why }),
+        ProviderEvent::Restored => json!({ "event": "restored" }),
+        ProviderEvent::Calibrating { challenger, memory_bytes } => json!({
+            "event": "calibrating", "challenger": challenger.to_string(), "memory_bytes": memory_bytes,
+        }),
+        ProviderEvent::Calibrated { challenger, prefill, decode } => json!({
+            "event": "calibrated", "challenger": challenger.to_string(),
+            "prefill_macs_per_s": prefill, "decode_macs_per_s": decode,
+        }),
+        ProviderEvent::NotCalibrated { challenger, why } => {
+            json!({ "event": "not-calibrated", "challenger": challenger.to_string(), "why": why })
+        }
+        ProviderEvent::Registered { device, expires_at } => json!({
+            "event": "registered", "device": device.to_string(), "expires_at": expires_at.0,
+        }),
+        ProviderEvent::CalibrationEntered { device, challenger } => json!({
+            "event": "calibration-entered", "device": device.to_string(), "challenger": challenger.to_string(),
+        }),
+        ProviderEvent::Staked { device, bonded, until } => json!({
+            "event": "staked", "device": device.to_string(), "bonded": bonded.0, "until": until.0,
+        }),
+        ProviderEvent::StakeShort { device, account, wanted, bonded, balance, missing } => json!({
+            "event": "stake-short", "device": device.to_string(), "account": account.to_string(),
+            "wanted": wanted.0, "bonded": bonded.0, "balance": balance.0, "missing": missing.0,
+        }),
+        ProviderEvent::StakeBarred { device, until } => {
+            json!({ "event": "stake-barred", "device": device.to_string(), "until": until.0 })
+        }
+        ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
+    }
+}
+
+/// One line for people; `None` for what would only scroll by.
+pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
+    match event {
+        ProviderEvent::Advertised { .. } => None,
+        ProviderEvent::Job { session, end, output_tokens } => {
+            Some(format!("job of session {}: {output_tokens} tokens, {end}", session.short()))
+        }
+        ProviderEvent::Closed { session } => {
+            Some(format!("session {} closed and collected", session.short()))
+        }
+        ProviderEvent::Misdeed { client, what, count } => {
+            Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
+        }
+        ProviderEvent::Withdrawn { why } => Some(format!("nothing is offered any more: {why}")),
+        ProviderEvent::Calibrating { challenger, memory_bytes } => Some(format!(
+            "{} calibrates this provider with {memory_bytes} bytes; nothing is offered meanwhile",
+            challenger.short()
+        )),
+        ProviderEvent::Calibrated { challenger, prefill, decode } => Some(format!(
+            "calibrated by {}: {} million MACs/s reading, {} writing",
+            challenger.short(),
+            prefill / 1_000_000,
+            decode / 1_000_000
+        )),
+        ProviderEvent::NotCalibrated { challenger, why } => {
+            Some(format!("not calibrated by {}: {why}", challenger.short()))
+        }
+        ProviderEvent::Restored => Some("the model was loaded anew, and is offered again".to_owned()),
+        ProviderEvent::Registered { device, expires_at } => {
+            Some(format!("device {} is registered for {}", device.short(), days_to(*expires_at)))
+        }
+        ProviderEvent::CalibrationEntered { challenger, .. } => {
+            Some(format!("what {} measured stands on the ledger", challenger.short()))
+        }
+        ProviderEvent::Staked { device, bonded, until } => Some(format!(
+            "{bonded} credits are at stake for device {}, for {} at least",
+            device.short(),
+            days_to(*until)
+        )),
+        ProviderEvent::StakeShort { account, wanted, bonded, balance, missing, .. } => Some(format!(
+            "no {wanted} credits can be staked: {bonded} are bonded, and the account has {balance}; \
+             fund account {account} with {missing} more"
+        )),
+        ProviderEvent::StakeBarred { device, until } => Some(format!(
+            "device {} was slashed: nothing can be staked for it for {}; if you did not sign two receipts for one \
+             job, look who has your key",
+            device.short(),
+            days_to(*until)
+        )),
+        ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
+    }
+}
+
+/// How long it is until `end`, in days, the begun one counted.
+fn days_to(end: Timestamp) -> String {
+    match end.since(clock::now()).0.div_ceil(24 * 60 * 60 * 1000) {
+        1 => "a day".into(),
+        days => format!("{days} days"),
+    }
+}
