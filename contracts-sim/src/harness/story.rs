@@ -1,6 +1,6 @@
 //! A short ledger on which every kind of call stands, for tests of whatever reads ledgers.
 
-use gridhour_protocol::units::{Credits, Millis};
+use gridhour_protocol::units::{Credits, Millis, Timestamp};
 
 use super::{Chain, Deal, cap, key};
 use crate::{
@@ -67,6 +67,7 @@ impl Chain {
         self.acting(&deal.client).ok(Call::Demand { reservation });
         let mut used = Deal::new(self, &deal.client, &deal.provider);
         used.order.nonce = 4;
+        used.terms.use_until = Timestamp(self.now().0 + offer.slot.0 / 2);
         self.acting(&deal.provider).ok(used.answer(reservation));
         self.acting(&deal.client).ok(used.draw_slot(reservation));
         self.acting(&deal.client).ok(Call::GiveUp { reservation });
