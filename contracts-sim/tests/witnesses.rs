@@ -123,7 +123,7 @@ mod never {
 
     /// One key may have many lines, many times and, if a file says so, many names: it is one witness.
     #[test]
-    fn one_signer_counts_twice_in_a_quorum() {
+    fn one_signer_never_counts_twice_in_a_quorum() {
         let mut grown = Grown::new();
         let signed = grown.pay(1);
         let line = |name: &str, seconds| signed.note().cosignature(name, &key(1), seconds).expect("a name");

@@ -17,6 +17,8 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::limbo::{LIMBO_MAX, Limbo};
+
 /// Holds listed for one account; more are summed by the ledger itself, never lost.
 pub const HOLDS_MAX: usize = 1024;
 /// Budgets listed for one account.
@@ -48,6 +50,8 @@ pub enum LedgerRequest {
     Network,
     /// Balance and holds of an account.
     Account(PublicKey),
+    /// What of an account's money is in limbo.
+    Limbo(PublicKey),
     /// A session that is open or closing.
     Session(SessionId),
     /// A transaction to be ordered.
@@ -76,6 +80,8 @@ pub enum LedgerAnswer {
     Network(Box<Signed<NetworkFile>>),
     /// To [`LedgerRequest::Account`].
     Account(Account),
+    /// To [`LedgerRequest::Limbo`]; at most [`LIMBO_MAX`].
+    Limbo(Vec<Limbo>),
     /// To [`LedgerRequest::Session`]: `None` if there is none, or none any more.
     Session(Option<Box<Session>>),
     /// To [`LedgerRequest::Submit`]: applied, and durable.
@@ -206,6 +212,7 @@ impl Wire for LedgerAnswer {
     fn check_bounds(&self) -> Result<(), String> {
         match self {
             Self::Account(account) => at_most("holds", account.holds.len(), HOLDS_MAX),
+            Self::Limbo(limbo) => at_most("limbo", limbo.len(), LIMBO_MAX),
             Self::Network(file) => file.check_bounds(),
             Self::Blocks(blocks) => at_most("blocks", blocks.len(), BLOCKS_MAX),
             Self::Rejected { name, detail, .. } => {

@@ -28,6 +28,7 @@ use crate::{
         expiry::{Due, expire_tx, expired},
         solo::Solo,
     },
+    limbo::limbo_of,
     net::{InboundRequest, NetEvent, Service},
     rpc::{
         Account, Applied, BLOCKS_MAX, BUDGETS_MAX, HOLDS_MAX, Hold, LEDGER_ANSWER_BYTES_MAX, LedgerAnswer,
@@ -201,6 +202,9 @@ async fn answer_to(shared: &impl Answers, asked: LedgerRequest) -> LedgerAnswer 
         LedgerRequest::Status => LedgerAnswer::Status(view.read(status_of)),
         LedgerRequest::Network => LedgerAnswer::Network(Box::new(shared.network().clone())),
         LedgerRequest::Account(id) => LedgerAnswer::Account(view.read(|state| account_of(state, &id))),
+        LedgerRequest::Limbo(id) => {
+            LedgerAnswer::Limbo(view.read(|state| limbo_of(state, &id, clock::now())))
+        }
         LedgerRequest::Session(id) => {
             LedgerAnswer::Session(view.read(|state| state.session(&id).cloned().map(Box::new)))
         }

@@ -14,6 +14,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_node::{
     drivers::{results::JobResult, testimony::Testimony},
+    limbo::{Cause, Limbo},
     rpc::{
         self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
         ProviderRequest, Purpose,
@@ -397,6 +398,7 @@ fn ledger_requests() {
         LedgerRequest::Status,
         LedgerRequest::Network,
         LedgerRequest::Account(arbitrary::key(1).public()),
+        LedgerRequest::Limbo(arbitrary::key(1).public()),
         LedgerRequest::Session(*session),
         LedgerRequest::Submit(Box::new(chain.blocks()[1].txs[0].clone())),
         LedgerRequest::Blocks { from: Height(1) },
@@ -425,6 +427,8 @@ fn ledger_answers() {
         Purpose::Promised { reservation, client: session.terms.client },
     ];
     let holds = holds.map(|purpose| Hold { purpose, amount: session.held, deadline: session.collect_until });
+    let causes = [Cause::Uncollected(*id), Cause::Overdue(Purpose::Bond { device })];
+    let limbo = causes.map(|cause| Limbo { cause, amount: session.held, deadline: session.collect_until });
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
     let tx = chain.blocks()[0].txs[0].body.id();
     let shown = chain.state().show(&StateKey::Session(*id)).expect("the genesis is a checkpoint");
@@ -436,6 +440,7 @@ fn ledger_answers() {
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
         LedgerAnswer::Account(Account { balance: Credits(5), holds: holds.to_vec() }),
+        LedgerAnswer::Limbo(limbo.to_vec()),
         LedgerAnswer::Session(Some(Box::new(session.clone()))),
         LedgerAnswer::Applied(rpc::Applied { tx, height: Height(1) }),
         LedgerAnswer::Rejected { code: 3, name: "a".into(), detail: "b".into(), transient: true },
