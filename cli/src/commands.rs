@@ -9,6 +9,7 @@ mod compute;
 mod demo;
 mod issuer;
 mod key;
+mod limbo;
 mod market;
 mod model;
 mod network;

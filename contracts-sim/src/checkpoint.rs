@@ -18,7 +18,7 @@ use core::fmt;
 use gridhour_protocol::{
     id::{BlockHash, NetworkId, from_hex32},
     merkle::{TreeHead, empty_root},
-    note::{KeyKind, Note, NoteError, VerifierKey, decimal, hash_from_base64, to_base64},
+    note::{KeyKind, Note, NoteError, NoteSignature, VerifierKey, decimal, hash_from_base64, to_base64},
     signed::{PublicKey, SecretKey},
     units::Height,
 };
@@ -188,6 +188,13 @@ impl SignedCheckpoint {
     #[must_use]
     pub fn bare(&self, operator: &VerifierKey) -> Self {
         Self { checkpoint: self.checkpoint, note: self.note.only(operator) }
+    }
+
+    /// The same with other lines under the operator's.
+    pub(crate) fn with_lines(&self, operator: &VerifierKey, lines: Vec<NoteSignature>) -> Self {
+        let own = self.note.only(operator);
+        let note = own.with_lines(own.signatures().iter().cloned().chain(lines).collect());
+        Self { checkpoint: self.checkpoint, note }
     }
 }
 

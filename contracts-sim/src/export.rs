@@ -13,8 +13,8 @@ use gridhour_protocol::{
 
 use crate::{block::Block, limits::FRAME_BYTES_MAX, network_file::NetworkFile};
 
-/// The first bytes of the file; the last of them is the version.
-pub const MAGIC: &[u8; 8] = b"GRIDLDG1";
+/// The first bytes of the file; the last of them is the version. 2: the network file names witnesses.
+pub const MAGIC: &[u8; 8] = b"GRIDLDG2";
 
 const HEAD_BYTES: usize = 5;
 const HASH_BYTES: usize = 32;

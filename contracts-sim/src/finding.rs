@@ -61,6 +61,8 @@ rules! {
     Conservation "conservation";
     /// The ledger is not the one that a pinned checkpoint names.
     Checkpoint "checkpoint";
+    /// Fewer witnesses have cosigned a pinned checkpoint than the network requires.
+    Witnesses "witnesses";
     /// Two blocks of one height are signed.
     Fork "fork";
 }

@@ -16,7 +16,7 @@ use core::fmt::{self, Write};
 
 use gridhour_protocol::{
     merkle::{
-        Hash, PROOF_HASHES_MAX, TreeHead,
+        Hash, PROOF_HASHES_MAX, TreeHead, shown_beginning,
         tiled::{TileReader, TiledError, TiledTree},
         verify_consistency,
     },
@@ -157,6 +157,22 @@ impl Fraud {
     pub fn between(one: &SignedCheckpoint, other: &SignedCheckpoint, operator: &VerifierKey) -> Option<Self> {
         let conflict = Conflict::between(one.checkpoint(), other.checkpoint())?;
         Some(Self { notes: [one.bare(operator), other.bare(operator)], beginning: None, conflict })
+    }
+
+    /// The proof, if `hashes`, which should show that the log of `longer` continues that of `shorter`, show that it
+    /// continues another one. Where the shorter log is a complete subtree they cannot: its root is not among them.
+    #[must_use]
+    pub fn shown_by(
+        hashes: &[Hash],
+        shorter: &SignedCheckpoint,
+        longer: &SignedCheckpoint,
+        operator: &VerifierKey,
+    ) -> Option<Self> {
+        let [old, new] = [shorter, longer].map(|signed| signed.checkpoint().log);
+        let real = shown_beginning(&old, &new, hashes).filter(|real| *real != old)?;
+        let notes = [shorter.bare(operator), longer.bare(operator)];
+        let beginning = Some(Beginning { root: real.root, proof: hashes.to_vec() });
+        Some(Self { notes, beginning, conflict: Conflict::Rewritten })
     }
 
     /// Parses a proof and checks it: both checkpoints are signed by `operator`, and contradict each other.

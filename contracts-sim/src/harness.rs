@@ -28,10 +28,12 @@ use crate::{
     network_file::NetworkFile,
     state::{PendingCheckpoint, State, check_invariants},
     tx::{Call, Tx},
+    witnesses::Witnesses,
 };
 
 mod budget;
 mod deal;
+mod reservation;
 mod stake;
 mod table;
 
@@ -214,7 +216,7 @@ impl Chain {
     #[must_use]
     pub fn network_file(&self) -> Signed<NetworkFile> {
         let genesis = self.state.genesis().clone();
-        self.operator.sign(NetworkFile { genesis, bootstrap: Vec::new() })
+        self.operator.sign(NetworkFile { genesis, bootstrap: Vec::new(), witnesses: Witnesses::default() })
     }
 
     /// The whole ledger as an exported file.

@@ -8,7 +8,7 @@
 //! Judging only reads, and writing cannot fail: so a refused transaction changes nothing.
 
 use gridhour_protocol::{
-    id::{BudgetId, DeviceId, OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, ReservationId, SessionId},
     units::{Credits, Height, Timestamp},
 };
 
@@ -20,7 +20,8 @@ use crate::{
     },
     limits::VALID_BLOCKS_MAX,
     state::{
-        Applied, Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, TxKey, changes::Overlay,
+        Applied, Budget, Device, DeviceKey, OrderBudget, Reservation, Session, Stake, State, TxKey,
+        changes::Overlay,
     },
     tx::{Call, Tx},
 };
@@ -28,11 +29,13 @@ use crate::{
 pub mod admit;
 mod budget;
 pub mod cost;
+mod draw;
 pub mod entry;
 mod open;
 mod postings;
 mod registry;
 pub mod reject;
+mod reservation;
 mod session;
 pub mod slash;
 mod stake;
@@ -72,6 +75,8 @@ pub(crate) enum Write {
     Stake(DeviceId, Stake),
     /// A budget; `None` once it is over.
     Budget(BudgetId, Option<Budget>),
+    /// A reservation; `None` once it is over.
+    Reservation(ReservationId, Option<Reservation>),
 }
 
 impl Effects {
@@ -119,6 +124,7 @@ pub(crate) fn apply(overlay: &mut Overlay<'_>, env: &Env, leaf: u64, tx: &Admitt
             Write::Device(key, device) => overlay.set_device(key, device),
             Write::Stake(device, stake) => overlay.set_stake(device, stake),
             Write::Budget(id, budget) => overlay.set_budget(id, budget),
+            Write::Reservation(id, reservation) => overlay.set_reservation(id, reservation),
         }
     }
     overlay.add_receipts(effects.receipts);
@@ -179,6 +185,12 @@ fn judge(overlay: &Overlay<'_>, env: &Env, tx: &Tx) -> Result<Effects, Reject> {
         Call::Plan { plan, amount } => budget::plan(overlay, env, tx, plan, *amount),
         Call::Draw { budget, cap, open } => budget::draw(overlay, env, tx, budget, *cap, open),
         Call::CloseBudget { budget } => budget::close(overlay, env, tx, budget),
+        Call::Book(offer) => reservation::book(overlay, env, tx, offer),
+        Call::Demand { reservation } => reservation::demand(overlay, env, tx, reservation),
+        Call::Answer { reservation, advert } => reservation::answer(overlay, env, tx, reservation, advert),
+        Call::DrawSlot { reservation, open } => reservation::draw(overlay, env, tx, reservation, open),
+        Call::GiveUp { reservation } => reservation::give_up(overlay, env, tx, reservation),
+        Call::Settle { reservation } => reservation::settle(overlay, env, reservation),
     }
 }
 

@@ -18,6 +18,7 @@
 //! | what a stranger can be shown of it | [`proof`] |
 //! | how an operator with two histories is convicted | [`fraud`] |
 //! | what a witness may cosign | [`witness`] |
+//! | whose cosignatures count, and whether they are enough | [`witnesses`] |
 //! | how tests play with it | [`harness`] |
 //!
 //! Money is [`gridhour_protocol::units::Credits`] and moves by postings alone: as much leaves one side as reaches the
@@ -38,3 +39,4 @@ pub mod proof;
 pub mod state;
 pub mod tx;
 pub mod witness;
+pub mod witnesses;

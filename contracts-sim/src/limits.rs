@@ -2,6 +2,7 @@
 
 use gridhour_protocol::{
     limits::{BLOCK_BYTES_MAX, GRACE_MS_MAX, SESSION_MS_MAX, TX_BYTES_MAX},
+    note::NOTE_SIGNATURES_MAX,
     units::{Credits, Millis},
 };
 
@@ -16,6 +17,8 @@ pub const ALLOCATIONS_MAX: usize = 1_024;
 pub const CLOCK_SKEW_MS_LIMIT: u64 = 10 * 60 * 1000;
 /// Bootstrap addresses in a network file.
 pub const BOOTSTRAP_MAX: usize = 64;
+/// Witnesses that a network may name.
+pub const WITNESSES_MAX: usize = 16;
 /// Blocks, and entries of the log, that a ledger can count to: so far that none gets there, and no sum overflows.
 pub const COUNT_MAX: u64 = 1 << 62;
 /// Transactions of one block.
@@ -56,6 +59,10 @@ pub const CAP_DEPTH_MAX: usize = 4;
 pub const PERIOD_MS_MIN: u64 = 60 * 1000;
 /// The longest period of a budget, in milliseconds: 400 days.
 pub const PERIOD_MS_MAX: u64 = 400 * DAY_MS;
+/// How far ahead the end of a reservation may lie, in milliseconds: 400 days.
+pub const RESERVATION_MS_MAX: u64 = 400 * DAY_MS;
+/// Reservations of one device that are not over at a time.
+pub const DEVICE_RESERVATIONS_MAX: usize = 32;
 /// Of what is slashed, the accuser is paid one part in so many; the rest is burned.
 pub const ACCUSER_PART: u64 = 10;
 /// The most that an accuser is paid.
@@ -81,4 +88,6 @@ const _: () =
 const _: () = assert!(ACCUSER_PART >= 2, "who accuses itself under another key loses at least half");
 const _: () = assert!(PERIOD_MS_MIN > 0, "a period divides time");
 const _: () = assert!(TX_BYTES_MAX <= BLOCK_BYTES_MAX, "any transaction fits an empty block");
+const _: () =
+    assert!(WITNESSES_MAX < NOTE_SIGNATURES_MAX, "all witnesses and the operator can sign one note");
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize, "a frame's length fits its field");

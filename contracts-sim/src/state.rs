@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridhour_protocol::{
-    id::{BlockHash, BudgetId, DeviceId, ModelId, NetworkId, OrderId, SessionId, TxId},
+    id::{BlockHash, BudgetId, DeviceId, ModelId, NetworkId, OrderId, ReservationId, SessionId, TxId},
     merkle::{Frontier, Hash},
     session::terms::Terms,
     signed::PublicKey,
@@ -17,7 +17,6 @@ use gridhour_protocol::{
 use serde::{Deserialize, Serialize};
 
 use self::{
-    budget::Draw,
     committed::Committed,
     pending::Pending,
     recent_ids::RecentIds,
@@ -29,10 +28,12 @@ pub mod budget;
 pub mod changes;
 mod committed;
 pub mod device;
+pub mod draw;
 pub mod invariants;
 pub(crate) mod pending;
 mod recent_ids;
 mod records;
+pub mod reservation;
 pub mod stake;
 mod table;
 pub mod tree;
@@ -41,13 +42,15 @@ pub use budget::Budget;
 pub use changes::Changes;
 pub use committed::{Shown, StateKey, StateValue};
 pub use device::{Device, DeviceKey};
+pub use draw::Draw;
 pub use invariants::{Violation, check_invariants};
 pub use pending::PendingCheckpoint;
 pub use recent_ids::IdPage;
 pub use records::{CURSOR_KEY, Cursor, LoadError, Record};
+pub use reservation::Reservation;
 pub use stake::Stake;
 
-/// Accounts, sessions, orders, devices, stakes, budgets, recent ids, and the last block.
+/// Accounts, sessions, orders, devices, stakes, budgets, reservations, recent ids, and the last block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     genesis: Genesis,
@@ -58,6 +61,7 @@ pub struct State {
     devices: BTreeMap<DeviceKey, Device>,
     stakes: BTreeMap<DeviceId, Stake>,
     budgets: BTreeMap<BudgetId, Budget>,
+    reservations: BTreeMap<ReservationId, Reservation>,
     recent_ids: RecentIds,
     tip: Tip,
     pending: Option<Pending>,
@@ -65,6 +69,8 @@ pub struct State {
     idle_orders: BTreeSet<(Timestamp, OrderId)>,
     expiring_devices: BTreeSet<(Timestamp, DeviceKey)>,
     barred: BTreeSet<(Timestamp, DeviceId)>,
+    // Derived: what is reserved of a device.
+    reserved: BTreeSet<(DeviceId, ReservationId)>,
     committed: Committed,
 }
 
@@ -83,7 +89,7 @@ pub struct Session {
     pub closing: bool,
     /// Lanes that were collected on, rising.
     pub lanes: Vec<Lane>,
-    /// The budget that pays for it, if not the client does.
+    /// What pays for it, if not the client's account does.
     pub draw: Option<Draw>,
 }
 
@@ -171,7 +177,7 @@ pub struct Totals {
     pub issued: Credits,
     /// Sum of all balances.
     pub balances: Credits,
-    /// Sum of all holds: of sessions, and the pots of budgets.
+    /// Sum of all holds: of sessions, the pots of budgets, and what is prepaid and put up for reservations.
     pub holds: Credits,
     /// Sum of all that is at stake, bonded or on its way back.
     pub stakes: Credits,
@@ -255,12 +261,14 @@ impl State {
             devices: BTreeMap::new(),
             stakes: BTreeMap::new(),
             budgets: BTreeMap::new(),
+            reservations: BTreeMap::new(),
             recent_ids: RecentIds::default(),
             tip,
             pending: None,
             idle_orders: BTreeSet::new(),
             expiring_devices: BTreeSet::new(),
             barred: BTreeSet::new(),
+            reserved: BTreeSet::new(),
             committed: Committed::default(),
         }
     }

@@ -2,10 +2,10 @@
 
 use gridhour_protocol::{
     calibration::receipt::Calibration,
-    id::{BudgetId, DeviceId, NetworkId, SessionId, TxId},
+    id::{BudgetId, DeviceId, NetworkId, ReservationId, SessionId, TxId},
     layout::Layout,
     limits::{LANES_MAX, TX_BYTES_MAX},
-    market::{advert::Advert, order::Order},
+    market::{advert::Advert, order::Order, reservation::ReservationOffer},
     session::{terms::Terms, voucher::Voucher},
     signed::{PublicKey, Signable, Signed},
     units::{Credits, Height, Timestamp},
@@ -146,6 +146,38 @@ pub enum Call {
         /// The budget.
         budget: BudgetId,
     },
+    /// Client: accepts a provider's offer of reserved capacity, pays for all slots, and has the provider's bond set
+    /// aside.
+    Book(Box<Signed<ReservationOffer>>),
+    /// Client: calls for the slot that runs. If the provider does not answer in time, the slot is missed.
+    Demand {
+        /// The reservation.
+        reservation: ReservationId,
+    },
+    /// Provider: answers that the slot can be used, with an advert under which a session can open.
+    Answer {
+        /// The reservation.
+        reservation: ReservationId,
+        /// An advert of what is reserved.
+        advert: Box<Signed<Advert>>,
+    },
+    /// Client: opens a session that the slot which runs pays for.
+    DrawSlot {
+        /// The reservation.
+        reservation: ReservationId,
+        /// The session.
+        open: Box<Open>,
+    },
+    /// Client: gives up every slot that begins later than the agreed notice from now.
+    GiveUp {
+        /// The reservation.
+        reservation: ReservationId,
+    },
+    /// Anyone: settles every slot that has ended or was missed.
+    Settle {
+        /// The reservation.
+        reservation: ReservationId,
+    },
 }
 
 /// What opens a session. Order and advert carry the signatures of both sides; the terms bind them.
@@ -218,6 +250,12 @@ impl Call {
             Self::Plan { .. } => "plan",
             Self::Draw { .. } => "draw",
             Self::CloseBudget { .. } => "close-budget",
+            Self::Book(_) => "book",
+            Self::Demand { .. } => "demand",
+            Self::Answer { .. } => "answer",
+            Self::DrawSlot { .. } => "draw-slot",
+            Self::GiveUp { .. } => "give-up",
+            Self::Settle { .. } => "settle",
         }
     }
 
@@ -265,6 +303,15 @@ impl Call {
                 out
             }
             Self::CloseBudget { budget } => out.u8(17).fixed(&budget.0),
+            Self::Book(offer) => lay_out_signed(out.u8(18), offer),
+            Self::Demand { reservation } => out.u8(19).fixed(&reservation.0),
+            Self::Answer { reservation, advert } => lay_out_signed(out.u8(20).fixed(&reservation.0), advert),
+            Self::DrawSlot { reservation, open } => {
+                open.lay_out(out.u8(21).fixed(&reservation.0));
+                out
+            }
+            Self::GiveUp { reservation } => out.u8(22).fixed(&reservation.0),
+            Self::Settle { reservation } => out.u8(23).fixed(&reservation.0),
         };
     }
 
@@ -309,7 +356,9 @@ impl Wire for Tx {
         at_most("vouchers", vouchers.len(), LANES_MAX)?;
         vouchers.iter().try_for_each(Wire::check_bounds)?;
         match &self.call {
-            Call::Open(open) | Call::Draw { open, .. } => open.check_bounds(),
+            Call::Open(open) | Call::Draw { open, .. } | Call::DrawSlot { open, .. } => open.check_bounds(),
+            Call::Book(offer) => offer.check_bounds(),
+            Call::Answer { advert, .. } => advert.check_bounds(),
             Call::Plan { plan, .. } => plan.check_bounds(),
             Call::Register(registration) => registration.check_bounds(),
             Call::Calibrate(calibration) => calibration.check_bounds(),

@@ -8,7 +8,7 @@ use gridhour_contracts_sim::{
         cost::{SIGNATURE_COST, cost},
         reject::Reject,
     },
-    limits::BLOCK_COST_MAX,
+    limits::{BLOCK_COST_MAX, DEVICE_RESERVATIONS_MAX},
     tx::Call,
 };
 use gridhour_protocol::{
@@ -38,6 +38,16 @@ fn a_call_costs_its_signatures_and_its_records() {
     let calibration = Call::Calibrate(Box::new(key(7).sign(deal.calibration(&key(7)))));
     assert_eq!(cost_of(calibration) - cost_of(deal.register()), SIGNATURE_COST);
     assert_eq!(cost_of(deal.slash()), 4 * SIGNATURE_COST + 3);
+    let offer = deal.reservation();
+    let book = cost_of(deal.book(&offer));
+    assert_eq!(
+        book,
+        2 * SIGNATURE_COST + 6 + DEVICE_RESERVATIONS_MAX as u64,
+        "every one of the device is looked at"
+    );
+    let demand = cost_of(Call::Demand { reservation: offer.id() });
+    assert_eq!(cost_of(deal.answer(offer.id())) - demand, SIGNATURE_COST);
+    assert_eq!(cost_of(deal.draw_slot(offer.id())) - demand, 2 * SIGNATURE_COST + 2);
     assert!(cost_of(deal.open()) > cost_of(deal.slash()) - SIGNATURE_COST, "three signatures, four records");
 }
 

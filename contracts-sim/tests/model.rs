@@ -1,5 +1,7 @@
 //! Random histories against a small second ledger that shares no code with the first.
 
+#[path = "model/reservations.rs"]
+mod reservations;
 #[path = "model/stakes.rs"]
 mod stakes;
 
@@ -8,7 +10,8 @@ use std::collections::BTreeMap;
 use gridhour_contracts_sim::{
     block::{Signatures, verify_and_apply},
     harness::{Chain, Deal, key},
-    state::State,
+    limits::BOND_MIN,
+    state::{Reservation, State},
     tx::Call,
 };
 use gridhour_protocol::{
@@ -17,7 +20,10 @@ use gridhour_protocol::{
 };
 use proptest::prelude::*;
 
-use crate::stakes::{StakeStep, Stakes, stake_step};
+use crate::{
+    reservations::{Due, Reservations, ReserveStep, client, provider, reserve_step},
+    stakes::{StakeStep, Stakes, stake_step},
+};
 
 const PEOPLE: u8 = 3;
 /// The issuer also has a balance.
@@ -36,6 +42,7 @@ enum Step {
     Close { which: usize, by: u8, released: bool },
     Expire { which: usize },
     Stake(StakeStep),
+    Reserve(ReserveStep),
     Wait { minutes: u64 },
     Retry,
 }
@@ -70,6 +77,24 @@ fn staking() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Slots are booked, used, called for and missed; their sessions live as any others.
+fn reserving() -> impl Strategy<Value = Step> {
+    let which = || 0usize..4;
+    let either = || prop_oneof![client(), provider()];
+    prop_oneof![
+        1 => (client(), 0..4_000u64).prop_map(|(to, amount)| Step::Mint { to, amount }),
+        22 => reserve_step().prop_map(Step::Reserve),
+        3 => (which(), client(), 0..400u64).prop_map(|(which, by, amount)| Step::TopUp { which, by, amount }),
+        5 => (which(), provider(), 0..2u16, 0..6u32, 0..400u64)
+            .prop_map(|(which, by, lane, sequence, amount)| Step::Collect { which, by, lane, sequence, amount }),
+        5 => (which(), either(), any::<bool>())
+            .prop_map(|(which, by, released)| Step::Close { which, by, released }),
+        2 => which().prop_map(|which| Step::Expire { which }),
+        7 => prop_oneof![3 => 1..4u64, 1 => 8..12u64].prop_map(|minutes| Step::Wait { minutes }),
+        1 => Just(Step::Retry),
+    ]
+}
+
 /// One session of the second ledger: plain numbers.
 #[derive(Clone, Debug)]
 struct Held {
@@ -83,6 +108,8 @@ struct Held {
     closing: bool,
     over: bool,
     lanes: BTreeMap<u16, (u32, u64)>,
+    /// The reservation and the slot that pay for it, if not the client does.
+    slot: Option<(usize, usize)>,
 }
 
 /// The second ledger.
@@ -93,6 +120,7 @@ struct Reference {
     /// Held and spent by each order.
     orders: Vec<(u64, u64)>,
     stakes: Stakes,
+    reservations: Reservations,
     issued: u64,
 }
 
@@ -110,13 +138,20 @@ impl Reference {
         fits
     }
 
-    fn hold(&mut self, which: usize, amount: u64) -> bool {
-        let Held { client, order, .. } = self.sessions[which];
+    fn hold(&mut self, which: usize, amount: u64, now: u64) -> bool {
+        let Held { client, order, slot, .. } = self.sessions[which];
         let (held, spent) = self.orders[order];
-        if amount == 0 || held + spent + amount > ORDER_LIMIT || self.balance(client) < amount {
+        if amount == 0 || held + spent + amount > ORDER_LIMIT {
             return false;
         }
-        *self.balances.entry(client).or_default() -= amount;
+        match slot {
+            None if self.balance(client) < amount => return false,
+            None => *self.balances.entry(client).or_default() -= amount,
+            Some((reservation, _)) => {
+                let Some((_, due)) = self.reservations.draw(reservation, amount, now) else { return false };
+                self.pay(due);
+            }
+        }
         self.orders[order].0 += amount;
         self.sessions[which].held += amount;
         true
@@ -182,8 +217,19 @@ impl Reference {
         let session = &mut self.sessions[which];
         session.over = true;
         let (client, order, held) = (session.client, session.order, std::mem::take(&mut session.held));
+        let paid = match session.slot {
+            None => vec![(client, held)],
+            Some((reservation, slot)) => self.reservations.give_back(reservation, slot, held),
+        };
         self.orders[order].0 -= held;
-        *self.balances.entry(client).or_default() += held;
+        self.pay(Due { paid, burned: 0 });
+    }
+
+    fn pay(&mut self, due: Due) {
+        for (who, amount) in due.paid {
+            *self.balances.entry(who).or_default() += amount;
+        }
+        self.issued -= due.burned;
     }
 }
 
@@ -195,6 +241,20 @@ struct Pair {
 }
 
 impl Pair {
+    /// Devices that can be reserved, and people with some money.
+    fn with_devices() -> Self {
+        let mut pair = Self::default();
+        for provider in reservations::PROVIDERS {
+            let deal = reservations::deal(&pair.chain, 3, provider);
+            pair.chain.ready_device(&deal);
+            pair.reference.issued += BOND_MIN.0;
+        }
+        for to in 1..=PEOPLE {
+            pair.step(&Step::Mint { to, amount: 100_000 });
+        }
+        pair
+    }
+
     fn who(&self, n: u8) -> SecretKey {
         if n == ISSUER { self.chain.issuer().clone() } else { key(n) }
     }
@@ -233,6 +293,7 @@ impl Pair {
                 let expected = self.reference.stake(step, now);
                 (self.call(by, call), expected)
             }
+            Step::Reserve(ref step) => self.reserve(step, now),
             Step::Wait { minutes } => {
                 self.chain.advance(Millis(minutes * MINUTE_MS));
                 (true, true)
@@ -255,6 +316,7 @@ impl Pair {
     }
 
     fn open(&mut self, client: u8, provider: u8, hold: u64, same_order: bool) -> (bool, bool) {
+        let now = self.chain.now().0;
         let mut deal = Deal::new(&self.chain, &key(client), &key(provider));
         deal.hold = Credits(hold);
         let number = self.reference.sessions.len();
@@ -284,22 +346,92 @@ impl Pair {
             closing: false,
             over: false,
             lanes: BTreeMap::new(),
+            slot: None,
         });
-        let expected = client != provider && live && self.reference.hold(number, hold);
+        let expected = client != provider && live && self.reference.hold(number, hold, now);
         if !expected {
             self.reference.sessions.pop();
         }
         (self.call(client, deal.open()), expected)
     }
 
+    fn reserve(&mut self, step: &ReserveStep, now: u64) -> (bool, bool) {
+        let reservations = &mut self.reference.reservations;
+        if let ReserveStep::Book { client, .. } = step {
+            let (deal, offer) = reservations.offer(&self.chain, step);
+            let call = deal.book(&offer);
+            let paid = reservations.book(step, offer, &self.reference.balances);
+            for (who, amount) in paid.into_iter().flatten() {
+                *self.reference.balances.entry(who).or_default() -= amount;
+            }
+            return (self.call(*client, call), paid.is_some());
+        }
+        let (which, by) = step.place();
+        let Some(at) = reservations.place(which) else { return (false, false) };
+        let reservation = reservations.id(at);
+        let (call, due) = match step {
+            ReserveStep::Draw { hold, .. } => return self.draw(at, by, *hold, now),
+            ReserveStep::Demand { .. } => (Call::Demand { reservation }, reservations.demand(at, by, now)),
+            ReserveStep::Answer { .. } => {
+                let (client, provider) = reservations.parties(at);
+                let answer = reservations::deal(&self.chain, client, provider).answer(reservation);
+                (answer, reservations.answer(at, by, now))
+            }
+            ReserveStep::GiveUp { .. } => (Call::GiveUp { reservation }, reservations.give_up(at, by, now)),
+            _ => (Call::Settle { reservation }, reservations.settle(at, now)),
+        };
+        let expected = due.is_some();
+        due.into_iter().for_each(|due| self.reference.pay(due));
+        (self.call(by, call), expected)
+    }
+
+    /// A session of two minutes, and two to collect, out of the slot that runs.
+    fn draw(&mut self, at: usize, by: u8, hold: u64, now: u64) -> (bool, bool) {
+        let (client, provider) = self.reference.reservations.parties(at);
+        let mut deal = reservations::deal(&self.chain, client, provider);
+        let number = self.reference.sessions.len();
+        (deal.hold, deal.terms.nonce, deal.order.nonce) = (Credits(hold), number as u64, number as u64);
+        deal.terms.use_until.0 = now + 2 * MINUTE_MS;
+        deal.terms.collect_until.0 = now + 4 * MINUTE_MS;
+        let (use_until, deadline) = (deal.terms.use_until.0, deal.terms.collect_until.0);
+        let fits = by == client && use_until <= self.reference.reservations.slot_end(at, now);
+        let fits = fits && hold > 0 && hold <= ORDER_LIMIT;
+        let drawn = fits.then(|| self.reference.reservations.draw(at, hold, now)).flatten();
+        let expected = drawn.is_some();
+        if let Some((slot, due)) = drawn {
+            self.reference.pay(due);
+            self.reference.orders.push((hold, 0));
+            let order = self.reference.orders.len() - 1;
+            let (deal, lanes) = (deal.clone(), BTreeMap::new());
+            let slot = Some((at, slot));
+            let (closing, over) = (false, false);
+            let held = Held {
+                deal,
+                client,
+                provider,
+                order,
+                held: hold,
+                use_until,
+                deadline,
+                closing,
+                over,
+                lanes,
+                slot,
+            };
+            self.reference.sessions.push(held);
+        }
+        (self.call(by, deal.draw_slot(self.reference.reservations.id(at))), expected)
+    }
+
     fn step_in_session(&mut self, step: &Step, which: usize, now: u64) -> (bool, bool) {
-        let Held { deal, use_until, deadline, closing, over, client, lanes, .. } =
+        let Held { deal, use_until, deadline, closing, over, client, lanes, slot, .. } =
             self.reference.sessions[which].clone();
         let session = deal.session();
         match *step {
             Step::TopUp { by, amount, .. } => {
-                let open = !over && !closing && by == client && now <= use_until.min(deadline);
-                let expected = open && self.reference.hold(which, amount);
+                let runs = slot.is_none_or(|(at, slot)| self.reference.reservations.runs(at, slot, now));
+                let open = !over && !closing && by == client && now <= use_until.min(deadline) && runs;
+                let expected = open && self.reference.hold(which, amount, now);
                 (self.call(by, Call::TopUp { session, amount: Credits(amount) }), expected)
             }
             Step::Collect { by, lane, sequence, amount, .. } => {
@@ -332,6 +464,11 @@ impl Pair {
             let known = state.stake(&device).and_then(|stake| stake.total()).map_or(0, |total| total.0);
             prop_assert_eq!(known, total, "at stake by {}", owner);
         }
+        for (reservation, held) in self.reference.reservations.held() {
+            let known =
+                state.reservation(&reservation).and_then(Reservation::total).map_or(0, |total| total.0);
+            prop_assert_eq!(known, held, "{}", reservation);
+        }
         prop_assert_eq!(state.tip().totals.issued.0, self.reference.issued);
         Ok(())
     }
@@ -339,8 +476,8 @@ impl Pair {
 
 /// Makes the steps on both ledgers: every answer and every balance agree, every invariant holds after every block (the
 /// harness checks), and replaying the blocks gives the same state.
-fn check_steps(steps: &[Step]) -> Result<(), TestCaseError> {
-    let mut pair = Pair::default();
+fn check_steps(pair: Pair, steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut pair = pair;
     for (number, step) in steps.iter().enumerate() {
         let (applied, expected) = pair.step(step);
         prop_assert_eq!(applied, expected, "step {}: {:?}", number, step);
@@ -362,7 +499,7 @@ proptest! {
 
     #[test]
     fn two_ledgers_agree(steps in prop::collection::vec(step(), 1..60)) {
-        check_steps(&steps)?;
+        check_steps(Pair::default(), &steps)?;
     }
 
 }
@@ -373,6 +510,12 @@ proptest! {
     /// Stakes alone, so that long lives of them are seen: bonded, slashed, barred, bonded again.
     #[test]
     fn two_ledgers_agree_about_stakes(steps in prop::collection::vec(staking(), 1..80)) {
-        check_steps(&steps)?;
+        check_steps(Pair::default(), &steps)?;
+    }
+
+    /// Reservations, with devices that can be reserved and money to do so.
+    #[test]
+    fn two_ledgers_agree_about_reservations(steps in prop::collection::vec(reserving(), 1..80)) {
+        check_steps(Pair::with_devices(), &steps)?;
     }
 }

@@ -149,21 +149,6 @@ fn what_is_on_its_way_back_is_slashed_too() {
     assert_eq!(balance(&chain, PROVIDER), FUNDS.0 - STAKE.0);
 }
 
-/// Nobody judges a receipt: bytes do. Under its own key a provider cannot accuse itself; under any other it is poorer
-/// than if it had kept still; and what its client alone can sign convicts nobody.
-#[test]
-fn a_party_to_a_receipt_never_judges_it() {
-    let (mut chain, deal) = staked();
-    chain.acting(&key(PROVIDER)).expect(deal.slash(), Reject::SameAccount);
-    let mut by_client = accuse(&deal, other_output);
-    by_client.other = deal.client.sign(by_client.other.body);
-    chain.acting(&deal.client).expect(Call::Slash(Box::new(by_client)), Reject::BadReceiptSignature);
-    let before = balance(&chain, PROVIDER) + STAKE.0;
-    chain.acting(&key(ACCUSER)).ok(deal.slash());
-    let both = balance(&chain, PROVIDER) + balance(&chain, ACCUSER);
-    assert_eq!(before - both, STAKE.0 - STAKE.0 / ACCUSER_PART, "nine parts of ten are gone");
-}
-
 #[test]
 fn an_accuser_is_paid_a_bounded_share() {
     for taken in [0, 1, 9, BOND_MIN.0, STAKE.0, 999_999_999, 1_000_000_000, 1_000_000_010, u64::MAX] {

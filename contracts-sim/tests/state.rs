@@ -10,7 +10,10 @@ use gridhour_contracts_sim::{
     state::{CURSOR_KEY, LoadError, Record, State},
     tx::{Call, Tx},
 };
-use gridhour_protocol::units::{Credits, Height, Millis};
+use gridhour_protocol::{
+    market::reservation::ReservationOffer,
+    units::{Credits, GpuNs, Height, Millis},
+};
 
 type Store = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -45,6 +48,10 @@ fn lived() -> (Chain, Store) {
     let mut drawn = deal.clone();
     drawn.terms.nonce = 3;
     drawn.hold = Credits(10);
+    let challenger = key(9);
+    let measured = Call::Calibrate(Box::new(challenger.sign(deal.calibration(&challenger))));
+    // So little that both have the money.
+    let offer = ReservationOffer { capacity: GpuNs(36_000_000), ..deal.reservation() };
     let calls = [
         (&issuer, mint),
         (&client, deal.open()),
@@ -58,6 +65,8 @@ fn lived() -> (Chain, Store) {
         (&provider, unbond),
         (&provider, Call::Plan { plan: Box::new(plan), amount: BUDGET_MIN }),
         (&client, drawn.draw(budget, 0)),
+        (&provider, measured),
+        (&client, deal.book(&offer)),
     ];
     for (who, call) in calls {
         let admitted = Admitted::check(chain.sign(who, call)).unwrap();

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand};
+use gridhour_contracts_sim::witnesses::Quorum;
 use gridhour_protocol::signed::PublicKey;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -126,6 +127,11 @@ pub struct ValidatorArgs {
     /// Serve the public log over HTTP at this address, such as 0.0.0.0:4880 [default: not at all]
     #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
     pub http: Option<SocketAddr>,
+
+    /// Ask the witness at this URL to cosign new checkpoints of the public log; may be repeated. The network file must
+    /// name its key
+    #[arg(long, value_name = "URL", env = "GRIDHOUR_WITNESSES", value_delimiter = ',')]
+    pub witness: Vec<String>,
 }
 
 /// What an observer takes.
@@ -139,6 +145,10 @@ pub struct ObserverArgs {
     /// repeated [default: the network file's peers]
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_FOLLOW", value_delimiter = ',')]
     pub follow: Vec<String>,
+
+    /// Serve the copy's public log over HTTP at this address, such as 0.0.0.0:4880 [default: not at all]
+    #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
+    pub http: Option<SocketAddr>,
 }
 
 /// What a repair takes.
@@ -209,6 +219,20 @@ pub enum NodeEvent {
         /// The key that signs its checkpoints.
         vkey: String,
     },
+    /// A checkpoint of the public log was published, or published again with more cosignatures.
+    Published {
+        /// Its block.
+        height: u64,
+        /// Who has cosigned it.
+        quorum: Quorum,
+    },
+    /// A witness began to give no cosignatures.
+    WitnessTrouble {
+        /// Where it is asked.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The ledger's operator signed two histories.
     Fraud {
         /// What they contradict each other in.
@@ -244,6 +268,13 @@ impl NodeEvent {
             Self::PublicLog { address, vkey } => {
                 json!({ "event": "public-log", "url": format!("http://{address}"), "vkey": vkey })
             }
+            Self::Published { height, quorum } => json!({
+                "event": "published", "height": height, "cosigned": quorum.cosigned.len(),
+                "required": quorum.required, "witnesses": quorum.named,
+            }),
+            Self::WitnessTrouble { url, why } => {
+                json!({ "event": "witness-trouble", "url": url, "why": why })
+            }
             Self::Fraud { conflict, proof } => {
                 json!({ "event": "fraud", "conflict": conflict, "proof": proof })
             }
@@ -268,6 +299,10 @@ impl NodeEvent {
             ),
             Self::Ready { id, addresses } => format!("ready: {id} at {}", addresses.join(", ")),
             Self::PublicLog { address, vkey } => format!("public log at http://{address}, signed by {vkey}"),
+            Self::Published { .. } => return None,
+            Self::WitnessTrouble { url, why } => {
+                format!("no cosignature comes from {url}: {why}; it is asked again")
+            }
             Self::Fraud { conflict, proof } => format!(
                 "THE LEDGER'S OPERATOR SIGNED TWO HISTORIES ({conflict}); trade no more, and show everyone {}",
                 proof.display()

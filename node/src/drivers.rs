@@ -7,6 +7,7 @@
 //! | [`provider`] | an engine: advertises, serves jobs, collects |
 //! | [`split_view`] | a look-out: gossips checkpoints, keeps the proof that an operator showed two histories |
 //! | [`visitor`] | a question, or a transaction, to the ledger |
+//! | [`witnessing`] | a go-between: brings checkpoints to witnesses, publishes them with what was cosigned |
 //! | [`client`] | a buyer: sees offers, matches, opens sessions, runs jobs, settles |
 
 mod calibration_line;
@@ -20,3 +21,4 @@ pub mod split_view;
 pub mod testimony;
 pub mod validator;
 pub mod visitor;
+pub mod witnessing;

@@ -1,9 +1,11 @@
-//! HTTP, for whoever is no peer: the public log, read only.
+//! HTTP, for whoever is no peer: the public log, read only, and witnesses of it.
 //!
 //! | room | holds |
 //! |---|---|
 //! | [`public_log`] | the checkpoint and the tiles of a ledger's log, as c2sp.org/tlog-tiles lays them out |
 //! | [`client`] | the other side: reads such a log, whoever serves it |
+//! | [`witness`] | cosigns checkpoints that are sent to it, as c2sp.org/tlog-witness says |
+//! | [`witness_client`] | the other side: asks a witness, whoever runs it |
 //!
 //! Everything is bounded here: connections, and how long one may stay silent. Answers are files' bytes of known size.
 
@@ -17,6 +19,8 @@ use self::limited::Limited;
 pub mod client;
 mod limited;
 pub mod public_log;
+pub mod witness;
+pub mod witness_client;
 
 /// Connections served at once; more wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 256;

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod evaluate;
 pub mod http;
 pub mod keys;
+pub mod limbo;
 pub mod model;
 pub mod net;
 pub mod network_json;

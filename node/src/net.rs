@@ -45,7 +45,7 @@ mod peers;
 mod protocols;
 mod push;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod service;
 mod task;
 #[cfg(test)]

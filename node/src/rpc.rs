@@ -9,13 +9,15 @@ use gridhour_contracts_sim::{
     tx::Tx,
 };
 use gridhour_protocol::{
-    id::{BlockHash, BudgetId, DeviceId, ModelId, SessionId, TxId},
+    id::{BlockHash, BudgetId, DeviceId, ModelId, ReservationId, SessionId, TxId},
     limits::{BLOCK_BYTES_MAX, TX_BYTES_MAX},
     signed::{PublicKey, Signed},
     units::{Credits, Height, Timestamp},
     wire::{Wire, at_most},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::limbo::{LIMBO_MAX, Limbo};
 
 /// Holds listed for one account; more are summed by the ledger itself, never lost.
 pub const HOLDS_MAX: usize = 1024;
@@ -48,6 +50,8 @@ pub enum LedgerRequest {
     Network,
     /// Balance and holds of an account.
     Account(PublicKey),
+    /// What of an account's money is in limbo.
+    Limbo(PublicKey),
     /// A session that is open or closing.
     Session(SessionId),
     /// A transaction to be ordered.
@@ -76,6 +80,8 @@ pub enum LedgerAnswer {
     Network(Box<Signed<NetworkFile>>),
     /// To [`LedgerRequest::Account`].
     Account(Account),
+    /// To [`LedgerRequest::Limbo`]; at most [`LIMBO_MAX`].
+    Limbo(Vec<Limbo>),
     /// To [`LedgerRequest::Session`]: `None` if there is none, or none any more.
     Session(Option<Box<Session>>),
     /// To [`LedgerRequest::Submit`]: applied, and durable.
@@ -124,7 +130,7 @@ pub struct LedgerStatus {
 pub struct Account {
     /// What it can spend.
     pub balance: Credits,
-    /// What is held for its sessions, at stake for its devices, and in the pots of its budgets.
+    /// What is held for its sessions, at stake for its devices, in the pots of its budgets, and for its reservations.
     pub holds: Vec<Hold>,
 }
 
@@ -164,6 +170,20 @@ pub enum Purpose {
         /// The device.
         device: DeviceId,
     },
+    /// A client's, prepaid for slots of a device.
+    Prepaid {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Who promised them.
+        provider: PublicKey,
+    },
+    /// A provider's, put up for slots that it promised.
+    Promised {
+        /// The reservation.
+        reservation: ReservationId,
+        /// To whom.
+        client: PublicKey,
+    },
 }
 
 /// A transaction on the ledger.
@@ -192,6 +212,7 @@ impl Wire for LedgerAnswer {
     fn check_bounds(&self) -> Result<(), String> {
         match self {
             Self::Account(account) => at_most("holds", account.holds.len(), HOLDS_MAX),
+            Self::Limbo(limbo) => at_most("limbo", limbo.len(), LIMBO_MAX),
             Self::Network(file) => file.check_bounds(),
             Self::Blocks(blocks) => at_most("blocks", blocks.len(), BLOCKS_MAX),
             Self::Rejected { name, detail, .. } => {

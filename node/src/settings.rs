@@ -18,8 +18,10 @@ pub struct Settings {
     pub listen: Option<Vec<String>>,
     /// Multiaddresses of the nodes that an observer follows.
     pub follow: Option<Vec<String>>,
-    /// Where a ledger node serves its public log over HTTP, such as `0.0.0.0:4880`.
+    /// Where a ledger node or an observer serves its public log over HTTP, such as `0.0.0.0:4880`.
     pub http: Option<SocketAddr>,
+    /// URLs of the witnesses that a ledger node asks for cosignatures.
+    pub witnesses: Option<Vec<String>>,
     /// Model to serve or to run: a catalogue name, an id or a path.
     pub model: Option<String>,
     /// Price of a GPU-hour, in credits.

@@ -14,7 +14,8 @@ use crate::{
         shape::{MEMORY_MAX, MEMORY_MIN, OUTPUT_TOKENS as STANDARD_OUTPUT_TOKENS},
     },
     id::{
-        AdvertId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest, SessionId,
+        AdvertId, DeviceId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest,
+        SessionId,
     },
     job::{
         logprobs::{Alternative, Logprobs},
@@ -23,13 +24,14 @@ use crate::{
         sampling::{FACTOR_Q16_MAX, FACTOR_Q16_MIN, ONE_Q16, PENALTY_Q16_MAX, Sampling},
     },
     limits::{
-        ADVERT_TTL_MS_MAX, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX, LOGPROBS_MAX,
-        ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION, STOP_TEXTS_MAX,
-        WORK_RATE_MAX,
+        ADVERT_TTL_MS_MAX, ANSWER_MS_MIN, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX,
+        LOGPROBS_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION,
+        RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX, STOP_TEXTS_MAX, WORK_RATE_MAX,
     },
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         order::{LatencyLimit, LimitKind, Order},
+        reservation::{ReservationOffer, WHOLE},
     },
     merkle::{Frontier, leaf_hash},
     receipt::{Cause, ClockSource, Receipt},
@@ -247,6 +249,41 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
             calibrated_by: places.2,
             stake_min: Credits(money.2),
             tag,
+        })
+        .boxed()
+}
+
+/// An offer of `provider`.
+pub fn reservation_offers(provider: PublicKey) -> BoxedStrategy<ReservationOffer> {
+    let slot_ms = SLOT_MS_MIN..=SLOT_MS_MAX;
+    let window = (1u64 << 30..1 << 50, slot_ms, 1..=SLOTS_MAX, any::<u32>(), any::<u64>());
+    let who = (public_keys(), bytes32(), bytes32(), bytes32(), any::<u64>());
+    // Of half a minute at least, at a price at which that is a micro-credit.
+    let money = (rates(), 1_000..=PRICE_MAX, 30_000..=SLOT_MS_MIN, 0..=WHOLE);
+    let ladder = vec(1..=RUNG_MAX, 1..=RUNGS_MAX);
+    let answer_ms = ANSWER_MS_MIN..SLOT_MS_MIN;
+    (window, who, money, ladder, answer_ms)
+        .prop_map(move |((at, slot, slots, early, notice), who, money, mut ladder, answer_ms)| {
+            ladder.sort_unstable();
+            ReservationOffer {
+                network: NetworkId(who.1),
+                provider,
+                client: who.0,
+                device: DeviceId(who.2),
+                model: ModelId(who.3),
+                rates: money.0,
+                price: PricePerHour(money.1),
+                starts_at: Timestamp(at),
+                slot: Millis(slot),
+                slots,
+                capacity: GpuNs(money.2 * 1_000_000),
+                standby: money.3,
+                answer_within: Millis(answer_ms),
+                notice: Millis(notice),
+                ladder,
+                accept_until: Timestamp(at.saturating_sub(early.into())),
+                nonce: who.4,
+            }
         })
         .boxed()
 }

@@ -85,6 +85,8 @@ hash_id! {
     DeviceId,
     /// An organisation's budget: its owner and its number.
     BudgetId,
+    /// A reservation: the hash of *all* its terms.
+    ReservationId,
     /// A session: the hash of *all* its terms.
     SessionId,
     /// One job inside a session.

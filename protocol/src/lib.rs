@@ -18,11 +18,13 @@
 //! | a job runs | [`job::message`], [`session::voucher`] | [`job::buyer`] and [`job::provider`] |
 //! | it is answered for | [`receipt`] | [`work`] says what it costs |
 //! | it can be looked up | [`note`]: signed heads of the public log | [`merkle`]: trees, proofs, tiles |
+//! | it is witnessed | [`add_checkpoint`] | the witness's, in `contracts-sim` |
 //! | it is computed | the model manifest | `exact`, the definition of the arithmetic |
 //!
 //! Bytes come in through [`wire`] alone; a signed object is a [`signed::Signed`] until its signature is checked and a
 //! [`signed::Verified`] afterwards, and rules accept only the latter.
 
+pub mod add_checkpoint;
 #[cfg(any(test, feature = "arbitrary"))]
 pub mod arbitrary;
 pub mod calibration;

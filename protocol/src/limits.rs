@@ -62,6 +62,19 @@ pub const GRACE_MS_MIN: u64 = 1_000;
 /// Time that a provider has, at most, to collect after a session's use ended, in milliseconds.
 pub const GRACE_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1000;
 
+/// Slots of one reservation.
+pub const SLOTS_MAX: u16 = 1_024;
+/// The shortest slot of a reservation, in milliseconds.
+pub const SLOT_MS_MIN: u64 = 60 * 1000;
+/// The longest slot of a reservation, in milliseconds: one session may last for all of it.
+pub const SLOT_MS_MAX: u64 = SESSION_MS_MAX;
+/// Time that a provider has, at least, to answer when a slot is called for, in milliseconds.
+pub const ANSWER_MS_MIN: u64 = 10_000;
+/// Missed slots after which a reservation ends, at most.
+pub const RUNGS_MAX: usize = 8;
+/// The most that a missed slot may cost its provider, in thousandths of the slot's price.
+pub const RUNG_MAX: u16 = 10_000;
+
 /// Providers whose adverts a node remembers.
 pub const OFFERS_MAX: usize = 4096;
 /// Bytes of the sentence in a refusal or a fault.
@@ -78,3 +91,5 @@ const _: () = assert!(TX_BYTES_MAX <= BLOCK_BYTES_MAX, "a transaction fits a blo
 const _: () =
     assert!(2 * GOSSIP_BYTES_MAX < TX_BYTES_MAX, "order and advert fit the transaction that opens a session");
 const _: () = assert!(GRACE_MS_MIN <= GRACE_MS_MAX);
+const _: () =
+    assert!(ANSWER_MS_MIN < SLOT_MS_MIN, "a slot that is called for can be answered for before it ends");

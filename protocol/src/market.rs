@@ -6,3 +6,4 @@ pub mod estimate;
 pub mod mask;
 pub mod matching;
 pub mod order;
+pub mod reservation;

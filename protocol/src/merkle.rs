@@ -190,10 +190,18 @@ pub struct TreeHead {
 /// Whether `proof` shows that the tree `old` is a prefix of the tree `new`.
 #[must_use]
 pub fn verify_consistency(old: &TreeHead, new: &TreeHead, proof: &[Hash]) -> bool {
+    shown_beginning(old, new, proof) == Some(*old)
+}
+
+/// The tree that `proof` shows to be the beginning of `new`, as long as `old` is: `old` itself if it is one. It is
+/// another one where the proof holds hashes of the beginning, and those are not of `old`. `None` if nothing is shown.
+#[must_use]
+pub fn shown_beginning(old: &TreeHead, new: &TreeHead, proof: &[Hash]) -> Option<TreeHead> {
     if old.size == 0 || old.size > new.size || proof.len() > PROOF_HASHES_MAX {
-        return false;
+        return None;
     }
-    climb_both(old.size, new.size, Some(&old.root), proof) == Some((old.root, new.root))
+    let (root, whole) = climb_both(old.size, new.size, Some(&old.root), proof)?;
+    (whole == new.root).then_some(TreeHead { root, ..*old })
 }
 
 // The roots of the old and of the new tree that a proof leads to. `known` is the old root while the subtree at hand is
@@ -362,6 +370,9 @@ mod tests {
                 assert!(verify_consistency(&old, &new, &proof), "{} to {size}", index + 1);
                 let forged = TreeHead { root: leaf_hash(b"forged"), ..old };
                 assert!(!verify_consistency(&forged, &new, &proof));
+                // A proof about a complete subtree leaves its root out, so it shows nothing to who has another one.
+                let shown = (old.size < new.size && !old.size.is_power_of_two()).then_some(old);
+                assert_eq!(shown_beginning(&forged, &new, &proof), shown, "{} to {size}", index + 1);
                 assert!(!verify_consistency(&old, &TreeHead { root: forged.root, ..new }, &proof));
             }
         }

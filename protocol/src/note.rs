@@ -183,7 +183,21 @@ impl Note {
     #[must_use]
     pub fn only(&self, key: &VerifierKey) -> Self {
         let ours = self.signatures.iter().find(|line| line.is_of(key));
-        Self { text: self.text.clone(), signatures: ours.cloned().into_iter().collect() }
+        self.with_lines(ours.cloned().into_iter().collect())
+    }
+
+    /// The same text with these lines under it.
+    #[must_use]
+    pub fn with_lines(&self, signatures: Vec<NoteSignature>) -> Self {
+        Self { text: self.text.clone(), signatures }
+    }
+
+    /// The first line of `key` that verifies, and the time of a cosignature in seconds after 1970. Bad lines, which
+    /// anyone can add, do not hide a good one.
+    #[must_use]
+    pub fn good_line(&self, key: &VerifierKey) -> Option<(&NoteSignature, Option<u64>)> {
+        let ours = self.signatures.iter().filter(|line| line.is_of(key));
+        ours.filter_map(|line| Some((line, check_line(&self.text, line, key)?))).next()
     }
 
     /// Checks that `key` signed, and returns the time of a cosignature, in seconds after 1970. Lines of other keys count

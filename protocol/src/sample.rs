@@ -14,6 +14,7 @@ use crate::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         order::{LatencyLimit, LimitKind, Order},
+        reservation::ReservationOffer,
     },
     model::{TokenKind, TokenizerAsset, TokenizerFamily},
     receipt::{Cause, ClockSource, Receipt},
@@ -100,6 +101,30 @@ pub(crate) fn calibrated_advert() -> Advert {
     advert.device.rates = calibration().rates().expect("the times are sound");
     advert.device.rate_source = RateSource::Calibrated(Box::new(key(CLIENT).sign(calibration())));
     advert
+}
+
+/// Three hours of half of the sample provider's device.
+pub(crate) fn reservation_offer() -> ReservationOffer {
+    const HOUR_MS: u64 = 60 * 60 * 1000;
+    ReservationOffer {
+        network: NetworkId([9; 32]),
+        provider: key(PROVIDER).public(),
+        client: key(CLIENT).public(),
+        device: DeviceName::of(&advert().device).id_of(&key(PROVIDER).public()),
+        model: ModelId([3; 32]),
+        rates: RATES,
+        price: PricePerHour(1_000_000),
+        starts_at: Timestamp(NOW.0 + HOUR_MS),
+        slot: Millis(HOUR_MS),
+        slots: 3,
+        capacity: GpuNs(HOUR_MS * 500_000),
+        standby: 600,
+        answer_within: Millis(60_000),
+        notice: Millis(HOUR_MS),
+        ladder: vec![100, 1_000],
+        accept_until: Timestamp(NOW.0 + 60_000),
+        nonce: 8,
+    }
 }
 
 /// An order for 40 tokens of prompt and 100 of output.

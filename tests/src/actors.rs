@@ -26,6 +26,7 @@ pub mod honest_client;
 pub mod honest_provider;
 pub mod keeper;
 pub mod lying_provider;
+pub mod observer;
 pub mod provider;
 pub mod replaying_provider;
 pub mod silent_provider;

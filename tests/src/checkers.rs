@@ -11,9 +11,11 @@ use crate::sim::{
     world::{Part, Role},
 };
 
+pub mod causes_are_true;
 pub mod holds_have_deadlines;
 pub mod money_conserved;
 pub mod nobody_loses_more_than_a_chunk;
+pub mod nothing_acknowledged_is_lost;
 pub mod nothing_sent_before_it_is_saved;
 pub mod receipts_paid_once;
 pub mod replay_gives_same_root;
@@ -79,10 +81,12 @@ pub trait Checker {
 pub fn all(genesis: &Genesis) -> Vec<Box<dyn Checker>> {
     vec![
         Box::new(replay_gives_same_root::ReplayGivesSameRoot::new(genesis)),
+        Box::new(nothing_acknowledged_is_lost::NothingAcknowledgedIsLost),
         Box::new(money_conserved::MoneyConserved::new(genesis)),
         Box::new(holds_have_deadlines::HoldsHaveDeadlines::default()),
         Box::new(receipts_paid_once::ReceiptsPaidOnce::default()),
         Box::new(nothing_sent_before_it_is_saved::NothingSentBeforeItIsSaved::default()),
         Box::new(nobody_loses_more_than_a_chunk::NobodyLosesMoreThanAChunk::default()),
+        Box::new(causes_are_true::CausesAreTrue::default()),
     ]
 }

@@ -21,6 +21,7 @@ use crate::{
         honest_provider::{self, HonestProvider},
         keeper::Keeper,
         lying_provider::{Lie, Lying},
+        observer::Observer,
         provider::{self, MarketProvider},
         replaying_provider::Replaying,
         silent_provider::{Silence, Silent},
@@ -71,11 +72,14 @@ pub struct Trouble {
     pub outage: Outage,
     /// How long it is down, in milliseconds; `None` if it never returns.
     pub down_ms: Option<u64>,
+    /// Whether a bit of its disk is another one when it is back. The disk of an observer alone: who orders would need a
+    /// repair.
+    pub flips_bit: bool,
 }
 
 /// The plan of a world.
 ///
-/// Nodes are numbered: the ledger is 0, then come the providers, the clients, and last a bystander.
+/// Nodes are numbered: the ledger is 0, then come the providers, the clients, a bystander, and the observers.
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// Decides everything that the fields below do not.
@@ -90,12 +94,16 @@ pub struct Scenario {
     pub errands: Option<Vec<Errand>>,
     /// Time that an engine takes for a token, in milliseconds; drawn if `None`.
     pub token_ms: Option<u64>,
+    /// Tokens that one voucher of an honest client releases; drawn if `None`.
+    pub chunk_tokens: Option<u16>,
     /// The network.
     pub weather: Weather,
     /// Who is cut off when.
     pub partitions: Vec<Partition>,
     /// Whose power goes when.
     pub troubles: Vec<Trouble>,
+    /// Nodes that keep a copy of the ledger.
+    pub observers: usize,
     /// Chance that an engine fails before a token, per thousand.
     pub engine_failures: u64,
     /// Chance that a user stops a job at a chunk, per thousand.
@@ -113,9 +121,11 @@ impl Scenario {
             sessions: 1,
             errands: None,
             token_ms: None,
+            chunk_tokens: None,
             weather: Weather::CALM,
             partitions: Vec::new(),
             troubles: Vec::new(),
+            observers: 0,
             engine_failures: 0,
             cancels: 0,
         }
@@ -164,6 +174,13 @@ impl Scenario {
         self.errands.clone().unwrap_or_else(|| (0..1 + rng.below(3)).map(|_| errand(&mut rng)).collect())
     }
 
+    /// What a client, counted from 0, has at the beginning.
+    #[must_use]
+    pub fn wealth(&self, at: usize) -> Credits {
+        let is_poor = self.clients[at] == ClientKind::DoubleSpending(Fraud::BeyondBalance);
+        if is_poor { SCARCE } else { WEALTH }
+    }
+
     /// Runs the world.
     ///
     /// # Errors
@@ -178,12 +195,16 @@ impl Scenario {
         self.client(self.clients.len())
     }
 
+    /// The node of an observer, counted from 0.
+    #[must_use]
+    pub fn observer(&self, at: usize) -> NodeId {
+        NodeId(self.keeper().0 + 1 + at as u16)
+    }
+
     fn genesis(&self) -> Genesis {
         let ledger = self.key(Self::LEDGER).public();
-        let accounts = self.clients.iter().enumerate().map(|(at, kind)| Allocation {
-            account: self.key(self.client(at)).public(),
-            amount: if *kind == ClientKind::DoubleSpending(Fraud::BeyondBalance) { SCARCE } else { WEALTH },
-        });
+        let accounts = (0..self.clients.len())
+            .map(|at| Allocation { account: self.key(self.client(at)).public(), amount: self.wealth(at) });
         Genesis {
             version: LEDGER_VERSION,
             name: "simulated".into(),
@@ -215,6 +236,11 @@ impl Scenario {
         let key = self.key(self.keeper());
         let keeper: Build = Box::new(move || Box::new(Keeper::new(key.clone(), network)));
         nodes.push(self.spec(self.keeper(), Part::Bystander, true, keeper, &mut rng));
+        for at in 0..self.observers {
+            let copy = genesis.clone();
+            let build: Build = Box::new(move || Box::new(Observer::new(copy.clone())));
+            nodes.push(self.spec(self.observer(at), Part::Observer, true, build, &mut rng));
+        }
         nodes
     }
 
@@ -228,6 +254,7 @@ impl Scenario {
             clock: SimClock { ahead_ms, drift_ppm },
             outage: trouble.map(|one| one.outage),
             down_ms: trouble.and_then(|one| one.down_ms).unwrap_or(0),
+            flips_bit: trouble.is_some_and(|one| one.flips_bit),
             build,
         }
     }
@@ -246,13 +273,16 @@ impl Scenario {
     }
 
     fn client_profile(&self, at: usize, network: NetworkId, rng: &mut Rng) -> client::Profile {
+        let lanes = 1 + rng.below(3) as u16;
+        // Drawn in any case, so that the rest of the world is the same.
+        let chunk_tokens = 1 + rng.below(8) as u16;
         client::Profile {
             key: self.key(self.client(at)),
             network,
             errands: self.errands_of(at),
             sessions: self.sessions,
-            lanes: 1 + rng.below(3) as u16,
-            chunk_tokens: 1 + rng.below(8) as u16,
+            lanes,
+            chunk_tokens: self.chunk_tokens.unwrap_or(chunk_tokens),
             price_max: PricePerHour(1_000_000_000),
             total_max: Credits(500_000_000),
             cancels: self.cancels,

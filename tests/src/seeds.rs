@@ -67,15 +67,30 @@ pub fn for_each_seed(
 
 /// How often things happened in all worlds of a story.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(BTreeMap<&'static str, u64>);
+pub struct Tally {
+    worlds: usize,
+    counts: BTreeMap<&'static str, u64>,
+}
 
 impl Tally {
     fn of(reports: impl Iterator<Item = Report>) -> Self {
-        let mut counts = BTreeMap::new();
-        for (what, count) in reports.flat_map(|report| report.counts) {
-            *counts.entry(what).or_default() += count;
+        let mut tally = Self::default();
+        for report in reports {
+            tally.worlds += 1;
+            for (what, count) in report.counts {
+                *tally.counts.entry(what).or_default() += count;
+            }
         }
-        Self(counts)
+        tally
+    }
+
+    /// Asserts that so many worlds ran, unless one was asked for.
+    ///
+    /// # Panics
+    /// If there were fewer.
+    pub fn has_worlds(&self, least: usize) {
+        assert!(self.worlds >= least || number(SEED).is_some(), "{} worlds, not {least}", self.worlds);
+        println!("{} worlds: {:?}", self.worlds, self.counts);
     }
 
     /// Asserts that all of these happened somewhere, so that a story cannot pass by never getting to what it
@@ -84,11 +99,11 @@ impl Tally {
     /// # Panics
     /// If one never did.
     pub fn has_all(&self, things: &[&'static str]) {
-        let missing: Vec<_> = things.iter().filter(|thing| !self.0.contains_key(*thing)).collect();
+        let missing: Vec<_> = things.iter().filter(|thing| !self.counts.contains_key(*thing)).collect();
         assert!(
             missing.is_empty() || number(SEED).is_some(),
             "never happened: {missing:?}; counts: {:?}",
-            self.0
+            self.counts
         );
     }
 }

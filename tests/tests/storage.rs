@@ -32,6 +32,8 @@ mod still_clock;
 mod tiles;
 #[path = "storage/witness.rs"]
 mod witness;
+#[path = "storage/witnessing.rs"]
+mod witnessing;
 #[path = "storage/world.rs"]
 mod world;
 

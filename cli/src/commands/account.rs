@@ -8,6 +8,7 @@ use gridhour_node::{
     clock,
     drivers::{ledger_client::CheckedAccount, validator::account_of},
     keys,
+    limbo::{Limbo, limbo_of},
     rpc::{Account, Purpose},
 };
 use gridhour_protocol::{
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use super::{
     audit::offline_state,
     issuer::issue,
+    limbo,
     proof_file::{self, block_json},
 };
 use crate::{
@@ -48,7 +50,8 @@ pub struct Args {
 enum Command {
     /// Print what an account can spend, and what is held for its sessions until when
     ///
-    /// Asks the ledger, and has it prove what it says as of the last checkpoint; what is newer is the ledger node's word,
+    /// What is earned and not collected while the time for it runs out, or held past its deadline, comes first, with what
+    /// to do. Asks the ledger, and has it prove what it says as of the last checkpoint; what is newer is the ledger node's word,
     /// which is said. If nobody answers, reads the ledger that was last exported to the data directory, and says so.
     Show {
         /// The account [default: this data directory's]
@@ -89,6 +92,8 @@ fn own_or(context: &Context, account: Option<PublicKey>) -> Result<PublicKey> {
 struct Known {
     account: Account,
     height: Height,
+    /// What of it needs looking after.
+    limbo: Vec<Limbo>,
     /// What the ledger node proved; nothing where there is only an export, which was replayed as a whole.
     checked: Option<CheckedAccount>,
 }
@@ -97,14 +102,19 @@ fn show(context: &Context, account: Option<PublicKey>, proof: Option<&Path>) -> 
     let id = own_or(context, account)?;
     let asked = with_ledger(context, async |ledger, _| {
         let height = ledger.status().await?.height;
-        Ok((ledger.checked_account(id).await?, height))
+        Ok((ledger.checked_account(id).await?, height, ledger.limbo(id).await?))
     });
     let known = match asked {
-        Ok((checked, height)) => Known { account: checked.said.clone(), height, checked: Some(checked) },
+        Ok((checked, height, limbo)) => {
+            Known { account: checked.said.clone(), height, limbo, checked: Some(checked) }
+        }
         Err(error) if error.kind == Kind::Network && proof.is_none() => match offline_state(context)? {
-            Some(state) => {
-                Known { account: account_of(&state, &id), height: state.tip().height, checked: None }
-            }
+            Some(state) => Known {
+                account: account_of(&state, &id),
+                height: state.tip().height,
+                limbo: limbo_of(&state, &id, clock::now()),
+                checked: None,
+            },
             None => return Err(error),
         },
         Err(error) => return Err(error),
@@ -128,7 +138,7 @@ fn save_proof(path: &Path, known: &Known) -> Result {
 }
 
 fn document(id: PublicKey, known: &Known) -> Value {
-    let Known { account, height, checked } = known;
+    let Known { account, height, limbo, checked } = known;
     let holds = account.holds.iter().enumerate().map(|(index, hold)| {
         let (id, purpose) = named(&hold.purpose, PublicKey::to_string);
         json!({
@@ -146,11 +156,13 @@ fn document(id: PublicKey, known: &Known) -> Value {
     json!({
         "id": id.to_string(), "balance": account.balance.0, "holds": holds.collect::<Vec<_>>(),
         "height": height.0, "source": if checked.is_some() { "ledger" } else { "export" }, "proven": proven,
+        "limbo": limbo::document(limbo),
     })
 }
 
 fn report(context: &Context, id: PublicKey, known: &Known) -> Result {
-    let Known { account, height, checked } = known;
+    let Known { account, height, limbo, checked } = known;
+    limbo::report(context, id, limbo)?;
     let from = if checked.is_some() { "the ledger" } else { "the exported ledger" };
     context.out.line(format!("account  {id}"))?;
     context.out.line(format!("balance  {} credits (from {from} at height {})", account.balance, height.0))?;
@@ -204,5 +216,11 @@ fn named(purpose: &Purpose, key: impl Fn(&PublicKey) -> String) -> (String, Stri
         Purpose::Budget { budget } => (budget.to_string(), "pot of a budget".into()),
         Purpose::Bond { device } => (device.to_string(), "stake of a device".into()),
         Purpose::Unbonding { device } => (device.to_string(), "stake on its way back".into()),
+        Purpose::Prepaid { reservation, provider } => {
+            (reservation.to_string(), format!("prepaid for slots of provider {}", key(provider)))
+        }
+        Purpose::Promised { reservation, client } => {
+            (reservation.to_string(), format!("put up for slots of client {}", key(client)))
+        }
     }
 }

@@ -4,6 +4,7 @@ mod accuse;
 pub mod balance;
 mod consistency;
 mod pin;
+mod quorum;
 mod witness;
 
 use std::{
@@ -18,6 +19,7 @@ use gridhour_contracts_sim::{
     checkpoint::Checkpoint,
     export::{block_frame, closing, opening},
     state::State,
+    witnesses::{LogKeys, Quorum},
 };
 use gridhour_node::clock;
 use gridhour_protocol::units::Height;
@@ -41,6 +43,7 @@ EXAMPLES:
   gridhour audit verify ledger.export --network network.json
   gridhour audit verify ledger.export --save-checkpoint seen.txt
   gridhour audit verify later.export --checkpoint seen.txt --json | jq .ok
+  gridhour audit verify --checkpoint http://192.0.2.7:4880 --json | jq .witnesses
   gridhour audit verify-balance balance.proof --network network.json
   gridhour audit verify-consistency http://192.0.2.7:4880 http://198.51.100.3:4880";
 
@@ -67,7 +70,7 @@ enum Command {
     ///
     /// Exits 1 if they show two histories, and writes the proof of it, which anyone can check with `verify-fraud`.
     VerifyConsistency(ConsistencyArgs),
-    /// Cosign a ledger's newest checkpoint, if it continues the one that was cosigned last
+    /// Cosign a ledger's checkpoints, each if it continues the one that was cosigned last
     Witness(WitnessArgs),
     /// Show that a provider signed two receipts that cannot both be true, and have its stake taken
     Accuse(AccuseArgs),
@@ -90,12 +93,17 @@ struct VerifyArgs {
     file: Option<PathBuf>,
 
     /// Pin the network in this file [default: the data directory's, if it has one]
-    #[arg(long, value_name = "FILE", conflicts_with = "checkpoint")]
+    #[arg(long, value_name = "FILE")]
     network: Option<PathBuf>,
 
-    /// Pin a checkpoint that was seen before: a file of `--save-checkpoint`, or a note that the operator signed
-    #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
+    /// Pin a checkpoint that was seen before: a file of `--save-checkpoint`, or a note that the operator signed, as a
+    /// file or as the URL of a public log. Of a note, the network's witnesses must have cosigned as many as it requires
+    #[arg(long, value_name = "FILE|URL")]
+    checkpoint: Option<String>,
+
+    /// Take a checkpoint that too few witnesses have cosigned
+    #[arg(long, requires = "checkpoint")]
+    allow_unwitnessed: bool,
 
     /// When all is well, write the last block as a checkpoint for later audits
     #[arg(long, value_name = "FILE")]
@@ -142,24 +150,54 @@ fn export(context: &Context, out: &Path) -> Result<(Height, usize)> {
 }
 
 fn verify(args: &VerifyArgs, context: &Context) -> Result {
+    let keys = known_keys(args, context)?;
+    // What pins an audit is older than what is audited.
+    let pin = args.checkpoint.as_deref().map(|place| Pin::load(place, keys.as_ref())).transpose()?;
+    let quorum = match (&pin, &keys) {
+        (Some(pin), Some(keys)) if pin.is_of(keys) => pin.quorum(keys),
+        (Some(_), Some(_)) if args.network.is_some() => {
+            return Err(CommandError::usage("the checkpoint is of another network than the network file"));
+        }
+        _ => None,
+    };
     let file = match &args.file {
         Some(file) => file.clone(),
         None => fetched(context)?,
     };
     // An export that cannot be read is an audit that failed, not a wrong command.
-    let pin = args.checkpoint.as_deref().map(Pin::load).transpose()?;
     let audited = audit_file(&file, trust(args, pin.as_ref(), context)?);
-    let (report, state) = audited.map_err(|error| CommandError { kind: Kind::Refused, ..error })?;
-    context.out.document(&document(&report))?;
-    text(context, &report)?;
-    if !report.ok {
-        return Err(CommandError::silent(Kind::Refused, format!("{} findings", report.findings.len())));
+    let (mut report, state) = audited.map_err(|error| CommandError { kind: Kind::Refused, ..error })?;
+    if let (Some(pin), Some(quorum), false) = (&pin, &quorum, args.allow_unwitnessed) {
+        let finding = quorum::finding(quorum, pin.checkpoint.height);
+        report.ok &= finding.is_none();
+        report.findings.extend(finding);
     }
+    tell(context, &report, quorum.as_ref())?;
     let Some(state) = state else { return Ok(()) };
     pin.map_or(Ok(()), |pin| pin.check_signature(&state))?;
     args.save_checkpoint.as_deref().map_or(Ok(()), |path| {
         fs::write(path, Checkpoint::of(&state).to_string()).map_err(|error| CommandError::file(path, &error))
     })
+}
+
+/// Says what was found; an error if anything is wrong.
+fn tell(context: &Context, report: &Report, quorum: Option<&Quorum>) -> Result {
+    let mut document = document(report);
+    document["witnesses"] = quorum.map_or(Value::Null, quorum::document);
+    context.out.document(&document)?;
+    text(context, report, quorum)?;
+    if report.ok {
+        return Ok(());
+    }
+    Err(CommandError::silent(Kind::Refused, format!("{} findings", report.findings.len())))
+}
+
+/// The keys of the network that is known from elsewhere, if one is.
+fn known_keys(args: &VerifyArgs, context: &Context) -> Result<Option<LogKeys>> {
+    if args.network.is_none() && !context.data_dir.network().exists() {
+        return Ok(None);
+    }
+    quorum::log_keys(context, args.network.as_deref()).map(Some)
 }
 
 /// The ledger as its node has it now; if nobody answers, as it was last exported.
@@ -250,7 +288,7 @@ pub fn document(report: &Report) -> Value {
     })
 }
 
-fn text(context: &Context, report: &Report) -> Result {
+fn text(context: &Context, report: &Report, quorum: Option<&Quorum>) -> Result {
     let out = context.out;
     out.line(format!("height        {} (block {})", report.height.0, report.root))?;
     out.line(format!("transactions  {}, receipts {}", report.transactions, report.receipts))?;
@@ -259,6 +297,9 @@ fn text(context: &Context, report: &Report) -> Result {
         "credits       {issued} issued = {balances} in balances + {holds} held + {stakes} at stake"
     ))?;
     out.line(format!("rests on      {}", rests_on(&report.trust)))?;
+    if let Some(quorum) = quorum {
+        out.line(format!("witnesses     {}", quorum::text(quorum)))?;
+    }
     for finding in &report.findings {
         let (height, rule) = (finding.height.0, finding.rule.name());
         out.line(format!(

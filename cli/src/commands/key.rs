@@ -4,10 +4,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use gridhour_node::keys;
-use gridhour_protocol::signed::PublicKey;
+use gridhour_protocol::{
+    note::{KeyKind, VerifierKey},
+    signed::PublicKey,
+};
 use serde_json::json;
 
-use crate::{context::Context, error::Result};
+use crate::{
+    context::Context,
+    error::{CommandError, Result},
+};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
@@ -31,6 +37,11 @@ enum Command {
     New,
     /// Print the account id, which is the public key
     Show,
+    /// Print the text under which this key cosigns as a witness called NAME, for `gridhour network init --witness`
+    Vkey {
+        /// A URL without its scheme, which need not be reachable, such as witness.example.com/w1
+        name: String,
+    },
     /// Copy the key to a new file that only you can read
     Backup {
         /// Write to this file, which must not exist
@@ -47,6 +58,12 @@ pub fn run(args: Args, context: &Context) -> Result {
             context.out.line("Back it up with `gridhour key backup FILE`: nobody can restore it for you.")
         }
         Command::Show => report(context, keys::load(&path)?.public(), &path),
+        Command::Vkey { name } => {
+            let vkey = VerifierKey::new(&name, KeyKind::Witness, keys::load(&path)?.public());
+            let vkey = vkey.map_err(CommandError::usage)?.to_string();
+            context.out.document(&json!({ "vkey": vkey, "path": path }))?;
+            context.out.line(vkey)
+        }
         Command::Backup { path: copy } => {
             let key = keys::load(&path)?;
             keys::save(&copy, &key)?;

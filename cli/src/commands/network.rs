@@ -1,14 +1,18 @@
 //! `gridhour network`: make, join and look at networks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use gridhour_contracts_sim::{
-    checkpoint::operator_key, genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile,
+    genesis::Genesis,
+    limits::LEDGER_VERSION,
+    network_file::NetworkFile,
+    witnesses::{LogKeys, NamedWitness, Witnesses},
 };
 use gridhour_node::{clock, data_dir::DataDir, keys, network_json};
 use gridhour_protocol::{
-    signed::{PublicKey, Signed},
+    note::VerifierKey,
+    signed::{PublicKey, SecretKey, Signed},
     units::Millis,
     wire::Wire,
 };
@@ -22,6 +26,7 @@ use crate::{
 const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour network init --name lab --bootstrap /ip4/192.0.2.7/tcp/4801
+  gridhour network init --witness w1.example/w+ff3e2ab1+BDQ... --witness w2.example/w+0a9c4411+BFz...
   gridhour network join network.json
   gridhour network show --json";
 
@@ -45,12 +50,38 @@ enum Command {
         /// A network file, from whoever runs the network
         file: PathBuf,
     },
+    /// Name other witnesses, or none, and sign the network file anew with the operator's key
+    ///
+    /// The network stays the same; hand the new file to whoever joined.
+    SetWitnesses(WitnessArgs),
     /// Print the network of the data directory
     Show,
 }
 
+/// Whose cosignatures the network's public log needs.
+#[derive(Debug, Default, clap::Args)]
+pub struct WitnessArgs {
+    /// Name this witness of the public log, by its vkey (`gridhour key vkey`); may be repeated
+    #[arg(long, value_name = "VKEY")]
+    pub witness: Vec<VerifierKey>,
+
+    /// Require the cosignatures of so many of them [default: more than half]
+    #[arg(long, value_name = "K")]
+    pub witnesses_required: Option<u16>,
+}
+
+impl WitnessArgs {
+    fn witnesses(&self) -> Result<Witnesses> {
+        let named = self.witness.iter().cloned().map(NamedWitness::try_from);
+        let named = named.collect::<std::result::Result<Vec<_>, _>>().map_err(CommandError::usage)?;
+        let majority = u16::try_from(named.len() / 2 + 1).unwrap_or(u16::MAX);
+        let usual = if named.is_empty() { 0 } else { majority };
+        Ok(Witnesses { named, required: self.witnesses_required.unwrap_or(usual) })
+    }
+}
+
 /// What makes a network.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct InitArgs {
     /// Name it, for people
     #[arg(long, default_value = "gridhour")]
@@ -63,6 +94,10 @@ pub struct InitArgs {
     /// Give providers at least this time to collect after a session, in seconds
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub grace_secs: u64,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub witnesses: WitnessArgs,
 }
 
 pub fn run(args: Args, context: &Context) -> Result {
@@ -84,6 +119,7 @@ pub fn run(args: Args, context: &Context) -> Result {
             network_json::save(&own, network.signed())?;
             report(context, network.signed())
         }
+        Command::SetWitnesses(args) => report(context, &set_witnesses(&args, &context.data_dir)?),
         Command::Show => report(context, network_json::load(&context.data_dir.network())?.signed()),
     }
 }
@@ -109,11 +145,24 @@ pub fn init(args: &InitArgs, data_dir: &DataDir) -> Result<Signed<NetworkFile>> 
     };
     let bootstrap =
         args.bootstrap.iter().map(|address| with_peer(address, &operator.public())).collect::<Result<_>>()?;
-    let file = NetworkFile { genesis, bootstrap };
+    save(&path, &operator, NetworkFile { genesis, bootstrap, witnesses: args.witnesses.witnesses()? })
+}
+
+/// Signs `file`, if it is within its bounds, and writes it to `path`.
+fn save(path: &Path, operator: &SecretKey, file: NetworkFile) -> Result<Signed<NetworkFile>> {
     file.check_bounds().map_err(CommandError::usage)?;
     let file = operator.sign(file);
-    network_json::save(&path, &file)?;
+    network_json::save(path, &file)?;
     Ok(file)
+}
+
+fn set_witnesses(args: &WitnessArgs, data_dir: &DataDir) -> Result<Signed<NetworkFile>> {
+    let (path, operator) = (data_dir.network(), keys::load(&data_dir.key())?);
+    let old = network_json::load(&path)?.into_signed().body;
+    if old.genesis.operator != operator.public() {
+        return Err(CommandError::refused("the key of this data directory is not the operator's"));
+    }
+    save(&path, &operator, NetworkFile { witnesses: args.witnesses()?, ..old })
 }
 
 /// `address` ending in the operator's peer id.
@@ -128,16 +177,25 @@ fn with_peer(address: &str, operator: &PublicKey) -> Result<String> {
 
 fn report(context: &Context, file: &Signed<NetworkFile>) -> Result {
     let genesis = &file.body.genesis;
-    let vkey = operator_key(&file.body.id(), genesis.operator).map_err(CommandError::internal)?.to_string();
+    let keys = LogKeys::of(&file.body).map_err(CommandError::internal)?;
+    let (vkey, required) = (keys.operator().to_string(), file.body.witnesses.required);
+    let witnesses: Vec<String> = keys.witnesses().iter().map(ToString::to_string).collect();
     context.out.document(&json!({
         "network": file.body.id().to_string(), "name": genesis.name, "operator": genesis.operator.to_string(),
         "issuer": genesis.issuer.to_string(), "vkey": vkey, "created_at": genesis.created_at.0,
-        "bootstrap": file.body.bootstrap, "path": context.data_dir.network(),
+        "bootstrap": file.body.bootstrap, "witnesses": witnesses, "witnesses_required": required,
+        "path": context.data_dir.network(),
     }))?;
     context.out.line(format!("network   {} ({})", file.body.id(), genesis.name))?;
     context.out.line(format!("operator  {}", genesis.operator))?;
     context.out.line(format!("issuer    {}", genesis.issuer))?;
     context.out.line(format!("vkey      {vkey}"))?;
+    for witness in &witnesses {
+        context.out.line(format!("witness   {witness}"))?;
+    }
+    if required > 0 {
+        context.out.line(format!("required  {required} of {} witnesses", witnesses.len()))?;
+    }
     for address in &file.body.bootstrap {
         context.out.line(format!("peer      {address}"))?;
     }

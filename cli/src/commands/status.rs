@@ -10,7 +10,7 @@ use gridhour_node::{
 use gridhour_protocol::{signed::PublicKey, units::Credits};
 use serde_json::{Value, json};
 
-use super::account::proven_line;
+use super::{account::proven_line, limbo};
 use crate::{
     context::Context,
     error::{CommandError, Result},
@@ -50,6 +50,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
         let account = &checked.said;
         let devices = client.ledger().devices(client.id()).await?.len();
         let at_stake = at_stake(account);
+        let stuck = client.ledger().limbo(client.id()).await?;
         let peers = client.net().peers().len();
         let results = client.results().list()?.len();
         let nodes = nodes(args, context, &client).await?;
@@ -57,6 +58,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
             "id": client.id().to_string(), "network": client.network().to_string(), "peers": peers,
             "offers": offers, "balance": account.balance.0, "holds": account.holds.len(), "results": results,
             "proven": checked.is_proven(), "devices": devices, "at_stake": at_stake.0,
+            "limbo": limbo::document(&stuck),
             "ledger": { "height": status.height.0, "hash": status.hash.to_string(), "time": status.time.0 },
             "nodes": nodes.iter().map(|node| node_json(node, highest(&nodes))).collect::<Vec<_>>(),
         }))?;
@@ -64,6 +66,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
         context.out.line(format!("balance  {} credits, {} holds", account.balance, account.holds.len()))?;
         context.out.line(format!("proven   {}", proven_line(&checked)))?;
         context.out.line(format!("devices  {devices} registered, {at_stake} credits at stake"))?;
+        limbo::report(context, client.id(), &stuck)?;
         context.out.line(format!("network  {}", client.network()))?;
         context.out.line(format!("seen     {peers} peers, {offers} offers"))?;
         context.out.line(format!("ledger   height {}, block {}", status.height.0, status.hash.short()))?;

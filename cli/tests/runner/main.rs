@@ -22,3 +22,4 @@ mod show;
 mod stakes;
 mod tokenize;
 mod usage;
+mod witnesses;

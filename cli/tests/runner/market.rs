@@ -134,8 +134,23 @@ impl Market {
 
     /// Starts an observer of the ledger node; always the same one.
     pub fn observer(&self) -> Node {
+        self.observer_with(&[])
+    }
+
+    /// Starts it with these options more.
+    pub fn observer_with(&self, options: &[&str]) -> Node {
         self.sandbox.json(&["--data-dir", "watcher", "network", "join", "ledger/network.json"]);
-        self.node("watcher", &["observer", "--listen", "/ip4/127.0.0.1/tcp/0"])
+        self.node("watcher", &[&["observer", "--listen", "/ip4/127.0.0.1/tcp/0"], options].concat())
+    }
+
+    /// Starts the witness whose key is in `folder`, and returns where it is asked.
+    pub fn witness(&self, folder: &str) -> (Node, String) {
+        let begin =
+            ["--json", "--data-dir", folder, "audit", "witness", "--serve", "127.0.0.1:0", "--name", folder];
+        let node =
+            Node::start(self.sandbox.command(&[&begin[..], &["--network", "ledger/network.json"]].concat()));
+        let url = node.wait_for("witness")["url"].as_str().expect("a URL").to_owned();
+        (node, url)
     }
 
     fn node(&self, folder: &str, arguments: &[&str]) -> Node {

@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::market::{Market, PATIENCE};
 
 /// Asks the server at `url` for `path`; head and body of its answer.
-fn get(url: &str, path: &str) -> (String, Vec<u8>) {
+pub fn get(url: &str, path: &str) -> (String, Vec<u8>) {
     let host = url.strip_prefix("http://").expect("a URL");
     let mut stream = TcpStream::connect(host).expect("it listens");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").expect("it hears");

@@ -44,6 +44,8 @@ fn the_help_of_key() {
     out: Commands:
     out:   new     Make a key in the data directory
     out:   show    Print the account id, which is the public key
+    out:   vkey    Print the text under which this key cosigns as a witness called NAME, for `gridhour
+    out:           network init --witness`
     out:   backup  Copy the key to a new file that only you can read
     out:   help    Print this message or the help of the given subcommand(s)
     out:

@@ -92,7 +92,10 @@ fn check_enclosed(call: &Call) -> Result<(), Reject> {
         Call::Register(_) | Call::Deregister { .. } => Ok(()),
         Call::Bond { .. } | Call::Unbond { .. } | Call::Withdraw { .. } => Ok(()),
         Call::Plan { .. } | Call::CloseBudget { .. } => Ok(()),
-        Call::Open(open) | Call::Draw { open, .. } => {
+        Call::Demand { .. } | Call::GiveUp { .. } | Call::Settle { .. } => Ok(()),
+        Call::Book(offer) => ensure(is_valid(offer), Reject::BadOfferSignature),
+        Call::Answer { advert, .. } => ensure(is_valid(advert), Reject::BadAdvertSignature),
+        Call::Open(open) | Call::Draw { open, .. } | Call::DrawSlot { open, .. } => {
             let Open { order, advert, .. } = open.as_ref();
             ensure(is_valid(order), Reject::BadOrderSignature)?;
             ensure(is_valid(advert), Reject::BadAdvertSignature)

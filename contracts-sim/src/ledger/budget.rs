@@ -21,8 +21,8 @@ use crate::{
     },
     limits::{BUDGET_MIN, BUDGET_MS_MAX},
     state::{
-        Session,
-        budget::{Budget, Cap, Draw},
+        Draw,
+        budget::{Budget, BudgetDraw, Cap},
         changes::Overlay,
     },
     tx::{CapPlan, Open, Plan, Tx},
@@ -96,10 +96,10 @@ pub(crate) fn draw(
     let mut budget = overlay.budget(id).ok_or(Reject::UnknownBudget)?.clone();
     let known = budget.caps.get(usize::from(cap)).ok_or(Reject::UnknownBudget)?;
     ensure(known.plan.spender == Some(tx.sender), Reject::NotSpender)?;
-    let draw = Draw { budget: *id, cap, period: 0, charged: Credits::ZERO };
+    let draw = BudgetDraw { budget: *id, cap, period: 0, charged: Credits::ZERO };
     let draw = charge(&mut budget, draw, open.hold, env.time)?;
     budget.open = budget.open.checked_add(1).ok_or(Reject::OverCap)?;
-    let effects = open::opened(overlay, env, tx, open, Some(draw))?;
+    let effects = open::opened(overlay, env, tx, open, Some(Draw::Budget(draw)))?;
     pay_from(effects, budget, &draw.budget, open.hold)
 }
 
@@ -107,9 +107,9 @@ pub(crate) fn draw(
 pub(crate) fn top_up(
     overlay: &Overlay<'_>,
     env: &Env,
-    draw: Draw,
+    draw: BudgetDraw,
     amount: Credits,
-) -> Result<(Budget, Draw), Reject> {
+) -> Result<(Budget, BudgetDraw), Reject> {
     let mut budget = budget_of(overlay, &draw);
     let draw = charge(&mut budget, draw, amount, env.time)?;
     Ok((budget, draw))
@@ -127,7 +127,12 @@ pub(crate) fn pay_from(
 }
 
 /// Charges a hold to the draw's cap and to every one above.
-fn charge(budget: &mut Budget, draw: Draw, amount: Credits, now: Timestamp) -> Result<Draw, Reject> {
+fn charge(
+    budget: &mut Budget,
+    draw: BudgetDraw,
+    amount: Credits,
+    now: Timestamp,
+) -> Result<BudgetDraw, Reject> {
     let (period, path) = (budget.period_at(now), budget.path(draw.cap));
     let halted = budget.closing || path.iter().any(|at| budget.caps[*at].plan.halted);
     ensure(!halted, Reject::Halted)?;
@@ -138,12 +143,12 @@ fn charge(budget: &mut Budget, draw: Draw, amount: Credits, now: Timestamp) -> R
     }
     let before = if draw.period == period { draw.charged } else { Credits::ZERO };
     let charged = before.checked_add(amount).ok_or(Reject::OverCap)?;
-    Ok(Draw { period, charged, ..draw })
+    Ok(BudgetDraw { period, charged, ..draw })
 }
 
 /// Where what is left of an ended session's hold goes, and the budget afterwards: back into the pot, and in the period
 /// of its charge back under the caps. A closed budget passes it on to its owner and is forgotten with its last session.
-pub(crate) fn end_draw(overlay: &Overlay<'_>, env: &Env, draw: &Draw, rest: Credits) -> (Book, Write) {
+pub(crate) fn end_draw(overlay: &Overlay<'_>, env: &Env, draw: &BudgetDraw, rest: Credits) -> (Book, Write) {
     let mut budget = budget_of(overlay, draw);
     let period = budget.period_at(env.time);
     if draw.period == period {
@@ -164,13 +169,8 @@ pub(crate) fn end_draw(overlay: &Overlay<'_>, env: &Env, draw: &Draw, rest: Cred
     (Book::Budget(draw.budget), Write::Budget(draw.budget, Some(budget)))
 }
 
-fn budget_of(overlay: &Overlay<'_>, draw: &Draw) -> Budget {
+fn budget_of(overlay: &Overlay<'_>, draw: &BudgetDraw) -> Budget {
     overlay.budget(&draw.budget).cloned().expect("a budget is kept while a session is open under it")
-}
-
-/// What gives when a session holds more: the pot of its budget, or its client's account.
-pub(crate) fn payer(session: &Session) -> Book {
-    session.draw.map_or(Book::Account(session.terms.client), |draw| Book::Budget(draw.budget))
 }
 
 /// Pays the pot to its owner. Nothing more is held under the budget; what its sessions hold follows as they end.

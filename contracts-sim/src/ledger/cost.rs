@@ -3,7 +3,7 @@
 use gridhour_protocol::{market::advert::Advert, units::Credits};
 
 use crate::{
-    limits::BLOCK_COST_MAX,
+    limits::{BLOCK_COST_MAX, DEVICE_RESERVATIONS_MAX},
     tx::{Call, Open, Tx},
 };
 
@@ -27,10 +27,12 @@ pub fn fits_block<'t>(txs: impl IntoIterator<Item = &'t Tx>) -> bool {
 
 fn enclosed_signatures(call: &Call) -> u64 {
     match call {
-        Call::Open(open) | Call::Draw { open, .. } => 2 + calibrations(&open.advert.body),
+        Call::Open(open) | Call::Draw { open, .. } | Call::DrawSlot { open, .. } => {
+            2 + calibrations(&open.advert.body)
+        }
         Call::Collect { vouchers, .. } => vouchers.len() as u64,
         Call::Close { vouchers, release, .. } => vouchers.len() as u64 + u64::from(release.is_some()),
-        Call::Calibrate(_) => 1,
+        Call::Calibrate(_) | Call::Book(_) | Call::Answer { .. } => 1,
         Call::Slash(_) => 3,
         _ => 0,
     }
@@ -45,8 +47,9 @@ fn stakes(open: &Open) -> u64 {
     u64::from(open.order.body.stake_min != Credits::ZERO)
 }
 
-/// Accounts, sessions, orders, devices, stakes, budgets and their caps that a call reads or writes. Ending a session or
-/// topping it up may touch a budget as well.
+/// Accounts, sessions, orders, devices, stakes, budgets and their caps, and reservations that a call reads or writes.
+/// Ending a session or topping it up may touch a budget or a reservation as well; booking looks at every reservation of
+/// the device.
 fn records(call: &Call) -> u64 {
     match call {
         Call::Mint { .. } | Call::Burn { .. } => 1,
@@ -54,12 +57,14 @@ fn records(call: &Call) -> u64 {
         Call::Open(open) => 3 + stakes(open),
         Call::Collect { .. } => 3,
         Call::Draw { open, .. } => 4 + stakes(open),
-        Call::TopUp { .. } | Call::Expire { .. } => 4,
-        Call::Close { .. } => 5,
+        Call::DrawSlot { open, .. } => 5 + stakes(open),
+        Call::TopUp { .. } | Call::Expire { .. } | Call::Close { .. } => 5,
         Call::Register(_) | Call::Calibrate(_) | Call::Deregister { .. } | Call::Unbond { .. } => 1,
         Call::Withdraw { .. } | Call::Slash(_) => 2,
         Call::Bond { .. } => 3,
         Call::Plan { plan, .. } => 2 + plan.caps.len() as u64,
         Call::CloseBudget { .. } => 2,
+        Call::Book(_) => 5 + DEVICE_RESERVATIONS_MAX as u64,
+        Call::Demand { .. } | Call::Answer { .. } | Call::GiveUp { .. } | Call::Settle { .. } => 3,
     }
 }

@@ -1,7 +1,7 @@
 //! What an applied transaction leaves in the log: where money moved, and what happened to a session or a device.
 
 use gridhour_protocol::{
-    id::{AdvertId, BudgetId, DeviceId, OrderId, SessionId, TxId},
+    id::{AdvertId, BudgetId, DeviceId, OrderId, ReservationId, SessionId, TxId},
     layout::Layout,
     limits::LANES_MAX,
     merkle::{self, Hash},
@@ -25,6 +25,8 @@ pub enum Book {
     Stake(DeviceId),
     /// The pot of a budget.
     Budget(BudgetId),
+    /// What is prepaid and put up for a reservation.
+    Reservation(ReservationId),
 }
 
 impl Book {
@@ -35,6 +37,7 @@ impl Book {
             Self::Hold(session) => out.u8(2).fixed(&session.0),
             Self::Stake(device) => out.u8(3).fixed(&device.0),
             Self::Budget(budget) => out.u8(4).fixed(&budget.0),
+            Self::Reservation(reservation) => out.u8(5).fixed(&reservation.0),
         };
     }
 }
@@ -192,6 +195,49 @@ pub enum Event {
         /// The budget.
         budget: BudgetId,
     },
+    /// Slots of a device were reserved.
+    Booked {
+        /// The reservation.
+        reservation: ReservationId,
+        /// The device.
+        device: DeviceId,
+        /// When the last slot ends.
+        until: Timestamp,
+    },
+    /// A client called for a slot.
+    Demanded {
+        /// The reservation.
+        reservation: ReservationId,
+        /// The slot.
+        slot: u16,
+        /// The last moment for an answer.
+        answer_by: Timestamp,
+    },
+    /// The provider answered.
+    Answered {
+        /// The reservation.
+        reservation: ReservationId,
+        /// The slot.
+        slot: u16,
+        /// The advert under which a session can open.
+        advert: AdvertId,
+    },
+    /// A client gave up slots.
+    GivenUp {
+        /// The reservation.
+        reservation: ReservationId,
+        /// How many slots it still has, the settled ones among them.
+        slots: u16,
+    },
+    /// Slots were settled.
+    Settled {
+        /// The reservation.
+        reservation: ReservationId,
+        /// How many are settled in all.
+        slots: u16,
+        /// How many of them were missed.
+        missed: u16,
+    },
 }
 
 impl Event {
@@ -217,6 +263,11 @@ impl Event {
             Self::Slashed { .. } => "slashed",
             Self::Planned { .. } => "planned",
             Self::BudgetClosed { .. } => "budget-closed",
+            Self::Booked { .. } => "booked",
+            Self::Demanded { .. } => "demanded",
+            Self::Answered { .. } => "answered",
+            Self::GivenUp { .. } => "given-up",
+            Self::Settled { .. } => "settled",
         }
     }
 
@@ -267,6 +318,19 @@ impl Event {
             Self::Slashed { device, barred_until } => out.u8(15).fixed(&device.0).u64(barred_until.0),
             Self::Planned { budget, until } => out.u8(16).fixed(&budget.0).u64(until.0),
             Self::BudgetClosed { budget } => out.u8(17).fixed(&budget.0),
+            Self::Booked { reservation, device, until } => {
+                out.u8(18).fixed(&reservation.0).fixed(&device.0).u64(until.0)
+            }
+            Self::Demanded { reservation, slot, answer_by } => {
+                out.u8(19).fixed(&reservation.0).u16(*slot).u64(answer_by.0)
+            }
+            Self::Answered { reservation, slot, advert } => {
+                out.u8(20).fixed(&reservation.0).u16(*slot).fixed(&advert.0)
+            }
+            Self::GivenUp { reservation, slots } => out.u8(21).fixed(&reservation.0).u16(*slots),
+            Self::Settled { reservation, slots, missed } => {
+                out.u8(22).fixed(&reservation.0).u16(*slots).u16(*missed)
+            }
         };
         lay_out_lanes(out, self.lanes());
     }
@@ -279,7 +343,7 @@ pub struct Entry {
     pub height: Height,
     /// The transaction.
     pub tx: TxId,
-    /// Where money moved; at most two postings.
+    /// Where money moved; at most [`POSTINGS_MAX`] postings.
     pub postings: Vec<Posting>,
     /// What happened.
     pub event: Event,
@@ -316,5 +380,6 @@ impl Wire for Entry {
     }
 }
 
-/// Postings of one entry: a payment and a refund, or a share and what is burned.
-pub const POSTINGS_MAX: usize = 2;
+/// Postings of one entry: what is due of a reservation's slots to its provider, to its client and as a penalty, and a
+/// hold out of the slot that runs.
+pub const POSTINGS_MAX: usize = 4;

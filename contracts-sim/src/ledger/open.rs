@@ -14,12 +14,12 @@ use crate::{
     ledger::{
         Effects, Env,
         admit::ensure,
-        budget::payer,
+        draw::payer,
         entry::{Book, Event, Posting},
         reject::Reject,
     },
     limits::ORDER_SESSIONS_MAX,
-    state::{OrderBudget, Session, budget::Draw, changes::Overlay},
+    state::{Draw, OrderBudget, Session, changes::Overlay},
     tx::{Open, Tx},
 };
 
@@ -35,8 +35,8 @@ pub(crate) fn check_sides(open: &Open) -> Result<(), Reject> {
     ensure(open.order.body.client != open.advert.body.provider, Reject::SameAccount)
 }
 
-/// The session, and the hold: the client's credits, or what is drawn from a budget. The caller has checked the sides,
-/// and takes a draw from its budget.
+/// The session, and the hold: the client's credits, or what is drawn from a budget or a slot. The caller has checked the
+/// sides, and takes a draw from where it comes from.
 pub(crate) fn opened(
     overlay: &Overlay<'_>,
     env: &Env,
@@ -96,9 +96,17 @@ fn is_calibrated(order: &Order, advert: &Advert) -> bool {
 }
 
 fn check_live(order: &Order, advert: &Advert, now: Timestamp) -> Result<(), Reject> {
-    let is_past = |issued: Timestamp| now.after(Millis(CLOCK_SKEW_MS_MAX)).is_none_or(|soon| issued <= soon);
-    ensure(is_past(order.issued_at) && now < order.expires_at, Reject::OrderNotLive)?;
-    ensure(is_past(advert.issued_at) && advert.is_live(now), Reject::AdvertNotLive)
+    ensure(is_past(order.issued_at, now) && now < order.expires_at, Reject::OrderNotLive)?;
+    ensure(is_live(advert, now), Reject::AdvertNotLive)
+}
+
+/// Whether an advert is neither expired nor from the future.
+pub(crate) fn is_live(advert: &Advert, now: Timestamp) -> bool {
+    is_past(advert.issued_at, now) && advert.is_live(now)
+}
+
+fn is_past(issued: Timestamp, now: Timestamp) -> bool {
+    now.after(Millis(CLOCK_SKEW_MS_MAX)).is_none_or(|soon| issued <= soon)
 }
 
 fn check_goods(order: &Order, advert: &Advert, terms: &Terms) -> Result<(), Reject> {

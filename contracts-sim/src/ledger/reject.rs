@@ -54,6 +54,8 @@ rejects! {
     7 BadReceiptSignature "bad-receipt-signature" "a provider's signature of a receipt does not verify";
     /// The calibration's signature does not verify.
     8 BadCalibrationSignature "bad-calibration-signature" "the challenger's signature of the calibration does not verify";
+    /// The offer's signature does not verify.
+    9 BadOfferSignature "bad-offer-signature" "the provider's signature of the offer does not verify";
 
     // Whether it is for this ledger, now, once.
     /// It names another network.
@@ -66,6 +68,18 @@ rejects! {
     13 ValidityOver "validity-over" "the transaction was valid for earlier blocks only: sign a new one";
     /// Its last block is too far ahead.
     14 ValidityTooLong "validity-too-long" "the transaction is valid for too long: choose a nearer last block";
+
+    // Reservations.
+    /// There is no such reservation, or it is over.
+    15 UnknownReservation "unknown-reservation" "there is no such reservation, or it is over";
+    /// The sender has no part in this call.
+    16 NotReserver "not-reserver" "this call is not the sender's to make in this reservation";
+    /// No slot can take this call now.
+    17 SlotClosed "slot-closed" "no slot is open to this: none runs, too little of it is left, nothing waits for an answer, or none can be given up";
+    /// The slot was called for.
+    18 SlotCalled "slot-called" "the slot was called for already";
+    /// The session or the advert is not of what is reserved.
+    19 NotAsReserved "not-as-reserved" "provider, device, model, rates or price are not those reserved, or the use outlasts the slot";
 
     // Its plain arguments.
     /// It moves nothing.
@@ -135,8 +149,8 @@ rejects! {
     48 OrderSessionsFull "order-sessions-full" "the order has opened as many sessions as an order may: sign another";
 
     // Devices and what is at stake for them.
-    /// The sender has no such device registered.
-    49 UnknownDevice "unknown-device" "the sender has no such device registered, or its entry has expired";
+    /// The provider has no such device registered.
+    49 UnknownDevice "unknown-device" "the provider has no such device registered, or its entry has expired";
     /// Nothing is at stake for the device.
     50 UnknownStake "unknown-stake" "nothing is at stake for the device";
     /// The stake is another's, and its time is not over.
@@ -156,54 +170,61 @@ rejects! {
     /// The receipts may both be true.
     58 NoConflict "no-conflict" "the receipts do not contradict each other";
 
+    /// Nobody has measured that the device gives so much.
+    59 OverCapacity "over-capacity" "nobody has measured that the device computes at the rates promised";
     /// Less is bonded for the advert's device than the order wants, or it ends before the session's use.
-    59 StakeTooLow "stake-too-low" "less is bonded for the device than the order wants, or it ends before the session's use";
+    60 StakeTooLow "stake-too-low" "less is bonded for the device than the order wants, or it ends before the session's use";
 
     // A session's life.
     /// There is no such session, or it ended.
-    60 UnknownSession "unknown-session" "there is no such session, or it has ended";
+    61 UnknownSession "unknown-session" "there is no such session, or it has ended";
     /// The sender has no part in this call.
-    61 NotParty "not-party" "this call is not the sender's to make in this session";
+    62 NotParty "not-party" "this call is not the sender's to make in this session";
     /// The deadline has passed.
-    62 SessionOver "session-over" "the session's deadline has passed: all that is left is to expire it";
+    63 SessionOver "session-over" "the session's deadline has passed: all that is left is to expire it";
     /// Its use is over.
-    63 UseOver "use-over" "the session's use is over: open another";
+    64 UseOver "use-over" "the session's use is over: open another";
     /// The client already asked to close.
-    64 SessionClosing "session-closing" "the session is already closing";
+    65 SessionClosing "session-closing" "the session is already closing";
     /// A collect without a voucher.
-    65 NoVouchers "no-vouchers" "there is no voucher to collect";
+    66 NoVouchers "no-vouchers" "there is no voucher to collect";
     /// A voucher is for another session or by another client.
-    66 VoucherSession "voucher-session" "a voucher is for another session or by another client";
+    67 VoucherSession "voucher-session" "a voucher is for another session or by another client";
     /// Lanes are not rising.
-    67 VoucherLanes "voucher-lanes" "vouchers must name rising lanes, one each";
+    68 VoucherLanes "voucher-lanes" "vouchers must name rising lanes, one each";
     /// The lane has collected a voucher at least as new.
-    68 VoucherStale "voucher-stale" "a voucher at least as new was collected on this lane";
+    69 VoucherStale "voucher-stale" "a voucher at least as new was collected on this lane";
     /// The voucher grants less than the lane has collected.
-    69 VoucherLower "voucher-lower" "the voucher grants less than was collected on this lane";
+    70 VoucherLower "voucher-lower" "the voucher grants less than was collected on this lane";
     /// The voucher counts fewer receipts than the lane has.
-    70 ReceiptsShrink "receipts-shrink" "the voucher counts fewer receipts than were accepted on this lane";
+    71 ReceiptsShrink "receipts-shrink" "the voucher counts fewer receipts than were accepted on this lane";
     /// The vouchers grant more than is held.
-    71 OverHold "over-hold" "the vouchers grant more than the session holds: ask the client for a top-up";
+    72 OverHold "over-hold" "the vouchers grant more than the session holds: ask the client for a top-up";
     /// The release is missing where vouchers need it, not needed, or for something else.
-    72 BadRelease "bad-release" "the provider's release is missing, not needed, or not for this outcome";
+    73 BadRelease "bad-release" "the provider's release is missing, not needed, or not for this outcome";
     /// The deadline has not passed.
-    73 NotYetExpired "not-yet-expired" "the session's deadline has not passed";
+    74 NotYetExpired "not-yet-expired" "the session's deadline has not passed";
+    /// The device's time is promised already.
+    75 TimeReserved "time-reserved" "the device is reserved for a part of that time, or as often as it may be";
     /// The order's limits do not cover it.
-    75 OverOrder "over-order" "the order's limits do not cover this";
+    76 OverOrder "over-order" "the order's limits do not cover this";
     /// Less is bonded than that.
-    76 OverStake "over-stake" "less than that is bonded";
+    77 OverStake "over-stake" "less than that is bonded";
     /// Too many unbondings of the device wait.
-    77 UnbondingsFull "unbondings-full" "as many unbondings of this device wait as may: withdraw first";
-    /// No unbonding has reached its deadline.
-    78 NothingDue "nothing-due" "no unbonding of this device has reached its deadline";
+    78 UnbondingsFull "unbondings-full" "as many unbondings of this device wait as may: withdraw first";
+    /// No unbonding has reached its deadline, or no slot its end.
+    79 NothingDue "nothing-due" "no unbonding of this device, or no slot of this reservation, has reached its end";
 
     // Money.
     /// More credits would exist than can be counted.
-    79 SupplyOverflow "supply-overflow" "more credits would exist than can be counted";
+    80 SupplyOverflow "supply-overflow" "more credits would exist than can be counted";
     /// The account has less than that.
-    80 InsufficientBalance "insufficient-balance" "the account has less than that: fund it first";
+    81 InsufficientBalance "insufficient-balance" "the account has less than that: fund it first";
     /// The receiving key is weak.
-    81 WeakKey "weak-key" "the receiving key is not a usable ed25519 key";
+    82 WeakKey "weak-key" "the receiving key is not a usable ed25519 key";
+
+    /// What is left of the slot's price does not cover it.
+    83 OverSlot "over-slot" "what is left of the slot's price does not cover this";
 
     // The block.
     /// The block has no room left.
@@ -217,6 +238,9 @@ impl Reject {
         matches!(
             self,
             Self::ValidityTooLong
+                | Self::UnknownReservation
+                | Self::SlotClosed
+                | Self::SlotCalled
                 | Self::UnknownBudget
                 | Self::NotSpender
                 | Self::Halted
@@ -226,16 +250,19 @@ impl Reject {
                 | Self::NotOwner
                 | Self::DevicesFull
                 | Self::DeviceBarred
+                | Self::OverCapacity
                 | Self::StakeTooLow
                 | Self::UnknownSession
                 | Self::OverHold
                 | Self::NotYetExpired
+                | Self::TimeReserved
                 | Self::OverOrder
                 | Self::OverStake
                 | Self::UnbondingsFull
                 | Self::NothingDue
                 | Self::SupplyOverflow
                 | Self::InsufficientBalance
+                | Self::OverSlot
                 | Self::BlockFull
         )
     }

@@ -15,7 +15,7 @@ use crate::{
     ledger::{
         Effects, Env,
         admit::ensure,
-        budget,
+        draw::{self, Source},
         entry::{Book, Event, Lane, Posting},
         reject::Reject,
     },
@@ -33,26 +33,27 @@ pub(crate) fn top_up(
 ) -> Result<Effects, Reject> {
     ensure(amount != Credits::ZERO, Reject::ZeroAmount)?;
     let mut session = find(overlay, id)?.clone();
-    let drawn = session.draw.map(|draw| budget::top_up(overlay, env, draw, amount)).transpose()?;
+    let source = session.draw.map(|draw| Source::of(overlay, env, draw, amount)).transpose()?;
     ensure(tx.sender == session.terms.client, Reject::NotParty)?;
     check_deadline(&session, env.time)?;
-    ensure(env.time <= session.terms.use_until, Reject::UseOver)?;
+    let is_open = source.as_ref().is_none_or(|source| source.is_open(env));
+    ensure(env.time <= session.terms.use_until && is_open, Reject::UseOver)?;
     ensure(!session.closing, Reject::SessionClosing)?;
     let mut order = order_of(overlay, &session);
     order.held = order.held.checked_add(amount).ok_or(Reject::OverOrder)?;
     ensure(order.is_within(), Reject::OverOrder)?;
     session.held = session.held.checked_add(amount).ok_or(Reject::OverOrder)?;
-    session.draw = drawn.as_ref().map(|(_, draw)| *draw);
-    let posting = Posting { debit: budget::payer(&session), credit: Book::Hold(*id), amount };
+    session.draw = source.as_ref().map(Source::draw);
+    let posting = Posting { debit: draw::payer(&session), credit: Book::Hold(*id), amount };
     let effects = Effects {
         postings: vec![posting],
         order: Some((session.terms.order, order)),
         session: Some((*id, Some(session))),
         ..Effects::of(Event::ToppedUp { session: *id })
     };
-    match drawn {
+    match source {
         None => Ok(effects),
-        Some((budget, draw)) => budget::pay_from(effects, budget, &draw.budget, amount),
+        Some(source) => source.pay(effects, amount),
     }
 }
 
@@ -216,17 +217,10 @@ fn finish(overlay: &Overlay<'_>, env: &Env, id: &SessionId, settled: Settled) ->
     let Settled { session, mut order, paid, receipts } = settled;
     order.held = order.held.saturating_sub(session.held);
     order.open = order.open.saturating_sub(1);
-    let (home, write) = match &session.draw {
-        None => (Book::Account(session.terms.client), None),
-        Some(draw) => {
-            let (home, write) = budget::end_draw(overlay, env, draw, session.held);
-            (home, Some(write))
-        }
-    };
-    let payments =
-        [payment(id, Book::Account(session.terms.provider), paid), payment(id, home, session.held)];
+    let (homes, write) = draw::end(overlay, env, &session);
+    let all = [(Book::Account(session.terms.provider), paid)].into_iter().chain(homes);
     Effects {
-        postings: payments.into_iter().flatten().collect(),
+        postings: all.filter_map(|(credit, amount)| payment(id, credit, amount)).collect(),
         writes: write.into_iter().collect(),
         session: Some((*id, None)),
         order: Some((session.terms.order, order)),

@@ -45,7 +45,7 @@ pub struct Cap {
 
 /// What a session has drawn from a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Draw {
+pub struct BudgetDraw {
     /// The budget.
     pub budget: BudgetId,
     /// The cap under which its client spends.

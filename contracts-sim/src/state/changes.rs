@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use gridhour_protocol::{
-    id::{BudgetId, DeviceId, OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, ReservationId, SessionId},
     signed::PublicKey,
     units::{Credits, Height, Timestamp},
 };
 
 use super::{
-    Applied, Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, StateKey, StateValue, Tip,
-    Totals, TxKey,
+    Applied, Budget, Device, DeviceKey, OrderBudget, Reservation, Session, Stake, State, StateKey,
+    StateValue, Tip, Totals, TxKey,
     committed::{Replaced, Replacement},
     recent_ids::IdGroup,
     table::{SMALL, Table},
@@ -18,6 +18,7 @@ use super::{
 
 mod budgets;
 mod providers;
+mod reservations;
 
 /// New values by key; `None` where a value is dropped. Names of transactions are added, and forgotten in groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub struct Changes {
     pub(super) devices: BTreeMap<DeviceKey, Option<Device>>,
     pub(super) stakes: BTreeMap<DeviceId, Option<Stake>>,
     pub(super) budgets: BTreeMap<BudgetId, Option<Budget>>,
+    pub(super) reservations: BTreeMap<ReservationId, Option<Reservation>>,
     pub(super) applied: Table<TxKey, Applied, SMALL>,
     pub(super) forgotten: Vec<(IdGroup, usize)>,
 }
@@ -171,6 +173,14 @@ impl State {
         merge(changes.stakes.iter(), StateKey::Stake, stake, &mut note, |id, stake| {
             self.put_stake(id, stake)
         });
+        let reservation = |reservation| StateValue::Reservation(Box::new(reservation));
+        merge(
+            changes.reservations.iter(),
+            StateKey::Reservation,
+            reservation,
+            &mut note,
+            |id, reservation| self.put_reservation(id, reservation),
+        );
         self.committed.note(replaced);
         changes.forgotten.iter().for_each(|(group, _)| self.recent_ids.forget(group));
         changes.applied.iter().for_each(|(key, applied)| self.recent_ids.insert(*key, *applied));

@@ -1,4 +1,5 @@
-//! What the root of the state covers: accounts, orders, sessions, budgets, devices and stakes, each a leaf of a [`Tree`].
+//! What the root of the state covers: accounts, orders, sessions, budgets, devices, stakes and reservations, each a leaf
+//! of a [`Tree`].
 //!
 //! The tree is that of the last checkpoint, which block headers name; what blocks replaced since is kept as it was, so
 //! that anything can be shown as of the checkpoint while the ledger goes on. For the next checkpoint only that is hashed
@@ -9,7 +10,7 @@
 use std::sync::Arc;
 
 use gridhour_protocol::{
-    id::{BudgetId, DeviceId, OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, ReservationId, SessionId},
     layout::Layout,
     merkle::Hash,
     signed::PublicKey,
@@ -20,7 +21,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Budget, Device, DeviceKey, OrderBudget, PendingCheckpoint, Session, Stake, State, Tip,
+    Budget, Device, DeviceKey, Draw, OrderBudget, PendingCheckpoint, Reservation, Session, Stake, State, Tip,
     pending::Pending,
     tree::{Change, Proof, Tree},
 };
@@ -44,6 +45,8 @@ pub enum StateKey {
     Device(DeviceKey),
     /// What is at stake for a device.
     Stake(DeviceId),
+    /// A reservation that is not over.
+    Reservation(ReservationId),
 }
 
 /// One record of the state.
@@ -61,6 +64,8 @@ pub enum StateValue {
     Device(Box<Device>),
     /// Of a stake.
     Stake(Box<Stake>),
+    /// Of a reservation.
+    Reservation(Box<Reservation>),
 }
 
 impl StateKey {
@@ -75,6 +80,7 @@ impl StateKey {
             Self::Budget(budget) => out.u8(b'b').fixed(&budget.0),
             Self::Device(key) => out.u8(b'd').fixed(&key.owner.0).fixed(&key.device.0),
             Self::Stake(device) => out.u8(b'k').fixed(&device.0),
+            Self::Reservation(reservation) => out.u8(b'r').fixed(&reservation.0),
         };
         out.hash()
     }
@@ -94,6 +100,7 @@ impl StateValue {
             Self::Budget(budget) => lay_out_budget(out.u8(b'b'), budget),
             Self::Device(device) => lay_out_device(out.u8(b'd'), device),
             Self::Stake(stake) => lay_out_stake(out.u8(b'k'), stake),
+            Self::Reservation(reservation) => lay_out_reservation(out.u8(b'r'), reservation),
         }
         out.hash()
     }
@@ -104,6 +111,8 @@ impl StateValue {
         match (self, key) {
             // A session's terms are not in its hash: its key, the hash of the terms, stands for them.
             (Self::Session(session), StateKey::Session(id)) => session.terms.id() == *id,
+            // Nor are a reservation's.
+            (Self::Reservation(reservation), StateKey::Reservation(id)) => reservation.terms.id() == *id,
             (Self::Balance(balance), StateKey::Account(_)) => *balance != Credits::ZERO,
             (Self::Order(_), StateKey::Order(_)) => true,
             (Self::Budget(_), StateKey::Budget(_)) | (Self::Stake(_), StateKey::Stake(_)) => true,
@@ -126,6 +135,7 @@ impl Wire for StateValue {
             Self::Budget(budget) => budget.check_bounds(),
             Self::Device(device) => device.check_bounds(),
             Self::Stake(stake) => stake.check_bounds(),
+            Self::Reservation(reservation) => reservation.check_bounds(),
         }
     }
 }
@@ -145,7 +155,10 @@ fn lay_out_session(out: &mut Layout, session: &Session) {
     lay_out_lanes(out, &session.lanes);
     match &session.draw {
         None => out.u8(0),
-        Some(draw) => out.u8(1).fixed(&draw.budget.0).u16(draw.cap).u64(draw.period).u64(draw.charged.0),
+        Some(Draw::Budget(draw)) => {
+            out.u8(1).fixed(&draw.budget.0).u16(draw.cap).u64(draw.period).u64(draw.charged.0)
+        }
+        Some(Draw::Slot(draw)) => out.u8(2).fixed(&draw.reservation.0).u16(draw.slot),
     };
 }
 
@@ -179,6 +192,19 @@ fn lay_out_stake(out: &mut Layout, stake: &Stake) {
         None => out.u8(0),
         Some(until) => out.u8(1).u64(until.0),
     };
+}
+
+fn lay_out_reservation(out: &mut Layout, reservation: &Reservation) {
+    out.u16(reservation.slots).u16(reservation.settled).u64(reservation.drawn.0);
+    match reservation.demand {
+        None => out.u8(0),
+        Some(demand) => out.u8(1).u64(demand.answer_by.0).u8(u8::from(demand.answered)),
+    };
+    out.count(reservation.missed.len());
+    for slot in &reservation.missed {
+        out.u16(*slot);
+    }
+    out.u32(reservation.open);
 }
 
 /// Records that a block replaced, keys rising.
@@ -271,6 +297,9 @@ impl State {
             StateKey::Budget(id) => self.budget(id).cloned().map(Box::new).map(StateValue::Budget),
             StateKey::Device(key) => self.device(key).cloned().map(Box::new).map(StateValue::Device),
             StateKey::Stake(id) => self.stake(id).cloned().map(Box::new).map(StateValue::Stake),
+            StateKey::Reservation(id) => {
+                self.reservation(id).cloned().map(Box::new).map(StateValue::Reservation)
+            }
         }
     }
 
@@ -362,8 +391,9 @@ impl State {
         let budgets = self.budgets.keys().copied().map(StateKey::Budget);
         let devices = self.devices.keys().copied().map(StateKey::Device);
         let stakes = self.stakes.keys().copied().map(StateKey::Stake);
+        let reservations = self.reservations.keys().copied().map(StateKey::Reservation);
         let all = accounts.chain(orders).chain(sessions).chain(budgets).chain(devices).chain(stakes);
-        let all: Vec<StateKey> = all.collect();
+        let all: Vec<StateKey> = all.chain(reservations).collect();
         let plant = |key: &StateKey| Change {
             path: key.path(),
             value: self.value(key).as_ref().map(StateValue::hash),

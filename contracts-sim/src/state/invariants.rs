@@ -6,11 +6,16 @@ use gridhour_protocol::{
     units::Credits,
 };
 
-use super::{Budget, Device, DeviceKey, OrderBudget, Session, Stake, State, pending::Pending};
+use self::reservations::check_reservation;
+use super::{
+    Budget, Device, DeviceKey, Draw, OrderBudget, Reservation, Session, Stake, State, pending::Pending,
+};
 use crate::limits::{
     ACCUSATION_MS_MAX, BOND_MS_MAX, BUDGET_MS_MAX, DEVICES_MAX, ORDER_SESSIONS_MAX, REGISTRATION_MS_MAX,
     UNBOND_DELAY, UNBONDINGS_MAX, VALID_BLOCKS_MAX,
 };
+
+mod reservations;
 
 /// A rule that the state breaks: a defect of the ledger, never a user's fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +38,7 @@ pub fn check_invariants(state: &State) -> Result<(), Violation> {
     state.devices().try_for_each(|(key, device)| check_device(state, key, device))?;
     state.stakes().try_for_each(|(id, stake)| check_stake(state, id, stake))?;
     state.budgets().try_for_each(|(id, budget)| check_budget(state, id, budget))?;
+    state.reservations().try_for_each(|(id, reservation)| check_reservation(state, id, reservation))?;
     check_ids(state)
 }
 
@@ -44,7 +50,10 @@ fn check_money(state: &State) -> Result<(), Violation> {
     let totals = state.tip().totals;
     let balances = Credits::sum(state.accounts().map(|(_, balance)| *balance));
     let sessions = state.sessions().map(|(_, session)| session.held);
-    let holds = Credits::sum(sessions.chain(state.budgets().map(|(_, budget)| budget.pot)));
+    let pots = state.budgets().map(|(_, budget)| budget.pot);
+    let reserved: Option<Vec<Credits>> =
+        state.reservations().map(|(_, item)| Reservation::total(item)).collect();
+    let holds = reserved.and_then(|reserved| Credits::sum(sessions.chain(pots).chain(reserved)));
     let stakes: Option<Vec<Credits>> = state.stakes().map(|(_, stake)| stake.total()).collect();
     let stakes = stakes.and_then(Credits::sum);
     let sums = [balances, holds, stakes];
@@ -68,10 +77,14 @@ fn check_session(state: &State, id: &SessionId, session: &Session) -> Result<(),
     hold("lanes-rising", rising && known, || format!("{id}: {:?}", session.lanes))?;
     let listed = state.order(&terms.order).is_some_and(|order| order.sessions.contains(id));
     hold("session-has-order", listed, || format!("{id} is not under {}", terms.order))?;
-    let drawn = session.draw.is_none_or(|draw| {
-        state.budget(&draw.budget).is_some_and(|budget| usize::from(draw.cap) < budget.caps.len())
-    });
-    hold("session-has-budget", drawn, || format!("{id}: {:?}", session.draw))
+    let drawn = match session.draw {
+        None => true,
+        Some(Draw::Budget(draw)) => {
+            state.budget(&draw.budget).is_some_and(|budget| usize::from(draw.cap) < budget.caps.len())
+        }
+        Some(Draw::Slot(draw)) => state.reservation(&draw.reservation).is_some(),
+    };
+    hold("session-has-payer", drawn, || format!("{id}: {:?}", session.draw))
 }
 
 fn check_order(state: &State, id: &OrderId, order: &OrderBudget) -> Result<(), Violation> {
@@ -117,8 +130,8 @@ fn check_stake(state: &State, id: &DeviceId, stake: &Stake) -> Result<(), Violat
 fn check_budget(state: &State, id: &BudgetId, budget: &Budget) -> Result<(), Violation> {
     let has_end = budget.until.since(state.tip().time).0 <= BUDGET_MS_MAX;
     hold("budget-deadline", has_end, || format!("{id}: {:?}", budget.until))?;
-    let own = state.sessions().filter(|(_, session)| session.draw.is_some_and(|draw| draw.budget == *id));
-    let count = own.count();
+    let draws = state.sessions().filter_map(|(_, session)| session.draw.as_ref().and_then(Draw::budget));
+    let count = draws.filter(|draw| draw.budget == *id).count();
     hold("budget-open", u32::try_from(count) == Ok(budget.open), || format!("{id}: {count}"))?;
     let over = budget.closing && (budget.open == 0 || budget.pot != Credits::ZERO);
     hold("budget-closed", !over, || format!("{id}: {budget:?}"))?;
@@ -152,6 +165,7 @@ fn check_ids(state: &State) -> Result<(), Violation> {
     let idle = state.orders.values().filter(|order| order.open == 0).count();
     let barred = state.stakes.values().filter(|stake| stake.barred_until.is_some()).count();
     let of_providers = state.devices.len() == state.expiring_devices.len() && barred == state.barred.len();
-    let all = indexed && idle == state.idle_orders.len() && of_providers;
+    let reserved = state.reservations.len() == state.reserved.len();
+    let all = indexed && idle == state.idle_orders.len() && of_providers && reserved;
     hold("expiry-index", all, || "an index misses an entry".into())
 }

@@ -7,6 +7,7 @@
 //! | `d`, owner, device id | [`Device`], wire |
 //! | `k`, device id | [`Stake`], wire |
 //! | `o`, order id | [`OrderBudget`], wire |
+//! | `r`, reservation id | [`Reservation`](super::Reservation), wire |
 //! | `s`, session id | [`Session`], wire |
 //! | `t`, last valid block, block, part of it, big-endian | [`IdPage`], wire |
 //! | `c` | the last block and the checkpoint that is pending after it, wire: the cursor |
@@ -14,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use gridhour_protocol::{
-    id::{BudgetId, DeviceId, OrderId, SessionId},
+    id::{BudgetId, DeviceId, OrderId, ReservationId, SessionId},
     signed::PublicKey,
     units::{Credits, Height},
     wire::{self, Wire, WireError},
@@ -109,7 +110,11 @@ impl Changes {
         let budgets =
             self.budgets.iter().map(|(id, value)| (key_of(b'b', &id.0), value.as_ref().map(wire::encode)));
         let of_people = accounts.chain(orders).chain(sessions).chain(budgets);
-        of_people.chain(devices).chain(stakes).chain(self.id_records()).collect()
+        let reservations = self.reservations.iter();
+        let reservations =
+            reservations.map(|(id, value)| (key_of(b'r', &id.0), value.as_ref().map(wire::encode)));
+        let of_providers = devices.chain(stakes).chain(reservations);
+        of_people.chain(of_providers).chain(self.id_records()).collect()
     }
 }
 
@@ -149,6 +154,7 @@ impl State {
             devices: self.devices.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             stakes: self.stakes.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             budgets: self.budgets.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
+            reservations: self.reservations().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             applied: self.recent_ids.iter().map(|(key, value)| (*key, *value)).collect(),
             forgotten: Vec::new(),
         };
@@ -222,6 +228,7 @@ impl State {
                 self.budgets.insert(BudgetId(*id), wire::decode(value)?);
             }
             (b'k', []) => drop(self.put_stake(DeviceId(*id), Some(wire::decode(value)?))),
+            (b'r', []) => drop(self.put_reservation(ReservationId(*id), Some(wire::decode(value)?))),
             _ => return Err(unknown()),
         }
         Ok(())

@@ -80,6 +80,25 @@ fn an_orders_use_is_shown() {
     assert_eq!((used.held, used.open, used.sessions), (Credits(400), 1, vec![deal.session()]));
 }
 
+/// What stands behind a promise of capacity can be shown to whoever relies on it.
+#[test]
+fn a_reservation_is_shown() {
+    let (mut chain, deal) = with_session();
+    chain.ready_device(&deal);
+    let offer = deal.reservation();
+    let key = StateKey::Reservation(chain.book(&deal, &offer));
+    checkpoint(&mut chain);
+    let Some(StateValue::Reservation(known)) = proven(&chain, key) else { panic!("it is booked") };
+    assert_eq!(known.terms, offer);
+    assert_eq!(known.total(), Credits::sum([offer.price_of(4), offer.bond(0)]));
+    let mut lie = proof_of(&chain, key);
+    let Some(StateValue::Reservation(known)) = &mut lie.value else { panic!("it is booked") };
+    known.terms.capacity.0 -= 1;
+    let kind = ProofError::Contradiction("the value is not one of the key");
+    assert_eq!(lie.verify(&anchor(&chain), &key), Err(kind), "its terms are its name");
+    every_byte_counts(&proof_of(&chain, key), |proof| proof.verify(&anchor(&chain), &key));
+}
+
 #[test]
 fn any_byte_of_a_record_proof_changed_is_refused() {
     let (mut chain, deal) = with_session();

@@ -1,20 +1,21 @@
 //! An observer, started.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use gridhour_contracts_sim::network_file::NetworkFile;
+use gridhour_contracts_sim::{network_file::NetworkFile, witnesses::LogKeys};
 use gridhour_protocol::signed::{PublicKey, Verified};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    NodeError, NodeEvent, ObserverArgs, OnNodeEvent, Surroundings,
-    validator::{addresses, listen, opened},
+    NodeError, NodeEvent, ObserverArgs, OnNodeEvent, Surroundings, look_out,
+    validator::{addresses, listen, opened, serve},
 };
 use crate::{
     clock,
     consensus::follower::Follower,
     drivers::observer::{Observer, ObserverConfig, ObserverEnd, ObserverEvent},
+    http::HttpServer,
     keys,
     net::{Address, Net, NetConfig},
     network_json,
@@ -42,23 +43,44 @@ pub(super) async fn run(
     on_event(opened(&ledger));
     let follower = Follower::start(ledger, clock::now).map_err(NodeError::Thread)?;
     let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
-    let config = NetConfig { listen, ..NetConfig::new(network.id(), key.clone()) };
+    let log_keys = LogKeys::of(&network)
+        .map_err(|error| NodeError::Argument { what: "network file", why: error.to_string() })?;
+    let config = NetConfig { listen, ..NetConfig::of(&network, key.clone()) };
     let (net, inbox) = Net::start(config).await?;
+    tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
     on_event(NodeEvent::Ready { id: key.public(), addresses });
-    let told = on_event.clone();
+    let (told, on_http) = (on_event.clone(), on_event);
     let config = ObserverConfig {
         network: network.into_signed(),
         sources,
         evidence: data_dir.evidence(),
         on_event: Arc::new(move |event| told(NodeEvent::Observer(event))),
     };
-    let ended = Observer::new(follower, net.clone(), config).run(inbox, stop).await;
+    let observer = Observer::new(follower, net.clone(), config);
+    let _serving = match args.http.or(settings.http) {
+        Some(address) => serve_copy(address, &observer, &log_keys, &on_http).await?,
+        None => None,
+    };
+    let ended = observer.run(inbox, stop).await;
     net.shutdown().await;
     ended.map_err(|end| match end {
         end @ ObserverEnd::Breach { .. } => NodeError::Breach(end),
         ObserverEnd::Failed(why) => NodeError::Stopped(why),
     })
+}
+
+/// Serves the observer's public log at `address`.
+async fn serve_copy(
+    address: SocketAddr,
+    observer: &Observer,
+    keys: &LogKeys,
+    on_event: &OnNodeEvent,
+) -> Result<Option<HttpServer>, NodeError> {
+    match observer.public_log() {
+        Some(log) => serve(address, Arc::new(log), keys.operator(), on_event).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Nodes that have the ledger: flags, else settings, else the network file's peers; never this node itself.
@@ -90,6 +112,9 @@ pub(super) fn event_json(event: &ObserverEvent) -> Value {
         ObserverEvent::Level { source, height } => json!({
             "event": "level", "source": source.to_string(), "height": height.0, "behind": 0,
         }),
+        ObserverEvent::Contradiction { kept } => {
+            json!({ "event": "fraud", "conflict": "block-and-checkpoint", "proof": kept })
+        }
         ObserverEvent::Trouble { source, why } => {
             json!({ "event": "source-trouble", "source": source.to_string(), "why": why })
         }
@@ -105,6 +130,10 @@ pub(super) fn event_text(event: &ObserverEvent) -> Option<String> {
         ObserverEvent::Level { source, height } => {
             Some(format!("level with {} at height {}", source.short(), height.0))
         }
+        ObserverEvent::Contradiction { kept } => Some(format!(
+            "THE LEDGER'S OPERATOR SIGNED A CHECKPOINT THAT IS NOT OF ITS BLOCK; show everyone {}",
+            kept.display()
+        )),
         ObserverEvent::Trouble { source, why } => {
             Some(format!("nothing can be had from {source}: {why}; it is asked again"))
         }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use gridhour_contracts_sim::{checkpoint::operator_key, limits::BOND_MIN, network_file::NetworkFile};
+use gridhour_contracts_sim::{limits::BOND_MIN, network_file::NetworkFile};
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     id::ModelId,
@@ -216,9 +216,8 @@ fn net_config(plan: &Plan, key: &SecretKey, network: &Verified<NetworkFile>) -> 
     };
     let bootstrap = network.bootstrap.iter().map(parse).collect::<Result<_, _>>()?;
     let listen = plan.listen.clone();
-    let operator = operator_key(&network.id(), network.genesis.operator).ok();
     let delay = plan.delay;
-    Ok(NetConfig { operator, listen, bootstrap, delay, ..NetConfig::new(network.id(), key.clone()) })
+    Ok(NetConfig { listen, bootstrap, delay, ..NetConfig::of(network, key.clone()) })
 }
 
 /// The file of the model, pulled if it is not here.

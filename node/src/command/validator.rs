@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use gridhour_contracts_sim::{checkpoint::operator_key, network_file::NetworkFile};
+use gridhour_contracts_sim::{network_file::NetworkFile, witnesses::LogKeys};
 use gridhour_protocol::{
     note::VerifierKey,
     signed::{SecretKey, Verified},
@@ -12,12 +12,16 @@ use tokio::sync::watch;
 use super::{NodeError, NodeEvent, OnNodeEvent, Surroundings, ValidatorArgs, look_out};
 use crate::{
     consensus::{ledger_time::SystemClock, solo::Solo},
-    drivers::{split_view::announce, validator::Validator},
+    drivers::{
+        split_view::announce,
+        validator::Validator,
+        witnessing::{WITNESS_URLS_MAX, Witnessing, WitnessingEvent},
+    },
     http::{HttpServer, public_log::PublicLog},
     keys,
     net::{Address, Net, NetConfig},
     network_json,
-    store::ledger_dir::Ledger,
+    store::{ledger_dir::Ledger, tiles::TileShelf},
 };
 
 /// Where a node listens if nobody says otherwise.
@@ -36,16 +40,15 @@ pub(super) async fn run(
     let ledger = Ledger::open(&data_dir.ledger(), &network.genesis)?;
     on_event(opened(&ledger));
     let solo = Solo::start(ledger, key.clone(), Box::new(SystemClock::default()))?;
-    let log = solo.public_log().map(|shelf| Arc::new(PublicLog::new(shelf.clone(), key.clone())));
-    let vkey = operator_key(&network.id(), network.genesis.operator);
-    let vkey =
-        vkey.map_err(|error| NodeError::Argument { what: "operator's key", why: error.to_string() })?;
+    let keys = LogKeys::of(&network).map_err(|error| argument("network file", error.to_string()))?;
+    let urls = witness_urls(args.witness, settings.witnesses, &keys)?;
+    let log = solo.public_log().map(|shelf| public_log(shelf, &key, &keys, urls, &on_event));
     let _serving = match args.http.or(settings.http).zip(log.clone()) {
-        Some((address, log)) => Some(serve(address, log, &vkey, &on_event).await?),
+        Some((address, log)) => Some(serve(address, log, keys.operator(), &on_event).await?),
         None => None,
     };
     let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
-    let config = NetConfig { listen, operator: Some(vkey), ..NetConfig::new(network.id(), key.clone()) };
+    let config = NetConfig { listen, ..NetConfig::of(&network, key.clone()) };
     let (net, inbox) = Net::start(config).await?;
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     if let Some(log) = log {
@@ -58,8 +61,64 @@ pub(super) async fn run(
     ended.map_err(NodeError::Stopped)
 }
 
+fn argument(what: &'static str, why: String) -> NodeError {
+    NodeError::Argument { what, why }
+}
+
+/// Where witnesses are asked: flags, else settings. Only those that the network file names can cosign.
+fn witness_urls(
+    flags: Vec<String>,
+    settings: Option<Vec<String>>,
+    keys: &LogKeys,
+) -> Result<Vec<String>, NodeError> {
+    let urls = if flags.is_empty() { settings.unwrap_or_default() } else { flags };
+    if urls.len() > WITNESS_URLS_MAX {
+        let why = format!("{} are over the limit of {WITNESS_URLS_MAX}", urls.len());
+        return Err(argument("--witness", why));
+    }
+    if !urls.is_empty() && keys.witnesses().is_empty() {
+        let why = "the network file names no witnesses; name them with `gridhour network set-witnesses`";
+        return Err(argument("--witness", why.into()));
+    }
+    if let Some(url) = urls.iter().find(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+        return Err(argument("--witness", format!("{url:?} is no URL")));
+    }
+    Ok(urls)
+}
+
+/// The public log on `shelf`: its newest checkpoint, or, where there are witnesses to ask, the newest that they were
+/// asked about.
+fn public_log(
+    shelf: &TileShelf,
+    operator: &SecretKey,
+    keys: &LogKeys,
+    urls: Vec<String>,
+    on_event: &OnNodeEvent,
+) -> Arc<PublicLog> {
+    if urls.is_empty() {
+        return Arc::new(PublicLog::new(shelf.clone(), operator.clone()));
+    }
+    let (published, given) = watch::channel(None);
+    let (told, counted) = (on_event.clone(), keys.clone());
+    let on_event = Arc::new(move |event| told(witnessing_event(&counted, event)));
+    let (shelf, operator, keys) = (shelf.clone(), operator.clone(), keys.clone());
+    let log = PublicLog::showing(shelf.clone(), given);
+    tokio::spawn(Witnessing { shelf, operator, keys, urls, on_event }.run(published));
+    Arc::new(log)
+}
+
+fn witnessing_event(keys: &LogKeys, event: WitnessingEvent) -> NodeEvent {
+    match event {
+        WitnessingEvent::Trouble { url, why } => NodeEvent::WitnessTrouble { url, why },
+        WitnessingEvent::Published(signed) => {
+            let quorum = keys.count(signed.note());
+            NodeEvent::Published { height: signed.checkpoint().height.0, quorum }
+        }
+    }
+}
+
 /// Serves the public log at `address`, and says where.
-async fn serve(
+pub(super) async fn serve(
     address: SocketAddr,
     log: Arc<PublicLog>,
     vkey: &VerifierKey,

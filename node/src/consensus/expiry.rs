@@ -1,12 +1,12 @@
-//! After the deadline nothing is held. Anyone may release a hold, what is due of a stake, and a budget; a ledger node that wants
-//! none forgotten does it itself, with what is here.
+//! After the deadline nothing is held. Anyone may release a hold, what is due of a stake, and a budget, and settle the
+//! slots of a reservation; a ledger node that wants none forgotten does it itself, with what is here.
 
 use gridhour_contracts_sim::{
-    state::{Stake, State},
+    state::{Reservation, Stake, State},
     tx::{Call, Tx},
 };
 use gridhour_protocol::{
-    id::{BudgetId, DeviceId, SessionId},
+    id::{BudgetId, DeviceId, ReservationId, SessionId},
     signed::{SecretKey, Signed},
     units::{Credits, Height, Timestamp},
 };
@@ -39,6 +39,13 @@ pub enum Due {
         /// Since when.
         release_at: Timestamp,
     },
+    /// Slots of a reservation have ended, or one was missed: they are paid for.
+    Slots {
+        /// The reservation.
+        reservation: ReservationId,
+        /// The first of them.
+        first: u16,
+    },
 }
 
 impl Due {
@@ -51,12 +58,18 @@ impl Due {
         (now > until && amount != Credits::ZERO).then_some(Self::Bond { device, amount, until })
     }
 
+    fn of_reservation(id: ReservationId, reservation: &Reservation, now: Timestamp) -> Option<Self> {
+        let first = reservation.settled;
+        reservation.is_due(now).then_some(Self::Slots { reservation: id, first })
+    }
+
     fn call(self) -> Call {
         match self {
             Self::Hold(session) => Call::Expire { session },
             Self::Budget(budget) => Call::CloseBudget { budget },
             Self::Bond { device, amount, .. } => Call::Unbond { device, amount },
             Self::Unbonding { device, .. } => Call::Withdraw { device },
+            Self::Slots { reservation, .. } => Call::Settle { reservation },
         }
     }
 
@@ -68,11 +81,12 @@ impl Due {
             Self::Budget(budget) => word(&budget.0, 0),
             Self::Bond { device, until, .. } => word(&device.0, 0) ^ until.0,
             Self::Unbonding { device, release_at } => word(&device.0, 8) ^ release_at.0,
+            Self::Slots { reservation, first } => word(&reservation.0, 0) ^ u64::from(first),
         }
     }
 }
 
-/// What is due at `now`; at most [`EXPIRE_MAX`], one for each session, device and budget.
+/// What is due at `now`; at most [`EXPIRE_MAX`], one for each session, device, budget and reservation.
 #[must_use]
 pub fn expired(state: &State, now: Timestamp) -> Vec<Due> {
     let over = state.sessions().filter(|(_, session)| now > session.collect_until);
@@ -80,7 +94,9 @@ pub fn expired(state: &State, now: Timestamp) -> Vec<Due> {
     let stakes = state.stakes().filter_map(|(device, stake)| Due::of_stake(*device, stake, now));
     let ended = state.budgets().filter(|(_, budget)| now > budget.until && !budget.closing);
     let budgets = ended.map(|(id, _)| Due::Budget(*id));
-    holds.chain(stakes).chain(budgets).take(EXPIRE_MAX).collect()
+    let reserved = state.reservations();
+    let slots = reserved.filter_map(|(id, reservation)| Due::of_reservation(*id, reservation, now));
+    holds.chain(stakes).chain(budgets).chain(slots).take(EXPIRE_MAX).collect()
 }
 
 /// The transaction by which `sender` moves on what is due.

@@ -19,7 +19,7 @@ use gridhour_protocol::{
 use rayon::prelude::*;
 
 use super::{LedgerView, keep::Keep};
-use crate::store::{ledger_dir::Ledger, log_error::LogError};
+use crate::store::{ledger_dir::Ledger, log_error::LogError, tiles::TileShelf};
 
 /// Signed blocks that cannot both stand, or one that breaks a rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +70,12 @@ impl Follower {
     #[must_use]
     pub fn view(&self) -> &LedgerView {
         self.keep.view()
+    }
+
+    /// The public log of what is kept; none if the ledger was opened without one.
+    #[must_use]
+    pub fn public_log(&self) -> Option<TileShelf> {
+        self.keep.shelf()
     }
 
     /// Height of the last block.

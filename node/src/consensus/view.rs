@@ -47,6 +47,15 @@ impl LedgerView {
         &self.journal
     }
 
+    /// The block at `height`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn block(&self, height: Height) -> Result<Block, RestoreError> {
+        let block = self.journal.read(height.0)?;
+        wire::decode(&block).map_err(|source| RestoreError::Block { height: height.0, source })
+    }
+
     /// Proves a record as of the last checkpoint that a block names, under the last block's header. `None` before there is
     /// one, or while it is older than the state that was loaded. Blocks on the disk.
     ///
@@ -56,9 +65,7 @@ impl LedgerView {
         let (shown, tip, checkpoint) =
             self.read(|state| (state.show(&key), state.tip().height, state.tip().checkpoint.height));
         let Some(shown) = shown.filter(|_| checkpoint < tip) else { return Ok(None) };
-        let block = self.journal.read(tip.0)?;
-        let block: Block =
-            wire::decode(&block).map_err(|source| RestoreError::Block { height: tip.0, source })?;
+        let block = self.block(tip)?;
         Ok(Some(RecordProof { key, value: shown.value, proof: shown.proof, header: block.header }))
     }
 

@@ -13,7 +13,6 @@ use std::{
 };
 
 use gridhour_contracts_sim::{
-    checkpoint::operator_key,
     network_file::NetworkFile,
     state::{StateKey, StateValue},
 };
@@ -132,9 +131,7 @@ impl Client {
         }
         let id = network.id();
         let bootstrap = addresses(&network.bootstrap)?;
-        let operator = operator_key(&id, network.genesis.operator).ok();
-        let net_config =
-            NetConfig { operator, bootstrap: bootstrap.clone(), ..NetConfig::new(id, key.clone()) };
+        let net_config = NetConfig { bootstrap: bootstrap.clone(), ..NetConfig::of(&network, key.clone()) };
         let (net, inbox) = Net::start(net_config).await?;
         let copies: Vec<PublicKey> = bootstrap.iter().filter_map(Address::peer).collect();
         let (seen, proof) = (net.watch_checkpoints(), data_dir.fraud_proof());

@@ -19,6 +19,7 @@ use gridhour_protocol::{
 pub use self::checked::{CheckedAccount, CheckedRecord, Evidence};
 use crate::{
     keys::{KeyError, random_u64},
+    limbo::Limbo,
     net::{NetHandle, RequestError, Service},
     rpc::{Account, Applied, LedgerAnswer, LedgerRequest, LedgerStatus},
 };
@@ -160,6 +161,17 @@ impl LedgerClient {
     pub async fn account(&self, account: PublicKey) -> Result<Account, LedgerError> {
         match self.ask(&LedgerRequest::Account(account)).await? {
             LedgerAnswer::Account(account) => Ok(account),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// What of an account's money is in limbo, by the ledger node's word.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn limbo(&self, account: PublicKey) -> Result<Vec<Limbo>, LedgerError> {
+        match self.ask(&LedgerRequest::Limbo(account)).await? {
+            LedgerAnswer::Limbo(limbo) => Ok(limbo),
             _ => Err(self.other()),
         }
     }

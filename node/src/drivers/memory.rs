@@ -30,6 +30,8 @@ const CALIBRATION: Kind = Kind(4);
 const TESTIMONY: Kind = Kind(5);
 /// There is one calibration: the newest.
 const NEWEST: &[u8] = b"newest";
+/// Receipts of ended sessions that are kept; older ones are forgotten whenever a session is.
+pub const RECEIPTS_MAX: usize = 4096;
 
 /// Records of a node with meaning.
 #[derive(Clone)]
@@ -68,7 +70,13 @@ impl Memory {
         let disk = DirDisk::create(folder)
             .map_err(|source| MemoryError::Folder { path: folder.to_owned(), source })?;
         let (records, torn) = Records::open(Arc::new(disk), owner.0)?;
-        Ok((Self(Arc::new(records)), torn))
+        Ok((Self::on(records), torn))
+    }
+
+    /// What is remembered in these records.
+    #[must_use]
+    pub fn on(records: Records) -> Self {
+        Self(Arc::new(records))
     }
 
     /// Writes a lane, and a receipt if there is one, together.
@@ -77,10 +85,10 @@ impl Memory {
     /// If the disk fails: then nothing may be sent that rests on them.
     pub fn keep_lane(&self, lane: &LaneLedger, receipt: Option<&Signed<Receipt>>) -> Result<(), MemoryError> {
         let (lane_key, lane_bytes) = (lane_key(lane.session, lane.lane), wire::encode(lane));
-        let receipt = receipt.map(|receipt| (receipt.id(), wire::encode(receipt)));
+        let receipt = receipt.map(|receipt| (receipt_key(receipt), wire::encode(receipt)));
         let mut changes = vec![Change::Put { kind: LANE, key: &lane_key, value: &lane_bytes }];
-        if let Some((id, bytes)) = &receipt {
-            changes.push(Change::Put { kind: RECEIPT, key: &id.0, value: bytes });
+        if let Some((key, bytes)) = &receipt {
+            changes.push(Change::Put { kind: RECEIPT, key, value: bytes });
         }
         Ok(self.0.commit(&changes)?)
     }
@@ -170,16 +178,33 @@ impl Memory {
         self.0.get(CALIBRATION, NEWEST).map(|bytes| read("calibration", &bytes)).transpose()
     }
 
-    /// Forgets a session that ended, and its lanes.
+    /// Forgets a session that ended, its lanes, and the oldest receipts where there are more than [`RECEIPTS_MAX`].
     ///
     /// # Errors
     /// If the disk fails.
     pub fn forget_session(&self, session: SessionId) -> Result<(), MemoryError> {
         let lanes = self.0.list(LANE, &session.0);
+        // In the order of their keys, which begin with the time.
+        let receipts = self.0.list(RECEIPT, &[]);
+        let too_many = receipts.len().saturating_sub(RECEIPTS_MAX);
+        // No more at once than one commit has room for.
+        let old = &receipts[..too_many.min(RECEIPTS_MAX)];
         let mut changes = vec![Change::Delete { kind: SESSION, key: &session.0 }];
         changes.extend(lanes.iter().map(|(key, _)| Change::Delete { kind: LANE, key }));
+        changes.extend(old.iter().map(|(key, _)| Change::Delete { kind: RECEIPT, key }));
         Ok(self.0.commit(&changes)?)
     }
+
+    /// Receipts that are kept.
+    #[must_use]
+    pub fn receipts(&self) -> usize {
+        self.0.list(RECEIPT, &[]).len()
+    }
+}
+
+/// Older receipts come first.
+fn receipt_key(receipt: &Signed<Receipt>) -> Vec<u8> {
+    [&receipt.body.ended_at.0.to_be_bytes()[..], &receipt.id().0].concat()
 }
 
 fn lane_key(session: SessionId, lane: u16) -> Vec<u8> {

@@ -6,6 +6,7 @@
 
 mod evidence;
 mod follow;
+mod relay;
 mod sources;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
@@ -22,6 +23,7 @@ use tokio::{
 
 use self::{
     follow::{Following, Held},
+    relay::Relay,
     sources::Sources,
 };
 use crate::{
@@ -30,6 +32,7 @@ use crate::{
         ledger_client::LedgerClient,
         validator::{Answers, REQUESTS_MAX, answer, told},
     },
+    http::public_log::PublicLog,
     net::{Address, NetEvent, NetHandle},
     rpc::{LedgerAnswer, detail},
 };
@@ -55,6 +58,11 @@ pub enum ObserverEvent {
         source: PublicKey,
         /// The last block.
         height: Height,
+    },
+    /// The operator signed a checkpoint that is not of the block that it signed. Told once.
+    Contradiction {
+        /// The file with both.
+        kept: PathBuf,
     },
     /// A source began to give nothing that can be used. It is asked again, ever more slowly.
     Trouble {
@@ -125,6 +133,25 @@ impl Observer {
         let sources = Sources::new(sources, Instant::now());
         let following = Following { net, anchor, sources, evidence, on_event, level: false };
         Self { follower, shared, following }
+    }
+
+    /// Its public log, to be served over HTTP: the checkpoints that peers bring, once it has followed the
+    /// ledger so far, and tiles of what it checked. `None` if the ledger was opened without one. To be called
+    /// within a runtime.
+    #[must_use]
+    pub fn public_log(&self) -> Option<PublicLog> {
+        let shelf = self.follower.public_log()?;
+        let (shown, given) = watch::channel(None);
+        let relay = Relay {
+            view: self.view().clone(),
+            shelf: shelf.clone(),
+            seen: self.following.net.watch_checkpoints(),
+            shown,
+            evidence: self.following.evidence.clone(),
+            on_event: Arc::clone(&self.following.on_event),
+        };
+        tokio::spawn(relay.run());
+        Some(PublicLog::showing(shelf, given))
     }
 
     /// What it has followed so far.

@@ -28,7 +28,6 @@ use gridhour_protocol::{
     limits::PROTOCOL_VERSION,
     market::advert::{Advert, Device, ModelOffer},
     model::TokenizerAsset,
-    session::terms::Terms,
     signed::{PublicKey, SecretKey, Signed},
     units::{Credits, Millis, PricePerHour, Timestamp},
 };
@@ -117,6 +116,11 @@ pub enum ProviderEvent {
         /// The session.
         session: SessionId,
     },
+    /// A session had ended on the ledger, by whoever: what was kept of it is forgotten.
+    Forgotten {
+        /// The session.
+        session: SessionId,
+    },
     /// A client broke the rules; its job ended, or never started.
     Misdeed {
         /// Who.
@@ -201,6 +205,17 @@ pub enum ProviderEvent {
         /// Until then.
         until: Timestamp,
     },
+    /// Money that was earned is not collected, and the time for that runs out.
+    Unclaimed {
+        /// The session.
+        session: SessionId,
+        /// What its vouchers grant beyond what was collected.
+        amount: Credits,
+        /// After this it is lost: it goes back to the client. The client may bring it forward to this.
+        deadline: Timestamp,
+        /// What to do, in a sentence.
+        what: String,
+    },
     /// Something that should be looked at.
     Trouble {
         /// In a sentence.
@@ -258,6 +273,8 @@ pub(crate) struct Shared {
     pub(crate) ending: watch::Sender<BTreeSet<SessionId>>,
     /// A challenger's receipt was kept, which the ledger should know.
     pub(crate) calibrated: Notify,
+    /// Held by the sweep that is under way: there is one at a time, however long the ledger takes to answer.
+    pub(crate) sweeping: Mutex<()>,
     /// A lane was given back.
     pub(crate) freed: Notify,
     pub(crate) misdeeds: AtomicU64,
@@ -339,6 +356,7 @@ impl Provider {
             slots,
             changed: Notify::new(),
             calibrated: Notify::new(),
+            sweeping: Mutex::new(()),
             freed: Notify::new(),
             ending: watch::Sender::new(BTreeSet::new()),
             misdeeds: AtomicU64::new(0),
@@ -460,9 +478,4 @@ fn advert_of(
         region: shared.config.region.clone(),
         jurisdiction: shared.config.jurisdiction.clone(),
     }
-}
-
-/// Whether a session's use is over at `now`: then it is time to collect.
-pub(crate) fn is_over(terms: &Terms, now: Timestamp) -> bool {
-    now >= terms.use_until
 }

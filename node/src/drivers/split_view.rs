@@ -38,11 +38,16 @@ fn save(fraud: &Fraud, path: &Path) -> io::Result<()> {
 
 /// Gossips the checkpoints of `log` as it grows, until the network ends or the log does.
 pub async fn announce(net: NetHandle, log: Arc<PublicLog>) {
-    let mut published = log.watch();
+    let mut news = log.watch();
     loop {
-        let told: Result<(), Closed> = net.publish_checkpoint(log.checkpoint()).await;
+        if let Some(signed) = log.checkpoint() {
+            let told: Result<(), Closed> = net.publish_checkpoint(signed).await;
+            if told.is_err() {
+                return;
+            }
+        }
         sleep(ANNOUNCE_EVERY).await;
-        if told.is_err() || published.changed().await.is_err() {
+        if !news.changed().await {
             return;
         }
     }

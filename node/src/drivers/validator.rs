@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 use gridhour_contracts_sim::{
     limits::CHECKPOINT_MS,
     network_file::NetworkFile,
-    state::{Budget, Stake, State, StateKey},
+    state::{Budget, Reservation, Stake, State, StateKey},
     tx::Tx,
 };
 use gridhour_protocol::{
-    id::{BudgetId, DeviceId},
+    id::{BudgetId, DeviceId, ReservationId},
+    market::reservation::ReservationOffer,
     signed::{PublicKey, SecretKey, Signed},
     units::{Credits, Height, Timestamp},
     wire,
@@ -27,6 +28,7 @@ use crate::{
         expiry::{Due, expire_tx, expired},
         solo::Solo,
     },
+    limbo::limbo_of,
     net::{InboundRequest, NetEvent, Service},
     rpc::{
         Account, Applied, BLOCKS_MAX, BUDGETS_MAX, HOLDS_MAX, Hold, LEDGER_ANSWER_BYTES_MAX, LedgerAnswer,
@@ -200,6 +202,9 @@ async fn answer_to(shared: &impl Answers, asked: LedgerRequest) -> LedgerAnswer 
         LedgerRequest::Status => LedgerAnswer::Status(view.read(status_of)),
         LedgerRequest::Network => LedgerAnswer::Network(Box::new(shared.network().clone())),
         LedgerRequest::Account(id) => LedgerAnswer::Account(view.read(|state| account_of(state, &id))),
+        LedgerRequest::Limbo(id) => {
+            LedgerAnswer::Limbo(view.read(|state| limbo_of(state, &id, clock::now())))
+        }
         LedgerRequest::Session(id) => {
             LedgerAnswer::Session(view.read(|state| state.session(&id).cloned().map(Box::new)))
         }
@@ -267,8 +272,8 @@ pub fn status_of(state: &State) -> LedgerStatus {
     LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals }
 }
 
-/// Balance and holds of an account: what is set aside for its sessions, at stake for its devices, and in the pots of its
-/// budgets. What a session holds that a budget pays for is its client's to see, and goes back to the budget.
+/// Balance and holds of an account: what is set aside for its sessions, at stake for its devices, in the pots of its budgets,
+/// and for reservations. What a session holds that a budget pays for is its client's to see, and goes back to the budget.
 #[must_use]
 pub fn account_of(state: &State, account: &PublicKey) -> Account {
     let own = state.sessions().filter(|(_, session)| session.terms.client == *account);
@@ -286,8 +291,19 @@ pub fn account_of(state: &State, account: &PublicKey) -> Account {
         amount: budget.pot,
         deadline: budget.until,
     });
-    let holds = sessions.chain(stakes).chain(pots).take(HOLDS_MAX).collect();
+    let slots = state.reservations().flat_map(|(id, reservation)| sides_of(*id, reservation, account));
+    let holds = sessions.chain(stakes).chain(pots).chain(slots).take(HOLDS_MAX).collect();
     Account { balance: state.balance(account), holds }
+}
+
+/// What an account has set aside for a reservation: as its client, as its provider, or nothing.
+fn sides_of(id: ReservationId, reservation: &Reservation, account: &PublicKey) -> impl Iterator<Item = Hold> {
+    let ReservationOffer { client, provider, .. } = reservation.terms;
+    let prepaid = (client, Purpose::Prepaid { reservation: id, provider }, reservation.prepaid());
+    let promised = (provider, Purpose::Promised { reservation: id, client }, reservation.bond());
+    let (account, deadline) = (*account, reservation.end());
+    let own = [prepaid, promised].into_iter().filter(move |(who, _, amount)| *who == account && amount.0 > 0);
+    own.map(move |(_, purpose, amount)| Hold { purpose, amount, deadline })
 }
 
 /// The budgets that `account` owns or may spend from, whatever is in their pots.

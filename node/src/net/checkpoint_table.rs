@@ -1,23 +1,34 @@
 //! The checkpoints of the ledger that this node has seen, so that an operator that shows two histories is found out.
 //! Pure.
 //!
-//! What is gossiped is the note with the operator's line alone: nobody else can make two messages that say one thing.
-//! Nothing is kept before the signature was checked, and no more than [`CHECKPOINTS_MAX`] are.
+//! What is gossiped is the note with the operator's line and those of the network's witnesses. Others can
+//! write under it what they like: their lines are neither kept nor passed on, and a message that adds no
+//! witness says nothing new. So nobody can make more messages of one checkpoint than it has witnesses.
+//! Nothing is kept before the signatures were checked, and no more than [`CHECKPOINTS_MAX`] are.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use gridhour_contracts_sim::{
-    checkpoint::{CHECKPOINT_NOTE_BYTES_MAX, SignedCheckpoint},
-    fraud::Fraud,
-};
-use gridhour_protocol::{note::VerifierKey, units::Height};
+use gridhour_contracts_sim::{checkpoint::SignedCheckpoint, fraud::Fraud, witnesses::LogKeys};
+use gridhour_protocol::units::Height;
 
-use crate::net::limits::CHECKPOINTS_MAX;
+use crate::net::limits::{CHECKPOINT_BYTES_MAX, CHECKPOINTS_MAX};
+
+/// What a checkpoint that a peer brought is to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// New, to be passed on as it came.
+    News,
+    /// New, but with lines that are nobody's here: this is to be passed on instead. A node with a newer
+    /// network file may know them.
+    Stripped(Box<SignedCheckpoint>),
+    /// Nothing new.
+    Known,
+}
 
 /// Why a checkpoint that a peer brought was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CheckpointRefusal {
-    /// Too long, malformed, not the operator's, or with lines of others.
+    /// Too long, malformed, not the operator's, or with a line that is falsely a witness's.
     Forged,
     /// Older than all that are kept, or one more contradiction when one is proven.
     Stale,
@@ -35,7 +46,7 @@ impl CheckpointRefusal {
 /// What a node knows of its ledger's history.
 #[derive(Clone, Debug, Default)]
 pub struct SeenCheckpoints {
-    /// The checkpoint of the highest block.
+    /// The checkpoint of the highest block, with the cosignatures that came with it.
     pub newest: Option<SignedCheckpoint>,
     /// Proof that the operator signed two histories.
     pub fraud: Option<Arc<Fraud>>,
@@ -44,31 +55,47 @@ pub struct SeenCheckpoints {
 /// Checkpoints by height, the newest of them, and the first contradiction.
 #[derive(Debug, Default)]
 pub(crate) struct CheckpointTable {
-    operator: Option<VerifierKey>,
+    keys: Option<LogKeys>,
     kept: BTreeMap<Height, SignedCheckpoint>,
     fraud: Option<Arc<Fraud>>,
 }
 
 impl CheckpointTable {
-    pub(crate) fn new(operator: Option<VerifierKey>) -> Self {
-        Self { operator, ..Self::default() }
+    pub(crate) fn new(keys: Option<LogKeys>) -> Self {
+        Self { keys, ..Self::default() }
     }
 
-    /// Takes a checkpoint that someone brought. `true` if it says something new.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<bool, CheckpointRefusal> {
-        let operator = self.operator.as_ref().ok_or(CheckpointRefusal::NotFollowed)?;
-        if bytes.len() > CHECKPOINT_NOTE_BYTES_MAX {
+    /// Takes a checkpoint that someone brought.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<Taken, CheckpointRefusal> {
+        let keys = self.keys.clone().ok_or(CheckpointRefusal::NotFollowed)?;
+        if bytes.len() > CHECKPOINT_BYTES_MAX {
             return Err(CheckpointRefusal::Forged);
         }
-        let signed = SignedCheckpoint::open(bytes, operator).map_err(|_| CheckpointRefusal::Forged)?;
-        if signed.bare(operator) != signed {
+        let signed = SignedCheckpoint::open(bytes, keys.operator()).map_err(|_| CheckpointRefusal::Forged)?;
+        let known = keys.known_lines(&signed);
+        let strangers = lines_of_strangers(&signed, &keys);
+        // Who knows a key sees that a line is not its own, or one too many: no honest node has passed it on.
+        if known.note().signatures().len() + strangers != signed.note().signatures().len() {
             return Err(CheckpointRefusal::Forged);
         }
+        if !self.learn(&keys, known.clone())? {
+            return Ok(Taken::Known);
+        }
+        Ok(if strangers == 0 { Taken::News } else { Taken::Stripped(Box::new(known)) })
+    }
+
+    /// Whether it says something new: another checkpoint, or one more of its witnesses.
+    fn learn(&mut self, keys: &LogKeys, signed: SignedCheckpoint) -> Result<bool, CheckpointRefusal> {
         let height = signed.checkpoint().height;
-        if self.kept.get(&height) == Some(&signed) {
-            return Ok(false);
+        if let Some(kept) = self.kept.get_mut(&height).filter(|kept| kept.checkpoint() == signed.checkpoint())
+        {
+            let merged = keys.merge(kept, signed.note());
+            let news = merged != *kept;
+            *kept = merged;
+            return Ok(news);
         }
-        let contradiction = self.kept.values().find_map(|known| Fraud::between(known, &signed, operator));
+        let contradiction =
+            self.kept.values().find_map(|known| Fraud::between(known, &signed, keys.operator()));
         match (contradiction, &self.fraud) {
             (Some(_), Some(_)) => return Err(CheckpointRefusal::Stale),
             (Some(fraud), None) => self.fraud = Some(Arc::new(fraud)),
@@ -101,19 +128,36 @@ impl CheckpointTable {
     }
 }
 
+/// Lines under it that name neither the operator nor a witness.
+fn lines_of_strangers(signed: &SignedCheckpoint, keys: &LogKeys) -> usize {
+    let known = || keys.witnesses().iter().chain([keys.operator()]);
+    signed.note().signatures().iter().filter(|line| !known().any(|key| line.is_of(key))).count()
+}
+
 #[cfg(test)]
 mod tests {
-    use gridhour_contracts_sim::checkpoint::Checkpoint;
+    use gridhour_contracts_sim::checkpoint::{CHECKPOINT_NOTE_BYTES_MAX, Checkpoint};
+    use gridhour_protocol::note::Note;
 
     use super::*;
-    use crate::net::sample::{OPERATOR, checkpoint, operator_vkey, secret};
+    use crate::net::sample::{OPERATOR, WITNESSES, checkpoint, log_keys, secret, witness_name};
 
     fn table() -> CheckpointTable {
-        CheckpointTable::new(Some(operator_vkey()))
+        CheckpointTable::new(Some(log_keys()))
     }
 
     fn take(table: &mut CheckpointTable, checkpoint: &Checkpoint) -> Result<bool, CheckpointRefusal> {
-        table.take(checkpoint.sign(&secret(OPERATOR)).to_string().as_bytes())
+        let taken = table.take(checkpoint.sign(&secret(OPERATOR)).to_string().as_bytes());
+        taken.map(|taken| taken == Taken::News)
+    }
+
+    /// The checkpoint of block 5 with these lines under it: name, key and time.
+    fn with_lines(lines: &[(&str, u8, u64)]) -> Note {
+        let note = checkpoint(5, 0).sign(&secret(OPERATOR)).note().clone();
+        let more = lines.iter().map(|(name, key, time)| {
+            note.cosignature(name, &secret(*key), *time).expect("a name that a key may have")
+        });
+        note.with_lines(note.signatures().iter().cloned().chain(more).collect())
     }
 
     #[test]
@@ -151,12 +195,15 @@ mod tests {
     fn nothing_but_the_operators_own_note_is_kept() {
         let mut table = table();
         let signed = checkpoint(5, 0).sign(&secret(OPERATOR));
-        let mut decorated = signed.note().clone();
-        decorated.add(decorated.cosignature("w.example", &secret(9), 1).unwrap()).unwrap();
+        let [one, _, _] = WITNESSES;
+        let name = witness_name(one);
+        let own = signed.note().signatures()[0].clone();
         for forged in [
             checkpoint(5, 0).sign(&secret(66)).to_string(),
             signed.to_string().replacen("height 5", "height 6", 1),
-            decorated.to_string(),
+            with_lines(&[(&name, one, 1 << 63)]).to_string(),
+            with_lines(&[(&name, one, 1), (&name, one, 2)]).to_string(),
+            signed.note().with_lines(vec![own.clone(), own]).to_string(),
             signed.to_string() + &" ".repeat(CHECKPOINT_NOTE_BYTES_MAX),
             String::new(),
         ] {
@@ -166,6 +213,38 @@ mod tests {
         assert!(table.seen().newest.is_none());
         let mut stranger = CheckpointTable::new(None);
         assert_eq!(take(&mut stranger, &checkpoint(5, 0)), Err(CheckpointRefusal::NotFollowed));
+    }
+
+    /// What a witness adds is news once, whoever brings it, however often it signs; what a stranger adds never is.
+    #[test]
+    fn a_decorated_checkpoint_is_kept_with_known_lines_alone() {
+        let mut table = table();
+        let names = WITNESSES.map(witness_name);
+        let [one, two, _] = [0, 1, 2].map(|i| (names[i].as_str(), WITNESSES[i], 7));
+        let stranger = ("stranger.example", 9, 7);
+        let other_key = (names[2].as_str(), 9, 7);
+        let stripped =
+            |lines| SignedCheckpoint::open(with_lines(lines).to_string().as_bytes(), log_keys().operator());
+        let stripped = |lines| Ok(Taken::Stripped(Box::new(stripped(lines).expect("the operator's"))));
+        let cases: [(&[_], _); 8] = [
+            (&[one], Ok(Taken::News)),
+            (&[one], Ok(Taken::Known)),
+            (&[], Ok(Taken::Known)),
+            (&[(one.0, one.1, 8)], Ok(Taken::Known)),
+            (&[one, stranger], Ok(Taken::Known)),
+            (&[two, stranger, other_key], stripped(&[two])),
+            (&[two, one], Ok(Taken::Known)),
+            (&[stranger, other_key], Ok(Taken::Known)),
+        ];
+        for (lines, taken) in cases {
+            assert_eq!(table.take(with_lines(lines).to_string().as_bytes()), taken, "{lines:?}");
+            assert!(table.seen().newest.unwrap().note().signatures().len() <= 1 + lines.len().max(2));
+        }
+        let newest = table.seen().newest.unwrap();
+        assert_eq!(newest.note(), &with_lines(&[one, two]), "one line of each, the first that came");
+        assert!(newest.to_string().len() <= CHECKPOINT_BYTES_MAX);
+        let many: Vec<_> = (0..31).map(|_| stranger).collect();
+        assert_eq!(table.take(with_lines(&many).to_string().as_bytes()), Ok(Taken::Known), "a crowd");
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use gridhour_contracts_sim::{network_file::NetworkFile, witnesses::LogKeys};
 use gridhour_protocol::{
     id::NetworkId,
-    note::VerifierKey,
     signed::{PublicKey, SecretKey},
 };
 
@@ -17,8 +17,8 @@ pub struct NetConfig {
     pub network: NetworkId,
     /// The node's key: its account, and its name among peers.
     pub key: SecretKey,
-    /// The key that signs the ledger's checkpoints. Without it they are neither kept nor passed on.
-    pub operator: Option<VerifierKey>,
+    /// The keys under the ledger's checkpoints. Without them these are neither kept nor passed on.
+    pub log_keys: Option<LogKeys>,
     /// Where to listen: TCP (`/ip4/0.0.0.0/tcp/4001`), QUIC (`/ip4/0.0.0.0/udp/4001/quic-v1`), or within the
     /// process (`/memory/1`). Port 0 lets the system choose. Empty for a node that only dials.
     pub listen: Vec<Address>,
@@ -43,7 +43,7 @@ impl NetConfig {
         Self {
             network,
             key,
-            operator: None,
+            log_keys: None,
             listen: Vec::new(),
             bootstrap: Vec::new(),
             delay: Duration::ZERO,
@@ -51,6 +51,12 @@ impl NetConfig {
             request_timeout: Duration::from_secs(20),
             clock: system_clock,
         }
+    }
+
+    /// The same for the network of `file`, whose checkpoints are then kept and passed on.
+    #[must_use]
+    pub fn of(file: &NetworkFile, key: SecretKey) -> Self {
+        Self { log_keys: LogKeys::of(file).ok(), ..Self::new(file.id(), key) }
     }
 
     /// The node's name.

@@ -144,7 +144,7 @@ impl NetHandle {
         self.ask(|reply| Command::Publish { advert: Box::new(advert), reply }).await?
     }
 
-    /// Gossips a checkpoint of the ledger, and keeps it. The node must have been told who the operator is.
+    /// Gossips a checkpoint of the ledger, and keeps it. The node must have been told whose keys sign it.
     ///
     /// # Errors
     /// If the network is shut down.

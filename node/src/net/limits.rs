@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use gridhour_protocol::limits::{GOSSIP_BYTES_MAX, TX_BYTES_MAX};
+use gridhour_contracts_sim::{checkpoint::CHECKPOINT_NOTE_BYTES_MAX, limits::WITNESSES_MAX};
+use gridhour_protocol::{
+    limits::{GOSSIP_BYTES_MAX, TX_BYTES_MAX},
+    note::KEY_NAME_BYTES_MAX,
+};
 
 /// Open connections, both directions.
 pub const CONNECTIONS_MAX: u32 = 128;
@@ -53,6 +57,9 @@ pub const BACKLOG_PER_TURN: usize = 16;
 
 /// Checkpoints of the ledger that are kept, those of the highest blocks.
 pub const CHECKPOINTS_MAX: usize = 256;
+/// Bytes of a checkpoint that all of its witnesses have cosigned: a line is a dash, a name, and 76 bytes in base64.
+pub const CHECKPOINT_BYTES_MAX: usize =
+    CHECKPOINT_NOTE_BYTES_MAX + WITNESSES_MAX * (KEY_NAME_BYTES_MAX + 104 + 8);
 /// How often the newest checkpoint is gossiped again, for peers that came later: less often than gossip forgets what
 /// it has seen.
 pub const REPEAT_EVERY: Duration = Duration::from_secs(90);
@@ -114,6 +121,7 @@ pub const BAN: Duration = Duration::from_secs(300);
 pub const ADDRESSES_CONFIGURED_MAX: usize = 64;
 
 const _: () = assert!(CONNECTIONS_IN_MAX < CONNECTIONS_MAX, "some connections are ours to choose");
+const _: () = assert!(CHECKPOINT_BYTES_MAX < GOSSIP_BYTES_MAX, "a checkpoint is no longer than any message");
 const _: () = assert!(GOSSIP_BYTES_MAX < GOSSIP_RPC_BYTES_MAX, "a message and its envelope fit an RPC");
 const _: () =
     assert!(FORWARDS_PER_SECOND * 2 < GOSSIP_PER_SECOND_MAX as usize, "forwarding is within our rate");

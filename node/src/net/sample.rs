@@ -1,6 +1,9 @@
 //! Adverts and checkpoints for this room's tests.
 
-use gridhour_contracts_sim::checkpoint::{Checkpoint, operator_key};
+use gridhour_contracts_sim::{
+    checkpoint::{Checkpoint, operator_key},
+    witnesses::{LogKeys, NamedWitness, Witnesses},
+};
 use gridhour_protocol::{
     id::{BlockHash, ModelId, NetworkId},
     limits::PROTOCOL_VERSION,
@@ -29,6 +32,20 @@ pub(crate) const OPERATOR: u8 = 200;
 
 pub(crate) fn operator_vkey() -> VerifierKey {
     operator_key(&NETWORK, secret(OPERATOR).public()).expect("a good key")
+}
+
+/// Seeds of the witnesses' keys.
+pub(crate) const WITNESSES: [u8; 3] = [201, 202, 203];
+
+pub(crate) fn witness_name(seed: u8) -> String {
+    format!("witness.example/{seed}")
+}
+
+/// The keys under the operator's checkpoints; two of three witnesses are required.
+pub(crate) fn log_keys() -> LogKeys {
+    let named = WITNESSES.map(|seed| NamedWitness { name: witness_name(seed), key: secret(seed).public() });
+    let witnesses = Witnesses { named: named.to_vec(), required: 2 };
+    LogKeys::new(operator_vkey(), &witnesses).expect("good keys")
 }
 
 /// The checkpoint of block `height` in one of several histories.

@@ -138,7 +138,7 @@ impl Task {
             delay: config.delay_bounded(),
             bootstrap,
             measure_every: config.measure_every,
-            state: State { checkpoints: CheckpointTable::new(config.operator.clone()), ..State::default() },
+            state: State { checkpoints: CheckpointTable::new(config.log_keys.clone()), ..State::default() },
         }
     }
 

@@ -7,13 +7,17 @@
 //! The new file takes the old one's name in one step, so there is always a whole one. One that cannot be read is never
 //! taken for none: a witness that forgot could sign a second history.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use gridhour_contracts_sim::{
     checkpoint::{CHECKPOINT_NOTE_BYTES_MAX, CheckpointError, SignedCheckpoint},
-    witness::{WitnessRefusal, consider},
+    witness::{AddRefusal, WitnessRefusal, admit, consider},
 };
 use gridhour_protocol::{
+    add_checkpoint::AddCheckpoint,
     merkle::tiled::TileReader,
     note::{NoteError, NoteSignature, VerifierKey},
     signed::SecretKey,
@@ -26,16 +30,16 @@ const NEXT: &str = "cosigned.next";
 
 /// Why there is no cosignature.
 #[derive(Debug, thiserror::Error)]
-pub enum WitnessError<E> {
+pub enum WitnessError<R> {
     /// It must not be given, or it is not known whether it may.
     #[error(transparent)]
-    Refused(#[from] WitnessRefusal<E>),
+    Refused(R),
     /// The name is none that a key may have.
-    #[error(transparent)]
-    Name(#[from] NoteError),
+    #[error("the witness's name: {0}")]
+    Name(NoteError),
     /// What was cosigned last cannot be read or written.
     #[error("what was cosigned last cannot be read or written: {0}")]
-    Disk(#[from] io::Error),
+    Disk(io::Error),
     /// What was cosigned last is damaged.
     #[error(
         "what was cosigned last is damaged ({0}); without it a second history could be cosigned: restore the file"
@@ -52,18 +56,22 @@ pub struct Cosigner {
     pub key: SecretKey,
 }
 
-/// A witness of one ledger.
+/// A witness of one ledger. It may be asked from many threads: one is answered at a time.
 pub struct Witness {
-    disk: Arc<dyn Disk>,
+    disk: Mutex<Arc<dyn Disk>>,
     operator: VerifierKey,
     cosigner: Cosigner,
 }
+
+/// The disk, for as long as one question takes: between the look at what was cosigned last and the new record nobody
+/// else looks.
+type Turn<'w> = MutexGuard<'w, Arc<dyn Disk>>;
 
 impl Witness {
     /// A witness of the ledger whose checkpoints `operator` signs, which remembers on `disk`. One process at a time.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, operator: VerifierKey, cosigner: Cosigner) -> Self {
-        Self { disk, operator, cosigner }
+        Self { disk: Mutex::new(disk), operator, cosigner }
     }
 
     /// Cosigns `new`, `seconds` after 1970, if it continues what was cosigned before; `tiles` are those of its log.
@@ -75,37 +83,65 @@ impl Witness {
         new: &SignedCheckpoint,
         tiles: &R,
         seconds: u64,
-    ) -> Result<NoteSignature, WitnessError<R::Error>> {
-        let last = self.last()?;
-        consider(last.as_ref(), new, &self.operator, tiles)?;
-        let cosignature = new.note().cosignature(&self.cosigner.name, &self.cosigner.key, seconds)?;
-        let new = new.bare(&self.operator);
-        if last.as_ref() == Some(&new) {
-            // It can be read, but the name may not be durable: the last attempt may have ended before that.
-            self.disk.sync_dir()?;
-        } else {
-            self.remember(&new)?;
-        }
+    ) -> Result<NoteSignature, WitnessError<WitnessRefusal<R::Error>>> {
+        self.cosign_if(seconds, |last| {
+            consider(last, new, &self.operator, tiles)?;
+            Ok(new.bare(&self.operator))
+        })
+    }
+
+    /// Cosigns the checkpoint of `request`, `seconds` after 1970, if it continues what was cosigned before, as the
+    /// request must prove.
+    ///
+    /// # Errors
+    /// If it must not be cosigned, or if that it was cannot be made durable.
+    pub fn add(
+        &self,
+        request: &AddCheckpoint,
+        seconds: u64,
+    ) -> Result<NoteSignature, WitnessError<AddRefusal>> {
+        self.cosign_if(seconds, |last| admit(last, request, &self.operator))
+    }
+
+    fn cosign_if<R>(
+        &self,
+        seconds: u64,
+        judge: impl FnOnce(Option<&SignedCheckpoint>) -> Result<SignedCheckpoint, R>,
+    ) -> Result<NoteSignature, WitnessError<R>> {
+        let turn = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last(&turn)?;
+        let new = judge(last.as_ref()).map_err(WitnessError::Refused)?;
+        let Cosigner { name, key } = &self.cosigner;
+        let cosignature = new.note().cosignature(name, key, seconds).map_err(WitnessError::Name)?;
+        // If it is the last one its name may still not be durable: that attempt may have ended before that.
+        let kept = if last.as_ref() == Some(&new) { turn.sync_dir() } else { remember(&turn, &new) };
+        kept.map_err(WitnessError::Disk)?;
         Ok(cosignature)
     }
 
-    fn last<E>(&self) -> Result<Option<SignedCheckpoint>, WitnessError<E>> {
-        if !self.disk.list()?.iter().any(|name| name == COSIGNED) {
-            return Ok(None);
-        }
-        let file = self.disk.open(COSIGNED)?;
-        let len = usize::try_from(file.size()?).unwrap_or(usize::MAX).min(CHECKPOINT_NOTE_BYTES_MAX + 1);
-        let mut note = vec![0; len];
-        file.read_at(0, &mut note)?;
+    fn last<R>(&self, turn: &Turn<'_>) -> Result<Option<SignedCheckpoint>, WitnessError<R>> {
+        let Some(note) = read(turn).map_err(WitnessError::Disk)? else { return Ok(None) };
         SignedCheckpoint::open(&note, &self.operator).map(Some).map_err(WitnessError::Damaged)
     }
+}
 
-    fn remember(&self, new: &SignedCheckpoint) -> io::Result<()> {
-        let mut file = self.disk.open(NEXT)?;
-        file.truncate(0)?;
-        file.append(new.to_string().as_bytes())?;
-        file.sync()?;
-        self.disk.rename(NEXT, COSIGNED)?;
-        self.disk.sync_dir()
+/// The file's bytes, as far as a checkpoint may have; `None` if nothing was ever cosigned.
+fn read(turn: &Turn<'_>) -> io::Result<Option<Vec<u8>>> {
+    if !turn.list()?.iter().any(|name| name == COSIGNED) {
+        return Ok(None);
     }
+    let file = turn.open(COSIGNED)?;
+    let len = usize::try_from(file.size()?).unwrap_or(usize::MAX).min(CHECKPOINT_NOTE_BYTES_MAX + 1);
+    let mut note = vec![0; len];
+    file.read_at(0, &mut note)?;
+    Ok(Some(note))
+}
+
+fn remember(turn: &Turn<'_>, new: &SignedCheckpoint) -> io::Result<()> {
+    let mut file = turn.open(NEXT)?;
+    file.truncate(0)?;
+    file.append(new.to_string().as_bytes())?;
+    file.sync()?;
+    turn.rename(NEXT, COSIGNED)?;
+    turn.sync_dir()
 }

@@ -88,7 +88,11 @@ fn a_signature_counts_only_for_its_text_name_kind_and_key() {
     assert_eq!(moved.verify(&vkey("log.example", KeyKind::Log, 1)), refused);
     let mut both = note.clone();
     both.signatures.push(NoteSignature { bytes: vec![0; 64], ..note.signatures[0].clone() });
-    assert_eq!(both.verify(&vkey("log.example", KeyKind::Log, 1)), refused, "a bad line spoils the note");
+    let known = vkey("log.example", KeyKind::Log, 1);
+    assert_eq!(both.verify(&known), refused, "a bad line spoils the note");
+    both.signatures.reverse();
+    assert_eq!(both.good_line(&known), Some((&note.signatures[0], None)), "and hides no good one");
+    assert_eq!(moved.good_line(&known), None);
 }
 
 #[test]

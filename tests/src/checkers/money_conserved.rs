@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use gridhour_contracts_sim::{
     genesis::Genesis,
     ledger::entry::{Book, Posting},
-    state::{Stake, State, check_invariants},
+    state::{Reservation, Stake, State, check_invariants},
 };
 
 use super::{Checker, View};
@@ -43,10 +43,13 @@ impl MoneyConserved {
         let staked = |stake: &Stake| stake.total().map_or(0, |total| total.0);
         let stakes = state.stakes().map(|(device, stake)| (Book::Stake(*device), staked(stake)));
         let pots = state.budgets().map(|(id, budget)| (Book::Budget(*id), budget.pot.0));
+        let held = |reservation: &Reservation| reservation.total().map_or(0, |total| total.0);
+        let reserved = state.reservations().map(|(id, item)| (Book::Reservation(*id), held(item)));
         let theirs: BTreeMap<Book, i128> = accounts
             .chain(holds)
             .chain(stakes)
             .chain(pots)
+            .chain(reserved)
             .map(|(book, sum)| (book, i128::from(sum)))
             .collect();
         let ours = self.books.iter().filter(|(book, _)| **book != Book::Issuance);

@@ -31,12 +31,13 @@ impl Checker for ReplayGivesSameRoot {
 
     fn check(&mut self, view: &View<'_>) -> Result<(), String> {
         for fact in view.facts {
-            let Fact::Root { height, root } = fact else { continue };
+            let (whose, height, root) = match fact {
+                Fact::Root { height, root } => ("the ledger node".into(), height, root),
+                Fact::Copied { by, height, root } => (format!("the copy of node {}", by.0), height, root),
+                _ => continue,
+            };
             if view.ledger.root_at(*height) != Some(root) {
-                return Err(format!(
-                    "at height {} the ledger node has another root than its blocks",
-                    height.0
-                ));
+                return Err(format!("at height {} {whose} has another root than the blocks", height.0));
             }
         }
         Ok(())

@@ -10,14 +10,6 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{merkle::Hash, units::Height, wire};
 
-use super::durable::Durable;
-
-/// Where the ledger node keeps the block of `height`.
-#[must_use]
-pub fn block_key(height: Height) -> Vec<u8> {
-    [b"block".as_slice(), &height.0.to_be_bytes()].concat()
-}
-
 /// A replica that follows the durable blocks.
 #[derive(Clone, Debug)]
 pub struct Chronicle {
@@ -37,17 +29,17 @@ impl Chronicle {
         Self { roots: vec![state.root()], state, blocks: Vec::new() }
     }
 
-    /// Applies the blocks that are new, and returns their entries.
+    /// Applies those of all durable blocks, from height 1, that are new, and returns their entries.
     ///
     /// # Errors
     /// If a durable block breaks a rule.
-    pub fn follow(&mut self, durable: &Durable) -> Result<Vec<Entry>, Finding> {
+    pub fn follow(&mut self, durable: &[Vec<u8>]) -> Result<Vec<Entry>, Finding> {
         let mut entries = Vec::new();
-        while let Some(bytes) = durable.get(&block_key(Height(self.blocks.len() as u64 + 1))) {
+        for bytes in &durable[self.blocks.len()..] {
             let batch = verify_and_apply(&mut self.state, read_block(bytes), Signatures::CheckedBefore)?;
             entries.extend_from_slice(batch.entries());
             self.roots.push(self.state.root());
-            self.blocks.push(bytes.to_vec());
+            self.blocks.push(bytes.clone());
         }
         Ok(entries)
     }
@@ -71,7 +63,7 @@ impl Chronicle {
     }
 }
 
-/// The block that a durable record holds.
+/// The block that a frame of the ledger node's journal holds.
 ///
 /// # Panics
 /// If it holds none: no rule lets the ledger node write anything else there.

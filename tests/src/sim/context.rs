@@ -12,6 +12,7 @@ use gridhour_protocol::{
 
 use super::{
     clock::{Moment, SimClock},
+    disk::SimDisk,
     durable::{Change, Durable, PowerCut},
     fact::{Fact, Frame},
     ledger_node::{Answer, Request},
@@ -42,6 +43,8 @@ pub(super) struct Shared {
     pub(super) facts: Vec<Fact>,
     pub(super) directory: BTreeMap<PublicKey, NodeId>,
     pub(super) ledger: NodeId,
+    /// Encoded blocks that the ledger node has made durable, from height 1.
+    pub(super) blocks: Vec<Vec<u8>>,
     pub(super) nodes: u16,
 }
 
@@ -74,7 +77,18 @@ pub(super) struct Body {
     pub(super) clock: SimClock,
     pub(super) rng: Rng,
     pub(super) durable: Durable,
+    /// Of those who keep a journal.
+    pub(super) disk: SimDisk,
+    /// Operations on the disks before this one.
+    pub(super) operations: u64,
     pub(super) life: u32,
+}
+
+impl Body {
+    /// The points at which the power can go.
+    pub(super) fn writes(&self) -> u64 {
+        self.durable.writes() + self.operations + self.disk.operations()
+    }
 }
 
 /// One node's view of the world while it handles one event.
@@ -205,6 +219,29 @@ impl Context<'_> {
     #[must_use]
     pub fn saved(&self) -> &Durable {
         &self.body.durable
+    }
+
+    /// The disk on which the node keeps its journal, if it keeps one.
+    #[must_use]
+    pub fn disk(&self) -> &SimDisk {
+        &self.body.disk
+    }
+
+    /// Takes an empty disk in the place of one that is damaged.
+    pub fn replace_disk(&mut self) {
+        self.body.disk = SimDisk::new(self.body.rng.bits());
+    }
+
+    /// Number of blocks that everyone may read.
+    #[must_use]
+    pub fn published(&self) -> usize {
+        self.shared.blocks.len()
+    }
+
+    /// The ledger node has made the next block durable: everyone may read it, and it may never be lost again.
+    pub fn publish(&mut self, block: Vec<u8>) {
+        self.shared.trace.note(self.shared.at, self.me, "block", &block);
+        self.shared.blocks.push(block);
     }
 
     /// Lays a misdeed to the owner of a key.

@@ -140,6 +140,24 @@ impl SimDisk {
         Self::holding(rng.bits(), contents)
     }
 
+    /// Turns one durable bit over, which `chance` decides; `false` if there is none.
+    pub fn flip_bit(&self, chance: u64) -> bool {
+        let mut state = self.state();
+        let used = state.used() as u64;
+        let Some(mut place) = chance.checked_rem(used) else { return false };
+        let named: Vec<usize> = state.names.values().copied().collect();
+        for at in named {
+            let file = &mut state.files[at];
+            if let Some(byte) = file.seen.get_mut(place as usize) {
+                *byte ^= 1 << (chance >> 61);
+                file.durable = file.seen.clone();
+                return true;
+            }
+            place -= file.seen.len() as u64;
+        }
+        false
+    }
+
     /// All files with the bytes that a reader sees.
     #[must_use]
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {

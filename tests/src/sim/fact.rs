@@ -67,6 +67,11 @@ pub enum Fact {
         /// What.
         frame: Frame,
     },
+    /// The engine of a job failed.
+    EngineFailed {
+        /// The job's stream.
+        stream: StreamId,
+    },
     /// A node wrote a lane, durably.
     Saved {
         /// Which node.
@@ -89,6 +94,30 @@ pub enum Fact {
         height: Height,
         /// The state's root.
         root: Hash,
+    },
+    /// An observer took a block in, or had read all of its copy after a start.
+    Copied {
+        /// Which observer.
+        by: NodeId,
+        /// The last block that it has.
+        height: Height,
+        /// Its state's root.
+        root: Hash,
+    },
+    /// A journal ended in what an interrupted write had left; that was cut off.
+    Torn {
+        /// Whose.
+        node: NodeId,
+    },
+    /// A journal was found damaged, and was refused by name.
+    Damaged {
+        /// Whose.
+        node: NodeId,
+    },
+    /// A power cut took writes that were not synced.
+    LostWrite {
+        /// Whose.
+        node: NodeId,
     },
     /// A node laid a misdeed to another.
     Accused {

@@ -95,6 +95,7 @@ pub struct SimNet {
     partitions: Vec<Partition>,
     streams: BTreeMap<StreamId, [End; 2]>,
     opened: u64,
+    mishaps: BTreeMap<&'static str, u64>,
 }
 
 impl SimNet {
@@ -102,7 +103,16 @@ impl SimNet {
     #[must_use]
     pub fn new(seed: u64, weather: Weather, partitions: Vec<Partition>) -> Self {
         let rng = Rng::new(seed ^ 0x6e65_7477_6f72_6b73);
-        Self { seed, rng, weather, partitions, streams: BTreeMap::new(), opened: 0 }
+        Self { seed, rng, weather, partitions, streams: BTreeMap::new(), opened: 0, mishaps: BTreeMap::new() }
+    }
+
+    /// What went wrong on the way, and how often.
+    pub fn mishaps(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.mishaps.iter().map(|(what, count)| (*what, *count))
+    }
+
+    fn note(&mut self, what: &'static str) {
+        *self.mishaps.entry(what).or_default() += 1;
     }
 
     /// The fixed part of the one-way delay between two nodes, the same in both directions.
@@ -179,10 +189,18 @@ impl SimNet {
 
     /// When a message without a stream arrives: never, once or twice.
     pub fn post(&mut self, now: Moment, from: NodeId, to: NodeId) -> Vec<Moment> {
-        if self.clear_at(now, from, to) > now || self.chance(self.weather.losses) {
+        if self.clear_at(now, from, to) > now {
+            self.note("parted");
+            return Vec::new();
+        }
+        if self.chance(self.weather.losses) {
+            self.note("lost");
             return Vec::new();
         }
         let copies = if self.chance(self.weather.repeats) { 2 } else { 1 };
+        if copies > 1 {
+            self.note("duplicate");
+        }
         (0..copies).map(|_| now.after(self.travel_ms(from, to))).collect()
     }
 
@@ -194,6 +212,9 @@ impl SimNet {
     fn queue_frame(&mut self, clear: Moment, stream: StreamId, from: NodeId, peer: End) -> Moment {
         let held_ms =
             if self.chance(self.weather.stalls) { self.rng.below(self.weather.stall_ms + 1) } else { 0 };
+        if held_ms > 0 {
+            self.note("stalled");
+        }
         let arrives = clear.after(self.travel_ms(from, peer.node) + held_ms).max(peer.free_at);
         let ends = self.streams.get_mut(&stream).into_iter().flatten();
         ends.filter(|end| end.node == peer.node).for_each(|end| end.free_at = arrives);

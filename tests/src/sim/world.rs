@@ -6,6 +6,7 @@ use super::{
     chronicle::Chronicle,
     clock::{Moment, SimClock},
     context::{Body, Context, Event, Shared},
+    disk::SimDisk,
     durable::{Durable, PowerCut},
     fact::Fact,
     net::{NodeId, Partition, SimNet, Weather},
@@ -74,6 +75,7 @@ impl World {
                 facts: Vec::new(),
                 directory,
                 ledger: NodeId(0),
+                blocks: Vec::new(),
                 nodes: u16::try_from(nodes.len()).expect("a scenario has few nodes"),
             },
             chronicle: Chronicle::new(genesis.clone()),
@@ -121,7 +123,16 @@ impl World {
         };
         let clients_wait = (0..).map(NodeId).zip(&self.cast).any(waits);
         let holds = self.chronicle.state().sessions().next().is_some();
-        self.shared.at > self.seen.busy_until && !clients_wait && !holds
+        self.shared.at > self.seen.busy_until && !clients_wait && !holds && self.copies_are_level()
+    }
+
+    /// Whether every observer that is to come back has all blocks.
+    fn copies_are_level(&self) -> bool {
+        let height = self.chronicle.state().tip().height;
+        let is_behind = |(id, role): (NodeId, &Role)| {
+            role.part == Part::Observer && role.returns && self.seen.copies.get(&id) != Some(&height)
+        };
+        !(0..).map(NodeId).zip(&self.cast).any(is_behind)
     }
 
     fn happen(&mut self, event: Event) {
@@ -178,6 +189,19 @@ impl World {
         let node = &mut self.nodes[usize::from(id.0)];
         node.actor = None;
         node.body.life += 1;
+        let before = node.body.disk.contents();
+        if node.spec.is_killed() {
+            node.body.disk.restore_power();
+        } else {
+            node.body.operations += node.body.disk.operations();
+            node.body.disk = node.body.disk.after_power_cut();
+        }
+        if node.body.disk.contents() != before {
+            self.shared.facts.push(Fact::LostWrite { node: id });
+        }
+        if node.spec.flips_bit && node.body.disk.flip_bit(node.body.rng.bits()) {
+            self.seen.count("bit-flip");
+        }
         for stream in self.shared.net.streams_of(id) {
             let noticed = at.after(node.body.rng.below(1_000));
             self.shared.break_stream(noticed, stream);
@@ -192,7 +216,7 @@ impl World {
     fn check(&mut self) -> Result<(), Failure> {
         let facts = std::mem::take(&mut self.shared.facts);
         facts.iter().for_each(|fact| self.seen.note(fact));
-        let entries = self.chronicle.follow(&self.nodes[0].body.durable).map_err(|finding| {
+        let entries = self.chronicle.follow(&self.shared.blocks).map_err(|finding| {
             self.failure("replay_gives_same_root", format!("a durable block breaks a rule: {finding}"))
         })?;
         entries.iter().for_each(|entry| self.seen.count(entry.event.name()));
@@ -209,6 +233,10 @@ impl World {
     }
 
     fn check_end(&mut self) -> Result<(), Failure> {
+        if !self.copies_are_level() {
+            let copies = &self.seen.copies;
+            return Err(self.failure("copies_end_level", format!("at the end the copies are at {copies:?}")));
+        }
         let time = SimClock::default().read(self.shared.at);
         let view = View { time, facts: &[], entries: &[], ledger: &self.chronicle, cast: &self.cast };
         let said = self.checkers.iter_mut().map(|checker| (checker.name(), checker.finish(&view)));
@@ -220,7 +248,10 @@ impl World {
         Failure { seed: self.seed, at: self.shared.at.0, checker, what, tail: self.shared.trace.tail() }
     }
 
-    fn report(self) -> Report {
+    fn report(mut self) -> Report {
+        for (what, count) in self.shared.net.mishaps() {
+            *self.seen.counts.entry(what).or_default() += count;
+        }
         let state = self.chronicle.state();
         Report {
             trace: self.shared.trace.digest(),
@@ -230,7 +261,7 @@ impl World {
             refusals: self.seen.refusals,
             delivered: self.seen.delivered,
             counts: self.seen.counts,
-            writes: self.nodes.iter().map(|node| node.body.durable.writes()).collect(),
+            writes: self.nodes.iter().map(|node| node.body.writes()).collect(),
             balances: state.accounts().map(|(key, balance)| (*key, balance.0)).collect(),
             held: state.tip().totals.holds.0,
         }
@@ -262,7 +293,16 @@ impl Node {
             _ => None,
         };
         let rng = Rng::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(at as u64 + 1));
-        let body = Body { clock: spec.clock, rng, durable: Durable::new(cut), life: 0 };
+        let kept = cut.is_some_and(|cut| cut.kept);
+        let disk = SimDisk::new(seed.wrapping_mul(31).wrapping_add(2 * at as u64 + u64::from(kept)));
+        // Who keeps a journal writes nothing else.
+        let durable = if spec.role.keeps_journal() {
+            cut.into_iter().for_each(|cut| disk.cut_power_at(cut.at));
+            Durable::default()
+        } else {
+            Durable::new(cut)
+        };
+        let body = Body { clock: spec.clock, rng, durable, disk, operations: 0, life: 0 };
         Self { spec, body, actor: None }
     }
 }

@@ -26,7 +26,7 @@ use testkit::fuzz::Target;
 
 use crate::{
     run,
-    samples::{busy_chain, samples},
+    samples::{samples, witnessed_network},
 };
 
 /// A file of its own for one target.
@@ -74,7 +74,7 @@ fn settings() {
 #[test]
 fn network_files() {
     let file = Scratch::new("network.json");
-    let signed = busy_chain().network_file();
+    let signed = witnessed_network();
     let corpus = vec![network_json::render(&signed).into_bytes()];
     let words = &["{", "[", "\"", "\\u0000", "\"signed\": \"", "null", " ", "\n", "00", "ff"];
     run(&Target::new("network-json", corpus).with_words(words), |bytes| {
@@ -88,7 +88,7 @@ fn network_files() {
 #[test]
 fn network_files_that_agree_with_themselves() {
     let file = Scratch::new("network.json");
-    let signed = busy_chain().network_file();
+    let signed = witnessed_network();
     run(&Target::new("network-json-signed", vec![encode(&signed)]), |bytes| {
         let inner: Signed<NetworkFile> = decode(bytes).map_err(|error| error.to_string())?;
         let operator = arbitrary::key(254);

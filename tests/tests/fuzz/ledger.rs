@@ -15,6 +15,7 @@ use gridhour_protocol::{
     receipt::Receipt,
     session::{terms::Terms, voucher::Voucher},
     signed::{PublicKey, SecretKey, Signable, Signed},
+    units::Millis,
     wire::{decode, encode},
 };
 use testkit::fuzz::Target;
@@ -23,6 +24,9 @@ use crate::{
     run,
     samples::{busy_chain, packed, unpacked},
 };
+
+/// Time that may pass between two transactions, in milliseconds: two years.
+const PASSED_MS_MAX: u64 = 1 << 36;
 
 /// The key of `public`, if it is one of the story's.
 fn key_of(chain: &Chain, public: &PublicKey) -> Option<SecretKey> {
@@ -48,6 +52,13 @@ fn resigned_tx(chain: &Chain, mut tx: Signed<Tx>) -> Signed<Tx> {
         Call::Open(open) => Call::Open(Box::new(resigned_open(chain, *open))),
         Call::Draw { budget, cap, open } => {
             Call::Draw { budget, cap, open: Box::new(resigned_open(chain, *open)) }
+        }
+        Call::DrawSlot { reservation, open } => {
+            Call::DrawSlot { reservation, open: Box::new(resigned_open(chain, *open)) }
+        }
+        Call::Book(offer) => Call::Book(Box::new(resigned(chain, *offer))),
+        Call::Answer { reservation, advert } => {
+            Call::Answer { reservation, advert: Box::new(resigned(chain, *advert)) }
         }
         Call::Collect { session, vouchers } => Call::Collect { session, vouchers: sign_all(vouchers) },
         Call::Close { session, vouchers, release } => {
@@ -82,21 +93,32 @@ fn resigned_accusation(chain: &Chain, accusation: Accusation) -> Accusation {
     Accusation { terms, advert, one, other }
 }
 
-/// Every transaction is applied or refused with a reason, and after every block each invariant holds: the
-/// harness checks them.
+/// The transactions of `chain`, each behind the milliseconds that passed before it.
+fn timed_story(chain: &Chain) -> Vec<Vec<u8>> {
+    let mut last = chain.state().genesis().created_at;
+    let mut timed = |block: &Block| {
+        let passed = block.header.body.time.since(std::mem::replace(&mut last, block.header.body.time));
+        [passed.0.to_le_bytes().as_slice(), &encode(&block.txs[0])].concat()
+    };
+    chain.blocks().iter().map(&mut timed).collect()
+}
+
+/// Every transaction is applied or refused with a reason, whenever it comes, and after every block each invariant
+/// holds: the harness checks them.
 #[test]
 fn signed_transactions() {
     let before = Chain::new();
-    let story: Vec<Vec<u8>> =
-        busy_chain().blocks().iter().flat_map(|block| block.txs.iter().map(encode)).collect();
+    let story = timed_story(&busy_chain());
     let starts = [packed(story[..4].to_vec()), packed(story)];
     let target = Target::new("signed-transactions", starts.to_vec()).with_inputs_least(100);
     run(&target, |bytes| {
         let mut chain = before.clone();
         let mut refusals = String::new();
         for message in unpacked(bytes) {
-            let tx: Signed<Tx> = decode(message).map_err(|error| error.to_string())?;
+            let (passed, tx) = message.split_first_chunk::<8>().ok_or("no time")?;
+            let tx: Signed<Tx> = decode(tx).map_err(|error| error.to_string())?;
             let tx = resigned_tx(&chain, tx);
+            chain.advance(Millis(u64::from_le_bytes(*passed).min(PASSED_MS_MAX)));
             if let Err(reject) = chain.send(tx) {
                 refusals.push_str(reject.name());
             }

@@ -48,7 +48,8 @@ fn record_proofs(chain: &Chain) -> Vec<RecordProof> {
         let shown = state.show(&key).expect("the checkpoint is the state's own");
         RecordProof { key, value: shown.value, proof: shown.proof, header: header.clone() }
     };
-    accounts.into_iter().chain(orders).chain(sessions).map(prove).collect()
+    let reservations = state.reservations().map(|(id, _)| *id).map(StateKey::Reservation);
+    accounts.into_iter().chain(orders).chain(sessions).chain(reservations).map(prove).collect()
 }
 
 /// Decodes `bytes`, whose encoding is the one of its value.

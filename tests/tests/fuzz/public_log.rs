@@ -1,22 +1,28 @@
 //! What is said about the public log, by whoever says it: notes, keys, checkpoints, paths of tiles, proofs of fraud.
 
 use gridhour_contracts_sim::{
-    checkpoint::{Checkpoint, SignedCheckpoint, operator_key},
+    checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint, operator_key},
     fraud::{Fraud, compare},
     harness::{Chain, key},
+    witness::admit,
+    witnesses::LogKeys,
 };
 use gridhour_protocol::{
+    add_checkpoint::AddCheckpoint,
     merkle::{
-        Hash,
+        Hash, consistency_proof,
         tile::{Row, TILE_PATH_BYTES_MAX, Tile},
         tiled::{TileGrower, TileReader},
     },
-    note::{Note, VerifierKey},
+    note::{Note, NoteError, NoteSignature, VerifierKey},
     units::Credits,
 };
 use testkit::fuzz::Target;
 
-use crate::{run, samples::busy_chain};
+use crate::{
+    run,
+    samples::{busy_chain, witnessed_network},
+};
 
 /// Feeds a decoder of texts: what it takes, it prints again byte by byte.
 fn one_spelling<T: ToString, E: ToString>(
@@ -71,6 +77,55 @@ fn checkpoints() {
     });
 }
 
+/// What a log sends to a witness. Whatever is admitted is what the operator signed, and continues what was cosigned.
+#[test]
+fn add_checkpoint_requests() {
+    let (mut chain, mut leaves) = (Chain::new(), Vec::new());
+    let mut grown = |amount| {
+        leaves.push(chain.fund(&key(1).public(), Credits(amount)).leaf_hash());
+        (Checkpoint::of(chain.state()).sign(chain.operator()), leaves.clone())
+    };
+    let heads = [1, 2, 3, 4, 5].map(&mut grown);
+    let (last, _) = &heads[2];
+    let request = |old: u64| {
+        let (new, leaves) = &heads[4];
+        let proof = consistency_proof(leaves, old as usize).unwrap_or_default();
+        AddCheckpoint { old, proof, note: new.note().clone() }
+    };
+    let vkey = operator_key(&last.checkpoint().network, key(254).public()).expect("a good key");
+    let corpus = [0, 3, 5].map(|old| request(old).to_string().into_bytes());
+    one_spelling("add-checkpoint", corpus.to_vec(), &["old ", "\n\n", "\u{2014} ", "0", "="], |bytes| {
+        let read = AddCheckpoint::parse(bytes)?;
+        if let Ok(admitted) = admit(Some(last), &read, &vkey) {
+            assert_eq!(admitted, heads[4].0, "the operator signed no other");
+            assert_eq!((read.old, &read.proof), (3, &request(3).proof), "only this was proven to continue");
+        }
+        Ok::<_, NoteError>(read)
+    });
+}
+
+/// Of whatever stands under a checkpoint, what is kept are the operator's line and good ones of witnesses, one of each.
+#[test]
+fn cosigned_checkpoints() {
+    let (one, _) = signed();
+    let keys = LogKeys::of(&witnessed_network().body).expect("good keys");
+    let mut note = one.note().clone();
+    for (name, n) in [("w.example/1", 1), ("w.example/2", 2), ("stranger.example", 9)] {
+        note.add(note.cosignature(name, &key(n), 1_679_315_147).expect("a name")).expect("room");
+    }
+    let corpus = vec![note.to_string().into_bytes(), one.to_string().into_bytes()];
+    one_spelling("cosigned-checkpoint", corpus, &["\u{2014} ", "\n", "w.example/1", "="], |bytes| {
+        let opened = SignedCheckpoint::open(bytes, keys.operator())?;
+        let known = keys.known_lines(&opened);
+        let lines = known.note().signatures();
+        assert!(lines.len() <= 1 + keys.witnesses().len(), "no more lines than witnesses");
+        assert_eq!(keys.count(known.note()).cosigned.len() + 1, lines.len(), "each of them counts");
+        let honest = |line: &NoteSignature| note.signatures().contains(line);
+        assert!(lines.iter().all(honest), "nobody else can sign");
+        Ok::<_, CheckpointError>(opened)
+    });
+}
+
 /// Nothing but what the operator signed passes: other lines may come and go, its text and signature may not.
 #[test]
 fn signed_checkpoints() {
@@ -78,7 +133,7 @@ fn signed_checkpoints() {
     one_spelling("signed-checkpoint", vec![one.to_string().into_bytes()], &["\u{2014} ", "\n"], |bytes| {
         let opened = SignedCheckpoint::open(bytes, &vkey)?;
         assert_eq!(opened.bare(&vkey), one, "only one was ever signed");
-        Ok::<_, gridhour_contracts_sim::checkpoint::CheckpointError>(opened)
+        Ok::<_, CheckpointError>(opened)
     });
 }
 

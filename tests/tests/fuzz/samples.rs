@@ -2,10 +2,14 @@
 
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, cap, key},
+    network_file::NetworkFile,
     tx::Call,
+    witnesses::{NamedWitness, Witnesses},
 };
 use gridhour_protocol::{
-    units::Credits,
+    market::reservation::ReservationOffer,
+    signed::Signed,
+    units::{Credits, GpuNs, Millis},
     wire::{self, Wire},
 };
 use proptest::{
@@ -26,8 +30,16 @@ pub(crate) fn encoded<T: Wire>(values: &[T]) -> Vec<Vec<u8>> {
     values.iter().map(wire::encode).collect()
 }
 
+/// The network file of a [`Chain`], with two witnesses, of which one is required.
+pub(crate) fn witnessed_network() -> Signed<NetworkFile> {
+    let chain = Chain::new();
+    let named = [1, 2].map(|n| NamedWitness { name: format!("w.example/{n}"), key: key(n).public() });
+    let witnesses = Witnesses { named: named.to_vec(), required: 1 };
+    chain.operator().sign(NetworkFile { witnesses, ..chain.network_file().body })
+}
+
 /// A ledger with every kind of call on it: one session ended, one closing, one open; one device staked and measured,
-/// one slashed; one budget open, one closed.
+/// one slashed; one budget open, one closed; slots reserved, used, missed and given up.
 pub(crate) fn busy_chain() -> Chain {
     let mut chain = Chain::new();
     let (client, provider) = (key(1), key(2));
@@ -52,7 +64,42 @@ pub(crate) fn busy_chain() -> Chain {
     chain.acting(&issuer).ok(Call::Burn { amount: Credits(20) });
     put_at_stake(&mut chain, open);
     spend_a_budget(&mut chain, open);
+    reserve(&mut chain, open);
     chain
+}
+
+/// Four slots of a minute: the first used, with a session that is still open, the second missed, the last given up.
+fn reserve(chain: &mut Chain, deal: &Deal) {
+    let now = chain.now();
+    let minute = Millis(60_000);
+    let offer = ReservationOffer {
+        starts_at: now,
+        accept_until: now,
+        slot: minute,
+        notice: minute,
+        answer_within: Millis(10_000),
+        capacity: GpuNs(36_000_000_000),
+        ..deal.reservation()
+    };
+    let reservation = chain.book(deal, &offer);
+    chain.acting(&deal.client).ok(Call::Demand { reservation });
+    chain.acting(&deal.provider).ok(deal.answer(reservation));
+    for nonce in [10, 11] {
+        let mut drawn = deal.clone();
+        (drawn.order.nonce, drawn.terms.nonce) = (nonce, nonce);
+        (drawn.terms.use_until.0, drawn.terms.collect_until.0) = (now.0 + 60_000, now.0 + 1_000_000);
+        chain.acting(&drawn.client).ok(drawn.draw_slot(reservation));
+        if nonce == 10 {
+            let vouchers = vec![drawn.voucher(0, 1, Credits(20))];
+            let close = Call::Close { session: drawn.session(), vouchers, release: None };
+            chain.acting(&drawn.provider).ok(close);
+        }
+    }
+    chain.advance(minute);
+    chain.acting(&deal.client).ok(Call::Demand { reservation });
+    chain.advance(Millis(11_000));
+    chain.acting(&key(7)).ok(Call::Settle { reservation });
+    chain.acting(&deal.client).ok(Call::GiveUp { reservation });
 }
 
 fn spend_a_budget(chain: &mut Chain, deal: &Deal) {

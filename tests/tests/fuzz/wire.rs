@@ -5,13 +5,16 @@ use gridhour_contracts_sim::{
     genesis::{Allocation, Genesis},
     harness::Deal,
     ledger::entry::Entry,
+    limits::WITNESSES_MAX,
     network_file::NetworkFile,
     proof::RecordProof,
-    state::{Budget, Device, IdPage, OrderBudget, Session, Stake, State, StateKey, Tip},
+    state::{Budget, Device, IdPage, OrderBudget, Reservation, Session, Stake, State, StateKey, Tip},
     tx::{Accusation, Call, Release, Tx},
+    witnesses::LogKeys,
 };
 use gridhour_node::{
     drivers::{results::JobResult, testimony::Testimony},
+    limbo::{Cause, Limbo},
     rpc::{
         self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
         ProviderRequest, Purpose,
@@ -33,7 +36,7 @@ use gridhour_protocol::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
     },
-    market::{advert::Advert, order::Order},
+    market::{advert::Advert, order::Order, reservation::ReservationOffer},
     receipt::Receipt,
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::Signed,
@@ -45,7 +48,7 @@ use testkit::fuzz::Target;
 use crate::{
     files::job_result,
     run,
-    samples::{busy_chain, encoded, samples},
+    samples::{busy_chain, encoded, samples, witnessed_network},
 };
 
 /// Damages `values`; whatever is decoded is what its bytes say, and `ask` may ask it anything.
@@ -256,7 +259,11 @@ fn entries() {
 fn network_files() {
     let mut with_peers = busy_chain().network_file();
     with_peers.body.bootstrap = vec!["/ip4/127.0.0.1/tcp/4001".into()];
-    canonical("network-file", &[busy_chain().network_file(), with_peers], |file: Signed<NetworkFile>| {
+    let corpus = [busy_chain().network_file(), with_peers, witnessed_network()];
+    canonical("network-file", &corpus, |file: Signed<NetworkFile>| {
+        let keys = LogKeys::of(&file.body).expect("whoever is named can sign notes");
+        let (required, named) = (file.body.witnesses.required, keys.witnesses().len());
+        assert!(usize::from(required) <= named && named <= WITNESSES_MAX && (required == 0) == (named == 0));
         let _ = (file.body.id(), file.verify());
     });
 }
@@ -324,6 +331,32 @@ fn stakes() {
 }
 
 #[test]
+fn reservation_offers() {
+    let values = samples(arbitrary::signed(arbitrary::reservation_offers), 8);
+    let advert = samples(arbitrary::signed(arbitrary::adverts), 1).remove(0).body;
+    canonical("reservation-offer", &values, |offer: Signed<ReservationOffer>| {
+        let terms = &offer.body;
+        assert!(terms.start_of(terms.slots) > terms.starts_at && terms.slot_price() > Credits::ZERO);
+        assert!(
+            terms.price_of(terms.slots).checked_add(terms.bond(0)).is_some(),
+            "price and bond can be held"
+        );
+        let _ = (terms.id(), terms.is_offered_by(&advert), offer.verify());
+    });
+}
+
+#[test]
+fn reservations() {
+    let chain = busy_chain();
+    let now = chain.now();
+    let values: Vec<Reservation> = chain.state().reservations().map(|(_, known)| known.clone()).collect();
+    canonical("reservation", &values, |reservation: Reservation| {
+        let _ = (reservation.total(), reservation.end(), reservation.is_kept(), reservation.is_due(now));
+        let _ = (reservation.running(now), reservation.overlaps(now, reservation.end()));
+    });
+}
+
+#[test]
 fn recent_ids() {
     let records = busy_chain().state().records().into_iter();
     let pages = records.filter(|(key, _)| key[0] == b't').flat_map(|(_, value)| value);
@@ -365,6 +398,7 @@ fn ledger_requests() {
         LedgerRequest::Status,
         LedgerRequest::Network,
         LedgerRequest::Account(arbitrary::key(1).public()),
+        LedgerRequest::Limbo(arbitrary::key(1).public()),
         LedgerRequest::Session(*session),
         LedgerRequest::Submit(Box::new(chain.blocks()[1].txs[0].clone())),
         LedgerRequest::Blocks { from: Height(1) },
@@ -383,13 +417,18 @@ fn ledger_answers() {
     let (id, session) = chain.state().sessions().next().expect("one is open");
     let device = chain.state().stakes().next().map(|(id, _)| *id).expect("one is at stake");
     let budget = chain.state().budgets().next().map(|(id, _)| *id).expect("one is open");
+    let reservation = chain.state().reservations().next().map(|(id, _)| *id).expect("one is kept");
     let holds = [
         Purpose::Session { session: *id, provider: session.terms.provider },
         Purpose::Bond { device },
         Purpose::Unbonding { device },
         Purpose::Budget { budget },
+        Purpose::Prepaid { reservation, provider: session.terms.provider },
+        Purpose::Promised { reservation, client: session.terms.client },
     ];
     let holds = holds.map(|purpose| Hold { purpose, amount: session.held, deadline: session.collect_until });
+    let causes = [Cause::Uncollected(*id), Cause::Overdue(Purpose::Bond { device })];
+    let limbo = causes.map(|cause| Limbo { cause, amount: session.held, deadline: session.collect_until });
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
     let tx = chain.blocks()[0].txs[0].body.id();
     let shown = chain.state().show(&StateKey::Session(*id)).expect("the genesis is a checkpoint");
@@ -401,6 +440,7 @@ fn ledger_answers() {
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
         LedgerAnswer::Account(Account { balance: Credits(5), holds: holds.to_vec() }),
+        LedgerAnswer::Limbo(limbo.to_vec()),
         LedgerAnswer::Session(Some(Box::new(session.clone()))),
         LedgerAnswer::Applied(rpc::Applied { tx, height: Height(1) }),
         LedgerAnswer::Rejected { code: 3, name: "a".into(), detail: "b".into(), transient: true },

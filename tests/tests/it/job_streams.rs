@@ -3,10 +3,12 @@
 
 use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
-use gridhour_contracts_sim::{genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile, tx::Call};
+use gridhour_contracts_sim::{
+    genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile, tx::Call, witnesses::Witnesses,
+};
 use gridhour_node::{
     clock,
-    consensus::{ledger_time::SystemClock, solo::Solo},
+    consensus::{LedgerView, ledger_time::SystemClock, solo::Solo},
     data_dir::DataDir,
     drivers::{
         client::{Client, ClientConfig, RunEvent, RunSpec},
@@ -94,7 +96,11 @@ pub(crate) async fn ledger_node_since(
     folder: &Path,
     stop: watch::Receiver<bool>,
 ) -> Verified<NetworkFile> {
-    let genesis = Genesis {
+    ledger_node_of(genesis_at(created_at), folder, stop).await.0
+}
+
+pub(crate) fn genesis_at(created_at: Timestamp) -> Genesis {
+    Genesis {
         version: LEDGER_VERSION,
         name: "streams".into(),
         created_at,
@@ -103,20 +109,29 @@ pub(crate) async fn ledger_node_since(
         allocations: Vec::new(),
         grace_min: GRACE,
         clock_skew: Millis(10_000),
-    };
+    }
+}
+
+/// A ledger node of this network, and a look at its ledger.
+pub(crate) async fn ledger_node_of(
+    genesis: Genesis,
+    folder: &Path,
+    stop: watch::Receiver<bool>,
+) -> (Verified<NetworkFile>, LedgerView) {
     let ledger = Ledger::open(&folder.join("ledger"), &genesis).expect("a new ledger opens");
     let solo = Solo::start(ledger, key(1), Box::new(SystemClock::default())).expect("the operator's key");
-    let mut network = NetworkFile { genesis, bootstrap: Vec::new() };
+    let mut network = NetworkFile { genesis, bootstrap: Vec::new(), witnesses: Witnesses::default() };
     let (net, inbox) = Net::start(listening(&network, 1)).await.expect("loopback listens");
     network.bootstrap = net.listen_addrs().iter().map(ToString::to_string).collect();
     let signed = key(1).sign(network);
     let validator = Validator::new(solo, key(1), signed.clone());
+    let view = validator.view().clone();
     tokio::spawn(async move {
         // The network lives as long as a handle of it.
         let _net = net;
         validator.run(inbox, stop).await
     });
-    signed.verify().expect("just signed")
+    (signed.verify().expect("just signed"), view)
 }
 
 pub(crate) fn file() -> Gguf {
@@ -455,7 +470,7 @@ async fn a_provider_whose_adapter_is_destroyed_puts_the_model_on_it_again_and_se
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_provider_whose_device_is_lost_for_good_offers_nothing_and_refuses_jobs() {
+async fn a_lost_device_is_never_still_offered() {
     let folder = tempfile::tempdir().expect("a folder");
     let (served, watch) = served_on_watched_device(engine(), None);
     let mut market = market_of(folder.path(), Duration::ZERO, served).await;

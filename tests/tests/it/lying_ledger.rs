@@ -76,7 +76,7 @@ impl Town {
 }
 
 /// Someone who has reached the honest ledger node.
-async fn joined(network: &NetworkFile, n: u8) -> (NetHandle, mpsc::Receiver<NetEvent>) {
+pub(crate) async fn joined(network: &NetworkFile, n: u8) -> (NetHandle, mpsc::Receiver<NetEvent>) {
     let config = listening(network, n);
     let bootstrap = config.bootstrap.clone();
     let (net, inbox) = Net::start(config).await.expect("loopback listens");
@@ -86,7 +86,7 @@ async fn joined(network: &NetworkFile, n: u8) -> (NetHandle, mpsc::Receiver<NetE
     (net, inbox)
 }
 
-async fn meet(net: &NetHandle, other: &NetHandle) {
+pub(crate) async fn meet(net: &NetHandle, other: &NetHandle) {
     for address in other.listen_addrs() {
         net.dial(address).await.expect("it is there");
     }

@@ -15,5 +15,6 @@ mod honest_market;
 mod job_streams;
 mod lying_ledger;
 mod misdeeds;
+mod never;
 mod standard_model;
 mod threats;

@@ -7,6 +7,8 @@ use std::{
 };
 
 use gridhour_contracts_sim::{
+    block::Block,
+    checkpoint::{Checkpoint, SignedCheckpoint},
     harness::{Chain, START, key},
     network_file::NetworkFile,
     tx::Call,
@@ -18,12 +20,13 @@ use gridhour_node::{
         observer::{Observer, ObserverConfig, ObserverEnd, ObserverEvent},
         validator::Validator,
     },
+    http::public_log::PublicLog,
     net::{Address, Net, NetConfig, NetEvent, NetHandle},
     rpc::{LedgerAnswer, LedgerRequest, LedgerStatus},
     store::ledger_dir::Ledger,
 };
 use gridhour_protocol::{
-    id::from_hex,
+    id::{BlockHash, from_hex, to_hex},
     signed::{PublicKey, Signed},
     units::{Credits, Height},
     wire,
@@ -47,7 +50,7 @@ fn network() -> Signed<NetworkFile> {
 
 async fn net(n: u8) -> (NetHandle, mpsc::Receiver<NetEvent>) {
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
-    let config = NetConfig { listen, ..NetConfig::new(genesis().id(), key(n)) };
+    let config = NetConfig { listen, ..NetConfig::of(&network().body, key(n)) };
     Net::start(config).await.expect("loopback listens")
 }
 
@@ -88,6 +91,7 @@ struct Watched {
     node: Node<ObserverEnd>,
     events: mpsc::Receiver<ObserverEvent>,
     id: PublicKey,
+    log: PublicLog,
 }
 
 /// An observer with the key `n` on the copy in `folder`, which follows these nodes.
@@ -103,8 +107,10 @@ async fn observer(n: u8, folder: &Path, sources: &[Address]) -> Watched {
         on_event: std::sync::Arc::new(move |event| told.try_send(event).expect("a test listens")),
     };
     let (stop, stopped) = watch::channel(false);
-    let end = tokio::spawn(Observer::new(follower, net.clone(), config).run(inbox, stopped));
-    Watched { node: Node { net, stop, end }, events, id: key(n).public() }
+    let observer = Observer::new(follower, net.clone(), config);
+    let log = observer.public_log().expect("a directory has one");
+    let end = tokio::spawn(observer.run(inbox, stopped));
+    Watched { node: Node { net, stop, end }, events, id: key(n).public(), log }
 }
 
 impl Watched {
@@ -117,7 +123,17 @@ impl Watched {
     async fn next(&mut self) -> Option<Height> {
         match timeout(PATIENCE, self.events.recv()).await.expect("goes on").expect("runs") {
             ObserverEvent::Following { height, .. } | ObserverEvent::Level { height, .. } => Some(height),
-            ObserverEvent::Trouble { .. } => None,
+            ObserverEvent::Trouble { .. } | ObserverEvent::Contradiction { .. } => None,
+        }
+    }
+
+    /// Waits until the operator is accused, and returns what was kept.
+    async fn contradiction(&mut self) -> String {
+        loop {
+            let event = timeout(PATIENCE, self.events.recv()).await.expect("goes on").expect("runs");
+            if let ObserverEvent::Contradiction { kept } = event {
+                return fs::read_to_string(kept).expect("kept");
+            }
         }
     }
 
@@ -331,4 +347,62 @@ async fn an_operator_with_two_histories_stops_its_observers_with_the_evidence() 
     assert_eq!(kept.len(), 2, "{kept:?}");
     second.node.stop().await;
     node.stop().await;
+}
+
+/// Peers bring checkpoints, all signed by the operator: of blocks that are not here yet, and of one that is
+/// another here.
+#[tokio::test]
+async fn an_observer_shows_no_checkpoint_that_its_own_blocks_contradict() {
+    let [ours, theirs] = [folder(), folder()];
+    let ledger = ledger_node(ours.path()).await;
+    let mut observer = observer(31, theirs.path(), &[ledger.address()]).await;
+    let client = client(32, ledger.address(), operator().public()).await;
+    let (peer, mut inbox) = net(33).await;
+    tokio::spawn(async move { while inbox.recv().await.is_some() {} });
+    peer.dial(observer.node.address()).await.expect("answers");
+    assert_eq!(observer.log.checkpoint(), None, "nothing has come yet");
+
+    let mut mints = mints().into_iter();
+    let mut mint = async || client.pass_on(mints.next().expect("enough mints")).await.expect("answers");
+    assert!(matches!(mint().await, LedgerAnswer::Applied(_)));
+    observer.reach(1).await;
+    let (bad, mut chain) = (BlockHash([7; 32]), Vec::new());
+    let at = |chain: &[Vec<u8>], height: usize| {
+        let block: Block = wire::decode(&chain[height - 1]).expect("a block");
+        Checkpoint::of_header(&block.header.body)
+    };
+    chain.extend(client.blocks(Height(1)).await.expect("answers"));
+    let forged = Checkpoint { hash: bad, ..at(&chain, 1) }.sign(&operator());
+    bring(&peer, &observer, &forged).await;
+    let kept = observer.contradiction().await;
+    assert!(kept.contains(&bad.to_string()) && kept.contains(&to_hex(&chain[0])), "both stand in it: {kept}");
+    assert_eq!(observer.log.checkpoint(), None, "the operator signed another block of that height");
+
+    assert!(matches!(mint().await, LedgerAnswer::Applied(_)));
+    chain.extend(client.blocks(Height(2)).await.expect("answers"));
+    let honest = at(&chain, 2).sign(&operator());
+    bring(&peer, &observer, &honest).await;
+    let mut news = observer.log.watch();
+    while observer.log.checkpoint().as_ref() != Some(&honest) {
+        assert!(timeout(PATIENCE, news.changed()).await.expect("shown in time"), "the network runs");
+    }
+    observer.node.stop().await;
+    ledger.stop().await;
+}
+
+/// Has `peer` gossip `signed` until the observer has heard of it.
+async fn bring(peer: &NetHandle, observer: &Watched, signed: &SignedCheckpoint) {
+    let mut seen = observer.node.net.watch_checkpoints();
+    let heard = seen.wait_for(|seen| seen.newest.as_ref() == Some(signed));
+    let heard = async {
+        tokio::pin!(heard);
+        loop {
+            peer.publish_checkpoint(signed.clone()).await.expect("the network runs");
+            // Gossip that nobody has subscribed to yet reaches nobody.
+            if let Ok(heard) = timeout(Duration::from_millis(50), &mut heard).await {
+                return drop(heard.expect("the network runs"));
+            }
+        }
+    };
+    timeout(PATIENCE, heard).await.expect("heard in time");
 }

@@ -7,7 +7,7 @@ use gridhour_contracts_sim::{
     ledger::reject::Reject,
     limits::{BLOCK_TXS_MAX, BOND_MIN, BUDGET_MIN, UNBOND_DELAY},
     state::TxKey,
-    tx::Call,
+    tx::{Call, Tx},
 };
 use gridhour_node::{
     consensus::{
@@ -19,7 +19,7 @@ use gridhour_node::{
     store::{ledger_dir::Ledger, state_store::MemoryStore},
 };
 use gridhour_protocol::units::{Credits, Height, Millis, Timestamp};
-use testkit::sim::disk::SimDisk;
+use testkit::sim::{disk::SimDisk, rng::Rng};
 
 use crate::{
     scale,
@@ -114,8 +114,9 @@ fn many_at_once_conserve_money() {
     check(&solo);
 }
 
+/// In any order that they come in, each is judged alone: the bad ones are refused by name, and every good one is applied.
 #[test]
-fn one_bad_transaction_holds_up_nobody() {
+fn one_invalid_item_never_makes_an_honest_node_withhold_or_drop_valid_ones() {
     let mut forged = pay(1, 2, 1, 100);
     forged.body.nonce = 101;
     let mut foreign = pay(1, 2, 1, 102).body;
@@ -124,23 +125,28 @@ fn one_bad_transaction_holds_up_nobody() {
     let bad = [
         (forged, Reject::BadSignature),
         (key(1).sign(foreign), Reject::WrongNetwork),
-        (
-            key(1).sign(gridhour_contracts_sim::tx::Tx { valid_until: Height(1), ..long_ago }),
-            Reject::ValidityOver,
-        ),
+        (key(1).sign(Tx { valid_until: Height(1), ..long_ago }), Reject::ValidityOver),
         (pay(1, 2, 1_000_000, 104), Reject::InsufficientBalance),
         (pay(1, 1, 1, 105), Reject::SameAccount),
         (sign(&key(1), 106, Call::Mint { to: account(1), amount: Credits(5) }), Reject::NotIssuer),
     ];
-    let (bad, reasons): (Vec<_>, Vec<_>) = bad.into_iter().unzip();
-    let good = (0..6).map(|nonce| pay(1, 2, 1, nonce));
-    let mixed = bad.into_iter().zip(good).flat_map(|(bad, good)| [bad, good]).collect();
-    let (solo, answers) = submit_all(funded(), mixed);
-    for (pair, reason) in answers.chunks(2).zip(reasons) {
-        assert_eq!(pair[0], Err(SubmitError::Rejected(reason)));
-        assert!(pair[1].is_ok(), "{:?} beside {reason:?}", pair[1]);
+    for seed in 0..8 * scale() {
+        let bad = bad.iter().map(|(tx, reject)| (tx.clone(), Some(*reject)));
+        let good = (0..24).map(|nonce| (pay(1, 2, 1, nonce), None));
+        let mut mixed: Vec<_> = bad.chain(good).collect();
+        let mut rng = Rng::new(seed);
+        for last in (1..mixed.len()).rev() {
+            mixed.swap(last, rng.below(last as u64 + 1) as usize);
+        }
+        let (txs, verdicts): (Vec<_>, Vec<_>) = mixed.into_iter().unzip();
+        let (solo, answers) = submit_all(funded(), txs);
+        for (answer, verdict) in answers.into_iter().zip(verdicts) {
+            let refused = answer.err();
+            assert_eq!(refused, verdict.map(SubmitError::Rejected), "seed {seed}");
+        }
+        solo.view().read(|state| assert_eq!(state.balance(&account(2)), Credits(EACH.0 + 24)));
+        check(&solo);
     }
-    check(&solo);
 }
 
 #[test]
@@ -280,6 +286,48 @@ fn after_its_end_a_budget_goes_home() {
     submit(&solo, close).expect("closed");
     assert_eq!(due(), []);
     solo.view().read(|state| assert_eq!(state.balance(&account(2)).0, EACH.0 + BUDGET_MIN.0));
+    check(&solo);
+}
+
+/// Client and provider that never come back: the operator settles every slot as it ends.
+#[test]
+fn after_its_slots_a_reservation_goes_home() {
+    let clock = clock();
+    let ledger = open(&SimDisk::new(1), &MemoryStore::default());
+    let solo = Solo::start(ledger, operator(), Box::new(clock.clone())).expect("starts");
+    let deal = Deal::new(&Chain::new(), &key(1), &key(2));
+    let (offer, challenger) = (deal.reservation(), key(3));
+    let (price, bond) = (offer.price_of(offer.slots), offer.bond(0));
+    let calibration = Call::Calibrate(Box::new(challenger.sign(deal.calibration(&challenger))));
+    let calls = [
+        (key(255), Call::Mint { to: account(1), amount: price }),
+        (key(255), Call::Mint { to: account(2), amount: Credits(BOND_MIN.0 + bond.0) }),
+        (key(2), deal.register()),
+        (key(2), calibration),
+        (key(2), deal.bond(BOND_MIN)),
+        (key(1), deal.book(&offer)),
+    ];
+    for (nonce, (who, call)) in calls.into_iter().enumerate() {
+        submit(&solo, sign(&who, nonce as u64, call)).expect("applied");
+    }
+    let due = |at: Timestamp| {
+        clock.advance(at.since(solo_time(&solo)));
+        wait(solo.tick()).expect("time passes");
+        solo.view().read(|state| expired(state, state.tip().time))
+    };
+    let balances = || solo.view().read(|state| [1, 2].map(|who| state.balance(&account(who)).0));
+    assert_eq!(due(Timestamp(offer.start_of(1).0 - 1)), []);
+    for (at, first, share) in [(1, 0, 1), (4, 1, 4)] {
+        let slots = Due::Slots { reservation: offer.id(), first };
+        assert_eq!(due(offer.start_of(at)), [slots]);
+        let tx = solo.view().read(|state| expire_tx(state, &operator(), slots));
+        let applied = submit(&solo, tx.clone()).expect("settled");
+        assert_eq!(submit(&solo, tx), Ok(applied), "twice is harmless");
+        let standby = offer.standby_of(offer.slot_price()).0;
+        let home = if at == offer.slots { bond.0 } else { 0 };
+        assert_eq!(balances(), [share * (offer.slot_price().0 - standby), share * standby + home]);
+    }
+    assert_eq!(due(offer.start_of(4)), [], "nothing is left to settle");
     check(&solo);
 }
 

@@ -1,17 +1,21 @@
 //! A witness never cosigns two histories, whoever asks in whatever order, and wherever the power is cut.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use gridhour_contracts_sim::{
     checkpoint::{Checkpoint, SignedCheckpoint, operator_key},
     fraud::compare,
     harness::{Chain, key},
-    witness::WitnessRefusal,
+    witness::{AddRefusal, WitnessRefusal},
 };
 use gridhour_node::store::witness::{Cosigner, Witness, WitnessError};
 use gridhour_protocol::{
+    add_checkpoint::AddCheckpoint,
     merkle::{
-        Hash,
+        Hash, consistency_proof,
         tile::{Row, Tile},
         tiled::{TileGrower, TileReader},
     },
@@ -68,6 +72,37 @@ fn witness(disk: &SimDisk) -> Witness {
     Witness::new(Arc::new(disk.clone()), operator(), Cosigner { name: NAME.into(), key: key(77) })
 }
 
+/// What the log of a history sends to a witness that has `old` entries.
+fn request((signed, leaves): &(SignedCheckpoint, Leaves), old: u64) -> AddCheckpoint {
+    let proof = consistency_proof(&leaves.0, old as usize).unwrap_or_default();
+    AddCheckpoint { old, proof, note: signed.note().clone() }
+}
+
+/// Sends a checkpoint as a log does: what the witness cosigned last is learned from its refusal.
+fn send(
+    witness: &Witness,
+    asked: &(SignedCheckpoint, Leaves),
+    seconds: u64,
+) -> Result<NoteSignature, WitnessError<AddRefusal>> {
+    match witness.add(&request(asked, 0), seconds) {
+        Err(WitnessError::Refused(AddRefusal::OtherSize { last, .. })) => {
+            witness.add(&request(asked, last), seconds)
+        }
+        answer => answer,
+    }
+}
+
+/// That no two of the checkpoints that were cosigned are of two histories.
+fn check_one_history(cosigned: &[&(SignedCheckpoint, Leaves)], run: &str) {
+    for (at, (earlier, _)) in cosigned.iter().enumerate() {
+        for (later, tiles) in &cosigned[at..] {
+            assert!(earlier.checkpoint().height <= later.checkpoint().height, "{run}");
+            let fraud = compare(earlier, later, &operator(), tiles).expect("the tiles are there");
+            assert_eq!(fraud, None, "{run}: two histories were cosigned");
+        }
+    }
+}
+
 /// The note with the cosignature, which whoever knows the witness verifies.
 fn check(signed: &SignedCheckpoint, cosignature: NoteSignature, seconds: u64) {
     let vkey = VerifierKey::new(NAME, KeyKind::Witness, key(77).public()).expect("a good key");
@@ -120,6 +155,58 @@ fn a_witness_that_cannot_read_what_it_cosigned_cosigns_nothing() {
     }
 }
 
+/// Whether it was cosigned; an error only if the witness's own record is damaged.
+fn damage_of<R>(answer: Result<NoteSignature, WitnessError<R>>) -> Result<bool, String> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(WitnessError::Damaged(error)) => Err(error.to_string()),
+        Err(_) => Ok(false),
+    }
+}
+
+#[test]
+fn a_witness_that_is_sent_checkpoints_cosigns_one_history() {
+    let disk = SimDisk::new(1);
+    let [one, other] = [2, 3].map(history);
+    for (seconds, asked) in (1_679_315_147..).zip(&one) {
+        check(&asked.0, send(&witness(&disk), asked, seconds).expect("it continues"), seconds);
+        check(&asked.0, send(&witness(&disk), asked, seconds + 9).expect("the same again"), seconds + 9);
+    }
+    let older = send(&witness(&disk), &one[0], 0);
+    assert!(matches!(older, Err(WitnessError::Refused(_))), "{older:?}");
+    for asked in &other[SHARED as usize..] {
+        let refused = send(&witness(&disk), asked, 0);
+        assert!(matches!(refused, Err(WitnessError::Refused(_))), "{refused:?}");
+    }
+}
+
+/// Both histories are sent from many threads at once: whichever comes first, the other is never cosigned.
+#[test]
+fn concurrent_requests_are_never_cosigned_on_two_histories() {
+    let histories = [2, 3].map(history);
+    for seed in 0..10 * scale() {
+        let witness = witness(&SimDisk::new(seed));
+        let cosigned = Mutex::new(Vec::new());
+        thread::scope(|threads| {
+            for at in 0..4 {
+                let (witness, cosigned, histories) = (&witness, &cosigned, &histories);
+                threads.spawn(move || {
+                    for asked in histories[at % 2].iter().skip(at / 2) {
+                        if send(witness, asked, seed).is_ok() {
+                            cosigned.lock().expect("no thread panics").push(asked);
+                        }
+                    }
+                });
+            }
+        });
+        let mut cosigned = cosigned.into_inner().expect("no thread panics");
+        // Who was answered first is not who was heard first.
+        cosigned.sort_by_key(|(signed, _)| signed.checkpoint().height);
+        assert!(!cosigned.is_empty(), "seed {seed}: somebody is served");
+        check_one_history(&cosigned, &format!("seed {seed}"));
+    }
+}
+
 /// Requests for checkpoints of both histories in a random order, the power cut at a random operation of each few: all
 /// that was ever cosigned is one history.
 #[test]
@@ -137,10 +224,16 @@ fn whatever_is_asked_and_wherever_the_power_is_cut_cosignatures_are_of_one_histo
             if rng.one_in(3) {
                 disk.cut_power_at(disk.operations() + rng.below(7));
             }
-            match witness(&disk).cosign(&asked.0, &asked.1, seed) {
-                Ok(_) => cosigned.push(asked),
-                Err(WitnessError::Damaged(error)) => panic!("seed {seed}: {error}"),
-                Err(_) => refused += 1,
+            // Half of the checkpoints are fetched, half are sent.
+            let damage = if rng.one_in(2) {
+                damage_of(witness(&disk).cosign(&asked.0, &asked.1, seed))
+            } else {
+                damage_of(send(&witness(&disk), asked, seed))
+            };
+            match damage {
+                Ok(true) => cosigned.push(asked),
+                Ok(false) => refused += 1,
+                Err(error) => panic!("seed {seed}: {error}"),
             }
             if rng.one_in(3) {
                 disk = disk.after_power_cut();
@@ -148,13 +241,7 @@ fn whatever_is_asked_and_wherever_the_power_is_cut_cosignatures_are_of_one_histo
             disk.restore_power();
         }
         given += cosigned.len();
-        for (at, (earlier, _)) in cosigned.iter().enumerate() {
-            for (later, tiles) in &cosigned[at..] {
-                assert!(earlier.checkpoint().height <= later.checkpoint().height, "seed {seed}");
-                let fraud = compare(earlier, later, &operator(), tiles).expect("the tiles are there");
-                assert_eq!(fraud, None, "seed {seed}: two histories were cosigned");
-            }
-        }
+        check_one_history(&cosigned, &format!("seed {seed}"));
     }
     assert!(given > 100 && refused > 100, "{given} given, {refused} refused");
 }

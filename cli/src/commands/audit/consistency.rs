@@ -6,8 +6,9 @@ use std::{
 };
 
 use gridhour_contracts_sim::{
-    checkpoint::{Checkpoint, SignedCheckpoint, operator_key},
+    checkpoint::{Checkpoint, SignedCheckpoint},
     fraud::{CompareError, FRAUD_BYTES_MAX, Fraud, compare},
+    witnesses::{LogKeys, Quorum},
 };
 use gridhour_node::http::client::{LogClient, LogClientError};
 use gridhour_protocol::{
@@ -21,11 +22,13 @@ use gridhour_protocol::{
 };
 use serde_json::{Value, json};
 
-use super::read_at_most;
+use super::{
+    quorum::{self, log_keys},
+    read_at_most,
+};
 use crate::{
     context::Context,
     error::{CommandError, Kind, Result},
-    joined::network,
 };
 
 #[derive(Debug, clap::Args)]
@@ -76,6 +79,10 @@ impl Source {
         let checkpoint = checkpoint.map_err(|error| CommandError::refused(format!("{place}: {error}")))?;
         Ok(Self { checkpoint, log: None })
     }
+
+    fn quorum(&self, keys: &LogKeys) -> Quorum {
+        keys.count(self.checkpoint.note())
+    }
 }
 
 /// The tiles of the longer log, if it is known where they are.
@@ -98,22 +105,25 @@ impl TileReader for Tiles<'_> {
 }
 
 pub(super) fn verify(args: &ConsistencyArgs, context: &Context) -> Result {
-    let operator = operator(context, args.network.as_deref())?;
-    let (old, new) = (Source::load(&args.old, &operator)?, Source::load(&args.new, &operator)?);
+    let keys = log_keys(context, args.network.as_deref())?;
+    let operator = keys.operator();
+    let (old, new) = (Source::load(&args.old, operator)?, Source::load(&args.new, operator)?);
     let given = args.log.as_deref().map(LogClient::new);
     let size = |source: &Source| source.checkpoint.checkpoint().log.size;
     let longer = if size(&old) > size(&new) { &old } else { &new };
     let tiles = Tiles(given.as_ref().or(longer.log.as_ref()));
-    let fraud = compare(&old.checkpoint, &new.checkpoint, &operator, &tiles).map_err(refusal)?;
+    let fraud = compare(&old.checkpoint, &new.checkpoint, operator, &tiles).map_err(refusal)?;
     let path =
         fraud.as_ref().map(|fraud| save_fraud(fraud, args.fraud_proof.as_deref(), context)).transpose()?;
-    let [old, new] = [&old, &new].map(|source| source.checkpoint.checkpoint());
+    let [old, new] = [&old, &new].map(|source| (source.checkpoint.checkpoint(), source.quorum(&keys)));
     context.out.document(&json!({
-        "ok": fraud.is_none(), "old": of_checkpoint(old), "new": of_checkpoint(new),
+        "ok": fraud.is_none(), "old": with_witnesses(&old), "new": with_witnesses(&new),
         "conflict": fraud.as_ref().map(|fraud| fraud.conflict().name()), "fraud_proof": path,
     }))?;
-    context.out.line(line("old", old))?;
-    context.out.line(line("new", new))?;
+    for (name, (checkpoint, quorum)) in [("old", &old), ("new", &new)] {
+        context.out.line(line(name, checkpoint))?;
+        context.out.line(format!("       witnesses: {}", quorum::text(quorum)))?;
+    }
     let Some((fraud, path)) = fraud.zip(path) else {
         return context.out.line("one history: the shorter log is a beginning of the longer");
     };
@@ -125,9 +135,10 @@ pub(super) fn verify(args: &ConsistencyArgs, context: &Context) -> Result {
 }
 
 pub(super) fn verify_fraud(args: &FraudArgs, context: &Context) -> Result {
-    let operator = operator(context, args.network.as_deref())?;
+    let keys = log_keys(context, args.network.as_deref())?;
+    let operator = keys.operator();
     let bytes = read_at_most(&args.file, FRAUD_BYTES_MAX)?;
-    let fraud = Fraud::open(&bytes, &operator).map_err(CommandError::refused)?;
+    let fraud = Fraud::open(&bytes, operator).map_err(CommandError::refused)?;
     let [one, other] = fraud.checkpoints();
     let conflict = fraud.conflict().name();
     context.out.document(&json!({
@@ -139,16 +150,16 @@ pub(super) fn verify_fraud(args: &FraudArgs, context: &Context) -> Result {
     context.out.line(format!("proven: {operator} signed both, and both cannot be true ({conflict})"))
 }
 
-pub(super) fn operator(context: &Context, file: Option<&Path>) -> Result<VerifierKey> {
-    let network = network(context, file)?;
-    operator_key(&network.id(), network.genesis.operator).map_err(CommandError::internal)
-}
-
 /// Writes the proof to `path`, or into the data directory.
 pub(super) fn save_fraud(fraud: &Fraud, path: Option<&Path>, context: &Context) -> Result<PathBuf> {
     let path = path.map_or_else(|| context.data_dir.fraud_proof(), Path::to_owned);
-    fs::write(&path, fraud.to_string()).map_err(|error| CommandError::file(&path, &error))?;
+    write_fraud(fraud, &path)?;
     Ok(path)
+}
+
+/// Writes the proof to `path`.
+pub(super) fn write_fraud(fraud: &Fraud, path: &Path) -> Result {
+    fs::write(path, fraud.to_string()).map_err(|error| CommandError::file(path, &error))
 }
 
 fn refusal(error: CompareError<TilesError>) -> CommandError {
@@ -166,6 +177,12 @@ fn of_checkpoint(checkpoint: &Checkpoint) -> Value {
         "height": checkpoint.height.0, "block": checkpoint.hash.to_string(), "size": checkpoint.log.size,
         "root": to_hex(&checkpoint.log.root),
     })
+}
+
+fn with_witnesses((checkpoint, quorum): &(&Checkpoint, Quorum)) -> Value {
+    let mut document = of_checkpoint(checkpoint);
+    document["witnesses"] = quorum::document(quorum);
+    document
 }
 
 fn line(name: &str, checkpoint: &Checkpoint) -> String {

@@ -1,11 +1,13 @@
-//! What someone saw before: a checkpoint in a file.
+//! What someone saw before: a checkpoint in a file, or the one that a public log shows now.
 
 use std::{fmt::Display, path::Path};
 
 use gridhour_contracts_sim::{
-    checkpoint::{Checkpoint, operator_key},
+    checkpoint::{Checkpoint, operator_key, origin},
     state::State,
+    witnesses::{LogKeys, Quorum},
 };
+use gridhour_node::http::client::LogClient;
 use gridhour_protocol::note::{NOTE_BYTES_MAX, Note};
 
 use super::read_at_most;
@@ -19,7 +21,21 @@ pub(super) struct Pin {
 }
 
 impl Pin {
-    pub(super) fn load(path: &Path) -> Result<Self> {
+    /// The checkpoint in the file at `place`, or of the public log at that URL. `keys` are those of the network, if it
+    /// is known.
+    pub(super) fn load(place: &str, keys: Option<&LogKeys>) -> Result<Self> {
+        if !place.starts_with("http://") && !place.starts_with("https://") {
+            return Self::read(Path::new(place));
+        }
+        let keys = keys.ok_or_else(|| {
+            CommandError::usage("whose checkpoint that URL must show is not known")
+                .hint("name it with --network FILE")
+        })?;
+        let signed = LogClient::new(place).checkpoint(keys.operator())?;
+        Ok(Self { checkpoint: *signed.checkpoint(), note: Some(signed.note().clone()) })
+    }
+
+    fn read(path: &Path) -> Result<Self> {
         let refuse = |why: &dyn Display| CommandError::usage(format!("{}: {why}", path.display()));
         let bytes = read_at_most(path, NOTE_BYTES_MAX)?;
         let note = Note::parse(&bytes).ok();
@@ -36,5 +52,15 @@ impl Pin {
         note.verify(&key)
             .map(|_| ())
             .map_err(|error| CommandError::refused(format!("the checkpoint: {error}")))
+    }
+
+    /// Who has cosigned the note. `None` for what you saw yourself: that needs no witness.
+    pub(super) fn quorum(&self, keys: &LogKeys) -> Option<Quorum> {
+        self.note.as_ref().map(|note| keys.count(note))
+    }
+
+    /// Whether it is of the network whose keys these are.
+    pub(super) fn is_of(&self, keys: &LogKeys) -> bool {
+        keys.operator().name() == origin(&self.checkpoint.network)
     }
 }

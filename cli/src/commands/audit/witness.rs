@@ -1,6 +1,8 @@
 //! `gridhour audit witness`: signs that a ledger only grew, and remembers what it signed.
 
-use std::{fs, path::PathBuf, sync::Arc};
+mod serve;
+
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use gridhour_contracts_sim::{fraud::CompareError, witness::WitnessRefusal};
 use gridhour_node::{
@@ -19,7 +21,7 @@ use gridhour_protocol::{
 };
 use serde_json::json;
 
-use super::consistency::{operator, save_fraud};
+use super::{consistency::save_fraud, quorum::log_keys};
 use crate::{
     context::Context,
     error::{CommandError, Result},
@@ -28,7 +30,12 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct WitnessArgs {
     /// The URL of the public log
-    log: String,
+    #[arg(required_unless_present = "serve", conflicts_with = "serve")]
+    log: Option<String>,
+
+    /// Cosign what is sent to this address over HTTP (c2sp.org/tlog-witness), such as 0.0.0.0:4881, until Ctrl-C
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "out")]
+    serve: Option<SocketAddr>,
 
     /// Sign under this name: a URL without its scheme, which need not be reachable, such as witness.example.com/w1
     #[arg(long)]
@@ -43,16 +50,41 @@ pub(super) struct WitnessArgs {
     out: Option<PathBuf>,
 }
 
+/// A witness on its folder, which nobody else uses meanwhile.
+struct Opened {
+    witness: Witness,
+    operator: VerifierKey,
+    vkey: VerifierKey,
+    _lock: DirLock,
+}
+
+impl Opened {
+    fn open(args: &WitnessArgs, context: &Context) -> Result<Self> {
+        let operator = log_keys(context, args.network.as_deref())?.operator().clone();
+        let key = keys::load_or_create(&context.data_dir.key())?;
+        let vkey =
+            VerifierKey::new(&args.name, KeyKind::Witness, key.public()).map_err(CommandError::usage)?;
+        let folder = context.data_dir.witness(operator.key());
+        let _lock = DirLock::acquire(&folder).map_err(CommandError::refused)?;
+        let disk = DirDisk::create(&folder).map_err(|error| CommandError::file(&folder, &error))?;
+        let cosigner = Cosigner { name: args.name.clone(), key };
+        Ok(Self { witness: Witness::new(Arc::new(disk), operator.clone(), cosigner), operator, vkey, _lock })
+    }
+}
+
 pub(super) fn run(args: &WitnessArgs, context: &Context) -> Result {
-    let operator = operator(context, args.network.as_deref())?;
-    let key = keys::load_or_create(&context.data_dir.key())?;
-    let vkey = VerifierKey::new(&args.name, KeyKind::Witness, key.public()).map_err(CommandError::usage)?;
-    let folder = context.data_dir.witness(operator.key());
-    let _lock = DirLock::acquire(&folder).map_err(CommandError::refused)?;
-    let disk = DirDisk::create(&folder).map_err(|error| CommandError::file(&folder, &error))?;
-    let log = LogClient::new(&args.log);
-    let checkpoint = log.checkpoint(&operator)?;
-    let witness = Witness::new(Arc::new(disk), operator, Cosigner { name: args.name.clone(), key });
+    let opened = Opened::open(args, context)?;
+    match (args.serve, &args.log) {
+        (Some(address), _) => serve::run(opened, address, context),
+        (None, Some(log)) => cosign(&opened, log, args, context),
+        (None, None) => Err(CommandError::usage("name the URL of a public log, or --serve ADDRESS")),
+    }
+}
+
+fn cosign(opened: &Opened, log: &str, args: &WitnessArgs, context: &Context) -> Result {
+    let Opened { witness, operator, vkey, .. } = opened;
+    let log = LogClient::new(log);
+    let checkpoint = log.checkpoint(operator)?;
     let line =
         witness.cosign(&checkpoint, &log, clock::now().0 / 1_000).map_err(|error| refusal(error, context))?;
     let mut note = checkpoint.note().clone();
@@ -73,7 +105,7 @@ pub(super) fn run(args: &WitnessArgs, context: &Context) -> Result {
     }
 }
 
-fn refusal(error: WitnessError<LogClientError>, context: &Context) -> CommandError {
+fn refusal(error: WitnessError<WitnessRefusal<LogClientError>>, context: &Context) -> CommandError {
     match error {
         WitnessError::Refused(WitnessRefusal::Unknown(CompareError::Tiles(TiledError::Read(error)))) => {
             error.into()

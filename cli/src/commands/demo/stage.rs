@@ -87,7 +87,7 @@ impl Stage {
 /// with the address at which it listens.
 async fn start_ledger(context: &Context) -> Result<(Signed<NetworkFile>, Process)> {
     let folder = node_dir(&context.data_dir, LEDGER);
-    let args = InitArgs { name: "demo".into(), bootstrap: Vec::new(), grace_secs: 30 };
+    let args = InitArgs { name: "demo".into(), bootstrap: Vec::new(), grace_secs: 30, ..InitArgs::default() };
     let made = init(&args, &folder)?;
     let mut process = start(context, LEDGER, &["validator", "--listen", LOOPBACK])?;
     let ready = process.wait_for("ready", READY_TIME).await?;

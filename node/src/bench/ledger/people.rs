@@ -7,6 +7,7 @@ use gridhour_contracts_sim::{
     limits::{ALLOCATIONS_MAX, LEDGER_VERSION, VALID_BLOCKS_MAX},
     network_file::NetworkFile,
     tx::{Call, Tx},
+    witnesses::Witnesses,
 };
 use gridhour_protocol::{
     limits::GRACE_MS_MIN,
@@ -71,7 +72,11 @@ impl People {
     }
 
     pub(super) fn network_file(&self) -> Signed<NetworkFile> {
-        self.operator.sign(NetworkFile { genesis: self.genesis.clone(), bootstrap: Vec::new() })
+        self.operator.sign(NetworkFile {
+            genesis: self.genesis.clone(),
+            bootstrap: Vec::new(),
+            witnesses: Witnesses::default(),
+        })
     }
 
     /// The transfers that give money to accounts for which the genesis had no room.

@@ -15,6 +15,9 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
             "event": "job", "session": session.to_string(), "end": end, "output_tokens": output_tokens,
         }),
         ProviderEvent::Closed { session } => json!({ "event": "closed", "session": session.to_string() }),
+        ProviderEvent::Forgotten { session } => {
+            json!({ "event": "forgotten", "session": session.to_string() })
+        }
         ProviderEvent::Misdeed { client, what, count } => {
             json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
         }
@@ -46,6 +49,10 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
         ProviderEvent::StakeBarred { device, until } => {
             json!({ "event": "stake-barred", "device": device.to_string(), "until": until.0 })
         }
+        ProviderEvent::Unclaimed { session, amount, deadline, what } => json!({
+            "event": "unclaimed", "session": session.to_string(), "amount": amount.0, "deadline": deadline.0,
+            "what": what,
+        }),
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -59,6 +66,9 @@ pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
         }
         ProviderEvent::Closed { session } => {
             Some(format!("session {} closed and collected", session.short()))
+        }
+        ProviderEvent::Forgotten { session } => {
+            Some(format!("session {} had ended on the ledger", session.short()))
         }
         ProviderEvent::Misdeed { client, what, count } => {
             Some(format!("client {} broke the rules ({count} misdeeds so far): {what}", client.short()))
@@ -99,6 +109,9 @@ pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
             device.short(),
             days_to(*until)
         )),
+        ProviderEvent::Unclaimed { session, amount, what, .. } => {
+            Some(format!("{amount} credits of session {} are not collected: {what}", session.short()))
+        }
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }
 }

@@ -133,6 +133,9 @@ fn record_of(purpose: &Purpose) -> StateKey {
         Purpose::Session { session, .. } => StateKey::Session(*session),
         Purpose::Budget { budget } => StateKey::Budget(*budget),
         Purpose::Bond { device } | Purpose::Unbonding { device } => StateKey::Stake(*device),
+        Purpose::Prepaid { reservation, .. } | Purpose::Promised { reservation, .. } => {
+            StateKey::Reservation(*reservation)
+        }
     }
 }
 
@@ -153,6 +156,14 @@ fn holds(record: &StateValue, hold: &Hold, owner: &PublicKey) -> bool {
         (StateValue::Stake(stake), Purpose::Unbonding { .. }) => {
             let parts = &stake.unbonding;
             stake.owner == *owner && parts.iter().any(|part| (part.amount, part.release_at) == said)
+        }
+        (StateValue::Reservation(known), Purpose::Prepaid { provider, .. }) => {
+            let parties = (&known.terms.client, &known.terms.provider);
+            parties == (owner, provider) && (known.prepaid(), known.end()) == said
+        }
+        (StateValue::Reservation(known), Purpose::Promised { client, .. }) => {
+            let parties = (&known.terms.provider, &known.terms.client);
+            parties == (owner, client) && (known.bond(), known.end()) == said
         }
         _ => false,
     }
@@ -193,7 +204,7 @@ mod tests {
         assert!(!open.shows_end(before(5_001), Millis(5_000)), "it is there");
     }
 
-    /// A ledger on which one account has a session, a bond, an unbonding and a budget.
+    /// A ledger on which one account has a session, bonds, an unbonding, a budget, and reservations on either side.
     fn busy() -> (Chain, PublicKey) {
         let (mut chain, owner) = (Chain::new(), key(1));
         chain.fund(&owner.public(), Credits(1 << 40));
@@ -206,6 +217,12 @@ mod tests {
         chain.acting(&owner).ok(Call::Unbond { device, amount: Credits(5_000_000) });
         let plan = Box::new(chain.plan(vec![cap(None, None, Credits(1_000))]));
         chain.acting(&owner).ok(Call::Plan { plan, amount: BUDGET_MIN });
+        for (client, provider) in [(key(1), key(4)), (key(5), key(1))] {
+            let mut deal = Deal::new(&chain, &client, &provider);
+            deal.advert.device.name = "reserved".into();
+            chain.ready_device(&deal);
+            chain.book(&deal, &deal.reservation());
+        }
         (chain, owner.public())
     }
 
@@ -216,7 +233,7 @@ mod tests {
         let records =
             said.iter().map(|hold| chain.state().value(&record_of(&hold.purpose)).expect("it is there"));
         let records: Vec<StateValue> = records.collect();
-        assert_eq!(said.len(), 4);
+        assert_eq!(said.len(), 7);
         for (at, hold) in said.iter().enumerate() {
             for (other, record) in records.iter().enumerate() {
                 // Bond and unbonding are of one record.

@@ -6,8 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gridhour_protocol::id::to_hex;
-use serde_json::json;
+use gridhour_contracts_sim::{
+    block::Block,
+    checkpoint::{Checkpoint, SignedCheckpoint},
+    finding::Rule,
+};
+use gridhour_protocol::{id::to_hex, wire};
+use serde_json::{Value, json};
 
 use crate::consensus::follower::Breach;
 
@@ -19,17 +24,47 @@ use crate::consensus::follower::Breach;
 pub(super) fn keep(folder: &Path, breach: &Breach) -> io::Result<PathBuf> {
     let Breach { finding, blocks } = breach;
     let path = folder.join(format!("height-{}-{}.json", finding.height.0, finding.rule));
-    let text = json!({
-        "height": finding.height.0, "rule": finding.rule.name(),
-        "expected": finding.expected, "found": finding.found,
-        "blocks": blocks.iter().map(|block| to_hex(block)).collect::<Vec<_>>(),
-    });
+    write(
+        folder,
+        &path,
+        &json!({
+            "height": finding.height.0, "rule": finding.rule.name(),
+            "expected": finding.expected, "found": finding.found,
+            "blocks": blocks.iter().map(|block| to_hex(block)).collect::<Vec<_>>(),
+        }),
+    )?;
+    Ok(path)
+}
+
+/// The same for a checkpoint that is not of the signed block at its height: the note and the block.
+///
+/// # Errors
+/// If the disk refuses.
+pub(super) fn keep_checkpoint(
+    folder: &Path,
+    signed: &SignedCheckpoint,
+    block: &Block,
+) -> io::Result<PathBuf> {
+    let height = signed.checkpoint().height.0;
+    let path = folder.join(format!("height-{height}-{}.json", Rule::Checkpoint));
+    write(
+        folder,
+        &path,
+        &json!({
+            "height": height, "rule": Rule::Checkpoint.name(),
+            "expected": Checkpoint::of_header(&block.header.body).to_string(), "found": signed.to_string(),
+            "blocks": [to_hex(&wire::encode(block))],
+        }),
+    )?;
+    Ok(path)
+}
+
+fn write(folder: &Path, path: &Path, text: &Value) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let unfinished = path.with_extension("new");
     let mut file = File::create(&unfinished)?;
     writeln!(file, "{text:#}")?;
     file.sync_all()?;
-    fs::rename(&unfinished, &path)?;
-    File::open(folder)?.sync_all()?;
-    Ok(path)
+    fs::rename(&unfinished, path)?;
+    File::open(folder)?.sync_all()
 }

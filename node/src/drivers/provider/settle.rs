@@ -1,6 +1,9 @@
 //! Collecting: a session is closed with the newest voucher of each lane, at its client's wish or when its time is over.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod care;
+mod sweep;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use gridhour_contracts_sim::{state::Session, tx::Call};
 use gridhour_protocol::{
@@ -8,12 +11,14 @@ use gridhour_protocol::{
     job::message::Open,
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::Signed,
-    units::{Credits, Millis, Timestamp},
+    units::Credits,
 };
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{ProviderEvent, SESSIONS_MAX, Shared, is_over};
+use self::care::Care;
+pub(super) use self::sweep::sweep;
+use super::{ProviderEvent, SESSIONS_MAX, Shared};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
@@ -22,8 +27,6 @@ use crate::{
 
 /// How long a wish to settle waits for the session's jobs to end.
 const IDLE_TIME: Duration = Duration::from_secs(10);
-/// How often, within the grace that a client's own close leaves, the ledger is asked whether there was one.
-const LOOKS_A_GRACE: u64 = 4;
 
 /// What a session is busy with.
 #[derive(Clone, Debug)]
@@ -33,41 +36,15 @@ pub(crate) struct Use {
     pub(crate) lanes: BTreeMap<u16, Credits>,
     /// Someone closes it: no job may start.
     pub(crate) closing: bool,
-    /// When to ask the ledger next whether the client closes it. A new session, and one from before a restart, at once.
-    look_at: Timestamp,
-    /// A time, by our clock, at which the session was open.
-    seen: Timestamp,
+    /// When it is looked after next.
+    care: Care,
 }
 
 impl Use {
     pub(crate) fn of(terms: Terms) -> Self {
-        Self { terms, lanes: BTreeMap::new(), closing: false, look_at: Timestamp(0), seen: clock::now() }
+        let care = Care::of(&terms, clock::now());
+        Self { terms, lanes: BTreeMap::new(), closing: false, care }
     }
-
-    /// What a session needs at `now`, if anything.
-    fn needs(&mut self, now: Timestamp) -> Option<Need> {
-        if self.closing {
-            return None;
-        }
-        if is_over(&self.terms, now) {
-            return self.lanes.is_empty().then_some(Need::Collect);
-        }
-        let grace = self.terms.collect_until.since(self.terms.use_until);
-        let next = now.after(Millis(grace.0 / LOOKS_A_GRACE)).unwrap_or(now);
-        (now >= self.look_at).then(|| {
-            self.look_at = next;
-            Need::Look
-        })
-    }
-}
-
-/// What a sweep does for a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    /// Its time is over: collect.
-    Collect,
-    /// Its client may have closed it alone, which brings the deadline forward: ask the ledger.
-    Look,
 }
 
 /// Why a session was not settled.
@@ -223,7 +200,7 @@ async fn prove_end(shared: &Shared, session: SessionId) -> Result<(), SettleErro
         return Ok(());
     }
     let evidence = shared.ledger.prove_session(session).await?;
-    let ended = evidence.is_some_and(|evidence| evidence.shows_end(entry.seen, skew));
+    let ended = evidence.is_some_and(|evidence| evidence.shows_end(entry.care.seen(), skew));
     if ended { Ok(()) } else { Err(SettleError::NotProven) }
 }
 
@@ -243,56 +220,10 @@ fn newest_vouchers(
     Ok(newest.filter(is_new).collect())
 }
 
-/// Closes every session whose time is over, or whose client closes it from its side: then only the grace is left to
-/// collect, so jobs that still run are ended first. What fails is tried again at a later sweep.
-pub(crate) async fn sweep(shared: Arc<Shared>) {
-    let now = clock::now();
-    let needs: Vec<(SessionId, Need)> = {
-        let mut busy = shared.busy.lock().await;
-        busy.iter_mut().filter_map(|(session, entry)| Some((*session, entry.needs(now)?))).collect()
-    };
-    for (session, need) in needs {
-        if need == Need::Collect || is_ending(&shared, session).await {
-            collect(&shared, session).await;
-        }
-    }
-}
-
-/// Whether the ledger says that the session's client closes it, or that it is gone.
-async fn is_ending(shared: &Shared, session: SessionId) -> bool {
-    match shared.ledger.session(session).await {
-        Ok(on_ledger) => on_ledger.is_none_or(|session| session.closing),
-        Err(error) => {
-            tracing::warn!(%error, session = %session.short(), "cannot see whether a session is being closed");
-            false
-        }
-    }
-}
-
-fn forget_ending(shared: &Shared, session: SessionId) {
-    shared.ending.send_if_modified(|ending| ending.remove(&session));
-}
-
-async fn collect(shared: &Shared, session: SessionId) {
-    match settle(shared, session).await {
-        Ok(_) => forget_ending(shared, session),
-        // Its jobs hear of it and end; a later sweep collects.
-        Err(SettleError::InUse) => {
-            shared.ending.send_modify(|ending| {
-                ending.insert(session);
-            });
-        }
-        Err(SettleError::Unknown) => {
-            forget_ending(shared, session);
-            shared.busy.lock().await.remove(&session);
-        }
-        Err(error) => shared.trouble(format!("session {} not collected yet: {error}", session.short())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use gridhour_contracts_sim::harness::{Chain, Deal, key};
+    use gridhour_protocol::units::Timestamp;
 
     use super::*;
 

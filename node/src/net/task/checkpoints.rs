@@ -8,6 +8,7 @@ use libp2p::gossipsub::MessageAcceptance;
 
 use super::Task;
 use crate::net::{
+    checkpoint_table::Taken,
     limits::REPEAT_EVERY,
     peer_score::{Offence, Rate},
 };
@@ -17,12 +18,17 @@ impl Task {
         if !self.state.scores.admit(from, Rate::Gossip, Instant::now()) {
             self.charge(from, Offence::OverRate);
         }
-        let verdict = self.state.checkpoints.take(bytes);
-        match verdict {
-            Ok(news) => {
-                self.show_checkpoints(news);
+        match self.state.checkpoints.take(bytes) {
+            Ok(Taken::News) => {
+                self.show_checkpoints();
                 MessageAcceptance::Accept
             }
+            Ok(Taken::Stripped(known)) => {
+                self.show_checkpoints();
+                self.gossip_checkpoint(&known);
+                MessageAcceptance::Ignore
+            }
+            Ok(Taken::Known) => MessageAcceptance::Ignore,
             Err(refusal) => {
                 self.shown.metrics.send_modify(|metrics| metrics.checkpoints_refused_total += 1);
                 if !refusal.is_misbehavior() {
@@ -34,18 +40,18 @@ impl Task {
         }
     }
 
-    fn show_checkpoints(&mut self, news: bool) {
-        if news {
-            self.shown.metrics.send_modify(|metrics| metrics.checkpoints_accepted_total += 1);
-            self.shown.checkpoints.send_replace(self.state.checkpoints.seen());
-        }
+    fn show_checkpoints(&mut self) {
+        self.shown.metrics.send_modify(|metrics| metrics.checkpoints_accepted_total += 1);
+        self.shown.checkpoints.send_replace(self.state.checkpoints.seen());
     }
 
     /// Keeps the node's own checkpoint and gossips it.
     pub(super) fn publish_checkpoint(&mut self, checkpoint: &SignedCheckpoint) {
         match self.state.checkpoints.take(checkpoint.to_string().as_bytes()) {
-            Ok(news) => {
-                self.show_checkpoints(news);
+            Ok(taken) => {
+                if taken != Taken::Known {
+                    self.show_checkpoints();
+                }
                 self.gossip_checkpoint(checkpoint);
             }
             Err(refusal) => tracing::error!(?refusal, "our own checkpoint is not one that peers would take"),

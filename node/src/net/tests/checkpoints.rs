@@ -1,17 +1,20 @@
 //! Checkpoints between nodes: the newest reaches everyone, and two histories do not go together unseen.
 
-use gridhour_contracts_sim::fraud::{Conflict, Fraud};
+use gridhour_contracts_sim::{
+    fraud::{Conflict, Fraud},
+    witnesses::{LogKeys, Witnesses},
+};
 
 use super::{MEMORY, Node, config, within};
 use crate::net::{
     NetConfig, SeenCheckpoints,
-    sample::{OPERATOR, checkpoint, operator_vkey, secret},
+    sample::{OPERATOR, WITNESSES, checkpoint, log_keys, operator_vkey, secret, witness_name},
 };
 
 impl Node {
     /// A node that follows the ledger's operator.
     async fn following(seed: u8) -> Self {
-        Self::with(seed, NetConfig { operator: Some(operator_vkey()), ..config(seed, MEMORY) }).await
+        Self::with(seed, NetConfig { log_keys: Some(log_keys()), ..config(seed, MEMORY) }).await
     }
 
     async fn publish_checkpoint(&self, height: u64, history: u8) {
@@ -60,6 +63,36 @@ async fn the_newest_checkpoint_crosses_a_middle_node() {
     assert!(nodes[2].net.watch_checkpoints().borrow().fraud.is_none());
 }
 
+/// Each of its witnesses is news of a checkpoint, in the middle of a line and at its end; a node whose
+/// network file does not name them passes the checkpoint on without.
+#[tokio::test]
+async fn cosignatures_cross_nodes_that_know_their_witnesses() {
+    let mut nodes = following_line(&[1, 2]).await;
+    let unaware = LogKeys::new(operator_vkey(), &Witnesses::default()).expect("a good key");
+    let unaware = Node::with(3, NetConfig { log_keys: Some(unaware), ..config(3, MEMORY) }).await;
+    unaware.connect(&nodes[1]).await;
+    let last = Node::following(4).await;
+    last.connect(&unaware).await;
+    nodes.extend([unaware, last]);
+
+    let mut signed = checkpoint(7, 0).sign(&secret(OPERATOR));
+    for (count, seed) in WITNESSES.into_iter().enumerate() {
+        let mut note = signed.note().clone();
+        note.add(note.cosignature(&witness_name(seed), &secret(seed), 7).expect("a name")).expect("room");
+        signed = log_keys().merge(&signed, &note);
+        nodes[0].net.publish_checkpoint(signed.clone()).await.expect("the network runs");
+        let lines = |seen: &SeenCheckpoints| {
+            seen.newest.as_ref().is_some_and(|newest| newest.note().signatures().len() == count + 2)
+        };
+        nodes[1].wait_until_seen("cosignature", lines).await;
+    }
+    for node in &nodes[2..] {
+        node.wait_for_height(7).await;
+        let seen = node.net.watch_checkpoints().borrow().newest.clone().expect("seen");
+        assert_eq!(seen, signed.bare(&operator_vkey()));
+    }
+}
+
 /// The operator tells its neighbours different histories. Whoever is between them has the proof, and so does everyone.
 #[tokio::test]
 async fn a_split_view_is_found_where_the_two_histories_meet() {
@@ -84,7 +117,8 @@ async fn a_forged_checkpoint_reaches_nobody() {
     stranger.connect(&nodes[1]).await;
     let forger_key =
         gridhour_contracts_sim::checkpoint::operator_key(&crate::net::sample::NETWORK, secret(66).public());
-    let forger = NetConfig { operator: forger_key.ok(), ..config(4, MEMORY) };
+    let forger_keys = LogKeys::new(forger_key.expect("a good key"), &Witnesses::default());
+    let forger = NetConfig { log_keys: forger_keys.ok(), ..config(4, MEMORY) };
     let forger = Node::with(4, forger).await;
     forger.connect(&nodes[0]).await;
     forger.net.publish_checkpoint(checkpoint(5, 0).sign(&secret(66))).await.expect("the network runs");

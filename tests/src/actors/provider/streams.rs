@@ -27,7 +27,7 @@ use crate::{
         context::Context,
         durable::PowerCut,
         engine::{FakeEngine, VOCABULARY},
-        fact::Frame,
+        fact::{Fact, Frame},
         ledger_node::Request,
         net::{NodeId, StreamId},
     },
@@ -194,6 +194,7 @@ impl<T: Twist> MarketProvider<T> {
         let Some(job) = self.jobs.get_mut(&stream) else { return Ok(()) };
         let Some(engine) = job.engine.as_mut().filter(|engine| engine.has_work()) else { return Ok(()) };
         let input = if fails {
+            cx.report(Fact::EngineFailed { stream });
             ProviderInput::InferenceFailed { detail: "the device was lost".into() }
         } else {
             let mut tokens = engine.run(count);

@@ -19,6 +19,8 @@ pub enum Part {
     Provider,
     /// Buys.
     Client,
+    /// Keeps a copy of the ledger.
+    Observer,
     /// Has no part in any session.
     Bystander,
 }
@@ -36,10 +38,18 @@ pub struct Role {
     pub returns: bool,
 }
 
+impl Role {
+    /// Whether the node keeps a journal on a disk, rather than records.
+    #[must_use]
+    pub fn keeps_journal(&self) -> bool {
+        matches!(self.part, Part::Ledger | Part::Observer)
+    }
+}
+
 /// The power of a node goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outage {
-    /// At one of its writes.
+    /// At one of its writes; of who keeps a journal, at one of its disk's operations.
     AtWrite(Cut),
     /// At a moment.
     At(Moment),
@@ -55,6 +65,16 @@ pub struct NodeSpec {
     pub outage: Option<Outage>,
     /// How long it is down then, in milliseconds, if it returns.
     pub down_ms: u64,
+    /// Whether a bit of its disk is another one afterwards.
+    pub flips_bit: bool,
     /// Builds an actor without memory.
     pub build: Box<dyn Fn() -> Box<dyn Actor>>,
+}
+
+impl NodeSpec {
+    /// Whether its outages are of the process alone (kill -9): its disk keeps what it was given, synced or not.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        matches!(self.outage, Some(Outage::AtWrite(cut)) if cut.kept)
+    }
 }

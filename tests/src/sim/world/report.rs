@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gridhour_protocol::signed::PublicKey;
+use gridhour_protocol::{receipt::Cause, signed::PublicKey, units::Height};
 
 use crate::sim::{clock::Moment, fact::Fact, net::NodeId};
 
@@ -55,8 +55,20 @@ pub(super) struct Seen {
     pub(super) delivered: BTreeSet<(NodeId, usize)>,
     pub(super) counts: BTreeMap<&'static str, u64>,
     pub(super) finished: BTreeSet<NodeId>,
+    /// How far the copies of observers are that are up.
+    pub(super) copies: BTreeMap<NodeId, Height>,
     /// Until then something is planned that should happen.
     pub(super) busy_until: Moment,
+}
+
+/// What a receipt with this cause counts as.
+const fn written(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Delivered => "receipt-delivered",
+        Cause::ClientFault => "receipt-client-fault",
+        Cause::ProviderFault => "receipt-provider-fault",
+        Cause::Network => "receipt-network",
+    }
 }
 
 impl Seen {
@@ -73,9 +85,23 @@ impl Seen {
             // Who crashed may find work again.
             Fact::Crashed { node } => {
                 self.finished.remove(node);
+                self.copies.remove(node);
+                self.count("crash");
             }
+            Fact::Copied { by, height, .. } => {
+                self.copies.insert(*by, *height);
+                self.count("copied");
+            }
+            Fact::Torn { .. } => self.count("torn-tail"),
+            Fact::Damaged { .. } => self.count("damage-named"),
+            Fact::LostWrite { .. } => self.count("lost-write"),
             Fact::Said { frame, .. } => self.count(frame.name()),
-            Fact::Heard { .. } | Fact::Saved { .. } | Fact::Root { .. } => {}
+            Fact::Saved { lane, .. } => {
+                if let Some(receipt) = &lane.pending {
+                    self.count(written(receipt.body.cause));
+                }
+            }
+            Fact::Heard { .. } | Fact::EngineFailed { .. } | Fact::Root { .. } => {}
         }
     }
 

@@ -1,0 +1,205 @@
+//! When a session is looked after: asked about, collected, tried again, and cried about. Pure: time is an input.
+//!
+//! Nothing here waits for news. A session is looked after because its time has come, which follows from its terms, from
+//! what the ledger last said, and from how often that failed; so whatever message is lost, nothing is forgotten.
+
+use gridhour_contracts_sim::state::Session;
+use gridhour_protocol::{
+    session::terms::Terms,
+    units::{Credits, Millis, Timestamp},
+};
+
+use crate::limbo;
+
+/// How often, within the grace that a client's own close leaves, the ledger is asked whether there was one.
+const LOOKS_A_GRACE: u64 = 4;
+/// Wait after the first try that failed; it doubles with each further one.
+const RETRY_MS_MIN: u64 = 2_000;
+/// The longest wait.
+const RETRY_MS_MAX: u64 = 30_000;
+/// No wait is longer than this part of what is left until the deadline.
+const RETRY_PART: u64 = 4;
+
+/// What a sweep does for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Its time is over: collect.
+    Collect,
+    /// Its client may have closed it alone, which brings the deadline forward: ask the ledger.
+    Look,
+}
+
+/// When one session needs what.
+#[derive(Clone, Debug)]
+pub(super) struct Care {
+    /// When to ask the ledger next whether the client closes it. A new session, and one from before a restart, at once.
+    look_at: Timestamp,
+    /// Not before this, since it failed.
+    retry_at: Timestamp,
+    failures: u32,
+    /// A time, by our clock, at which the session was open.
+    seen: Timestamp,
+    /// The earliest time at which the hold may be gone, as far as is known.
+    deadline: Timestamp,
+    /// Collected, as the ledger last said.
+    collected: Credits,
+    /// Someone was told that the deadline is near.
+    alerted: bool,
+}
+
+impl Care {
+    /// A session that is new here at `now`, or from before a restart.
+    pub(super) fn of(terms: &Terms, now: Timestamp) -> Self {
+        let never = Timestamp(0);
+        Self {
+            look_at: never,
+            retry_at: never,
+            failures: 0,
+            seen: now,
+            deadline: terms.collect_until,
+            collected: Credits::ZERO,
+            alerted: false,
+        }
+    }
+
+    /// A time at which the session was open.
+    pub(super) fn seen(&self) -> Timestamp {
+        self.seen
+    }
+
+    /// The earliest time at which the hold may be gone.
+    pub(super) fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+
+    /// What the session needs at `now`, if anything; `busy` while a job runs in it.
+    pub(super) fn need(&mut self, terms: &Terms, busy: bool, now: Timestamp) -> Option<Need> {
+        if now < self.retry_at {
+            return None;
+        }
+        if now >= terms.use_until {
+            return (!busy).then_some(Need::Collect);
+        }
+        let next = now.after(Millis(grace(terms).0 / LOOKS_A_GRACE)).unwrap_or(now);
+        (now >= self.look_at).then(|| {
+            self.look_at = next;
+            Need::Look
+        })
+    }
+
+    /// The ledger showed the session. From then on its client may close it alone, and leaves the grace.
+    pub(super) fn shown(&mut self, session: &Session, now: Timestamp) {
+        (self.failures, self.retry_at, self.collected) = (0, Timestamp(0), session.collected);
+        if session.closing {
+            self.deadline = session.collect_until;
+        } else {
+            self.seen = now;
+            let soon = now.after(grace(&session.terms)).unwrap_or(session.collect_until);
+            self.deadline = soon.min(session.collect_until);
+        }
+    }
+
+    /// It failed at `now`, and is tried again: ever more slowly, but several times before the deadline.
+    pub(super) fn failed(&mut self, now: Timestamp) {
+        let wait = RETRY_MS_MIN.saturating_mul(1 << self.failures.min(16)).min(RETRY_MS_MAX);
+        let most = match self.deadline.since(now).0 {
+            0 => RETRY_MS_MAX,
+            left => (left / RETRY_PART).max(RETRY_MS_MIN),
+        };
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = now.after(Millis(wait.min(most))).unwrap_or(now);
+        // What was to be looked at is looked at then.
+        self.look_at = self.look_at.min(self.retry_at);
+    }
+
+    /// What is unclaimed, of `granted` by vouchers in all, once the deadline is near; told once.
+    pub(super) fn alert(&mut self, terms: &Terms, granted: Credits, now: Timestamp) -> Option<Credits> {
+        let unclaimed = granted.saturating_sub(self.collected);
+        let is_due = !self.alerted && unclaimed != Credits::ZERO;
+        (is_due && limbo::is_near(terms, self.deadline, now)).then(|| {
+            self.alerted = true;
+            unclaimed
+        })
+    }
+}
+
+fn grace(terms: &Terms) -> Millis {
+    terms.collect_until.since(terms.use_until)
+}
+
+#[cfg(test)]
+mod tests {
+    use gridhour_contracts_sim::harness::{Chain, Deal, START, key};
+
+    use super::*;
+
+    const MINUTE_MS: u64 = 60_000;
+
+    /// 10 minutes of use from [`START`], and 2 of grace.
+    fn terms() -> Terms {
+        Deal::new(&Chain::new(), &key(1), &key(2)).terms
+    }
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp(START.0 + ms)
+    }
+
+    fn shown(closing: bool) -> Session {
+        Session {
+            terms: terms(),
+            held: Credits(400),
+            collected: Credits::ZERO,
+            collect_until: if closing { at(3 * MINUTE_MS) } else { terms().collect_until },
+            closing,
+            lanes: Vec::new(),
+            draw: None,
+        }
+    }
+
+    #[test]
+    fn a_session_is_looked_at_within_the_grace_and_collected_at_its_end() {
+        let mut care = Care::of(&terms(), at(0));
+        assert_eq!(care.need(&terms(), false, at(0)), Some(Need::Look), "at once");
+        assert_eq!(care.need(&terms(), false, at(29_999)), None);
+        assert_eq!(care.need(&terms(), true, at(30_000)), Some(Need::Look), "four times a grace");
+        assert_eq!(care.need(&terms(), true, at(10 * MINUTE_MS)), None, "a job runs");
+        assert_eq!(care.need(&terms(), false, at(10 * MINUTE_MS)), Some(Need::Collect));
+    }
+
+    #[test]
+    fn what_fails_is_tried_ever_more_slowly_and_many_times_before_the_deadline() {
+        let mut care = Care::of(&terms(), at(0));
+        let (mut now, mut waits) = (10 * MINUTE_MS, Vec::new());
+        while now < 12 * MINUTE_MS {
+            assert_eq!(care.need(&terms(), false, at(now)), Some(Need::Collect), "after {waits:?}");
+            care.failed(at(now));
+            let next = (now..).find(|ms| care.need(&terms(), false, at(*ms)).is_some()).expect("ever again");
+            waits.push(next - now);
+            now = next;
+        }
+        assert_eq!(&waits[..4], [2_000, 4_000, 8_000, 16_000]);
+        assert!(waits.iter().all(|wait| *wait <= RETRY_MS_MAX) && waits.len() > 10, "{waits:?}");
+        care.shown(&shown(false), at(now));
+        care.failed(at(now));
+        assert!(care.need(&terms(), false, at(now + 2_000)).is_some(), "an answer forgives");
+    }
+
+    #[test]
+    fn whoever_cannot_see_the_ledger_is_afraid_of_a_client_that_closes_now() {
+        let mut care = Care::of(&terms(), at(0));
+        let alert = |care: &mut Care, ms| care.alert(&terms(), Credits(7), at(ms));
+        care.shown(&shown(false), at(MINUTE_MS));
+        assert_eq!(care.deadline(), at(3 * MINUTE_MS), "the client may have closed it a moment later");
+        assert_eq!(alert(&mut care, 2 * MINUTE_MS), None, "half of the grace is left");
+        assert_eq!(alert(&mut care, 2 * MINUTE_MS + 1), Some(Credits(7)));
+        assert_eq!(alert(&mut care, 2 * MINUTE_MS + 2), None, "once");
+        let mut seen = Care::of(&terms(), at(0));
+        for ms in (0..10 * MINUTE_MS).step_by(30_000) {
+            seen.shown(&shown(false), at(ms));
+            assert_eq!(alert(&mut seen, ms + 30_000), None, "{ms}: it was seen in time");
+        }
+        seen.shown(&shown(true), at(2 * MINUTE_MS));
+        assert_eq!(seen.alert(&terms(), Credits::ZERO, at(3 * MINUTE_MS)), None, "nothing was earned");
+        assert_eq!(alert(&mut seen, 3 * MINUTE_MS), Some(Credits(7)));
+    }
+}
