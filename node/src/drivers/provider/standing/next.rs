@@ -1,7 +1,7 @@
 //! What a provider asks of the ledger next, so that its device is known there and its stake is kept.
 
 use gridhour_contracts_sim::{
-    limits::BOND_MIN,
+    limits::{ACCUSATION_MS_MAX, BOND_MIN},
     state::{Device, Stake, device::Measured},
     tx::{Call, Registration},
 };
@@ -18,6 +18,9 @@ const LIFE: Millis = Millis(90 * DAY_MS);
 /// What is left of it when it is renewed: longer than any session, and any accusation over it, may take.
 const RENEWED_WITH: Millis = Millis(60 * DAY_MS);
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+const _: () =
+    assert!(RENEWED_WITH.0 > ACCUSATION_MS_MAX, "whoever opens a session now can rely on the stake");
 
 /// What should stand on the ledger.
 #[derive(Clone, Debug)]
@@ -152,7 +155,6 @@ fn ends_soon(end: Timestamp, now: Timestamp) -> bool {
 mod tests {
     use gridhour_contracts_sim::{
         harness::{Chain, Deal, key},
-        limits::ACCUSATION_MS_MAX,
         state::{DeviceKey, StateKey, StateValue},
     };
     use gridhour_protocol::signed::SecretKey;
@@ -254,7 +256,6 @@ mod tests {
         assert_eq!(town.settle(), ["register", "bond"]);
         assert_eq!(town.stake().bonded, STAKE);
         assert!(town.stake().until > first);
-        assert!(RENEWED_WITH.0 > ACCUSATION_MS_MAX, "whoever opens a session now can rely on the stake");
     }
 
     #[test]
