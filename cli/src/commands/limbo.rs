@@ -58,6 +58,9 @@ fn held_for(purpose: &Purpose) -> String {
         Purpose::Session { session, .. } => session.to_string(),
         Purpose::Budget { budget } => budget.to_string(),
         Purpose::Bond { device } | Purpose::Unbonding { device } => device.to_string(),
+        Purpose::Prepaid { reservation, .. } | Purpose::Promised { reservation, .. } => {
+            reservation.to_string()
+        }
     }
 }
 

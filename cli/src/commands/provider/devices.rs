@@ -54,6 +54,7 @@ pub async fn list(ledger: &LedgerClient, owner: PublicKey) -> Result<Vec<Listed>
     ids.extend(ledger.account(owner).await?.holds.iter().filter_map(|hold| match hold.purpose {
         Purpose::Bond { device } | Purpose::Unbonding { device } => Some(device),
         Purpose::Session { .. } | Purpose::Budget { .. } => None,
+        Purpose::Prepaid { .. } | Purpose::Promised { .. } => None,
     }));
     let mut listed = Vec::with_capacity(ids.len());
     for id in ids {

@@ -199,8 +199,11 @@ fn a_new_route_never_escapes_the_budget() {
                     let Book::Budget(budget) = posting.debit else { continue };
                     routes.insert(entry.event.name());
                     if let Event::Opened { session, .. } | Event::ToppedUp { session } = entry.event {
-                        let cap =
-                            state.session(&session).and_then(|session| session.draw).expect("a draw").cap;
+                        let cap = state
+                            .session(&session)
+                            .and_then(|session| session.draw?.budget().copied())
+                            .expect("a draw")
+                            .cap;
                         let (old, new) =
                             (before.budget(&budget).expect("open"), state.budget(&budget).expect("open"));
                         let period = new.period_at(state.tip().time);

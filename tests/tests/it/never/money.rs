@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
     harness::{Chain, Deal, key},
     ledger::{reject::Reject, slash::accuser_share},
     limits::{ACCUSER_PART, BOND_MIN, BUDGET_MIN, UNBOND_DELAY},
-    state::State,
+    state::{Draw, State},
     tx::{Accusation, Call},
 };
 use gridhour_node::consensus::expiry::{expire_tx, expired};
@@ -48,10 +48,12 @@ fn money_always_has_a_way_home() {
 
 /// What each account would have if everything that is set aside were its owner's again.
 fn with_all_that_is_set_aside(state: &State) -> BTreeMap<PublicKey, u64> {
-    let payer = |session: &gridhour_contracts_sim::state::Session| match &session.draw {
-        Some(draw) => state.budget(&draw.budget).expect("kept while a session is open under it").owner,
-        None => session.terms.client,
-    };
+    let payer =
+        |session: &gridhour_contracts_sim::state::Session| match session.draw.as_ref().and_then(Draw::budget)
+        {
+            Some(draw) => state.budget(&draw.budget).expect("kept while a session is open under it").owner,
+            None => session.terms.client,
+        };
     let sessions = state.sessions().map(|(_, session)| (payer(session), session.held));
     let stakes = state.stakes().map(|(_, stake)| (stake.owner, stake.total().expect("counted in 64 bits")));
     let pots = state.budgets().map(|(_, budget)| (budget.owner, budget.pot));

@@ -199,7 +199,14 @@ impl Life {
             ledger,
             memory: memory_on(disk),
             served: served(),
-            config: ProviderConfig { ask: ASK, region: None, jurisdiction: None, slots: SLOTS, hospitality },
+            config: ProviderConfig {
+                ask: ASK,
+                region: None,
+                jurisdiction: None,
+                slots: SLOTS,
+                stake: Credits::ZERO,
+                hospitality,
+            },
             events: told,
         });
         let (door, behind) = mpsc::channel(64);
