@@ -353,10 +353,8 @@ impl State {
     /// began none.
     pub fn hash_checkpoint_aside(&self) {
         let begun = |pending: &&PendingCheckpoint| pending.height() == self.tip.height;
-        if let Some(pending) = self.pending_checkpoint().filter(begun).cloned() {
-            rayon::spawn(move || {
-                pending.finish();
-            });
+        if let Some(pending) = self.pending_checkpoint().filter(begun) {
+            pending.hash_aside();
         }
     }
 

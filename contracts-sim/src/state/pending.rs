@@ -102,6 +102,18 @@ impl PendingCheckpoint {
         StateRoot { height: self.height, time: self.time, root }
     }
 
+    /// Has it hashed by whichever thread has time. A checkpoint that is given up meanwhile costs nothing more.
+    pub(super) fn hash_aside(&self) {
+        if let Root::Sought(work) = &self.root {
+            let work = Arc::downgrade(work);
+            rayon::spawn(move || {
+                if let Some(work) = work.upgrade() {
+                    work.tree();
+                }
+            });
+        }
+    }
+
     /// The tree, and of how many blocks that replaced something. None where only the root is known.
     pub(super) fn tree(&self) -> Option<(&Tree, usize)> {
         match &self.root {
