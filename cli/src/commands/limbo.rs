@@ -61,9 +61,6 @@ fn held_for(purpose: &Purpose) -> String {
             reservation.to_string()
         }
         Purpose::Bond { device } | Purpose::Unbonding { device } => device.to_string(),
-        Purpose::Prepaid { reservation, .. } | Purpose::Promised { reservation, .. } => {
-            reservation.to_string()
-        }
     }
 }
 
