@@ -1,13 +1,14 @@
 //! Money in limbo, as `account show` and `status` tell of it: what is stuck, where, until when, and what to do.
 
 use gridhour_node::{
+    clock,
     limbo::{Cause, Limbo},
     rpc::Purpose,
 };
 use gridhour_protocol::signed::PublicKey;
 use serde_json::{Value, json};
 
-use crate::{context::Context, error::Result};
+use crate::{context::Context, error::Result, human_time::when};
 
 /// For programs.
 pub fn document(limbo: &[Limbo]) -> Value {
@@ -38,9 +39,11 @@ fn text(piece: &Limbo) -> String {
     let id: String = id.chars().take(8).collect();
     let what = match cause {
         Cause::Uncollected(_) => {
-            format!("up to {amount} credits of session {id} to collect until {} ms", deadline.0)
+            format!("up to {amount} credits of session {id} to collect by {}", when(*deadline, clock::now()))
         }
-        Cause::Overdue(_) => format!("{amount} credits are held for {id} since {} ms", deadline.0),
+        Cause::Overdue(_) => {
+            format!("{amount} credits are held for {id} beyond {}", when(*deadline, clock::now()))
+        }
     };
     format!("{what}: {}", piece.advice())
 }
@@ -79,7 +82,7 @@ mod tests {
         let piece =
             Limbo { cause: Cause::Uncollected(session), amount: Credits(400_000), deadline: Timestamp(77) };
         let line = text(&piece);
-        for part in ["0.4 credits", "abababab", "77", "start it with this data directory"] {
+        for part in ["0.4 credits", "abababab", "1970-01-01", "start it with this data directory"] {
             assert!(line.contains(part), "{line:?} lacks {part:?}");
         }
         let document = document(&[piece]);

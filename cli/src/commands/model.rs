@@ -17,7 +17,8 @@ EXAMPLES:
   gridhour model tokenize \"Once upon a time\" --json
   gridhour model eval --text wiki.txt --window 512 --tokens 4096
 
-A MODEL is the name of a catalogue entry, the path of a .gguf file, or the id of a model in the cache.";
+A MODEL is the name of a catalogue entry, the path of a .gguf file, or the id of a model in the
+cache.";
 
 /// Fetch, look at and measure models
 #[derive(Debug, clap::Args)]

@@ -26,7 +26,7 @@ use crate::{
 const EXAMPLES: &str = "\
 EXAMPLES:
   gridhour network init --name lab --bootstrap /ip4/192.0.2.7/tcp/4801
-  gridhour network init --witness w1.example/w+ff3e2ab1+BDQ... --witness w2.example/w+0a9c4411+BFz...
+  gridhour network init --witness w1.example/w+ff3e2ab1+BD... --witness w2.example/w+0a9c4411+BF...
   gridhour network join network.json
   gridhour network show --json";
 

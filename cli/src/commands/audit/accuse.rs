@@ -30,7 +30,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  gridhour audit accuse                       What the receipts kept here show, and what would happen
+  gridhour audit accuse                       What receipts kept here show, and what would happen
   gridhour audit accuse --send                Have the stake taken
   gridhour audit accuse --out evidence        Write the evidence, for somebody else
   gridhour audit accuse --file evidence --send

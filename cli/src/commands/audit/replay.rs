@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
     audit::{Auditor, Report},
     state::State,
 };
-use gridhour_node::drivers::validator::account_of;
+use gridhour_node::{clock, drivers::validator::account_of};
 use gridhour_protocol::{id::to_hex, note::to_base64, signed::PublicKey, units::Height};
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ use crate::{
     commands::account::named,
     context::Context,
     error::{CommandError, Kind, Result},
+    human_time::when,
     output::Table,
 };
 
@@ -100,7 +101,7 @@ fn account_json(state: &State, id: PublicKey) -> Value {
 fn say(context: &Context, report: &Report, state: &State, account: Option<PublicKey>) -> Result {
     let (out, tip) = (context.out, state.tip());
     tell(context, report)?;
-    out.line(format!("time          {} ms since 1970, by the ledger", tip.time.0))?;
+    out.line(format!("time          {}, by the ledger", when(tip.time, clock::now())))?;
     out.line(format!("log           {} entries, root {}", tip.log.size(), to_base64(&tip.log.root())))?;
     out.line(format!("state root    {}", to_hex(&state.root())))?;
     if let Some(id) = account {
@@ -116,9 +117,8 @@ fn say_account(context: &Context, state: &State, id: PublicKey) -> Result {
     let mut table = Table::new(["held for", "what", "held", "released at"]);
     for hold in &known.holds {
         let (id, purpose) = named(&hold.purpose, PublicKey::short);
-        let row =
-            [id.chars().take(8).collect(), purpose, hold.amount.to_string(), hold.deadline.0.to_string()];
-        table.row(row);
+        let deadline = when(hold.deadline, state.tip().time);
+        table.row([id.chars().take(8).collect(), purpose, hold.amount.to_string(), deadline]);
     }
     table.lines().iter().try_for_each(|line| context.out.line(line))
 }

@@ -27,9 +27,10 @@ EXAMPLES:
   gridhour bench audit --transactions 100000 --json
   gridhour bench audit --transactions 4000000 --dir /mnt/disk/bench --keep
 
-A ledger of so many transfers is written to DIR as an exported file, always the same one for the same
-settings, and removed afterwards. `gridhour audit verify` checks it as a process of its own, whose memory
-at its highest is told. Speed is compared with checking signatures alone, before and after.";
+A ledger of so many transfers is written to DIR as an exported file, always the same one for the
+same settings, and removed afterwards. `gridhour audit verify` checks it as a process of its own,
+whose memory at its highest is told. Speed is compared with checking signatures alone, before and
+after.";
 
 /// Seconds between two times that the audit keeps where it stands: often enough that a short ledger pays for it as well.
 const SAVE_EVERY: &str = "1";

@@ -24,8 +24,8 @@ EXAMPLES:
   gridhour bench engine --threads 2 --isa avx2 --prefill 1024 --repeat 9
   gridhour bench engine --batch 8 --json | jq .decode_tokens_per_s
 
-Figures are medians; they depend on what else the machine does. The command reports and never judges:
-its exit code says only whether it could measure.";
+Figures are medians; they depend on what else the machine does. The command reports and never
+judges: its exit code says only whether it could measure.";
 
 /// Measure how fast a model is computed here
 #[derive(Debug, clap::Args)]

@@ -20,10 +20,10 @@ EXAMPLES:
   gridhour bench ledger --transfers 100000 --repeat 9 --dir /mnt/disk/bench
   gridhour bench ledger --json | jq '.rows[] | select(.name == \"durable_transfers_per_s\")'
 
-A new ledger is written to DIR and removed afterwards: durability is that of the disk under DIR. Figures are
-medians, and those with a ratio are compared with checking signatures alone, in turns. Proofs are those of a log
-of 2^20 entries and of a million accounts. The command reports and
-never judges.";
+A new ledger is written to DIR and removed afterwards: durability is that of the disk under DIR.
+Figures are medians, and those with a ratio are compared with checking signatures alone, in turns.
+Proofs are those of a log of 2^20 entries and of a million accounts. The command reports and never
+judges.";
 
 /// Sizes of the log and of the state in which proofs are looked at.
 const PROVEN_ENTRIES: u32 = 1 << 20;

@@ -31,8 +31,8 @@ EXAMPLES:
   gridhour provider stake unbond --all
   gridhour provider stake withdraw --json
 
-What is at stake is lost if two receipts of the device contradict each other. A running provider with
---stake keeps its stake by itself: restart it without before you unbond.";
+What is at stake is lost if two receipts of the device contradict each other. A running provider
+with --stake keeps its stake by itself: restart it without before you unbond.";
 
 /// Show what is at stake, put credits at stake, and take them back
 #[derive(Debug, clap::Args)]
