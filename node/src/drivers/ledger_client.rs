@@ -115,7 +115,12 @@ impl LedgerClient {
     }
 
     async fn ask_node(&self, node: PublicKey, request: &LedgerRequest) -> Result<LedgerAnswer, LedgerError> {
-        let answer = self.net.request(node, Service::Ledger, wire::encode(request)).await;
+        let ask = || self.net.request(node, Service::Ledger, wire::encode(request));
+        let answer = match ask().await {
+            // A blip. To ask again is harmless: a transaction that was taken is taken once.
+            Err(RequestError::Broken(_)) => ask().await,
+            answer => answer,
+        };
         let bytes = answer.map_err(|source| LedgerError::Unreachable { node, source })?;
         match wire::decode(&bytes) {
             Ok(LedgerAnswer::Fault(detail)) => Err(LedgerError::Fault(detail)),

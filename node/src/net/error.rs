@@ -80,9 +80,12 @@ pub enum RequestError {
     /// The peer answered that it will not serve the request.
     #[error("refused by the peer: {0}")]
     Refused(String),
-    /// There is no connection to the peer, or it broke.
+    /// There is no connection to the peer.
     #[error("peer not reachable: {0}")]
     Unreachable(String),
+    /// The connection broke before an answer came. The peer may or may not have acted on the request.
+    #[error("the connection broke before an answer came: {0}")]
+    Broken(String),
     /// The peer does not serve this protocol: it runs no such service, or another network or version.
     #[error("peer does not speak {0}")]
     Unsupported(String),

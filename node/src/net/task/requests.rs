@@ -128,10 +128,9 @@ pub(super) fn explain(error: OutboundFailure, name: String) -> RequestError {
                 RequestError::Refused("the peer ended the stream unanswered".into())
             }
             io::ErrorKind::InvalidData => RequestError::Misbehaved(error.to_string()),
-            _ => RequestError::Unreachable(error.to_string()),
+            _ => RequestError::Broken(error.to_string()),
         },
-        OutboundFailure::DialFailure | OutboundFailure::ConnectionClosed => {
-            RequestError::Unreachable(error.to_string())
-        }
+        OutboundFailure::DialFailure => RequestError::Unreachable(error.to_string()),
+        OutboundFailure::ConnectionClosed => RequestError::Broken(error.to_string()),
     }
 }

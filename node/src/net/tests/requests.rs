@@ -78,6 +78,20 @@ async fn no_answer_is_a_timeout() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_under_a_request_is_told_from_nobody_there() {
+    for listen in [TCP, QUIC] {
+        let mut nodes = line(&[1, 2], listen).await;
+        let (client, server) = (nodes[1].net.clone(), nodes[0].key());
+        let asked = tokio::spawn(async move { client.request(server, Service::Ledger, Vec::new()).await });
+        let unanswered = nodes[0].request().await;
+        nodes[0].net.shutdown().await;
+        let answer = within("the end of the connection", asked).await.expect("no panic");
+        assert!(matches!(answer, Err(RequestError::Broken(_))), "{listen}: {answer:?}");
+        drop(unanswered);
+    }
+}
+
+#[tokio::test]
 async fn a_request_over_the_limit_is_the_callers_fault() {
     let node = Node::start(1, MEMORY).await;
     let answer = node.net.request(secret(2).public(), Service::Asset, vec![0; 1025]).await;
