@@ -184,9 +184,11 @@ fn zero_nan_or_max_in_one_member_never_spoils_a_sum_over_all() {
                 applied.is_ok() || *chain.state() == before,
                 "{name} of {amount} was refused and did something"
             );
+            // What is on its way back stays where it is, and a bond of nothing moves its end alone.
+            let stays = |entry: &Entry| entry.postings.is_empty() && amount <= Credits(1);
             let moved = |entry: &Entry| Credits::sum(entry.postings.iter().map(|posting| posting.amount));
             assert!(
-                applied.iter().all(|entry| moved(entry) == Some(amount)),
+                applied.iter().all(|entry| moved(entry) == Some(amount) || stays(entry)),
                 "{name} of {amount}: {applied:?}"
             );
         }
