@@ -49,10 +49,11 @@ const CLIENT: u8 = 4;
 const WIRE: u8 = 8;
 const FUNDS: u64 = 1_000_000;
 const SLOTS: u16 = 2;
-/// Time to collect after the use of a session: the least that the network allows.
-const GRACE_MS: u64 = 8_000;
-/// Enough of it for all power cuts and lost answers of a story, on a slow machine.
-const LONG_GRACE_MS: u64 = 30_000;
+/// Time to collect after the use of a session: half of it passes before anyone cries, half is left for a slow machine.
+const GRACE_MS: u64 = 16_000;
+/// More of it than all power cuts and lost answers of a story take, on a machine that does much else: nothing waits for
+/// its end.
+const LONG_GRACE_MS: u64 = 240_000;
 
 /// How the way to the ledger is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
