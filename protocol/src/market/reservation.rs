@@ -107,7 +107,8 @@ impl ReservationOffer {
     /// What the provider puts up: all that it can still lose after `missed` missed slots.
     #[must_use]
     pub fn bond(&self, missed: usize) -> Credits {
-        let penalties = (missed..self.ladder.len()).map(|missed| self.penalty(missed).0);
+        let (price, rungs) = (self.slot_price(), self.ladder.get(missed..).unwrap_or_default());
+        let penalties = rungs.iter().map(|rung| share(price, *rung).0);
         Credits(penalties.fold(0, u64::saturating_add))
     }
 
