@@ -260,10 +260,12 @@ pub fn reservation_offers(provider: PublicKey) -> BoxedStrategy<ReservationOffer
     let who = (public_keys(), bytes32(), bytes32(), bytes32(), any::<u64>());
     // Of half a minute at least, at a price at which that is a micro-credit.
     let money = (rates(), 1_000..=PRICE_MAX, 30_000..=SLOT_MS_MIN, 0..=WHOLE);
+    let computed = (work_models(), any::<u16>());
     let ladder = vec(1..=RUNG_MAX, 1..=RUNGS_MAX);
     let answer_ms = ANSWER_MS_MIN..SLOT_MS_MIN;
-    (window, who, money, ladder, answer_ms)
-        .prop_map(move |((at, slot, slots, early, notice), who, money, mut ladder, answer_ms)| {
+    (window, who, money, computed, ladder, answer_ms)
+        .prop_map(move |(window, who, money, (work, numerics), mut ladder, answer_ms)| {
+            let (at, slot, slots, early, notice) = window;
             ladder.sort_unstable();
             ReservationOffer {
                 network: NetworkId(who.1),
@@ -271,7 +273,9 @@ pub fn reservation_offers(provider: PublicKey) -> BoxedStrategy<ReservationOffer
                 client: who.0,
                 device: DeviceId(who.2),
                 model: ModelId(who.3),
+                work,
                 rates: money.0,
+                numerics,
                 price: PricePerHour(money.1),
                 starts_at: Timestamp(at),
                 slot: Millis(slot),

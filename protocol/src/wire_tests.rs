@@ -122,7 +122,7 @@ fn signed_bytes_are_frozen() {
         ("calibrated", 320, "834885ad1d269355a7491e3704320a13fd2e1803fb8b79ac04c737d0366a6cc2"),
         ("calibration", 386, "3cd302c4f8eb3069ed0714c676c685043f46fc6e0d1fdfbd0a17e8438892e35e"),
         ("order", 261, "25d387ab3ac06dd60fa54279ad08f5a6c2c3768415b9888f9b6ed8cf5bdb7241"),
-        ("reservation", 276, "2a956c19a6af3d21d057e12ac9f51e8243df6b08a37ed5782f405a58490e99d3"),
+        ("reservation", 302, "152a4f6c38bf0f9bc16ba617a4abc4a120bce3dd8e5d7096eab77ccca5865232"),
         ("voucher", 134, "5984d928fdd0f9e3593263b7644f589b3d5be7cae10738329392015ec13dba92"),
         ("receipt", 341, "05e5cc736c8bf9e2324c94085d6f00023252d9788c27ad9bda85e8ced081d8ec"),
     ]
