@@ -299,6 +299,19 @@ fn a_session_of_another_model_device_or_price_draws_nothing() {
     }
 }
 
+/// A use that outlasts the slot which runs may fit the next one.
+#[test]
+fn a_session_for_longer_than_its_slot_opens_in_the_next() {
+    let (Setting { mut chain, .. }, reservation) = running();
+    chain.advance(Millis(9 * MINUTE_MS));
+    let late = deal(&chain, 2).draw_slot(reservation);
+    let tx = chain.sign(&key(CLIENT), late);
+    assert_eq!(chain.send(tx.clone()), Err(Reject::NotAsReserved));
+    assert!(Reject::NotAsReserved.is_transient());
+    chain.advance(Millis(MINUTE_MS));
+    assert!(chain.send(tx).is_ok());
+}
+
 /// A provider that could answer with a thousand times the work for the same money would serve nothing, and be paid for
 /// standing by.
 #[test]

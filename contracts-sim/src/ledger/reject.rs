@@ -241,6 +241,7 @@ impl Reject {
                 | Self::UnknownReservation
                 | Self::SlotClosed
                 | Self::SlotCalled
+                | Self::NotAsReserved
                 | Self::UnknownBudget
                 | Self::NotSpender
                 | Self::Halted
