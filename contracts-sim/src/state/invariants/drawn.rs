@@ -134,6 +134,10 @@ mod tests {
         *blake3::hash(&number.to_le_bytes()).as_bytes()
     }
 
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a test may look at the clock to tell how long something took"
+    )]
     fn shortest(of: impl Fn()) -> Duration {
         let runs = (0..3).map(|_| {
             let start = Instant::now();

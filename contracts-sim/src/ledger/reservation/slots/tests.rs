@@ -221,6 +221,7 @@ proptest! {
 }
 
 /// How long a thousand reservations of so many slots take to be settled at their end; the shortest of three times.
+#[allow(clippy::disallowed_methods, reason = "a test may look at the clock to tell how long something took")]
 fn settling(slots: u16) -> Duration {
     let terms = ReservationOffer { slots, ladder: vec![100; RUNGS_MAX], ..reservation().terms };
     let one = Reservation::new(terms);
