@@ -3,6 +3,9 @@
 pub mod advert;
 pub mod book;
 pub mod estimate;
+pub mod exploration;
+pub mod fading;
+pub mod history;
 pub mod mask;
 pub mod matching;
 pub mod order;
