@@ -2,11 +2,14 @@
 
 pub mod advert;
 pub mod book;
+pub mod coordinate;
 pub mod estimate;
 pub mod exploration;
 pub mod fading;
+pub mod geography;
 pub mod history;
 pub mod mask;
 pub mod matching;
 pub mod order;
 pub mod reservation;
+pub mod shortlist;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use gridhour_protocol::{id::NetworkId, signed::PublicKey, units::Timestamp};
+use gridhour_protocol::{id::NetworkId, market::coordinate::Vivaldi, signed::PublicKey, units::Timestamp};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::transport::ListenerId,
@@ -84,6 +84,8 @@ pub(crate) struct Task {
     names: Protocols,
     clock: fn() -> Timestamp,
     delay: Duration,
+    region: Option<String>,
+    vivaldi: Vivaldi,
     bootstrap: Bootstrap,
     measure_every: Duration,
     state: State,
@@ -136,6 +138,8 @@ impl Task {
             names: Protocols::new(&config.network),
             clock: config.clock,
             delay: config.delay_bounded(),
+            region: config.region.clone(),
+            vivaldi: Vivaldi::new(config.coordinate, config.seed()),
             bootstrap,
             measure_every: config.measure_every,
             state: State { checkpoints: CheckpointTable::new(config.log_keys.clone()), ..State::default() },
