@@ -37,11 +37,11 @@ impl LatencyWindow {
         });
     }
 
-    /// The middle of the last three round trips, in microseconds; `None` before there are three.
+    /// The middle of the last three round trips, in microseconds, the longer of two; `None` before there is any.
     pub(crate) fn steady_us(&self) -> Option<u64> {
         let mut last: Vec<u64> = self.recent_us.iter().rev().take(STEADY).copied().collect();
         last.sort_unstable();
-        (last.len() == STEADY).then(|| last[STEADY / 2])
+        last.get(last.len() / 2).copied()
     }
 
     pub(crate) fn latency(&self) -> Option<Latency> {
@@ -94,7 +94,8 @@ mod tests {
 
     #[test]
     fn an_echo_that_was_held_up_once_places_nobody() {
-        assert_eq!(window([10, 12]).steady_us(), None);
+        assert_eq!(window([]).steady_us(), None);
+        assert_eq!(window([10, 12]).steady_us(), Some(12));
         assert_eq!(window([500, 10, 12]).steady_us(), Some(12));
         assert_eq!(window([10, 12, 500, 11]).steady_us(), Some(12));
     }
