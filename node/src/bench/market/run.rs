@@ -80,6 +80,10 @@ impl Market<'_> {
     /// Matches one order, and asks the chosen, then the next, until somebody has a free slot.
     fn serve(&mut self, order: usize, outcome: &mut Outcome) {
         let asked_us = self.world.orders[order].at_us;
+        // No order comes before this one any more. One that is refused again and again takes its slot before those that
+        // come meanwhile.
+        let oldest_us = asked_us.saturating_sub(ADVERT_AGE_US);
+        self.jobs.iter_mut().for_each(|jobs| jobs.retain(|(_, ends)| *ends > oldest_us));
         let mut now = asked_us;
         loop {
             let (candidates, pings) = self.candidates(order, now);
@@ -163,9 +167,7 @@ impl Market<'_> {
     /// The adverts of all providers, as they stood at `then`, in the order of their numbers.
     fn adverts(&mut self, then_us: u64) -> Vec<Verified<Advert>> {
         let adverts = self.world.providers.iter().enumerate().map(|(number, provider)| {
-            let jobs = &mut self.jobs[number];
-            jobs.retain(|(_, ends)| *ends > then_us);
-            let busy = jobs.iter().filter(|(arrived, _)| *arrived <= then_us).count();
+            let busy = self.jobs[number].iter().filter(|job| job.0 <= then_us && then_us < job.1).count();
             let free = u16::try_from(provider.slots.saturating_sub(busy)).unwrap_or(u16::MAX);
             let queued = u16::try_from(busy.saturating_sub(provider.slots)).unwrap_or(u16::MAX);
             let sign = || {
