@@ -107,3 +107,30 @@ fn a_ledger_is_measured_in_a_new_directory_that_is_removed() {
     assert_eq!((answer.code, &answer.stdout[..]), (Some(2), ""));
     assert!(answer.stderr.contains("name a new directory"), "{}", answer.stderr);
 }
+
+const MARKET: [&str; 8] = ["bench", "market", "--seeds", "1", "--orders", "40", "--providers", "12"];
+
+#[test]
+fn a_simulated_market_prints_its_seed_and_is_the_same_for_it() {
+    let sandbox = Sandbox::new();
+    sandbox.write("rtt.csv", "id,a,b\na,2.0,80.5\nb,80.5,2.0\n");
+    let seeded = [&MARKET[..], &["--seed", "7", "--matrix", "rtt.csv"]].concat();
+    let found = sandbox.json(&seeded);
+    assert_eq!(found, sandbox.json(&seeded));
+    assert_eq!((&found["seed"], &found["orders"]), (&json!(7), &json!(40)));
+    let policies: Vec<_> = (0..3).map(|i| found["policies"][i]["policy"].clone()).collect();
+    assert_eq!(json!(policies), json!(["ours", "cheapest-first", "first-token-first"]));
+    let foreseen = found["policies"][0]["fastest_foreseen_share"].as_f64();
+    assert!(foreseen.is_some_and(|share| (0.0..=1.0).contains(&share)), "{foreseen:?}");
+    let told = sandbox.run(&[&MARKET[..], &["--seed", "7"]].concat());
+    assert!(told.stdout.contains("from seed 7"), "{}", told.stdout);
+}
+
+#[test]
+fn a_file_that_is_no_matrix_is_refused_with_its_name() {
+    let sandbox = Sandbox::new();
+    sandbox.write("rtt.csv", "id,a,b\na,2.0,fast\n");
+    let answer = sandbox.run(&[&MARKET[..], &["--matrix", "rtt.csv"]].concat());
+    assert_eq!((answer.code, &answer.stdout[..]), (Some(2), ""));
+    assert!(answer.stderr.contains("rtt.csv") && answer.stderr.contains("\"fast\""), "{}", answer.stderr);
+}

@@ -17,6 +17,7 @@ fn every_command_has_help_with_examples() {
         &["model", "eval"],
         &["bench"],
         &["bench", "engine"],
+        &["bench", "market"],
         &["run"],
         &["receipt"],
         &["budget"],

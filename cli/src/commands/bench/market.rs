@@ -79,7 +79,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
 }
 
 fn read(path: &Path) -> Result<Matrix> {
-    let refused = |error: String| CommandError::refused(format!("{}: {error}", path.display()));
+    let refused = |error: String| CommandError::usage(format!("{}: {error}", path.display()));
     let mut text = String::new();
     let file = File::open(path).map_err(|error| refused(error.to_string()))?;
     file.take(MATRIX_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| refused(error.to_string()))?;
