@@ -1,6 +1,7 @@
 //! The market: what is offered, what is wanted, and which offer meets an order.
 
 pub mod advert;
+pub mod batch;
 pub mod book;
 pub mod estimate;
 pub mod mask;
