@@ -30,6 +30,7 @@ use crate::{
     },
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        history::{Ended, ProviderHistory, Run},
         order::{LatencyLimit, LimitKind, Order},
         reservation::{ReservationOffer, WHOLE},
     },
@@ -210,6 +211,23 @@ pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
             jurisdiction: places.2,
         })
         .boxed()
+}
+
+/// What a buyer learned of a provider, by recording it.
+pub fn histories() -> impl Strategy<Value = ProviderHistory> {
+    let run = (any::<u64>(), any::<u64>(), 1..300u32);
+    let job = (0..3u8, 1..=PROMPT_TOKENS_MAX as u32, 0..1u64 << 50, option::of(run));
+    (public_keys(), vec(job, 0..40)).prop_map(|(provider, jobs)| {
+        let mut history = ProviderHistory::new(provider);
+        for (model, prompt, at, run) in jobs {
+            let at = Timestamp(at);
+            let ended = run.map_or(Ended::Failed(at), |(first, total, tokens)| {
+                Ended::Served(Run::new(at, first, total, tokens))
+            });
+            history.record(ModelId([model; 32]), prompt, ended);
+        }
+        history
+    })
 }
 
 /// A limit on a time.

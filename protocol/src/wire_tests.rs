@@ -64,6 +64,7 @@ wire_type!(requests, arbitrary::requests());
 wire_type!(client_messages, arbitrary::client_messages());
 wire_type!(provider_messages, arbitrary::provider_messages());
 wire_type!(lane_ledgers, arbitrary::lane_ledgers());
+wire_type!(histories, arbitrary::histories());
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]

@@ -54,6 +54,7 @@ mod assets;
 mod calibrate;
 mod error;
 mod job;
+mod learning;
 mod run;
 
 pub use assets::FetchError;
@@ -246,6 +247,7 @@ impl Client {
         use_for: Millis,
     ) -> Result<MatchRecord, LedgerError> {
         let mut measured = self.measure(adverts).await;
+        self.remember(order, &mut measured);
         if order.stake_min != Credits::ZERO {
             for advert in adverts.iter().filter(|advert| advert.offer_of(&order.model).is_some()) {
                 let stake = self.stake_behind(advert, use_for).await?;

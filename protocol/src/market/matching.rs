@@ -6,6 +6,7 @@
 //! score = cost of the longest job
 //!       + soft first-token limit: (expected - limit in ms, if positive) x its micro-credits per ms
 //!       + soft total-time limit:  likewise
+//!       - a newcomer's discount, see exploration
 //! ```
 //!
 //! Between equal scores the earlier advert wins, then the lower provider key. Everything is integer arithmetic, so
@@ -51,12 +52,14 @@ pub struct Matcher<'a> {
 /// The score of an offer, with its terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Score {
-    /// What is compared: cost and penalties.
+    /// What is compared: cost and penalties, less the discount.
     pub total: Credits,
     /// Cost of the order's longest job.
     pub cost: Credits,
     /// Soft penalties. Nobody pays them.
     pub penalty: Credits,
+    /// A newcomer's discount. Nobody is paid it.
+    pub discount: Credits,
     /// Expected times, where the provider was measured.
     pub times: Option<Times>,
 }
@@ -72,6 +75,8 @@ pub struct Candidate {
     pub cost: Credits,
     /// Soft penalties.
     pub penalty: Credits,
+    /// A newcomer's discount.
+    pub discount: Credits,
     /// Expected milliseconds to the first token; `None` if the provider was not measured.
     pub expected_ttft_ms: Option<u64>,
     /// Expected milliseconds to the last token; `None` if the provider was not measured.
@@ -113,7 +118,7 @@ impl<'a> Matcher<'a> {
     /// With the first mask that fails.
     pub fn judge(&self, offer: &Offer<'a>) -> Result<Score, Failure<'a>> {
         let fit = mask::check(self.order, self.numerics, self.now, offer.advert, &offer.measured)?;
-        score(self.order, &fit).ok_or(Failure::ScoreOverflow(fit.cost))
+        score(self.order, &fit, &offer.measured).ok_or(Failure::ScoreOverflow(fit.cost))
     }
 
     /// The best of `offers` and its score: the choice of [`Matcher::record`] without the record. Does not allocate.
@@ -148,7 +153,7 @@ impl<'a> Matcher<'a> {
     }
 
     fn considered(&self, offers: &[Offer<'a>]) -> [u8; 32] {
-        let mut out = Layout::new("gridhour/match/v1");
+        let mut out = Layout::new("gridhour/match/v2");
         out.fixed(&self.order.signed().id().0).u16(self.numerics).u64(self.now.0).count(offers.len());
         for offer in offers {
             out.fixed(&offer.advert.signed().id().0);
@@ -169,7 +174,7 @@ fn price_time((a, left): &(Offer<'_>, Score), (b, right): &(Offer<'_>, Score)) -
     left.total.cmp(&right.total).then_with(earlier).then_with(|| identity(a).cmp(&identity(b)))
 }
 
-fn score(order: &Order, fit: &Fit) -> Option<Score> {
+fn score(order: &Order, fit: &Fit, measured: &Measured) -> Option<Score> {
     let penalty = match fit.times {
         None => Credits::ZERO,
         Some(times) => {
@@ -177,7 +182,9 @@ fn score(order: &Order, fit: &Fit) -> Option<Score> {
             first.checked_add(penalty(order.total_time, times.total_ms)?)?
         }
     };
-    Some(Score { total: fit.cost.checked_add(penalty)?, cost: fit.cost, penalty, times: fit.times })
+    let discount = measured.tries.map_or(Credits::ZERO, |tries| tries.discount(fit.cost));
+    let total = fit.cost.checked_add(penalty)?.saturating_sub(discount);
+    Some(Score { total, cost: fit.cost, penalty, discount, times: fit.times })
 }
 
 fn penalty(limit: Option<LatencyLimit>, expected_ms: u64) -> Option<Credits> {
@@ -193,6 +200,7 @@ fn candidate(offer: &Offer<'_>, score: &Score) -> Candidate {
         score: score.total,
         cost: score.cost,
         penalty: score.penalty,
+        discount: score.discount,
         expected_ttft_ms: score.times.map(|times| times.ttft_ms),
         expected_total_ms: score.times.map(|times| times.total_ms),
     }

@@ -36,7 +36,12 @@ use gridhour_protocol::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
     },
-    market::{advert::Advert, order::Order, reservation::ReservationOffer},
+    market::{
+        advert::Advert,
+        history::{Ended, PPM, ProviderHistory, Run},
+        order::Order,
+        reservation::ReservationOffer,
+    },
     receipt::Receipt,
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::Signed,
@@ -70,6 +75,19 @@ fn adverts() {
             (advert.id(), advert.body.is_live(Timestamp(1 << 40)), advert.body.offer_of(&ModelId([0; 32])));
         let _ = advert.body.check_calibration();
         let _ = advert.verify();
+    });
+}
+
+#[test]
+fn histories() {
+    let values = samples(arbitrary::histories(), 8);
+    canonical("history", &values, |mut history: ProviderHistory| {
+        let at = history.newest();
+        let model = ModelId([0; 32]);
+        let _ = history.learned(Timestamp(1 << 50), &model, 40);
+        history.record(model, 40, Ended::Served(Run::new(at, u64::MAX, u64::MAX, 1)));
+        let learned = history.learned(at, &model, 40);
+        assert!(learned.first_token.is_some() && learned.availability_ppm <= PPM);
     });
 }
 

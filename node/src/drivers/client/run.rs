@@ -15,6 +15,7 @@ use gridhour_protocol::{
     limits::{CHUNK_TOKENS_MAX, PROTOCOL_VERSION},
     market::{
         advert::Advert,
+        history::Ended,
         matching::MatchRecord,
         order::{LatencyLimit, Order},
     },
@@ -26,7 +27,7 @@ use gridhour_protocol::{
 };
 use tokio::sync::watch;
 
-use super::{Client, RunError, job::Job};
+use super::{Client, RunError, job::Job, learning};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, results::JobResult},
@@ -250,8 +251,13 @@ impl Client {
         cancel: watch::Receiver<bool>,
         on_event: OnEvent<'_>,
     ) -> Result<Delivered, RunError> {
-        let stream =
-            self.net.open_job(terms.provider).await.map_err(|error: RequestError| RunError::from(error))?;
+        let (provider, model) = (terms.provider, terms.model);
+        let prompt_tokens = u32::try_from(request.prompt.len()).unwrap_or(u32::MAX);
+        let learn = |ended| self.learn(provider, model, prompt_tokens, ended);
+        let stream = self.net.open_job(provider).await.map_err(|error: RequestError| {
+            learn(Ended::Failed(clock::now()));
+            RunError::from(error)
+        })?;
         let setup = BuyerSetup {
             key: self.key.clone(),
             numerics: numerics_digest(),
@@ -269,6 +275,7 @@ impl Client {
         };
         let advert = advert.signed().clone();
         let ran = Job::run(&self.memory, stream, setup, advert, cancel, &mut deliver).await?;
+        learn(learning::ended(&ran, clock::now()));
         if let Some(accusation) = &ran.contradiction {
             on_event(RunEvent::Contradiction(accusation));
         }

@@ -3,7 +3,10 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use super::*;
 use crate::{
     arbitrary::key,
-    market::estimate::{HISTORY_SAMPLES_MIN, Latency, TtftHistory},
+    market::{
+        estimate::{HISTORY_SAMPLES_MIN, Latency, Pace, TtftHistory},
+        exploration::Tries,
+    },
     sample,
     units::{Millis, PricePerHour, WorkRate},
 };
@@ -229,6 +232,38 @@ fn enough_history_replaces_the_estimate_and_little_does_not() {
 }
 
 #[test]
+fn the_measured_pace_replaces_decoding_and_its_round_trips() {
+    let with = |samples| Measured {
+        history: Some(TtftHistory { ewma_us: 50_000, p95_us: 60_000, samples: HISTORY_SAMPLES_MIN }),
+        pace: Some(Pace { ewma_ns: 2_000_000, p95_ns: 3_000_000, samples }),
+        ..near()
+    };
+    let known = fits(with(HISTORY_SAMPLES_MIN), |_| (), |_| ()).times.unwrap();
+    assert_eq!((known.total_ms, known.total_p95_ms), (50 + 99 * 2, 60 + 99 * 3), "an order of 100 tokens");
+    let little = fits(with(HISTORY_SAMPLES_MIN - 1), |_| (), |_| ()).times.unwrap();
+    assert!(little.total_ms > known.total_ms, "the advert's rates are slower");
+    let queued = fits(with(HISTORY_SAMPLES_MIN), |a| a.queued = 1, |_| ()).times.unwrap();
+    assert!(queued.ttft_ms > known.ttft_ms, "whoever waits now waits on top of what was measured");
+}
+
+#[test]
+fn a_newcomer_is_tried_when_its_discount_reaches_the_best() {
+    let order = order(|o| (o.ttft, o.total_time) = (None, None));
+    let known = advert(2, |a| a.ask = PricePerHour(1_000_000));
+    let newcomer = advert(3, |a| a.ask = PricePerHour(1_050_000));
+    let chosen = |all| {
+        let tried = |here| Measured { tries: Some(Tries { here, all }), ..near() };
+        let offers =
+            [Offer { advert: &known, measured: tried(all) }, Offer { advert: &newcomer, measured: tried(0) }];
+        let record = matcher(&order).record(&offers);
+        assert!(record.candidates.iter().all(|c| c.score.0 + c.discount.0 == c.cost.0 + c.penalty.0));
+        record.chosen
+    };
+    assert_eq!(chosen(HISTORY_SAMPLES_MIN), Some(known.provider), "5 % dearer, its discount is 3 %");
+    assert_eq!(chosen(255), Some(newcomer.provider), "by now it is over 5 %");
+}
+
+#[test]
 fn waiting_jobs_and_voucher_round_trips_count() {
     let idle = fits(near(), |_| (), |o| o.ttft = None).times.unwrap();
     let queued = fits(near(), |a| a.queued = 2, |o| o.ttft = None).times.unwrap();
@@ -294,6 +329,12 @@ fn the_record_commits_to_what_was_considered() {
     let staked = |stake| hash(Measured { stake, ..near() });
     assert_ne!(staked(None), staked(Some(Credits::ZERO)), "nothing at stake is not unknown");
     assert_ne!(staked(Some(Credits(1))), staked(Some(Credits(2))));
+    let tried = |here| hash(Measured { tries: Some(Tries { here, all: 9 }), ..near() });
+    assert_ne!(tried(0), tried(1));
+    let served = |ppm| hash(Measured { availability_ppm: ppm, ..near() });
+    assert_ne!(served(None), served(Some(0)));
+    let paced = |ns| hash(Measured { pace: Some(Pace { ewma_ns: ns, p95_ns: 9, samples: 1 }), ..near() });
+    assert_ne!(paced(1), paced(2));
     let later = Matcher { now: Timestamp(NOW.0 + 1), ..matcher(&order) };
     assert_ne!(hash(near()), later.record(&[Offer { advert: &advert, measured: near() }]).considered);
 }
