@@ -7,6 +7,7 @@ pub mod estimate;
 pub mod exploration;
 pub mod fading;
 pub mod history;
+pub mod index;
 pub mod mask;
 pub mod matching;
 pub mod order;

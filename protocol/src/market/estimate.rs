@@ -104,6 +104,18 @@ impl Measured {
     }
 }
 
+impl Measured {
+    /// The soonest that [`times`] may expect the first token of any order, in milliseconds: by the means, and at the 95th
+    /// percentile. At once where nothing was measured.
+    #[must_use]
+    pub fn soonest_ms(&self) -> (u64, u64) {
+        let history = self.history.filter(|history| history.samples >= HISTORY_SAMPLES_MIN);
+        let trip = self.latency.map_or((0, 0), |latency| (latency.ewma_us, latency.p95_us));
+        let (mean, p95) = history.map_or(trip, |history| (history.ewma_us, history.p95_us));
+        (mean.div_ceil(1_000), p95.div_ceil(1_000))
+    }
+}
+
 /// Expected times from the buyer's side, in milliseconds, rounded up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {

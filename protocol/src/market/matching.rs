@@ -169,7 +169,7 @@ fn identity(offer: &Offer<'_>) -> (PublicKey, [u8; 64], Measured) {
 }
 
 /// Price-time priority; the identity also settles what one provider signed twice.
-fn price_time((a, left): &(Offer<'_>, Score), (b, right): &(Offer<'_>, Score)) -> Ordering {
+pub(super) fn price_time((a, left): &(Offer<'_>, Score), (b, right): &(Offer<'_>, Score)) -> Ordering {
     let earlier = || a.advert.issued_at.cmp(&b.advert.issued_at);
     left.total.cmp(&right.total).then_with(earlier).then_with(|| identity(a).cmp(&identity(b)))
 }
