@@ -3,6 +3,7 @@
 pub mod advert;
 pub mod batch;
 pub mod book;
+pub mod costs;
 pub mod estimate;
 pub mod exploration;
 pub mod fading;
@@ -12,3 +13,4 @@ pub mod mask;
 pub mod matching;
 pub mod order;
 pub mod reservation;
+pub mod score;

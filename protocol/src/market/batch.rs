@@ -28,9 +28,11 @@ use std::collections::BTreeSet;
 use self::{pairs::Pairs, plan::Plan};
 use super::{
     advert::Advert,
+    costs::BuyerCosts,
     estimate::Measured,
-    matching::{Matcher, Offer, Score},
+    matching::{Matcher, Offer},
     order::Order,
+    score::Score,
 };
 use crate::{signed::Verified, units::Timestamp};
 
@@ -46,6 +48,8 @@ pub struct Waiting<'a> {
     pub order: &'a Verified<Order>,
     /// What was measured of each offer of the batch, from where this order's client is.
     pub measured: &'a [Measured],
+    /// What its client counts beside the price.
+    pub costs: &'a BuyerCosts,
 }
 
 /// Orders and offers that are to be matched together.
@@ -168,7 +172,8 @@ impl<'a> Batch<'a> {
     fn judge(&self, waiting: &Waiting<'a>, offer: usize) -> Option<Score> {
         let (listed, advert) = *self.adverts.get(offer)?;
         let measured = *waiting.measured.get(listed)?;
-        let matcher = Matcher { order: waiting.order, numerics: self.numerics, now: self.now };
+        let Waiting { order, costs, .. } = *waiting;
+        let matcher = Matcher { order, numerics: self.numerics, now: self.now, costs };
         matcher.judge(&Offer { advert, measured }).ok()
     }
 

@@ -14,8 +14,9 @@ use std::collections::BTreeMap;
 use super::{
     exploration::Tries,
     history::PPM,
-    matching::{Matcher, Offer, Score, price_time},
+    matching::{Matcher, Offer, price_time},
     order::{LatencyLimit, LimitKind, Order},
+    score::Score,
 };
 use crate::{
     id::ModelId,

@@ -6,6 +6,7 @@
 //! score = cost of the longest job
 //!       + soft first-token limit: (expected - limit in ms, if positive) x its micro-credits per ms
 //!       + soft total-time limit:  likewise
+//!       + egress and risk of a run in vain, see costs
 //!       - a newcomer's discount, see exploration
 //! ```
 //!
@@ -18,9 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     advert::Advert,
-    estimate::{Measured, Times},
-    mask::{self, Failure, Fit, Reason},
-    order::{LatencyLimit, LimitKind, Order},
+    costs::BuyerCosts,
+    estimate::Measured,
+    mask::{self, Failure, Reason},
+    order::Order,
+    score::Score,
 };
 use crate::{
     id::OrderId,
@@ -47,21 +50,8 @@ pub struct Matcher<'a> {
     pub numerics: u16,
     /// The buyer's time.
     pub now: Timestamp,
-}
-
-/// The score of an offer, with its terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Score {
-    /// What is compared: cost and penalties, less the discount.
-    pub total: Credits,
-    /// Cost of the order's longest job.
-    pub cost: Credits,
-    /// Soft penalties. Nobody pays them.
-    pub penalty: Credits,
-    /// A newcomer's discount. Nobody is paid it.
-    pub discount: Credits,
-    /// Expected times, where the provider was measured.
-    pub times: Option<Times>,
+    /// What the buyer counts beside the price.
+    pub costs: &'a BuyerCosts,
 }
 
 /// An offer that meets the order.
@@ -75,6 +65,10 @@ pub struct Candidate {
     pub cost: Credits,
     /// Soft penalties.
     pub penalty: Credits,
+    /// Traffic to another region.
+    pub egress: Credits,
+    /// Runs in vain.
+    pub risk: Credits,
     /// A newcomer's discount.
     pub discount: Credits,
     /// Expected milliseconds to the first token; `None` if the provider was not measured.
@@ -107,7 +101,9 @@ pub struct MatchRecord {
     pub candidates: Vec<Candidate>,
     /// Offers that do not, by provider.
     pub refused: Vec<Refusal>,
-    /// Hash of what went in: order, time, numerics, every advert's id and what was measured.
+    /// What the buyer counted beside the price.
+    pub costs: BuyerCosts,
+    /// Hash of what went in: order, time, numerics, these costs, every advert's id and what was measured.
     pub considered: [u8; 32],
 }
 
@@ -118,7 +114,9 @@ impl<'a> Matcher<'a> {
     /// With the first mask that fails.
     pub fn judge(&self, offer: &Offer<'a>) -> Result<Score, Failure<'a>> {
         let fit = mask::check(self.order, self.numerics, self.now, offer.advert, &offer.measured)?;
-        score(self.order, &fit, &offer.measured).ok_or(Failure::ScoreOverflow(fit.cost))
+        let region = offer.advert.region.as_deref();
+        Score::of(self.order, self.costs, &fit, region, &offer.measured)
+            .ok_or(Failure::ScoreOverflow(fit.cost))
     }
 
     /// The best of `offers` and its score: the choice of [`Matcher::record`] without the record. Does not allocate.
@@ -148,13 +146,16 @@ impl<'a> Matcher<'a> {
             chosen: candidates.first().map(|best| best.provider),
             candidates,
             refused,
+            costs: self.costs.clone(),
             considered: self.considered(&offers),
         }
     }
 
     fn considered(&self, offers: &[Offer<'a>]) -> [u8; 32] {
-        let mut out = Layout::new("gridhour/match/v2");
-        out.fixed(&self.order.signed().id().0).u16(self.numerics).u64(self.now.0).count(offers.len());
+        let mut out = Layout::new("gridhour/match/v3");
+        out.fixed(&self.order.signed().id().0).u16(self.numerics).u64(self.now.0);
+        self.costs.lay_out(&mut out);
+        out.count(offers.len());
         for offer in offers {
             out.fixed(&offer.advert.signed().id().0);
             offer.measured.lay_out(&mut out);
@@ -174,32 +175,14 @@ pub(super) fn price_time((a, left): &(Offer<'_>, Score), (b, right): &(Offer<'_>
     left.total.cmp(&right.total).then_with(earlier).then_with(|| identity(a).cmp(&identity(b)))
 }
 
-fn score(order: &Order, fit: &Fit, measured: &Measured) -> Option<Score> {
-    let penalty = match fit.times {
-        None => Credits::ZERO,
-        Some(times) => {
-            let first = penalty(order.ttft, times.ttft_ms)?;
-            first.checked_add(penalty(order.total_time, times.total_ms)?)?
-        }
-    };
-    let discount = measured.tries.map_or(Credits::ZERO, |tries| tries.discount(fit.cost));
-    let total = fit.cost.checked_add(penalty)?.saturating_sub(discount);
-    Some(Score { total, cost: fit.cost, penalty, discount, times: fit.times })
-}
-
-fn penalty(limit: Option<LatencyLimit>, expected_ms: u64) -> Option<Credits> {
-    let Some(LatencyLimit { limit, kind: LimitKind::Soft { per_ms } }) = limit else {
-        return Some(Credits::ZERO);
-    };
-    expected_ms.saturating_sub(limit.0).checked_mul(per_ms.0).map(Credits)
-}
-
 fn candidate(offer: &Offer<'_>, score: &Score) -> Candidate {
     Candidate {
         provider: offer.advert.provider,
         score: score.total,
         cost: score.cost,
         penalty: score.penalty,
+        egress: score.egress,
+        risk: score.risk,
         discount: score.discount,
         expected_ttft_ms: score.times.map(|times| times.ttft_ms),
         expected_total_ms: score.times.map(|times| times.total_ms),

@@ -156,14 +156,23 @@ struct Scene {
 impl Scene {
     fn solve(&self) -> Outcome {
         let measured = self.measured.iter().map(Vec::as_slice);
-        let waiting: Vec<_> =
-            self.orders.iter().zip(measured).map(|(order, measured)| Waiting { order, measured }).collect();
+        let waiting: Vec<_> = self
+            .orders
+            .iter()
+            .zip(measured)
+            .map(|(order, measured)| Waiting { order, measured, costs: &BuyerCosts::NONE })
+            .collect();
         let adverts: Vec<_> = self.adverts.iter().collect();
         Batch::new(sample::NUMERICS, NOW, &waiting, &adverts).unwrap().solve()
     }
 
     fn score(&self, order: usize, offer: usize) -> Option<Score> {
-        let matcher = Matcher { order: &self.orders[order], numerics: sample::NUMERICS, now: NOW };
+        let matcher = Matcher {
+            order: &self.orders[order],
+            numerics: sample::NUMERICS,
+            now: NOW,
+            costs: &BuyerCosts::NONE,
+        };
         let offer = Offer { advert: &self.adverts[offer], measured: self.measured[order][offer] };
         matcher.judge(&offer).ok()
     }
@@ -347,7 +356,7 @@ fn an_order_whose_penalty_eats_its_limit_comes_last_but_is_served() {
 fn what_is_no_batch_is_refused() {
     let (one, advert) = (order(10, |_| ()), advert(100, |_| ()));
     let measured = [pinged(1)];
-    let waiting = Waiting { order: &one, measured: &measured };
+    let waiting = Waiting { order: &one, measured: &measured, costs: &BuyerCosts::NONE };
     let refused = |waiting: &[Waiting<'_>], adverts: &[&Verified<Advert>]| {
         Batch::new(sample::NUMERICS, NOW, waiting, adverts).map(|_| ()).unwrap_err()
     };
@@ -355,7 +364,7 @@ fn what_is_no_batch_is_refused() {
     assert_eq!(refused(&[waiting], &[]), unmeasured);
     assert_eq!(refused(&[waiting; 2], &[&advert]), BatchError::SameOrder);
     let both = [pinged(1); 2];
-    let waiting_for_both = Waiting { order: &one, measured: &both };
+    let waiting_for_both = Waiting { measured: &both, ..waiting };
     assert_eq!(refused(&[waiting_for_both], &[&advert, &advert]), BatchError::SameProvider);
     let many = vec![waiting; BATCH_ORDERS_MAX + 1];
     assert_eq!(refused(&many, &[&advert]), BatchError::TooManyOrders(BATCH_ORDERS_MAX + 1));

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::*;
@@ -5,6 +7,7 @@ use crate::{
     arbitrary::key,
     market::{
         advert::{Advert, ModelOffer},
+        costs::BuyerCosts,
         estimate::{Latency, Measured, TtftHistory},
     },
     sample,
@@ -12,6 +15,13 @@ use crate::{
     units::{Credits, Millis, PricePerHour},
     work::Rates,
 };
+
+/// Traffic and runs in vain cost this buyer about as much as a job.
+static COSTS: LazyLock<BuyerCosts> = LazyLock::new(|| BuyerCosts {
+    home: Some("eu-de".into()),
+    egress_per_gib: Credits(300_000_000),
+    retry: Credits(400),
+});
 
 const MODELS: [ModelId; 2] = [ModelId([3; 32]), ModelId([4; 32])];
 
@@ -28,7 +38,7 @@ fn order(change: impl FnOnce(&mut Order)) -> Verified<Order> {
 }
 
 fn matcher(order: &Verified<Order>) -> Matcher<'_> {
-    Matcher { order, numerics: sample::NUMERICS, now: sample::NOW }
+    Matcher { order, numerics: sample::NUMERICS, now: sample::NOW, costs: &COSTS }
 }
 
 /// Whom the index chooses and whom the whole list does, with the scores.
@@ -106,11 +116,15 @@ fn measured() -> impl Strategy<Value = Measured> {
         history.map(|((ewma_us, p95_us), samples)| TtftHistory { ewma_us, p95_us, samples })
     });
     let tries = option::of((0..6u32, select(vec![0u32, 1, 300, u32::MAX])));
-    (latency, history, tries).prop_map(|(latency, history, tries)| Measured {
-        latency,
-        history,
-        tries: tries.map(|(here, all)| Tries { here, all }),
-        ..Measured::default()
+    let availability_ppm = option::of(select(vec![0, 800_000, PPM]));
+    (latency, history, tries, availability_ppm).prop_map(|(latency, history, tries, availability_ppm)| {
+        Measured {
+            latency,
+            history,
+            availability_ppm,
+            tries: tries.map(|(here, all)| Tries { here, all }),
+            ..Measured::default()
+        }
     })
 }
 

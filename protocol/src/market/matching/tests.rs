@@ -6,6 +6,7 @@ use crate::{
     market::{
         estimate::{HISTORY_SAMPLES_MIN, Latency, Pace, TtftHistory},
         exploration::Tries,
+        order::{LatencyLimit, LimitKind},
     },
     sample,
     units::{Millis, PricePerHour, WorkRate},
@@ -38,7 +39,7 @@ fn near() -> Measured {
 }
 
 fn matcher(order: &Verified<Order>) -> Matcher<'_> {
-    Matcher { order, numerics: sample::NUMERICS, now: NOW }
+    Matcher { order, numerics: sample::NUMERICS, now: NOW, costs: &BuyerCosts::NONE }
 }
 
 /// The one refusal of one offer.
@@ -337,6 +338,60 @@ fn the_record_commits_to_what_was_considered() {
     assert_ne!(paced(1), paced(2));
     let later = Matcher { now: Timestamp(NOW.0 + 1), ..matcher(&order) };
     assert_ne!(hash(near()), later.record(&[Offer { advert: &advert, measured: near() }]).considered);
+    for costs in [
+        BuyerCosts { home: Some("eu-de".into()), ..BuyerCosts::NONE },
+        BuyerCosts { home: Some(String::new()), ..BuyerCosts::NONE },
+        BuyerCosts { egress_per_gib: Credits(1), ..BuyerCosts::NONE },
+        BuyerCosts { retry: Credits(1), ..BuyerCosts::NONE },
+    ] {
+        let other = Matcher { costs: &costs, ..matcher(&order) };
+        let record = other.record(&[Offer { advert: &advert, measured: near() }]);
+        assert_ne!(record.considered, hash(near()), "{costs:?}");
+        assert_eq!(record.costs, costs);
+    }
+}
+
+#[test]
+fn every_term_of_the_score_is_in_the_record() {
+    let costs = BuyerCosts { home: None, egress_per_gib: Credits(10_000_000), retry: Credits(200) };
+    let order = order(|o| o.ttft = Some(soft(200, 3)));
+    let advert = advert(2, |_| ());
+    let measured =
+        Measured { availability_ppm: Some(900_000), tries: Some(Tries { here: 0, all: 15 }), ..near() };
+    let record = Matcher { costs: &costs, ..matcher(&order) }.record(&[Offer { advert: &advert, measured }]);
+    let [found] = &record.candidates[..] else { panic!("one candidate: {record:?}") };
+    let late = 3 * (found.expected_ttft_ms.unwrap() - 200) + 2 * (found.expected_total_ms.unwrap() - 1_000);
+    assert_eq!((found.cost, found.penalty), (Credits(817), Credits(late)));
+    // 512 + 160 + 7 x 320 bytes, a tenth of 817 + 200, and four hundredths of 817.
+    assert_eq!((found.egress, found.risk, found.discount), (Credits(28), Credits(102), Credits(32)));
+    assert_eq!(found.score, Credits(817 + late + 28 + 102 - 32));
+}
+
+#[test]
+fn what_is_often_away_or_far_loses_by_that_and_is_never_refused_for_it() {
+    let (reliable, flaky) = (advert(2, |a| a.ask.0 += 100_000), advert(3, |_| ()));
+    let chosen = |availability_ppm, costs: &BuyerCosts| {
+        let order = order(|o| (o.ttft, o.total_time) = (None, None));
+        let offers = [
+            Offer { advert: &reliable, measured: near() },
+            Offer { advert: &flaky, measured: Measured { availability_ppm, ..near() } },
+        ];
+        let record = Matcher { costs, ..matcher(&order) }.record(&offers);
+        assert_eq!(record.candidates.len(), 2, "soft terms exclude nobody");
+        record.chosen
+    };
+    assert_eq!(chosen(None, &BuyerCosts::NONE), Some(flaky.provider));
+    assert_eq!(
+        chosen(Some(950_000), &BuyerCosts::NONE),
+        Some(flaky.provider),
+        "5% of the run for 10% of price"
+    );
+    assert_eq!(chosen(Some(800_000), &BuyerCosts::NONE), Some(reliable.provider));
+    let hasty = BuyerCosts { retry: Credits(10_000), ..BuyerCosts::NONE };
+    assert_eq!(chosen(Some(950_000), &hasty), Some(reliable.provider), "a run in vain is dear to this buyer");
+    let near_home =
+        BuyerCosts { home: Some("eu-fi".into()), egress_per_gib: Credits(1 << 40), retry: Credits(0) };
+    assert_eq!(chosen(None, &near_home), Some(flaky.provider), "both are elsewhere");
 }
 
 // ---- properties over random offers ----
