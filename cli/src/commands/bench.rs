@@ -3,6 +3,7 @@
 mod audit;
 mod engine;
 mod ledger;
+mod matching;
 
 use clap::Subcommand;
 
@@ -13,7 +14,8 @@ EXAMPLES:
   gridhour bench engine
   gridhour bench engine --threads 2 --prefill 256 --decode 64 --json
   gridhour bench ledger --json
-  gridhour bench audit --transactions 1000000";
+  gridhour bench audit --transactions 1000000
+  gridhour bench match --json";
 
 /// Measure this machine
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,7 @@ enum Command {
     Engine(engine::Args),
     Ledger(ledger::Args),
     Audit(audit::Args),
+    Match(matching::Args),
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
@@ -35,5 +38,6 @@ pub fn run(args: &Args, context: &Context) -> Result {
         Command::Engine(args) => engine::run(args, context),
         Command::Ledger(args) => ledger::run(args, context),
         Command::Audit(args) => audit::run(args, context),
+        Command::Match(args) => matching::run(args, context),
     }
 }

@@ -16,7 +16,10 @@ use gridhour_node::{
 use gridhour_protocol::{
     id::ModelId,
     job::sampling::Sampling,
-    market::order::{LatencyLimit, LimitKind},
+    market::{
+        costs::BuyerCosts,
+        order::{LatencyLimit, LimitKind},
+    },
     signed::PublicKey,
     units::{Credits, Millis, PricePerHour},
 };
@@ -113,6 +116,18 @@ pub struct OrderOptions {
     #[arg(long, default_value = "0", value_name = "CREDITS")]
     pub min_stake: Credits,
 
+    /// Count traffic to providers outside this region, which is yours; without it, to all
+    #[arg(long, value_name = "REGION")]
+    pub home: Option<String>,
+
+    /// Count this many credits for each GiB sent out of your region
+    #[arg(long, default_value = "0", value_name = "CREDITS")]
+    pub egress_per_gib: Credits,
+
+    /// Count this many credits for a run that fails, beside running it again
+    #[arg(long, default_value = "0", value_name = "CREDITS")]
+    pub retry_cost: Credits,
+
     /// Prefer the cheapest offer, or the one with the soonest first token
     #[arg(long, value_enum, default_value_t = Prefer::Cheapest)]
     pub prefer: Prefer,
@@ -171,6 +186,11 @@ impl OrderOptions {
             jurisdictions: self.jurisdiction.clone(),
             calibrated_by: self.calibrated_by.clone(),
             stake_min: self.min_stake,
+            costs: BuyerCosts {
+                home: self.home.clone(),
+                egress_per_gib: self.egress_per_gib,
+                retry: self.retry_cost,
+            },
             tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
             pays: None,

@@ -107,3 +107,47 @@ fn a_ledger_is_measured_in_a_new_directory_that_is_removed() {
     assert_eq!((answer.code, &answer.stdout[..]), (Some(2), ""));
     assert!(answer.stderr.contains("name a new directory"), "{}", answer.stderr);
 }
+
+const REGIONS: &str = "id,a,b,c\na,2,40,180\nb,40,2.5,150\nc,180,150,2\n";
+
+#[test]
+fn scripts_get_these_figures_of_matching() {
+    let sandbox = Sandbox::new();
+    sandbox.write("rtt.csv", REGIONS);
+    let small = ["--orders", "50", "--offers", "40", "--repeat", "1", "--markets", "2"];
+    let command = ["bench", "match", "--seed", "7", "--matrix", "rtt.csv"];
+    let found = sandbox.json(&[&command[..], &small].concat());
+    assert_eq!((&found["seed"], &found["regions"]), (&json!(7), &json!("file")));
+    for name in ["matched", "indexed_per_s", "judged_per_s", "ratio", "index_ms"] {
+        assert!(found["continuous"][name].as_f64().is_some_and(|figure| figure > 0.0), "{name}: {found}");
+    }
+    let batches = found["batches"].as_array().expect("batches");
+    let size = |it: &serde_json::Value| json!([it["orders"], it["offers"], it["load_percent"]]);
+    let sizes: Vec<_> = batches.iter().map(size).collect();
+    let loads = |orders, offers| [50, 90, 130].map(|load| json!([orders, offers, load]));
+    assert_eq!(sizes, [loads(400, 120), loads(1000, 300)].concat());
+    assert!(batches.iter().all(|it| it["ms"].as_f64() <= it["worst_ms"].as_f64()), "{found}");
+}
+
+/// What a batch promises: of the optimum, 97 of 100 on average and 95 at worst, and more than serving as they came.
+#[test]
+fn batches_come_near_the_optimum_at_every_load() {
+    let sandbox = Sandbox::new();
+    let small = ["--orders", "50", "--offers", "40", "--repeat", "1", "--markets", "20"];
+    let found = sandbox.json(&[&["bench", "match", "--seed", "1"][..], &small].concat());
+    for load in found["surplus"].as_array().expect("loads") {
+        let [mean, worst, greedy, fifo] =
+            ["mean", "worst", "greedy_mean", "fifo_mean"].map(|name| load[name].as_f64().expect("a ratio"));
+        assert!(mean >= 0.97 && worst >= 0.95 && mean <= 1.000_001, "{load}");
+        assert!(mean > greedy && greedy > 0.9 && mean > fifo, "{load}");
+    }
+}
+
+#[test]
+fn what_is_no_matrix_is_refused_with_its_line() {
+    let sandbox = Sandbox::new();
+    sandbox.write("rtt.csv", "id,a,b\na,2,x\n");
+    let answer = sandbox.run(&["bench", "match", "--matrix", "rtt.csv"]);
+    assert_eq!((answer.code, &answer.stdout[..]), (Some(2), ""));
+    assert!(answer.stderr.contains("line 2") && answer.stderr.contains("\"x\""), "{}", answer.stderr);
+}

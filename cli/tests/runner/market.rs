@@ -132,6 +132,14 @@ impl Market {
         self.node("seller", &[&offer[..], &slow, options].concat())
     }
 
+    /// Starts another provider, which is not slow, with its files in `folder`.
+    pub fn rival(&self, folder: &str, options: &[&str]) -> Node {
+        self.sandbox.json(&["--data-dir", folder, "network", "join", "ledger/network.json"]);
+        let offer =
+            ["provider", "--listen", "/ip4/127.0.0.1/tcp/0", "--model", "small.gguf", "--threads", "1"];
+        self.node(folder, &[&offer[..], options].concat())
+    }
+
     /// Starts an observer of the ledger node; always the same one.
     pub fn observer(&self) -> Node {
         self.observer_with(&[])

@@ -235,8 +235,8 @@ impl Client {
         measured
     }
 
-    /// Matches an order against offers: which provider, at what expected cost and time, and why not the others. Its
-    /// session is to be used for `use_for`, for which the stake that the order may want has to last.
+    /// Matches an order of `spec` against offers: which provider, at what expected cost and time, and why not the others.
+    /// The stake that the order may want has to last as long as its session is to be used.
     ///
     /// # Errors
     /// If the order wants a stake, and the ledger does not say what is at stake.
@@ -244,13 +244,13 @@ impl Client {
         &self,
         order: &Verified<Order>,
         adverts: &[Verified<Advert>],
-        use_for: Millis,
+        spec: &RunSpec,
     ) -> Result<MatchRecord, LedgerError> {
         let mut measured = self.measure(adverts).await;
         self.remember(order, &mut measured);
         if order.stake_min != Credits::ZERO {
             for advert in adverts.iter().filter(|advert| advert.offer_of(&order.model).is_some()) {
-                let stake = self.stake_behind(advert, use_for).await?;
+                let stake = self.stake_behind(advert, spec.use_for).await?;
                 measured.entry(advert.provider).or_default().stake = Some(stake);
             }
         }
@@ -261,7 +261,8 @@ impl Client {
                 measured: measured.get(&advert.provider).copied().unwrap_or_default(),
             })
             .collect();
-        Ok(Matcher { order, numerics: NUMERICS_VERSION, now: clock::now() }.record(&offers))
+        Ok(Matcher { order, numerics: NUMERICS_VERSION, now: clock::now(), costs: &spec.costs }
+            .record(&offers))
     }
 
     /// What is bonded for the advert's device for at least `use_for` more. The ledger decides when a session opens, so the

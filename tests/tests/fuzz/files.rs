@@ -16,7 +16,7 @@ use gridhour_node::{
 use gridhour_protocol::{
     arbitrary,
     id::{OrderId, from_hex},
-    market::matching::MatchRecord,
+    market::{costs::BuyerCosts, matching::MatchRecord},
     signed::Signed,
     units::{Credits, Timestamp},
     wire::{decode, encode},
@@ -137,6 +137,7 @@ pub(crate) fn job_result() -> JobResult {
             chosen: Some(provider),
             candidates: vec![],
             refused: vec![],
+            costs: BuyerCosts::NONE,
             considered: [5; 32],
         },
         ttft_ms: 30,

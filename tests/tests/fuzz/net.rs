@@ -9,6 +9,7 @@ use gridhour_protocol::{
     limits::CLOCK_SKEW_MS_MAX,
     market::{
         advert::{Advert, RateSource},
+        costs::BuyerCosts,
         estimate::{Latency, Measured, Pace, TtftHistory},
         exploration::Tries,
         matching::{Matcher, Offer},
@@ -164,7 +165,12 @@ fn judge(mut order: Signed<Order>, advert: Signed<Advert>) -> Result<(), String>
         },
     ];
     let offers = measured.map(|measured| Offer { advert: &advert, measured });
-    let matcher = Matcher { order: &order, numerics: advert.device.numerics, now: order.issued_at };
+    let matcher = Matcher {
+        order: &order,
+        numerics: advert.device.numerics,
+        now: order.issued_at,
+        costs: &BuyerCosts::NONE,
+    };
     let record = matcher.record(&offers);
     assert_eq!(record.candidates.len() + record.refused.len(), offers.len(), "each offer has its answer");
     let best = matcher.best(offers).map(|(offer, _)| offer.advert.provider);

@@ -15,6 +15,7 @@ use gridhour_protocol::{
     limits::{CHUNK_TOKENS_MAX, PROTOCOL_VERSION},
     market::{
         advert::Advert,
+        costs::BuyerCosts,
         history::Ended,
         matching::MatchRecord,
         order::{LatencyLimit, Order},
@@ -73,6 +74,8 @@ pub struct RunSpec {
     pub calibrated_by: Vec<PublicKey>,
     /// The least that must be at stake for the provider's device; nothing means that none need be.
     pub stake_min: Credits,
+    /// What counts beside the price when offers are compared.
+    pub costs: BuyerCosts,
     /// Hash of the budget tag.
     pub tag: Option<[u8; 32]>,
     /// How long the session may be used.
@@ -174,7 +177,7 @@ impl Client {
         let prompt_tokens = request.prompt.len();
         let order = self.order(spec, prompt_tokens)?;
         let adverts = &with_true_work(adverts, spec.model, assets.work());
-        let matched = self.match_order(&order, adverts, spec.use_for).await?;
+        let matched = self.match_order(&order, adverts, spec).await?;
         let chosen = adverts.iter().find(|advert| matched.chosen == Some(advert.provider));
         let Some(advert) = chosen else {
             return Err(RunError::NoOffer(Box::new(matched)));

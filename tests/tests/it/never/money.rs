@@ -15,6 +15,7 @@ use gridhour_protocol::{
     market::{
         advert::Advert,
         book::Book,
+        costs::BuyerCosts,
         estimate::Measured,
         matching::{Matcher, Offer},
     },
@@ -230,7 +231,7 @@ fn one_extreme_offer_changes_nothing() {
         for advert in honest {
             book.enter(chain.now(), advert.verify().expect("just signed")).expect("an honest offer");
         }
-        let matcher = Matcher { order: &order, numerics: 1, now: chain.now() };
+        let matcher = Matcher { order: &order, numerics: 1, now: chain.now(), costs: &BuyerCosts::NONE };
         let best = |book: &Book| {
             let offer = |advert| Offer { advert, measured: Measured::default() };
             let best = matcher.best(book.live(chain.now()).map(offer));
