@@ -23,7 +23,7 @@ fn two_rivals(market: &Market) -> [Node; 3] {
     let cheap = market.rival("cheap", &["--ask", "1000", "--region", "eu-de"]);
     let dear = market.rival("dear", &["--ask", "1900", "--region", "eu-fi"]);
     for provider in [&cheap, &dear] {
-        provider.wait_for("serving");
+        provider.wait_for("advertised");
     }
     [ledger, cheap, dear]
 }
