@@ -151,7 +151,8 @@ pub fn measure(
     let mut batches = Vec::new();
     for (orders, offers) in SIZES {
         for load_percent in LOADS_PERCENT {
-            batches.push(batch_time(plan, &regions, Size { orders, offers, load_percent })?);
+            let [ms, worst_ms] = batch_ms(plan, &regions, Size::at_load(orders, offers, load_percent))?;
+            batches.push(BatchTime { orders, offers, load_percent, ms, worst_ms });
             told();
         }
     }
@@ -167,11 +168,10 @@ pub const fn steps(plan: &Plan) -> u64 {
 }
 
 fn continuous(plan: &Plan, regions: &Regions) -> Result<Continuous, MatchBenchError> {
-    // So many slots that every offer has one.
-    let size = Size { orders: plan.orders.max(8 * plan.offers), offers: plan.offers, load_percent: 50 };
+    // So many slots that almost every offer has one.
+    let size = Size { orders: plan.orders, offers: plan.offers, slots: 8 * plan.offers };
     let market = Market::drawn(size, regions, plan.seed);
-    let (offers, mut matchers) = (market.offers(), market.matchers());
-    matchers.truncate(plan.orders);
+    let (offers, matchers) = (market.offers(), market.matchers());
     let start = Instant::now();
     let indexes: Vec<_> = offers.iter().map(|offers| OfferIndex::new(offers)).collect();
     let index_ms = start.elapsed().as_secs_f64() * 1e3 / indexes.len() as f64;
@@ -197,7 +197,8 @@ fn continuous(plan: &Plan, regions: &Regions) -> Result<Continuous, MatchBenchEr
     Ok(Continuous { offers, orders, matched, indexed_per_s, judged_per_s, ratio, index_ms })
 }
 
-fn batch_time(plan: &Plan, regions: &Regions, size: Size) -> Result<BatchTime, MatchBenchError> {
+/// Times of so many markets: the median, and the worst.
+fn batch_ms(plan: &Plan, regions: &Regions, size: Size) -> Result<[f64; 2], MatchBenchError> {
     let mut samples = Vec::new();
     for at in 0..plan.repeat as u64 {
         let market = Market::drawn(size, regions, plan.seed.wrapping_add(at));
@@ -206,9 +207,8 @@ fn batch_time(plan: &Plan, regions: &Regions, size: Size) -> Result<BatchTime, M
         samples.push(start.elapsed().as_secs_f64() * 1e3);
         drop(outcome);
     }
-    let worst_ms = samples.iter().copied().fold(0.0, f64::max);
-    let Size { orders, offers, load_percent } = size;
-    Ok(BatchTime { orders, offers, load_percent, ms: median(&mut samples), worst_ms })
+    let worst = samples.iter().copied().fold(0.0, f64::max);
+    Ok([median(&mut samples), worst])
 }
 
 fn surplus(
@@ -246,7 +246,7 @@ fn compare(
     optimum: Optimum<'_>,
 ) -> Result<[f64; 3], MatchBenchError> {
     let (orders, offers) = SIZES[0];
-    let market = Market::drawn(Size { orders, offers, load_percent }, regions, seed);
+    let market = Market::drawn(Size::at_load(orders, offers, load_percent), regions, seed);
     let problem = Problem::of(&market);
     let failed = |why| MatchBenchError::Optimum { seed, load_percent, why };
     let best = optimum(&problem).map_err(failed)?;

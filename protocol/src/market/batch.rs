@@ -12,7 +12,7 @@
 //! 2. greedy: pairs by surplus, the largest first; ties go to the earlier order, then to the lower id, then to the
 //!    earlier advert, then to the lower key;
 //! 3. improvement: orders that would rather have another slot bid for it, those whom they push out bid again, and so on
-//!    along chains; what comes out is worth 63 of 64 parts of the best plan there is, or one micro-credit an order less
+//!    along chains; what comes out is worth 31 of 32 parts of the best plan there is, or one micro-credit an order less
 //!    than it, unless the bids run out; and never less than greedy alone;
 //! 4. orders that still wait take what is free, at a loss too: no order waits beside a free slot that it fits.
 //!

@@ -55,6 +55,9 @@ impl BuyerCosts {
     #[must_use]
     pub fn risk(&self, cost: Credits, availability_ppm: Option<u32>) -> Option<Credits> {
         let failing = PPM.saturating_sub(availability_ppm.unwrap_or(PPM));
+        if failing == 0 {
+            return Some(Credits::ZERO);
+        }
         let again = u128::from(cost.0) + u128::from(self.retry.0);
         u64::try_from((again * u128::from(failing)).div_ceil(PPM.into())).ok().map(Credits)
     }

@@ -45,8 +45,15 @@ pub(super) struct Size {
     pub(super) orders: usize,
     /// Offers.
     pub(super) offers: usize,
-    /// Orders for a hundred slots of all offers together.
-    pub(super) load_percent: usize,
+    /// Free slots of all offers together.
+    pub(super) slots: usize,
+}
+
+impl Size {
+    /// So many slots that there are `load_percent` orders for a hundred of them.
+    pub(super) const fn at_load(orders: usize, offers: usize, load_percent: usize) -> Self {
+        Self { orders, offers, slots: (orders * 100).div_ceil(load_percent) }
+    }
 }
 
 /// Orders and offers.
@@ -69,7 +76,7 @@ impl Market {
         let homes: Vec<usize> = (0..size.orders).map(|_| draw.below(regions.len())).collect();
         let adverts = places.iter().map(|&at| advert(&mut draw, regions.name(at), dear[at]));
         let mut adverts: Vec<Advert> = adverts.collect();
-        for _ in 0..(size.orders * 100).div_ceil(size.load_percent) {
+        for _ in 0..size.slots {
             adverts[draw.below(size.offers)].slots_free += 1;
         }
         let orders: Vec<Order> = (0..size.orders).map(|_| order(&mut draw, regions)).collect();

@@ -38,7 +38,7 @@ fn an_optimum_that_a_plan_exceeds_is_none() {
 #[test]
 fn a_seed_is_a_market() {
     let regions = Regions::drawn(&mut Draw::new(9));
-    let size = Size { orders: 30, offers: 12, load_percent: 90 };
+    let size = Size::at_load(30, 12, 90);
     let problem = |seed| Problem::of(&Market::drawn(size, &regions, seed));
     assert_eq!(problem(5), problem(5));
     assert_ne!(problem(5), problem(6));

@@ -18,7 +18,7 @@ use super::{pairs::Pairs, plan::Plan};
 const BIDS_PER_ORDER_MAX: usize = 128;
 /// One step for each order comes to this part of the surplus that greedy found, or to a micro-credit an order. A smaller
 /// part is nearer to the best plan, and takes as many times more bids.
-const STEPS_SHARE: u128 = 64;
+const STEPS_SHARE: u128 = 32;
 
 /// The plan after the bidding. Every offer of a pair has a slot, which is a mask.
 pub(super) fn improve(pairs: &Pairs, greedy: &Plan) -> Plan {

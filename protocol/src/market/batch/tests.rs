@@ -92,7 +92,7 @@ proptest! {
         let plan = auction::improve(&pairs, &greedy);
         assert_no_slot_is_sold_twice(&plan, &slots);
         let (found, best) = (plan.surplus(&pairs), optimum(&rows, &mut slots.clone()));
-        let loss = (greedy.surplus(&pairs) / 64).max(rows.len() as u128);
+        let loss = (greedy.surplus(&pairs) / 32).max(rows.len() as u128);
         prop_assert!(found <= best && best - found <= loss, "{found} of {best}, greedy {}", greedy.surplus(&pairs));
     }
 }
@@ -290,7 +290,7 @@ proptest! {
         prop_assert!(outcome.surplus >= outcome.greedy_surplus);
         let mut slots: Vec<u16> = scene.adverts.iter().map(|advert| advert.slots_free).collect();
         let best = optimum(&rows, &mut slots);
-        let loss = (outcome.greedy_surplus / 64).max(scene.orders.len() as u128);
+        let loss = (outcome.greedy_surplus / 32).max(scene.orders.len() as u128);
         prop_assert!(found <= best && best - found <= loss, "{found} of {best}");
     }
 
