@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod engine;
 pub mod ledger;
+pub mod market;
 pub mod matching;
 
 /// The middle of `samples`, the mean of both where there are two; 0 for none.

@@ -61,6 +61,7 @@ use libp2p::{
 };
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use self::latency::LatencyWindow;
 use self::{
     behaviour::Behaviour,
     bootstrap::Bootstrap,
@@ -120,6 +121,7 @@ impl Net {
             listening: watch::Sender::new(listening.addresses),
             metrics: watch::Sender::default(),
             latencies: watch::Sender::default(),
+            coordinate: watch::Sender::new(config.coordinate),
             checkpoints: watch::Sender::default(),
         };
         let (ended_sender, ended_receiver) = watch::channel(false);
@@ -131,6 +133,7 @@ impl Net {
             listening: shown.listening.subscribe(),
             metrics: shown.metrics.subscribe(),
             latencies: shown.latencies.subscribe(),
+            coordinate: shown.coordinate.subscribe(),
             checkpoints: shown.checkpoints.subscribe(),
             ended: ended_receiver,
         };

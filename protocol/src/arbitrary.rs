@@ -30,6 +30,7 @@ use crate::{
     },
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        coordinate::{ADJUSTMENT_US_MAX, Coordinate, DIMENSIONS, ERROR_PPM_MAX, FAR_US_MAX, HEIGHT_US_MIN},
         history::{Ended, ProviderHistory, Run},
         order::{LatencyLimit, LimitKind, Order},
         reservation::{ReservationOffer, WHOLE},
@@ -187,12 +188,27 @@ fn model_offers() -> impl Strategy<Value = ModelOffer> {
     })
 }
 
+/// A coordinate.
+pub fn coordinates() -> impl Strategy<Value = Coordinate> {
+    let (far, adjustment) = (FAR_US_MAX as i32, ADJUSTMENT_US_MAX as i32);
+    let position = prop::array::uniform::<_, DIMENSIONS>(-far..=far);
+    (position, HEIGHT_US_MIN..=FAR_US_MAX, -adjustment..=adjustment, 0..=ERROR_PPM_MAX).prop_map(
+        |(position_us, height_us, adjustment_us, error_ppm)| Coordinate {
+            position_us,
+            height_us,
+            adjustment_us,
+            error_ppm,
+        },
+    )
+}
+
 /// An advert of `provider`.
 pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
     let times = (0..1u64 << 50, 1..=ADVERT_TTL_MS_MAX);
     let what = (devices(), vec(model_offers(), 0..4), prices());
     let load = (any::<u16>(), any::<u16>());
-    let where_ = (vec("[a-z0-9/.]{0,40}", 0..4), option::of(places()), option::of(places()));
+    let addresses = vec("[a-z0-9/.]{0,40}", 0..4);
+    let where_ = (addresses, option::of(places()), option::of(places()), option::of(coordinates()));
     (bytes32(), any::<u64>(), times, what, load, where_)
         .prop_map(move |(network, sequence, (at, life), (device, models, ask), load, places)| Advert {
             version: PROTOCOL_VERSION,
@@ -209,6 +225,7 @@ pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
             queued: load.1,
             region: places.1,
             jurisdiction: places.2,
+            coordinate: places.3,
         })
         .boxed()
 }

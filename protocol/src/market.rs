@@ -3,10 +3,12 @@
 pub mod advert;
 pub mod batch;
 pub mod book;
+pub mod coordinate;
 pub mod costs;
 pub mod estimate;
 pub mod exploration;
 pub mod fading;
+pub mod geography;
 pub mod history;
 pub mod index;
 pub mod mask;
@@ -14,3 +16,4 @@ pub mod matching;
 pub mod order;
 pub mod reservation;
 pub mod score;
+pub mod shortlist;

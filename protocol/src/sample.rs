@@ -13,6 +13,7 @@ use crate::{
     limits::PROTOCOL_VERSION,
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        coordinate::Coordinate,
         order::{LatencyLimit, LimitKind, Order},
         reservation::ReservationOffer,
     },
@@ -36,6 +37,12 @@ pub(crate) const RATES: Rates = Rates { prefill: WorkRate(20_000_000_000), decod
 pub(crate) const CLIENT: u8 = 1;
 /// Key of the sample provider.
 pub(crate) const PROVIDER: u8 = 2;
+
+/// Somewhere.
+pub(crate) fn coordinate() -> Coordinate {
+    let position_us = [1_000, -2_000, 3_000, -4_000, 5_000, -6_000, 7_000, -8_000];
+    Coordinate { position_us, height_us: 900, adjustment_us: -50, error_ppm: 120_000 }
+}
 
 /// An advert that meets [`order`].
 pub(crate) fn advert() -> Advert {
@@ -63,6 +70,7 @@ pub(crate) fn advert() -> Advert {
         queued: 0,
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
+        coordinate: Some(coordinate()),
     }
 }
 

@@ -64,6 +64,7 @@ wire_type!(requests, arbitrary::requests());
 wire_type!(client_messages, arbitrary::client_messages());
 wire_type!(provider_messages, arbitrary::provider_messages());
 wire_type!(lane_ledgers, arbitrary::lane_ledgers());
+wire_type!(coordinates, arbitrary::coordinates());
 wire_type!(histories, arbitrary::histories());
 
 proptest! {
@@ -119,8 +120,8 @@ fn signed_bytes_are_frozen() {
     let terms = to_hex(&sample::terms().id().0);
     let request = to_hex(&sample::request().digest().0);
     let expected = [
-        ("advert", 288, "90318dc32032391ace9a8445a7d4996378b122df77a49af81c8b4332b3556ad3"),
-        ("calibrated", 320, "834885ad1d269355a7491e3704320a13fd2e1803fb8b79ac04c737d0366a6cc2"),
+        ("advert", 333, "2d5a1b37c01e0644f42ff660b8eb545a33b42c399c0442648e5006d21d369600"),
+        ("calibrated", 365, "9bca94d061ae6eba66e059ea3a01c9875cac7037bdc144883041f342839524f0"),
         ("calibration", 386, "3cd302c4f8eb3069ed0714c676c685043f46fc6e0d1fdfbd0a17e8438892e35e"),
         ("order", 261, "25d387ab3ac06dd60fa54279ad08f5a6c2c3768415b9888f9b6ed8cf5bdb7241"),
         ("reservation", 276, "2a956c19a6af3d21d057e12ac9f51e8243df6b08a37ed5782f405a58490e99d3"),

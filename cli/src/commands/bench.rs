@@ -3,6 +3,7 @@
 mod audit;
 mod engine;
 mod ledger;
+mod market;
 mod matching;
 
 use clap::Subcommand;
@@ -14,6 +15,7 @@ EXAMPLES:
   gridhour bench engine
   gridhour bench engine --threads 2 --prefill 256 --decode 64 --json
   gridhour bench ledger --json
+  gridhour bench market --seeds 4
   gridhour bench audit --transactions 1000000
   gridhour bench match --json";
 
@@ -30,6 +32,7 @@ enum Command {
     Engine(engine::Args),
     Ledger(ledger::Args),
     Audit(audit::Args),
+    Market(market::Args),
     Match(matching::Args),
 }
 
@@ -38,6 +41,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
         Command::Engine(args) => engine::run(args, context),
         Command::Ledger(args) => ledger::run(args, context),
         Command::Audit(args) => audit::run(args, context),
+        Command::Market(args) => market::run(args, context),
         Command::Match(args) => matching::run(args, context),
     }
 }

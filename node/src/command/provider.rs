@@ -216,8 +216,8 @@ fn net_config(plan: &Plan, key: &SecretKey, network: &Verified<NetworkFile>) -> 
     };
     let bootstrap = network.bootstrap.iter().map(parse).collect::<Result<_, _>>()?;
     let listen = plan.listen.clone();
-    let delay = plan.delay;
-    Ok(NetConfig { listen, bootstrap, delay, ..NetConfig::of(network, key.clone()) })
+    let (delay, region) = (plan.delay, plan.config.region.clone());
+    Ok(NetConfig { listen, bootstrap, delay, region, ..NetConfig::of(network, key.clone()) })
 }
 
 /// The file of the model, pulled if it is not here.

@@ -23,6 +23,7 @@ use gridhour_protocol::{
     market::{
         advert::Advert,
         book::Book,
+        coordinate::Coordinate,
         estimate::Measured,
         matching::{MatchRecord, Matcher, Offer},
         order::Order,
@@ -55,6 +56,7 @@ mod calibrate;
 mod error;
 mod job;
 mod learning;
+mod pings;
 mod run;
 
 pub use assets::FetchError;
@@ -66,8 +68,6 @@ pub use run::{BudgetCap, RunEvent, RunSpec};
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long the offers must have stood still before they are taken as all.
 const QUIET_TIME: Duration = Duration::from_millis(400);
-/// Round trips measured before an order is matched.
-const PINGS: usize = 5;
 
 /// What a client is made of.
 #[derive(Clone, Debug)]
@@ -78,6 +78,8 @@ pub struct ClientConfig {
     pub key: SecretKey,
     /// The network; its signature was checked.
     pub network: Verified<NetworkFile>,
+    /// Where it says to itself that it is, such as `eu-de`; absent, nothing follows from it.
+    pub region: Option<String>,
 }
 
 /// Why a client could not join.
@@ -114,6 +116,7 @@ pub struct Client {
     pub(crate) memory: Memory,
     pub(crate) results: Results,
     pub(crate) data_dir: DataDir,
+    region: Option<String>,
     grace_min_ms: u64,
     book: Arc<Mutex<Book>>,
     entered: watch::Receiver<u64>,
@@ -125,14 +128,20 @@ impl Client {
     /// # Errors
     /// If nobody does, or the records cannot be opened.
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
-        let ClientConfig { data_dir, key, network } = config;
+        let ClientConfig { data_dir, key, network, region } = config;
         let (memory, torn) = Memory::open(&data_dir.records(), key.public())?;
         if let Some(torn) = torn {
             tracing::warn!(?torn, "an interrupted write was removed from the records");
         }
         let id = network.id();
         let bootstrap = addresses(&network.bootstrap)?;
-        let net_config = NetConfig { bootstrap: bootstrap.clone(), ..NetConfig::of(&network, key.clone()) };
+        let coordinate = memory.coordinate()?.unwrap_or(Coordinate::UNKNOWN);
+        let net_config = NetConfig {
+            bootstrap: bootstrap.clone(),
+            region: region.clone(),
+            coordinate,
+            ..NetConfig::of(&network, key.clone())
+        };
         let (net, inbox) = Net::start(net_config).await?;
         let copies: Vec<PublicKey> = bootstrap.iter().filter_map(Address::peer).collect();
         let (seen, proof) = (net.watch_checkpoints(), data_dir.fraud_proof());
@@ -151,6 +160,7 @@ impl Client {
             net,
             memory,
             data_dir,
+            region,
             book,
             entered,
         })
@@ -219,20 +229,9 @@ impl Client {
 
     /// Measures the round trip to each of these providers. One that does not answer stays unmeasured.
     pub async fn measure(&self, adverts: &[Verified<Advert>]) -> BTreeMap<PublicKey, Measured> {
-        let mut pings = JoinSet::new();
-        for advert in adverts {
-            let (net, provider) = (self.net.clone(), advert.provider);
-            pings.spawn(async move { (provider, net.measure(provider, PINGS).await) });
-        }
-        let mut measured = BTreeMap::new();
-        while let Some(ping) = pings.join_next().await {
-            let Ok((provider, latency)) = ping else { continue };
-            if let Err(error) = &latency {
-                tracing::info!(provider = %provider.short(), %error, "not measured");
-            }
-            measured.insert(provider, Measured { latency: latency.ok(), ..Measured::default() });
-        }
-        measured
+        let pinged = self.ping(adverts.iter().map(|advert| advert.provider)).await;
+        let measured = |(provider, latency)| (provider, Measured { latency, ..Measured::default() });
+        pinged.into_iter().map(measured).collect()
     }
 
     /// Matches an order of `spec` against offers: which provider, at what expected cost and time, and why not the others.
@@ -246,7 +245,11 @@ impl Client {
         adverts: &[Verified<Advert>],
         spec: &RunSpec,
     ) -> Result<MatchRecord, LedgerError> {
-        let mut measured = self.measure(adverts).await;
+        let known = |advert: &Verified<Advert>| {
+            let latency = self.net.latency(&advert.provider);
+            (advert.provider, Measured { latency, ..Measured::default() })
+        };
+        let mut measured: BTreeMap<PublicKey, Measured> = adverts.iter().map(known).collect();
         self.remember(order, &mut measured);
         if order.stake_min != Credits::ZERO {
             for advert in adverts.iter().filter(|advert| advert.offer_of(&order.model).is_some()) {
@@ -254,15 +257,16 @@ impl Client {
                 measured.entry(advert.provider).or_default().stake = Some(stake);
             }
         }
-        let offers: Vec<Offer<'_>> = adverts
-            .iter()
-            .map(|advert| Offer {
-                advert,
-                measured: measured.get(&advert.provider).copied().unwrap_or_default(),
-            })
-            .collect();
-        Ok(Matcher { order, numerics: NUMERICS_VERSION, now: clock::now(), costs: &spec.costs }
-            .record(&offers))
+        let matcher = Matcher { order, numerics: NUMERICS_VERSION, now: clock::now(), costs: &spec.costs };
+        let pinged = self.ping_shortlist(&matcher, adverts, &measured).await;
+        let offers = adverts.iter().filter_map(|advert| {
+            let known = measured.get(&advert.provider).copied().unwrap_or_default();
+            let latency = pinged.get(&advert.provider).copied().flatten();
+            self.is_possible(advert, latency)
+                .then_some(Offer { advert, measured: Measured { latency, ..known } })
+        });
+        let offers: Vec<Offer<'_>> = offers.collect();
+        Ok(Matcher { now: clock::now(), ..matcher }.record(&offers))
     }
 
     /// What is bonded for the advert's device for at least `use_for` more. The ledger decides when a session opens, so the

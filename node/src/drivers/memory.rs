@@ -10,7 +10,7 @@ use std::{
 use gridhour_protocol::{
     calibration::receipt::Calibration,
     id::SessionId,
-    market::history::ProviderHistory,
+    market::{coordinate::Coordinate, history::ProviderHistory},
     receipt::Receipt,
     session::{lane::LaneLedger, terms::Terms},
     signed::{PublicKey, Signed},
@@ -30,7 +30,8 @@ const RECEIPT: Kind = Kind(3);
 const CALIBRATION: Kind = Kind(4);
 const TESTIMONY: Kind = Kind(5);
 const HISTORY: Kind = Kind(10);
-/// There is one calibration: the newest.
+const COORDINATE: Kind = Kind(11);
+/// There is one calibration, and one coordinate: the newest.
 const NEWEST: &[u8] = b"newest";
 /// Receipts of ended sessions that are kept; older ones are forgotten whenever a session is.
 pub const RECEIPTS_MAX: usize = 4096;
@@ -182,6 +183,22 @@ impl Memory {
         self.0.get(CALIBRATION, NEWEST).map(|bytes| read("calibration", &bytes)).transpose()
     }
 
+    /// Keeps where the node is in the network.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn keep_coordinate(&self, coordinate: &Coordinate) -> Result<(), MemoryError> {
+        Ok(self.0.put(COORDINATE, NEWEST, &wire::encode(coordinate))?)
+    }
+
+    /// Where the node was in the network when that was last kept.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn coordinate(&self) -> Result<Option<Coordinate>, MemoryError> {
+        self.0.get(COORDINATE, NEWEST).map(|bytes| read("coordinate", &bytes)).transpose()
+    }
+
     /// What was learned of a provider; nothing if nothing was.
     ///
     /// # Errors
@@ -279,7 +296,10 @@ mod tests {
         let provider = key(2).public();
         let history = used(provider, 7);
         opened(folder.path()).keep_history(&history).expect("room");
+        let place = Coordinate { height_us: 900, ..Coordinate::UNKNOWN };
+        opened(folder.path()).keep_coordinate(&place).expect("room");
         let again = opened(folder.path());
+        assert_eq!(again.coordinate().expect("readable"), Some(place));
         assert_eq!(again.history(provider).expect("readable"), history);
         let stranger = key(3).public();
         assert_eq!(again.history(stranger).expect("readable"), ProviderHistory::new(stranger));

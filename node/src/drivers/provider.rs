@@ -477,5 +477,6 @@ fn advert_of(
         queued: 0,
         region: shared.config.region.clone(),
         jurisdiction: shared.config.jurisdiction.clone(),
+        coordinate: Some(shared.net.coordinate()),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use gridhour_contracts_sim::{network_file::NetworkFile, witnesses::LogKeys};
 use gridhour_protocol::{
     id::NetworkId,
+    market::coordinate::Coordinate,
     signed::{PublicKey, SecretKey},
 };
 
@@ -28,6 +29,11 @@ pub struct NetConfig {
     /// Added to every echo answer and to every job frame that this node sends, at most two seconds: the
     /// `--delay-ms` with which the demo's providers truly differ. Zero in earnest.
     pub delay: Duration,
+    /// Where the node says that it is. A round trip that is shorter than light needs to a peer's region teaches it
+    /// nothing.
+    pub region: Option<String>,
+    /// Where the node was in the network when it last ran.
+    pub coordinate: Coordinate,
     /// How often the round trip to each connected peer is measured.
     pub measure_every: Duration,
     /// How long a peer may take to answer a request to the ledger or for an asset.
@@ -47,6 +53,8 @@ impl NetConfig {
             listen: Vec::new(),
             bootstrap: Vec::new(),
             delay: Duration::ZERO,
+            region: None,
+            coordinate: Coordinate::UNKNOWN,
             measure_every: Duration::from_secs(5),
             request_timeout: Duration::from_secs(20),
             clock: system_clock,
@@ -63,6 +71,11 @@ impl NetConfig {
     #[must_use]
     pub fn public(&self) -> PublicKey {
         self.key.public()
+    }
+
+    /// What makes this node's directions differ from others': the beginning of its name.
+    pub(crate) fn seed(&self) -> u64 {
+        self.public().0.iter().take(8).fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
     }
 
     /// The delay, within what echoes allow.

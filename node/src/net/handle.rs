@@ -2,12 +2,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gridhour_contracts_sim::checkpoint::SignedCheckpoint;
 use gridhour_protocol::{
-    market::{advert::Advert, estimate::Latency},
+    market::{advert::Advert, coordinate::Coordinate, estimate::Latency},
     signed::{PublicKey, Signed},
 };
 use libp2p::{Stream, request_response::ResponseChannel};
@@ -19,7 +19,7 @@ use crate::net::{
     error::{Closed, DialError, PublishError, RequestError},
     identity::Address,
     job_stream::{JobStream, Place, StreamKind},
-    limits::MEASURE_MAX,
+    limits::{LATENCY_AGE_MAX, MEASURE_MAX},
     metrics::NetMetrics,
     service::Service,
 };
@@ -65,7 +65,9 @@ pub(crate) struct Shown {
     pub(crate) peers: watch::Sender<BTreeSet<PublicKey>>,
     pub(crate) listening: watch::Sender<Vec<Address>>,
     pub(crate) metrics: watch::Sender<NetMetrics>,
-    pub(crate) latencies: watch::Sender<BTreeMap<PublicKey, Latency>>,
+    /// With the moment of the newest echo.
+    pub(crate) latencies: watch::Sender<BTreeMap<PublicKey, (Latency, Instant)>>,
+    pub(crate) coordinate: watch::Sender<Coordinate>,
     pub(crate) checkpoints: watch::Sender<SeenCheckpoints>,
 }
 
@@ -78,7 +80,8 @@ pub struct NetHandle {
     pub(crate) peers: watch::Receiver<BTreeSet<PublicKey>>,
     pub(crate) listening: watch::Receiver<Vec<Address>>,
     pub(crate) metrics: watch::Receiver<NetMetrics>,
-    pub(crate) latencies: watch::Receiver<BTreeMap<PublicKey, Latency>>,
+    pub(crate) latencies: watch::Receiver<BTreeMap<PublicKey, (Latency, Instant)>>,
+    pub(crate) coordinate: watch::Receiver<Coordinate>,
     pub(crate) checkpoints: watch::Receiver<SeenCheckpoints>,
     pub(crate) ended: watch::Receiver<bool>,
 }
@@ -121,10 +124,17 @@ impl NetHandle {
         self.metrics.clone()
     }
 
-    /// Round trips to a peer, if any was measured.
+    /// Round trips to a peer, if any was measured in the last ten minutes.
     #[must_use]
     pub fn latency(&self, peer: &PublicKey) -> Option<Latency> {
-        self.latencies.borrow().get(peer).copied()
+        let (latency, newest) = self.latencies.borrow().get(peer).copied()?;
+        (newest.elapsed() <= LATENCY_AGE_MAX).then_some(latency)
+    }
+
+    /// Where this node is in the network, as far as its round trips tell.
+    #[must_use]
+    pub fn coordinate(&self) -> Coordinate {
+        *self.coordinate.borrow()
     }
 
     /// Connects to a peer, and waits until it has named its network.

@@ -80,6 +80,8 @@ pub const ECHO_STREAMS_MAX: usize = 32;
 pub const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Round trips that one call of `measure` may ask for.
 pub const MEASURE_MAX: usize = 32;
+/// Round trips older than this say nothing any more.
+pub const LATENCY_AGE_MAX: Duration = Duration::from_secs(600);
 /// Round trips that latency is computed from.
 pub const LATENCY_WINDOW: usize = 64;
 /// The longest delay that a provider may add to its answers, so that echoes still come in time.

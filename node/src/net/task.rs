@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use gridhour_protocol::{id::NetworkId, signed::PublicKey, units::Timestamp};
+use gridhour_protocol::{id::NetworkId, market::coordinate::Vivaldi, signed::PublicKey, units::Timestamp};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::transport::ListenerId,
@@ -52,10 +52,15 @@ const TICK: Duration = Duration::from_millis(100);
 /// Adverts gossiped on at each of them.
 const FORWARDS_PER_TICK: usize = FORWARDS_PER_SECOND * TICK.as_millis() as usize / 1000;
 
-/// A dial whose caller waits for the peer to name its network.
+type DialReply = oneshot::Sender<Result<PublicKey, DialError>>;
+
+/// A dial, until the peer has named its network.
 struct Dialing {
     address: Address,
-    reply: oneshot::Sender<Result<PublicKey, DialError>>,
+    /// Who waits for it; nobody, if it is a bootstrap peer's.
+    replies: Vec<DialReply>,
+    /// Its own connection was one too many; another one to the same peer will tell.
+    held: bool,
 }
 
 /// A request whose caller waits for the answer.
@@ -84,6 +89,8 @@ pub(crate) struct Task {
     names: Protocols,
     clock: fn() -> Timestamp,
     delay: Duration,
+    region: Option<String>,
+    vivaldi: Vivaldi,
     bootstrap: Bootstrap,
     measure_every: Duration,
     state: State,
@@ -136,6 +143,8 @@ impl Task {
             names: Protocols::new(&config.network),
             clock: config.clock,
             delay: config.delay_bounded(),
+            region: config.region.clone(),
+            vivaldi: Vivaldi::new(config.coordinate, config.seed()),
             bootstrap,
             measure_every: config.measure_every,
             state: State { checkpoints: CheckpointTable::new(config.log_keys.clone()), ..State::default() },

@@ -3,7 +3,7 @@
 //! Times are kept apart by model and size of the prompt, because both decide them: to the first token, and between the
 //! tokens after it, which with the order's length give the total. What is said of a provider is what a run showed that
 //! went as it should. A run that failed by the provider's fault, or for want of it, counts against its availability; a
-//! run that the caller broke off says nothing of the provider, and counts nowhere.
+//! run that the caller broke off, or that found the last free slot taken, says nothing of it, and counts nowhere.
 //!
 //! Everything is bounded: [`CELLS_MAX`] pairs of model and size, [`RUNS_MAX`] runs of each, [`OUTCOMES_MAX`] outcomes;
 //! the oldest go first. Samples fade by [`RUN_FADING`], so a provider that was slow once is judged anew.
@@ -80,8 +80,8 @@ pub enum Ended {
     Served(Run),
     /// By the provider's fault, or it could not be reached or went away.
     Failed(Timestamp),
-    /// By the caller's fault or wish.
-    ByCaller,
+    /// By the caller's fault or wish, or because another caller took the free slot first.
+    Blameless,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +143,7 @@ impl ProviderHistory {
     /// Learns how a job ended. `false` if that says nothing of the provider.
     pub fn record(&mut self, model: ModelId, prompt_tokens: u32, ended: Ended) -> bool {
         let outcome = match ended {
-            Ended::ByCaller => return false,
+            Ended::Blameless => return false,
             Ended::Failed(at) => Outcome { at, served: false },
             Ended::Served(run) => {
                 self.record_run(model, PromptSize::of(prompt_tokens), run);

@@ -38,6 +38,7 @@ use gridhour_protocol::{
     },
     market::{
         advert::Advert,
+        coordinate::{Coordinate, Vivaldi},
         history::{Ended, PPM, ProviderHistory, Run},
         order::Order,
         reservation::ReservationOffer,
@@ -75,6 +76,17 @@ fn adverts() {
             (advert.id(), advert.body.is_live(Timestamp(1 << 40)), advert.body.offer_of(&ModelId([0; 32])));
         let _ = advert.body.check_calibration();
         let _ = advert.verify();
+    });
+}
+
+#[test]
+fn coordinates() {
+    let values = samples(arbitrary::coordinates(), 8);
+    canonical("coordinate", &values, |coordinate: Coordinate| {
+        let mut node = Vivaldi::new(coordinate, 1);
+        let _ = node.learn(&values[0], u64::from(coordinate.height_us), 0);
+        assert!(coordinate.is_sane() && node.coordinate().is_sane());
+        assert!(coordinate.distance_us(&values[0]) > 0);
     });
 }
 

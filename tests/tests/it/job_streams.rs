@@ -290,8 +290,12 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
 
 /// A client with a million micro-credits.
 pub(crate) async fn funded_client(market: &Market, folder: &Path) -> Client {
-    let config =
-        ClientConfig { data_dir: DataDir::new(folder), key: key(4), network: market.network.clone() };
+    let config = ClientConfig {
+        data_dir: DataDir::new(folder),
+        key: key(4),
+        network: market.network.clone(),
+        region: None,
+    };
     let client = Client::connect(config).await.expect("the ledger node is there");
     let mint = Call::Mint { to: client.id(), amount: Credits(1_000_000) };
     client.ledger().submit(&key(2), mint).await.expect("the issuer mints");

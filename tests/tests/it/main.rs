@@ -1,6 +1,7 @@
 //! Stories that cross the rooms, in one binary.
 
 mod calibrations;
+mod coordinates;
 mod crashes;
 mod engine_batches;
 mod engine_faults;
@@ -16,5 +17,6 @@ mod job_streams;
 mod lying_ledger;
 mod misdeeds;
 mod never;
+mod simulated_wan;
 mod standard_model;
 mod threats;

@@ -67,22 +67,24 @@ pub(super) fn ended(ran: &Ran, at: Timestamp) -> Ended {
         BuyerEnd::Settled(receipt) if receipt.body.cause == Cause::Delivered => {
             Ended::Served(Run::new(at, micros(ran.ttft), micros(ran.total), ran.outcome.output_tokens))
         }
-        end if blames_the_caller(end) => Ended::ByCaller,
+        end if says_nothing(end) => Ended::Blameless,
         _ => Ended::Failed(at),
     }
 }
 
-fn blames_the_caller(end: &BuyerEnd) -> bool {
+/// Whether an end is the caller's doing, or nobody's.
+fn says_nothing(end: &BuyerEnd) -> bool {
     match end {
         BuyerEnd::Settled(receipt) => receipt.body.cause == Cause::ClientFault,
         BuyerEnd::Refused { code, .. } => match code {
             RefusalCode::SessionOver
             | RefusalCode::TokenOutOfRange
             | RefusalCode::LaneUnsettled
-            | RefusalCode::HoldExhausted => true,
+            | RefusalCode::HoldExhausted
+            // Somebody else took the free slot that the advert showed.
+            | RefusalCode::Busy => true,
             // The advert said otherwise, or the provider does not keep up with the ledger.
             RefusalCode::Stopping
-            | RefusalCode::Busy
             | RefusalCode::UnknownSession
             | RefusalCode::NumericsVersion
             | RefusalCode::ModelNotServed
@@ -113,17 +115,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_callers_doing_is_held_against_the_caller() {
-        let callers = [settled(Cause::ClientFault), refused(RefusalCode::HoldExhausted)];
-        assert!(callers.iter().all(blames_the_caller));
+    fn what_the_caller_did_or_nobody_says_nothing_of_the_provider() {
+        let blameless =
+            [settled(Cause::ClientFault), refused(RefusalCode::HoldExhausted), refused(RefusalCode::Busy)];
+        assert!(blameless.iter().all(says_nothing));
         let providers = [
             settled(Cause::ProviderFault),
             settled(Cause::Network),
-            refused(RefusalCode::Busy),
+            refused(RefusalCode::Stopping),
             BuyerEnd::Stalled,
             BuyerEnd::Disconnected,
         ];
-        assert!(!providers.iter().any(blames_the_caller));
+        assert!(!providers.iter().any(says_nothing));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gridhour_protocol::signed::PublicKey;
+use gridhour_protocol::{market::geography::light_us, signed::PublicKey};
 use libp2p::request_response::{self, Message, OutboundRequestId};
 use tokio::sync::oneshot;
 
@@ -94,12 +94,26 @@ impl Task {
             let connected = self.state.peers.keys();
             windows.retain(|peer, _| connected.contains(peer));
         }
-        let window = windows.entry(peer).or_default();
-        window.record(round_trip);
-        let latency = window.latency();
+        let (window, now) = (windows.entry(peer).or_default(), Instant::now());
+        window.record(round_trip, now);
+        let (latency, steady_us) = (window.latency(), window.steady_us());
         self.shown.latencies.send_modify(|shown| {
             shown.retain(|peer, _| windows.contains_key(peer));
-            shown.extend(latency.map(|latency| (peer, latency)));
+            shown.extend(latency.map(|latency| (peer, (latency, now))));
         });
+        if let Some(rtt_us) = steady_us {
+            self.learn_place(&peer, rtt_us);
+        }
+    }
+
+    /// Moves this node in the network by a round trip to a peer that says where it is.
+    fn learn_place(&mut self, peer: &PublicKey, rtt_us: u64) {
+        let Some(advert) = self.state.adverts.get(peer) else { return };
+        let Some(coordinate) = &advert.coordinate else { return };
+        let light_us = light_us(self.region.as_deref(), advert.region.as_deref());
+        match self.vivaldi.learn(coordinate, rtt_us, light_us) {
+            Ok(()) => drop(self.shown.coordinate.send_replace(self.vivaldi.coordinate())),
+            Err(why) => tracing::debug!(peer = %peer.short(), %why, "a round trip places nobody"),
+        }
     }
 }

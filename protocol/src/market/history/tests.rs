@@ -53,7 +53,7 @@ fn a_callers_fault_never_lowers_a_providers_score() {
     let before = with([served(NOW.0, 500)]);
     let mut after = before.clone();
     for _ in 0..99 {
-        assert!(!after.record(MODEL, 40, Ended::ByCaller));
+        assert!(!after.record(MODEL, 40, Ended::Blameless));
     }
     assert_eq!(after, before);
 }
