@@ -150,6 +150,7 @@ fn advert(draw: &mut Draw, region: &str, dear: f64) -> Advert {
         queued: 0,
         region: Some(region.to_owned()),
         jurisdiction: None,
+        coordinate: None,
     }
 }
 
