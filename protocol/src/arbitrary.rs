@@ -338,7 +338,8 @@ pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
         Just(Cause::Delivered),
         Just(Cause::ClientFault),
         Just(Cause::ProviderFault),
-        Just(Cause::Network)
+        Just(Cause::Network),
+        Just(Cause::Reclaimed)
     ];
     let device = prop_oneof![
         Just((DeviceClass::Cpu, ClockSource::HostClock)),
@@ -346,7 +347,7 @@ pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
         Just((DeviceClass::Gpu, ClockSource::DeviceTimestamps))
     ];
     let hashes = (bytes32(), bytes32(), bytes32(), bytes32(), bytes32(), bytes32(), bytes32());
-    let numbers = (any::<[u64; 4]>(), any::<(u32, u32, u32)>(), any::<(u64, u64)>());
+    let numbers = (any::<[u64; 4]>(), any::<(u32, u32, u32, u32)>(), any::<(u64, u64)>());
     (hashes, numbers, lanes(), cause, device)
         .prop_map(move |(hashes, (work, counts, times), lane, cause, (device, clock))| Receipt {
             numerics: hashes.0,
@@ -360,6 +361,7 @@ pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
             scores: ScoreDigest(hashes.5),
             prompt_tokens: counts.1,
             output_tokens: counts.2,
+            prepaid: counts.3,
             prefill_work: Work(work[0]),
             decode_work: Work(work[1]),
             reference: GpuNs(work[2]),
@@ -400,18 +402,25 @@ pub fn samplings() -> impl Strategy<Value = Sampling> {
     )
 }
 
+/// The most that others have written before in a request.
+const WRITTEN_MAX: usize = 20;
+
 /// A request.
 pub fn requests() -> impl Strategy<Value = Request> {
     let place = (bytes32(), lanes(), any::<u32>());
-    let tokens = (vec(any::<u32>(), 1..40), 1..=OUTPUT_TOKENS_MAX as u32, vec(any::<u32>(), 0..4));
+    let begun = (vec(any::<u32>(), 0..=WRITTEN_MAX), 0..=CHUNK_TOKENS_MAX as u32);
+    let most = 1..=(OUTPUT_TOKENS_MAX - WRITTEN_MAX) as u32;
+    let tokens = (vec(any::<u32>(), 1..40), begun, most, vec(any::<u32>(), 0..4));
     let asked = (vec(".{1,16}", 0..=STOP_TEXTS_MAX), 0..=LOGPROBS_MAX as u8);
     (place, tokens, samplings(), asked, bytes32()).prop_map(
-        |((session, lane, index), (prompt, max_tokens, stop), sampling, (stop_texts, logprobs), salt)| {
+        |((session, lane, index), (prompt, begun, max_tokens, stop), sampling, (stop_texts, logprobs), salt)| {
             Request {
                 session: SessionId(session),
                 lane,
                 index,
                 prompt,
+                written: begun.0,
+                prepaid: begun.1.min(max_tokens),
                 sampling,
                 max_tokens,
                 stop,
@@ -453,7 +462,7 @@ pub fn client_messages() -> impl Strategy<Value = ClientMessage> {
 
 /// What a provider may say.
 pub fn provider_messages() -> impl Strategy<Value = ProviderMessage> {
-    let code = prop_oneof![Just(RefusalCode::Stopping), Just(RefusalCode::HoldExhausted)];
+    let code = prop_oneof![Just(RefusalCode::Stopping), Just(RefusalCode::PrepaidTooMuch)];
     prop_oneof![
         any::<u32>().prop_map(|prompt_tokens| ProviderMessage::Accepted { prompt_tokens }),
         (code, "[ -~]{0,256}").prop_map(|(code, detail)| ProviderMessage::Refused { code, detail }),

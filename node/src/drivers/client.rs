@@ -54,7 +54,9 @@ mod assets;
 mod calibrate;
 mod error;
 mod job;
+mod relay;
 mod run;
+mod turn;
 
 pub use assets::FetchError;
 pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
@@ -214,6 +216,15 @@ impl Client {
 
     fn live(&self) -> Vec<Verified<Advert>> {
         lock(&self.book).live(clock::now()).cloned().collect()
+    }
+
+    /// The same offers as their providers make them now, where they were heard since.
+    pub(crate) fn newest(&self, adverts: &[Verified<Advert>]) -> Vec<Verified<Advert>> {
+        let live = self.live();
+        let renewed = |old: &Verified<Advert>| {
+            live.iter().find(|new| new.provider == old.provider && new.sequence > old.sequence).cloned()
+        };
+        adverts.iter().map(|old| renewed(old).unwrap_or_else(|| old.clone())).collect()
     }
 
     /// Measures the round trip to each of these providers. One that does not answer stays unmeasured.

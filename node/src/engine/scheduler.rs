@@ -50,8 +50,10 @@ const COMMANDS_MAX: usize = 64;
 /// One inference, as the engine sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JobRequest {
-    /// Prompt tokens, at least one.
+    /// Tokens before those that are to be written, at least one.
     pub prompt: Vec<u32>,
+    /// How many of these, the last, are output that was written before; the rules of sampling tell it from the prompt.
+    pub written: usize,
     /// How output tokens are chosen.
     pub sampling: Sampling,
     /// Output tokens at most, at least one.

@@ -519,6 +519,7 @@ async fn rules_of_sampling_stop_texts_and_log_probabilities_travel_and_are_confi
     let confirmed = |result: &JobResult| {
         let claim = Claim {
             prompt: &result.request.prompt,
+            written: &result.request.written,
             output: &result.output,
             sampling: EngineSampling::of(&result.request),
             logprobs: &result.logprobs,

@@ -62,8 +62,8 @@ pub(super) struct Ran {
     /// The provider signed two receipts for the session that cannot both be true.
     pub(super) contradiction: Option<Accusation>,
     pub(super) machine: Buyer,
-    pub(super) ttft: Duration,
-    pub(super) total: Duration,
+    pub(super) started: Instant,
+    pub(super) first_token: Option<Instant>,
 }
 
 impl<'a> Job<'a> {
@@ -95,10 +95,8 @@ impl<'a> Job<'a> {
             deliver,
         };
         let outcome = job.drive(effects).await?;
-        let ended = Instant::now();
-        let ttft = job.first_token.unwrap_or(ended) - job.started;
-        let (total, contradiction) = (ended - job.started, job.contradiction);
-        Ok(Ran { outcome, contradiction, ttft, total, machine: job.machine })
+        let Job { contradiction, machine, started, first_token, .. } = job;
+        Ok(Ran { outcome, contradiction, machine, started, first_token })
     }
 
     async fn drive(&mut self, mut effects: Effects<BuyerEffect>) -> Result<BuyerOutcome, RunError> {

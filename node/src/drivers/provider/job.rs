@@ -348,9 +348,11 @@ fn submit(
     let scheduler = shared.serving.scheduler().ok_or(SubmitError::Stopped)?;
     let request_digest = request.digest().0;
     let sampling = Sampling::of(&request);
-    let stop_texts = StopTexts::new(&request.stop_texts, shared.served.tokenizer.clone());
+    let stop_texts = StopTexts::of(&request, shared.served.tokenizer.clone());
+    let written = request.written.len();
     scheduler.submit(JobRequest {
-        prompt: request.prompt,
+        prompt: request.text(),
+        written,
         sampling,
         max_tokens: request.max_tokens,
         stop: request.stop,

@@ -96,8 +96,7 @@ pub(crate) async fn take_lane(
 }
 
 fn longest(lane: &LaneLedger, open: &Open) -> Option<Credits> {
-    let prompt = u32::try_from(open.request.prompt.len()).ok()?;
-    lane.amount_with(&open.terms, prompt, open.request.max_tokens)
+    open.request.amount_on(lane, &open.terms, open.request.max_tokens)
 }
 
 /// What a lane may reach: the whole hold, less what the session's other lanes are committed to or have reserved.
