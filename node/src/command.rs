@@ -22,11 +22,13 @@ mod error;
 mod observer;
 mod provider;
 mod repair;
+mod signals;
 mod size;
 mod validator;
 
 pub use compute::{BackendKind, ComputeArgs};
 pub use error::NodeError;
+pub use signals::told_to_stop;
 pub use size::parse_size;
 
 /// What to run.
@@ -102,6 +104,10 @@ pub struct ProviderArgs {
     /// hour at most]
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_TIMEOUT")]
     pub calibrate_timeout: Option<u64>,
+
+    /// Give running jobs so long to end when told to stop, then send their clients elsewhere [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_DRAIN")]
+    pub drain: Option<u64>,
 
     /// Let only this account calibrate this provider; may be repeated [default: anyone]
     #[arg(long, value_name = "ACCOUNT", env = "GRIDHOUR_CHALLENGERS", value_delimiter = ',')]

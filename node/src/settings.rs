@@ -44,6 +44,8 @@ pub struct Settings {
     pub calibrate_every: Option<String>,
     /// Seconds that one step of a calibration may take.
     pub calibrate_timeout: Option<u64>,
+    /// Seconds that running jobs have once a provider is told to stop.
+    pub drain: Option<u64>,
     /// Who may calibrate the provider; anyone if it is absent.
     pub challengers: Option<Vec<String>>,
     /// Credits that a provider keeps at stake for its device; 0 for none.

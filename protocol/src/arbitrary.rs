@@ -413,7 +413,13 @@ pub fn requests() -> impl Strategy<Value = Request> {
     let tokens = (vec(any::<u32>(), 1..40), begun, most, vec(any::<u32>(), 0..4));
     let asked = (vec(".{1,16}", 0..=STOP_TEXTS_MAX), 0..=LOGPROBS_MAX as u8);
     (place, tokens, samplings(), asked, bytes32()).prop_map(
-        |((session, lane, index), (prompt, begun, max_tokens, stop), sampling, (stop_texts, logprobs), salt)| {
+        |(
+            (session, lane, index),
+            (prompt, begun, max_tokens, stop),
+            sampling,
+            (stop_texts, logprobs),
+            salt,
+        )| {
             Request {
                 session: SessionId(session),
                 lane,

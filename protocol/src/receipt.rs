@@ -168,8 +168,7 @@ impl Receipt {
     /// Whether work and reference time are what [`Receipt::bill`] says.
     #[must_use]
     pub fn is_billed_right(&self, terms: &Terms) -> bool {
-        let stated =
-            Bill { prefill: self.prefill_work, decode: self.decode_work, reference: self.reference };
+        let stated = Bill { prefill: self.prefill_work, decode: self.decode_work, reference: self.reference };
         self.bill(terms) == Some(stated)
     }
 }

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use self::{report::Outcome, stage::Stage};
 use super::{
     market::explain_text,
-    run::{OrderOptions, Prefer, SamplingOptions, stream, summary},
+    run::{HedgeKind, OrderOptions, Prefer, SamplingOptions, stream, summary},
 };
 use crate::{
     context::Context,
@@ -196,6 +196,8 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         prefer: Prefer::Cheapest,
         tag: None,
         use_secs: 600,
+        no_failover: false,
+        hedge: HedgeKind::Tight,
         sampling: SamplingOptions::greedy(),
     };
     let usual = plain(PricePerHour(10_000_000));

@@ -11,6 +11,7 @@ mod calibrate;
 mod completions;
 mod demo;
 mod eval;
+mod failover;
 mod key;
 mod kills;
 mod market;

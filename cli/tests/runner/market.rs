@@ -72,6 +72,22 @@ impl Node {
         }
     }
 
+    /// Tells it to stop, as service managers do.
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status().expect("there is a program that signals");
+        assert!(told.success(), "it runs");
+    }
+
+    /// Waits for its end, which must come soon, and gives its exit code.
+    pub fn exit_code(mut self) -> Option<i32> {
+        // Its output ends with it.
+        let end = Instant::now() + PATIENCE;
+        while self.events.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok() {}
+        assert!(Instant::now() < end, "it does not end");
+        self.child.wait().expect("a child can be waited for").code()
+    }
+
     /// Ends it with a signal that no program hears.
     pub fn kill(mut self) {
         self.child.kill().expect("it runs");
@@ -132,6 +148,14 @@ impl Market {
         self.node("seller", &[&offer[..], &slow, options].concat())
     }
 
+    /// Starts another provider, so dear that it is asked last, and as fast as it can; always the same one.
+    pub fn second_provider(&self, options: &[&str]) -> Node {
+        self.sandbox.json(&["--data-dir", "rival", "network", "join", "ledger/network.json"]);
+        let listen = "/ip4/127.0.0.1/tcp/0";
+        let offer = ["provider", "--listen", listen, "--model", "small.gguf", "--ask", "20000", "--threads", "1"];
+        self.node("rival", &[&offer[..], options].concat())
+    }
+
     /// Starts an observer of the ledger node; always the same one.
     pub fn observer(&self) -> Node {
         self.observer_with(&[])
@@ -166,7 +190,16 @@ impl Market {
 
     /// Starts an order of more tokens than a test waits for.
     pub fn order(&self, use_secs: &str) -> Order {
-        let limits = ["--max-tokens", "3000", "--max-price", "2000", "--max-total", "20"];
+        self.order_within("3000", use_secs, "2000")
+    }
+
+    /// Starts an order of this many tokens that the second provider meets too.
+    pub fn order_of(&self, tokens: &str) -> Order {
+        self.order_within(tokens, "600", "20000")
+    }
+
+    fn order_within(&self, tokens: &str, use_secs: &str, price: &str) -> Order {
+        let limits = ["--max-tokens", tokens, "--max-price", price, "--max-total", "20"];
         let order = ["run", "Tell me everything.", "--model", "small.gguf", "--use-secs", use_secs];
         Order::start(self.sandbox.command(&[&order[..], &limits].concat()))
     }
@@ -192,7 +225,16 @@ impl Market {
 
     /// What the provider can spend.
     pub fn earned(&self) -> u64 {
-        let key = self.sandbox.json(&["--data-dir", "seller", "key", "show"]);
+        self.earned_by("seller")
+    }
+
+    /// What the second provider can spend.
+    pub fn second_earned(&self) -> u64 {
+        self.earned_by("rival")
+    }
+
+    fn earned_by(&self, folder: &str) -> u64 {
+        let key = self.sandbox.json(&["--data-dir", folder, "key", "show"]);
         let account = self.sandbox.json(&["account", "show", key["id"].as_str().expect("an id")]);
         account["balance"].as_u64().expect("an amount")
     }

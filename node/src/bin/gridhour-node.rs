@@ -4,12 +4,11 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use gridhour_node::{
-    command::{NodeCommand, NodeEvent, Surroundings, run},
+    command::{NodeCommand, NodeEvent, Surroundings, run, told_to_stop},
     data_dir::DataDir,
     model::catalogue::{MODEL_CACHE_VARIABLE, ModelCache},
     settings::Settings,
 };
-use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
@@ -18,6 +17,7 @@ EXAMPLES:
   gridhour-node validator --data-dir /var/lib/gridhour
   gridhour-node observer --data-dir /var/lib/gridhour-copy
 
+SIGINT and SIGTERM stop it in good order, a second one at once.
 Exit codes: 0 ended as asked, 1 could not start or go on, 2 bad usage.";
 
 /// Provide inference to a Gridhour network, or keep or follow its ledger
@@ -63,12 +63,7 @@ async fn start(
     let data_dir = data_dir.map_or_else(DataDir::default_for_user, DataDir::new);
     let settings = Settings::load(&data_dir.config())?;
     let models = ModelCache::locate(model_cache)?;
-    let (told, stop) = watch::channel(false);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            told.send_replace(true);
-        }
-    });
+    let stop = told_to_stop(|| std::process::exit(1))?;
     let print = move |event: NodeEvent| match (json, event.to_text()) {
         (true, _) => println!("{}", event.to_json()),
         (false, Some(text)) => println!("{text}"),

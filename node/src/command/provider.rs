@@ -53,6 +53,8 @@ const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/4802", "/ip4/0.0.0.0/udp/4802/quic-
 const EVENTS_MAX: usize = 256;
 /// Time between the starts of two calibrations at least, if nobody says otherwise.
 const CALIBRATE_EVERY: Millis = Millis(60 * 60 * 1_000);
+/// How long running jobs may go on once the provider is told to stop, if nobody says otherwise.
+const DRAIN: Millis = Millis(30_000);
 /// Memory for keys and values of all jobs, if nobody says otherwise.
 const KV_MEMORY: &str = "2GiB";
 
@@ -149,6 +151,10 @@ impl Plan {
                 slots,
                 hospitality: hospitality(args, settings)?,
                 stake: stake(args, settings)?,
+                drain: args
+                    .drain
+                    .or(settings.drain)
+                    .map_or(DRAIN, |seconds| Millis(seconds.saturating_mul(1_000))),
             },
         })
     }

@@ -54,6 +54,7 @@ mod assets;
 mod calibrate;
 mod error;
 mod job;
+mod race;
 mod relay;
 mod run;
 mod turn;
@@ -61,6 +62,7 @@ mod turn;
 pub use assets::FetchError;
 pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
 pub use error::RunError;
+pub use race::Hedge;
 pub use run::{BudgetCap, RunEvent, RunSpec};
 
 /// How long to try to reach any bootstrap peer.

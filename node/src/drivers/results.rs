@@ -67,6 +67,8 @@ pub struct JobResult {
     pub cost: Credits,
     /// What other providers had written before, in order; empty if this one wrote everything.
     pub before: Vec<Part>,
+    /// What a provider costs that was asked at the same time and was slower. None of the answer is of it.
+    pub beside: Option<Part>,
     /// How the provider was chosen.
     pub matched: MatchRecord,
     /// Milliseconds from the request to the first token, by the client's clock.
@@ -93,21 +95,21 @@ impl JobResult {
     #[must_use]
     pub fn cost_in_all(&self) -> Credits {
         let add = |sum: Credits, part: &Part| sum.checked_add(part.cost).unwrap_or(Credits(u64::MAX));
-        self.before.iter().fold(self.cost, add)
+        self.before.iter().chain(&self.beside).fold(self.cost, add)
     }
 }
 
 impl Wire for JobResult {
-    const BYTES_MAX: usize = (PARTS_MAX + 1) * 4 * PROMPT_TOKENS_MAX
+    const BYTES_MAX: usize = (PARTS_MAX + 2) * 4 * PROMPT_TOKENS_MAX
         + (4 + LOGPROBS_BYTES_MAX) * OUTPUT_TOKENS_MAX
-        + (PARTS_MAX + 1) * 512 * 1024;
+        + (PARTS_MAX + 2) * 512 * 1024;
 
     fn check_bounds(&self) -> Result<(), String> {
         at_most("output", self.output.len(), OUTPUT_TOKENS_MAX)?;
         at_most("logprobs", self.logprobs.len(), OUTPUT_TOKENS_MAX)?;
         self.logprobs.iter().try_for_each(Logprobs::check_bounds)?;
         at_most("earlier parts", self.before.len(), PARTS_MAX)?;
-        for part in &self.before {
+        for part in self.before.iter().chain(&self.beside) {
             at_most("tokens of a part", part.tokens as usize, OUTPUT_TOKENS_MAX)?;
             at_most("logprobs of a part", part.logprobs.len(), OUTPUT_TOKENS_MAX)?;
             part.logprobs.iter().try_for_each(Logprobs::check_bounds)?;

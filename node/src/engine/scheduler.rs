@@ -23,7 +23,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use gridhour_protocol::job::{ending::StopTexts, sampling::SamplingError};
+use gridhour_protocol::{
+    job::{ending::StopTexts, request::Request, sampling::SamplingError},
+    model::TokenizerAsset,
+};
 use thiserror::Error;
 
 pub use self::handle::{JobControl, JobEnd, JobEvent, JobHandle, Reason};
@@ -201,6 +204,22 @@ impl Drop for Scheduler {
 }
 
 impl JobRequest {
+    /// The job that `request` asks for, by a model with this tokenizer: all of it granted, and nothing shared.
+    #[must_use]
+    pub fn of(request: &Request, tokenizer: Arc<TokenizerAsset>) -> Self {
+        Self {
+            prompt: request.text(),
+            written: request.written.len(),
+            sampling: Sampling::of(request),
+            max_tokens: request.max_tokens,
+            stop: request.stop.clone(),
+            stop_texts: StopTexts::of(request, tokenizer),
+            request_digest: request.digest().0,
+            granted: u32::MAX,
+            scope: None,
+        }
+    }
+
     /// Positions that the job may come to have: the last output token is chosen, but nothing is computed
     /// behind it.
     fn positions(&self) -> usize {

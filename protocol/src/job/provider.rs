@@ -268,7 +268,10 @@ impl Provider {
             (RefusalCode::OutputComplete, format!("after {} tokens", self.request.written.len()))
         } else if self.request.prepaid > self.prepaid_max() {
             let (asked, most) = (self.request.prepaid, self.prepaid_max());
-            (RefusalCode::PrepaidTooMuch, format!("{asked} tokens prepaid elsewhere, {most} are accepted here"))
+            (
+                RefusalCode::PrepaidTooMuch,
+                format!("{asked} tokens prepaid elsewhere, {most} are accepted here"),
+            )
         } else if most > cap {
             (RefusalCode::HoldExhausted, format!("may reach {most} credits on this lane, {cap} are held"))
         } else {

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{logprobs::Logprobs, sampling::Sampling};
 use crate::{
-    id::{JobId, OutputDigest, RequestDigest, ScoreDigest, SessionId},
     exact::score_chain::ScoreChain,
+    id::{JobId, OutputDigest, RequestDigest, ScoreDigest, SessionId},
     layout::Layout,
     limits::{
         CHUNK_TOKENS_MAX, JOB_FRAME_BYTES_MAX, LANES_MAX, LOGPROBS_MAX, OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX,
@@ -130,7 +130,11 @@ impl Wire for Request {
 
     fn check_bounds(&self) -> Result<(), String> {
         at_most("prompt tokens", self.prompt.len().saturating_add(self.written.len()), PROMPT_TOKENS_MAX)?;
-        at_most("output tokens", self.written.len().saturating_add(self.max_tokens as usize), OUTPUT_TOKENS_MAX)?;
+        at_most(
+            "output tokens",
+            self.written.len().saturating_add(self.max_tokens as usize),
+            OUTPUT_TOKENS_MAX,
+        )?;
         at_most("prepaid tokens", self.prepaid as usize, CHUNK_TOKENS_MAX.min(self.max_tokens as usize))?;
         at_most("stop tokens", self.stop.len(), STOP_TOKENS_MAX)?;
         at_most("stop texts", self.stop_texts.len(), STOP_TEXTS_MAX)?;

@@ -53,11 +53,7 @@ impl Job {
     }
 
     fn bill(&self, terms: &Terms) -> GpuNs {
-        if self.failed {
-            GpuNs(0)
-        } else {
-            self.time(terms, self.tokens)
-        }
+        if self.failed { GpuNs(0) } else { self.time(terms, self.tokens) }
     }
 }
 

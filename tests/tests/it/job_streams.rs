@@ -11,7 +11,7 @@ use gridhour_node::{
     consensus::{LedgerView, ledger_time::SystemClock, solo::Solo},
     data_dir::DataDir,
     drivers::{
-        client::{Client, ClientConfig, RunEvent, RunSpec},
+        client::{Client, ClientConfig, Hedge, RunEvent, RunSpec},
         ledger_client::LedgerClient,
         memory::Memory,
         provider::{Parts, Provider, ProviderConfig, ProviderEvent, Reload, Served, measure_device},
@@ -221,6 +221,7 @@ pub(crate) async fn provider_asking(
         slots: 2,
         hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
         stake: Credits::ZERO,
+        drain: Millis(500),
     };
     let parts = Parts {
         key: key(3),
@@ -284,6 +285,8 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         tag: None,
         use_for: Millis(60_000),
         pays: None,
+        failover: true,
+        hedge: Hedge::Never,
     }
 }
 

@@ -3,6 +3,7 @@
 mod calibrations;
 mod crashes;
 mod engine_batches;
+mod engine_continued;
 mod engine_faults;
 mod engine_gpu;
 mod engine_gpu_ends;
@@ -11,6 +12,7 @@ mod engine_jobs;
 mod engine_model;
 mod engine_operators;
 mod engine_sampling;
+mod failover;
 mod honest_market;
 mod job_streams;
 mod lying_ledger;

@@ -28,6 +28,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     Client, RunError,
+    race::{Entry, Race},
     run::{OnEvent, RunEvent, RunSpec, with_true_work},
     turn::Turn,
 };
@@ -69,6 +70,8 @@ pub(super) struct Relay<'a> {
 #[derive(Default)]
 struct Past {
     parts: Vec<Part>,
+    /// Of the provider that was asked at the same time as the first, and was slower.
+    beside: Option<Part>,
     asked: BTreeSet<PublicKey>,
     /// Held under the order, by whichever session.
     held: Credits,
@@ -77,6 +80,24 @@ struct Past {
     started: Option<Instant>,
     first_token: Option<Instant>,
     open: Vec<Unsettled>,
+}
+
+/// Where a turn begins.
+#[derive(Clone, Copy)]
+struct Begin<'a> {
+    request: &'a Request,
+    /// Output tokens that the user has.
+    shown: usize,
+}
+
+/// What came of a turn.
+struct Attempt {
+    choice: Choice,
+    /// Whether its session is open.
+    is_open: bool,
+    /// Output tokens that the user has now.
+    shown: usize,
+    turn: Result<Turn, RunError>,
 }
 
 /// A session that is to be settled.
@@ -102,31 +123,77 @@ impl<'a> Relay<'a> {
     async fn take_turns(&self, mut request: Request, past: &mut Past) -> Result<JobResult, RunError> {
         let mut choice = self.choose(&request, past).await?;
         self.tell(RunEvent::Matched(&choice.matched));
+        let mut rival = self.rival(&choice, &request, past).await;
         loop {
             let unsettled = std::mem::take(&mut past.open);
-            let (turn, ()) =
-                tokio::join!(self.turn(choice.clone(), request.clone(), past), self.settle(unsettled));
+            let begin = Begin { request: &request, shown: past.shown };
+            let (attempts, ()) = tokio::join!(self.race(choice, rival.take(), begin), self.settle(unsettled));
+            let (from, turn) = self.take_in(attempts, past)?;
             let Some((rest, next)) = self.next(&turn, &request, past).await else {
                 return self.finish(turn?, past);
             };
-            let (from, to) = (choice.terms.provider, next.terms.provider);
-            let (written, why) = (rest.written.len(), why(&turn));
+            let (to, written, why) = (next.terms.provider, rest.written.len(), why(&turn));
             self.tell(RunEvent::Moved { from, to, written, why: &why });
             self.keep(&turn, past)?;
             (request, choice) = (rest, next);
         }
     }
 
+    /// One or two turns at once; the one that counts comes first.
+    async fn race(&self, choice: Choice, rival: Option<Choice>, begin: Begin<'_>) -> Vec<Attempt> {
+        let Some(rival) = rival else {
+            return vec![self.turn(choice, begin, &Entry::alone(&self.parts.cancel)).await];
+        };
+        let race = Race::new();
+        let (first, second) = (race.entry(0), race.entry(1));
+        let both = async { tokio::join!(self.turn(choice, begin, &first), self.turn(rival, begin, &second)) };
+        let (one, other) = race.run(both, &self.parts.cancel).await;
+        if race.winner() == Some(1) { vec![other, one] } else { vec![one, other] }
+    }
+
+    /// Who is asked at the same time, if anybody.
+    async fn rival(&self, first: &Choice, request: &Request, past: &Past) -> Option<Choice> {
+        let RelayParts { spec, order, .. } = &self.parts;
+        let expected = first.matched.candidates.first().and_then(|best| best.expected_ttft_ms);
+        if !spec.hedge.wants_two(order.ttft, expected) {
+            return None;
+        }
+        let with_first = Past {
+            asked: past.asked.iter().copied().chain([first.terms.provider]).collect(),
+            held: past.held.checked_add(first.hold)?,
+            ..Past::default()
+        };
+        self.choose(request, &with_first).await.ok()
+    }
+
     /// Opens the session of `choice` and runs its job.
-    async fn turn(&self, choice: Choice, request: Request, past: &mut Past) -> Result<Turn, RunError> {
-        past.asked.insert(choice.terms.provider);
-        self.parts.client.open_session(self.parts.spec, &self.parts.order, &choice).await?;
-        past.held = past.held.checked_add(choice.hold).unwrap_or(Credits(u64::MAX));
+    async fn turn(&self, choice: Choice, begin: Begin<'_>, entry: &Entry<'_>) -> Attempt {
+        let RelayParts { client, spec, order, .. } = &self.parts;
+        if let Err(error) = client.open_session(spec, order, &choice).await {
+            return Attempt { choice, is_open: false, shown: begin.shown, turn: Err(error) };
+        }
         self.tell(RunEvent::Opened { session: choice.terms.id(), hold: choice.hold });
-        past.open.push(Unsettled { terms: choice.terms.clone(), answers: false });
+        let mut shown = begin.shown;
+        let turn = self.job(&choice, begin.request.clone(), &mut shown, entry).await;
+        Attempt { choice, is_open: true, shown, turn }
+    }
+
+    async fn job(
+        &self,
+        choice: &Choice,
+        request: Request,
+        shown: &mut usize,
+        entry: &Entry<'_>,
+    ) -> Result<Turn, RunError> {
+        if entry.is_overtaken() {
+            return Err(RunError::Overtaken);
+        }
         // Tokens that are written again for want of a receipt are there already.
-        let (mut at, shown) = (request.written.len(), &mut past.shown);
+        let mut at = request.written.len();
         let mut deliver = |tokens: &[u32], _: &[Logprobs]| {
+            if !entry.leads() {
+                return;
+            }
             let new = tokens.get(shown.saturating_sub(at)..).unwrap_or(&[]);
             at += tokens.len();
             *shown = at.max(*shown);
@@ -134,12 +201,29 @@ impl<'a> Relay<'a> {
                 self.tell(RunEvent::Tokens(new));
             }
         };
-        let cancel = self.parts.cancel.clone();
-        let done = self.parts.client.turn(&choice, request, self.parts.assets, cancel, &mut deliver).await?;
+        let RelayParts { client, assets, .. } = &self.parts;
+        let done = client.turn(choice, request, assets, entry.cancel(), &mut deliver).await?;
         if let Some(accusation) = &done.0.contradiction {
             self.tell(RunEvent::Contradiction(accusation));
         }
-        Ok(past.take_in(Turn::of(choice, done)))
+        Ok(Turn::of(choice.clone(), done))
+    }
+
+    /// Takes in how one turn went, or two of which the first counts. Who had it, and how it ended.
+    fn take_in(
+        &self,
+        attempts: Vec<Attempt>,
+        past: &mut Past,
+    ) -> Result<(PublicKey, Result<Turn, RunError>), RunError> {
+        let mut ended: Vec<_> = attempts.into_iter().map(|attempt| past.take_in(attempt)).collect();
+        if let Some((provider, Ok(slower))) = ended.get(1) {
+            if let Some(result) = slower.result(&[], None) {
+                self.write(&result)?;
+            }
+            past.beside = slower.part().map(|part| Part { tokens: 0, logprobs: Vec::new(), ..part });
+            self.tell(RunEvent::Overtaken { provider: *provider, cost: slower.outcome.cost });
+        }
+        Ok(ended.swap_remove(0))
     }
 
     /// Who goes on, and with what; nothing if the answer is at its end, or nobody can.
@@ -151,7 +235,7 @@ impl<'a> Relay<'a> {
     ) -> Option<(Request, Choice)> {
         let rest = match turn {
             Ok(turn) => turn.rest()?,
-            Err(RunError::Provider(_)) => request.clone(),
+            Err(RunError::Provider(_) | RunError::Overtaken) => request.clone(),
             // Whether this offer's time was over, or the order's money: the next match says.
             Err(RunError::Ledger(_)) if !past.parts.is_empty() => request.clone(),
             Err(_) => return None,
@@ -159,7 +243,8 @@ impl<'a> Relay<'a> {
         if !self.parts.spec.failover || *self.parts.cancel.borrow() || past.asked.len() >= PROVIDERS_MAX {
             return None;
         }
-        let next = self.choose(&rest, past).await.inspect_err(|error| tracing::warn!(%error, "nobody goes on"));
+        let next =
+            self.choose(&rest, past).await.inspect_err(|error| tracing::warn!(%error, "nobody goes on"));
         Some((rest, next.ok()?))
     }
 
@@ -175,7 +260,8 @@ impl<'a> Relay<'a> {
             is_first || self.terms(advert, request).is_none_or(|(_, hold)| hold <= left)
         };
         let adverts: Vec<_> = others.filter(fits).collect();
-        let matched = self.parts.client.match_order(&self.parts.order, &adverts, self.parts.spec.use_for).await?;
+        let matched =
+            self.parts.client.match_order(&self.parts.order, &adverts, self.parts.spec.use_for).await?;
         let chosen = adverts.iter().find(|advert| matched.chosen == Some(advert.provider));
         let Some(advert) = chosen else { return Err(RunError::NoOffer(Box::new(matched))) };
         let (terms, hold) = self
@@ -194,7 +280,7 @@ impl<'a> Relay<'a> {
     /// Keeps what a turn added, with its receipt if there is one.
     fn keep(&self, turn: &Result<Turn, RunError>, past: &mut Past) -> Result<(), RunError> {
         let Ok(turn) = turn else { return Ok(()) };
-        if let Some(result) = turn.result(&past.parts) {
+        if let Some(result) = turn.result(&past.parts, past.beside.clone()) {
             self.write(&result)?;
         }
         past.parts.extend(turn.part());
@@ -202,7 +288,7 @@ impl<'a> Relay<'a> {
     }
 
     fn finish(&self, turn: Turn, past: &Past) -> Result<JobResult, RunError> {
-        match turn.result(&past.parts) {
+        match turn.result(&past.parts, past.beside.clone()) {
             Some(result) => self.write(&result).map(|()| result),
             None => Err(RunError::Failed(Box::new(past.and(turn.outcome)))),
         }
@@ -230,22 +316,34 @@ impl<'a> Relay<'a> {
 }
 
 impl Past {
-    /// Takes in how a turn went. Its times become those of the answer.
-    fn take_in(&mut self, mut turn: Turn) -> Turn {
-        turn.started = *self.started.get_or_insert(turn.started);
-        self.first_token = self.first_token.or(turn.first_token);
-        turn.first_token = self.first_token;
-        if let Some(last) = self.open.last_mut() {
-            last.answers = turn.answers();
+    /// Takes in how a turn went: who had it, and how it ended. Its times become those of the answer.
+    fn take_in(&mut self, attempt: Attempt) -> (PublicKey, Result<Turn, RunError>) {
+        let Attempt { choice: Choice { terms, hold, .. }, is_open, shown, mut turn } = attempt;
+        let provider = terms.provider;
+        self.asked.insert(provider);
+        self.shown = self.shown.max(shown);
+        if let Ok(turn) = &mut turn {
+            turn.started = *self.started.get_or_insert(turn.started);
+            self.first_token = self.first_token.or(turn.first_token);
+            turn.first_token = self.first_token;
         }
-        turn
+        if is_open {
+            self.held = self.held.checked_add(hold).unwrap_or(Credits(u64::MAX));
+            let answers = match &turn {
+                Ok(turn) => turn.answers(),
+                Err(error) => matches!(error, RunError::Overtaken),
+            };
+            self.open.push(Unsettled { terms, answers });
+        }
+        (provider, turn)
     }
 
     /// A last turn's outcome with what was written and paid before.
     fn and(&self, last: BuyerOutcome) -> BuyerOutcome {
         let shown = u32::try_from(self.shown).unwrap_or(u32::MAX);
         let add = |sum: Credits, part: &Part| sum.checked_add(part.cost).unwrap_or(Credits(u64::MAX));
-        BuyerOutcome { output_tokens: shown, cost: self.parts.iter().fold(last.cost, add), ..last }
+        let cost = self.parts.iter().chain(&self.beside).fold(last.cost, add);
+        BuyerOutcome { output_tokens: shown, cost, ..last }
     }
 }
 

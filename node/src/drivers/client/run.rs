@@ -1,6 +1,9 @@
 //! One order from prompt to settled result.
 
-use gridhour_contracts_sim::tx::{Accusation, Call, Open};
+use gridhour_contracts_sim::{
+    ledger::reject::Reject,
+    tx::{Accusation, Call, Open},
+};
 use gridhour_protocol::{
     exact::NUMERICS_VERSION,
     id::{BudgetId, ModelId, SessionId},
@@ -20,7 +23,7 @@ use gridhour_protocol::{
 use tokio::sync::watch;
 
 use super::{
-    Client, RunError,
+    Client, Hedge, RunError,
     relay::{Choice, Relay, RelayParts},
 };
 use crate::{
@@ -72,6 +75,8 @@ pub struct RunSpec {
     pub pays: Option<BudgetCap>,
     /// Whether another provider goes on where one stops; else the order fails with its provider.
     pub failover: bool,
+    /// When two providers are asked at once.
+    pub hedge: Hedge,
 }
 
 /// A cap of a budget, by its place.
@@ -104,6 +109,13 @@ pub enum RunEvent<'a> {
     },
     /// Output, in order.
     Tokens(&'a [u32]),
+    /// Two providers were asked, and this one was slower: it was cancelled, and is paid for what it did.
+    Overtaken {
+        /// Who.
+        provider: PublicKey,
+        /// What it can collect at most.
+        cost: Credits,
+    },
     /// A provider did not finish, and another goes on.
     Moved {
         /// Who did not.
@@ -143,7 +155,9 @@ impl Client {
             nonce: random_u64()?,
             issued_at: now,
             // Sessions that take over are opened under it as well.
-            expires_at: now.after(Millis(spec.use_for.0.clamp(ORDER_LIFE.0, ORDER_TTL_MS_MAX))).unwrap_or(now),
+            expires_at: now
+                .after(Millis(spec.use_for.0.clamp(ORDER_LIFE.0, ORDER_TTL_MS_MAX)))
+                .unwrap_or(now),
             model: spec.model,
             prompt_tokens: u32::try_from(prompt_tokens)
                 .map_err(|error| RunError::Order(error.to_string()))?,
@@ -252,8 +266,14 @@ impl Client {
             "the provider is gone".into()
         };
         let close = Call::Close { session, vouchers: Vec::new(), release: None };
-        if let Err(error) = self.ledger.submit(&self.key, close).await {
-            tracing::warn!(%error, "the session could not be closed from this side");
+        match self.ledger.submit(&self.key, close).await {
+            // Its provider closed it, and left before it could say so.
+            Err(LedgerError::Rejected { name, .. }) if name == Reject::UnknownSession.name() => {
+                self.forget(session);
+                return Ok(());
+            }
+            Err(error) => tracing::warn!(%error, "the session could not be closed from this side"),
+            Ok(_) => {}
         }
         Err(why)
     }

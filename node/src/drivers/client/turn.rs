@@ -83,7 +83,9 @@ impl Turn {
     /// What another provider could go on with; nothing if this one is the last.
     pub(super) fn rest(&self) -> Option<Request> {
         let goes_on = match &self.outcome.end {
-            BuyerEnd::Settled(receipt) => matches!(receipt.body.cause, Cause::ProviderFault | Cause::Reclaimed),
+            BuyerEnd::Settled(receipt) => {
+                matches!(receipt.body.cause, Cause::ProviderFault | Cause::Reclaimed)
+            }
             BuyerEnd::Refused { .. } | BuyerEnd::Stalled | BuyerEnd::Disconnected => true,
             // Nothing is built on the words of one that lied.
             BuyerEnd::Cheated(_) => self.output.is_empty(),
@@ -124,7 +126,7 @@ impl Turn {
     }
 
     /// Its result, behind these parts; nothing if it was not settled.
-    pub(super) fn result(&self, before: &[Part]) -> Option<JobResult> {
+    pub(super) fn result(&self, before: &[Part], beside: Option<Part>) -> Option<JobResult> {
         let BuyerEnd::Settled(receipt) = &self.outcome.end else { return None };
         let now = Instant::now();
         let millis = |at: Instant| u64::try_from((at - self.started).as_millis()).unwrap_or(u64::MAX);
@@ -137,6 +139,7 @@ impl Turn {
             voucher: self.outcome.lane.newest.clone()?,
             cost: self.outcome.cost,
             before: before.to_vec(),
+            beside,
             matched: self.choice.matched.clone(),
             ttft_ms: millis(self.first_token.unwrap_or(now)),
             total_ms: millis(now),

@@ -13,7 +13,6 @@ use gridhour_protocol::{
     id::{ScoreDigest, SessionId},
     job::{
         effect::Effects,
-        ending::StopTexts,
         message::{ClientMessage, Open, ProviderMessage, RefusalCode, detail},
         provider::{
             Generated, Provider, ProviderEffect, ProviderEnd, ProviderInput, ProviderOutcome,
@@ -34,10 +33,7 @@ use super::{ProviderEvent, Shared, settle, stopped};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
-    engine::{
-        sampler::Sampling,
-        scheduler::{JobControl, JobEnd, JobEvent, JobHandle, JobRequest, Reason, SubmitError},
-    },
+    engine::scheduler::{JobControl, JobEnd, JobEvent, JobHandle, JobRequest, Reason, SubmitError},
     net::{FrameError, JobReceiver, JobSender, JobStream},
 };
 
@@ -70,8 +66,13 @@ enum JobError {
 }
 
 /// Serves one stream to its end.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: JobStream, stop: watch::Receiver<bool>) {
-    match try_serve(&shared, stream, stop).await {
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    stream: JobStream,
+    stopping: bool,
+    reclaimed: watch::Receiver<bool>,
+) {
+    match try_serve(&shared, stream, stopping, reclaimed).await {
         Ok(()) => {}
         Err(JobError::Client { client, what }) => shared.blame(&client, what),
         Err(error) => shared.trouble(error),
@@ -82,9 +83,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: JobStream, stop: watch::R
 async fn try_serve(
     shared: &Arc<Shared>,
     stream: JobStream,
-    stop: watch::Receiver<bool>,
+    stopping: bool,
+    reclaimed: watch::Receiver<bool>,
 ) -> Result<(), JobError> {
-    let stopping = *stop.borrow();
     let client = stream.peer();
     let (mut sender, mut receiver) = stream.split();
     let blame = |what: String| JobError::Client { client, what };
@@ -109,7 +110,7 @@ async fn try_serve(
             .await;
         return Ok(());
     };
-    let ended = run(shared, lane.cap, open, sender, receiver, stop).await;
+    let ended = run(shared, lane.cap, open, sender, receiver, reclaimed).await;
     lane.free(shared).await;
     ended
 }
@@ -165,7 +166,7 @@ async fn run(
     open: Open,
     sender: JobSender,
     receiver: JobReceiver,
-    stop: watch::Receiver<bool>,
+    reclaimed: watch::Receiver<bool>,
 ) -> Result<(), JobError> {
     let client = open.terms.client;
     let (id, lane) = (open.terms.id(), open.request.lane);
@@ -193,7 +194,7 @@ async fn run(
         client,
         session: id,
         ending: Some(shared.ending.subscribe()),
-        stop: Some(stop),
+        reclaimed: Some(reclaimed),
         tokens,
         engine,
         control: None,
@@ -228,8 +229,8 @@ struct Job {
     session: SessionId,
     /// `None` once the client was seen to close the session.
     ending: Option<watch::Receiver<BTreeSet<SessionId>>>,
-    /// `None` once the provider was told to stop.
-    stop: Option<watch::Receiver<bool>>,
+    /// `None` once the job was to be handed over.
+    reclaimed: Option<watch::Receiver<bool>>,
     /// Events of the engine; nothing if it is gone before the job's end.
     tokens: mpsc::Sender<Option<JobEvent>>,
     engine: mpsc::Receiver<Option<JobEvent>>,
@@ -293,7 +294,7 @@ impl Job {
 
     fn start(&mut self, request: Request, grant: u32) {
         self.granted = grant;
-        match submit(&self.shared, request, &self.client, grant) {
+        match submit(&self.shared, &request, &self.client, grant) {
             Ok(handle) => {
                 self.control = Some(handle.control());
                 self.forward(handle);
@@ -332,36 +333,21 @@ impl Job {
                 Some(ProviderInput::Wake)
             }
             () = ended(&mut self.ending, self.session) => Some(ProviderInput::Disconnected),
-            () = stopped(&mut self.stop) => {
-                Some(ProviderInput::InferenceFailed { detail: "the provider is shutting down".into() })
-            }
+            () = stopped(&mut self.reclaimed) => Some(ProviderInput::Reclaim),
         }
     }
 }
 
 fn submit(
     shared: &Shared,
-    request: Request,
+    request: &Request,
     client: &PublicKey,
     granted: u32,
 ) -> Result<JobHandle, SubmitError> {
     let scheduler = shared.serving.scheduler().ok_or(SubmitError::Stopped)?;
-    let request_digest = request.digest().0;
-    let sampling = Sampling::of(&request);
-    let stop_texts = StopTexts::of(&request, shared.served.tokenizer.clone());
-    let written = request.written.len();
-    scheduler.submit(JobRequest {
-        prompt: request.text(),
-        written,
-        sampling,
-        max_tokens: request.max_tokens,
-        stop: request.stop,
-        stop_texts,
-        request_digest,
-        granted,
-        // What a client asked for before is computed already; no other client's time shows it.
-        scope: Some(client.0),
-    })
+    let job = JobRequest::of(request, shared.served.tokenizer.clone());
+    // What a client asked for before is computed already; no other client's time shows it.
+    scheduler.submit(JobRequest { granted, scope: Some(client.0), ..job })
 }
 
 /// Passes events on as long as they are taken. A job's last event is its end or a fault; if none came, the engine is

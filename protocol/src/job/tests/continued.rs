@@ -83,7 +83,11 @@ fn wherever_it_breaks_the_text_is_whole_and_nothing_is_paid_twice() {
         // The second provider reads what is there already, and writes from where the first was promised pay.
         let terms = other_terms();
         let second = terms.job_amount(5 + promised, WHOLE - promised).unwrap();
-        assert_eq!((next.paid_on_disk(), receipt.is_billed_right(&terms)), (second, true), "broken after {k}");
+        assert_eq!(
+            (next.paid_on_disk(), receipt.is_billed_right(&terms)),
+            (second, true),
+            "broken after {k}"
+        );
         assert_eq!((receipt.prompt_tokens, receipt.output_tokens), (5 + k, WHOLE - k));
         // Written tokens that are paid for, by both: never more than all, and short by a chunk at most.
         let both = paid + (WHOLE - promised);
@@ -220,9 +224,10 @@ fn a_finished_output_is_never_called_reclaimed() {
     let key = crate::arbitrary::key(sample::PROVIDER);
     let lie = key.sign(Receipt { cause: Cause::Reclaimed, ..receipt.body });
     pair.tell_buyer(BuyerInput::Message(ProviderMessage::Done { receipt: Box::new(lie) }));
-    assert_eq!(pair.misdeeds.iter().map(crate::job::misbehavior::Misbehavior::name).collect::<Vec<_>>(), [
-        "false-cause"
-    ]);
+    assert_eq!(
+        pair.misdeeds.iter().map(crate::job::misbehavior::Misbehavior::name).collect::<Vec<_>>(),
+        ["false-cause"]
+    );
 }
 
 /// A client that claims more prepaid than it vouches for is found underpaying, as any other.
