@@ -66,7 +66,7 @@ use crate::job_streams::{
 /// Tokens of the answer that is cut at each of them.
 const WHOLE: u32 = 64;
 const CHUNK: u32 = CHUNK_TOKENS_MAX as u32;
-const FUNDS: Credits = Credits(1_000_000_000);
+const FUNDS: Credits = Credits(100_000_000_000);
 /// The cheap provider is asked first.
 const CHEAP: PricePerHour = PricePerHour(100_000_000_000);
 const DEAR: PricePerHour = PricePerHour(1_000_000_000_000);
@@ -291,7 +291,7 @@ impl Seller {
 }
 
 fn wish(seller: &Served, max_tokens: u32, sampling: Sampling) -> RunSpec {
-    let total_max = Credits(100_000_000);
+    let total_max = Credits(1_000_000_000);
     RunSpec { max_tokens, sampling, price_max: DEAR, total_max, ..spec(seller.offer) }
 }
 
