@@ -16,8 +16,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 pub(crate) enum Link {
     /// Not connected.
     Away,
-    /// Connected; it has not named its network yet, and may be of another.
-    Connected,
+    /// Dialled or connected; it has not named its network yet, and may be of another.
+    UnderWay,
     /// Connected, and of our network.
     Ready,
 }
@@ -48,10 +48,10 @@ impl Bootstrap {
     }
 
     /// Addresses to dial at `now`. Each counts as one more attempt, until the peer is ready.
-    pub(crate) fn due(&mut self, now: Instant, link: impl Fn(&PublicKey) -> Link) -> Vec<Address> {
+    pub(crate) fn due(&mut self, now: Instant, link: impl Fn(&Address, &PublicKey) -> Link) -> Vec<Address> {
         let mut due = Vec::new();
         for entry in &mut self.entries {
-            match link(&entry.peer) {
+            match link(&entry.address, &entry.peer) {
                 Link::Ready => {
                     entry.attempts = 0;
                     entry.next_at = now;
@@ -61,7 +61,7 @@ impl Bootstrap {
                     entry.attempts = entry.attempts.saturating_add(1);
                     due.push(entry.address.clone());
                 }
-                Link::Away | Link::Connected => {}
+                Link::Away | Link::UnderWay => {}
             }
         }
         due
@@ -88,7 +88,7 @@ mod tests {
         let mut bootstrap = Bootstrap::new(vec![address(1)], start).expect("names its peer");
         let (mut dials, mut last) = (0, Duration::ZERO);
         for passed in (0..3_600_000).step_by(50).map(Duration::from_millis) {
-            if !bootstrap.due(start + passed, |_| link(dials)).is_empty() {
+            if !bootstrap.due(start + passed, |_, _| link(dials)).is_empty() {
                 (dials, last) = (dials + 1, passed);
             }
         }
@@ -100,21 +100,21 @@ mod tests {
         let (dials, last) = dials_in_an_hour(|_| Link::Away);
         assert!((60..80).contains(&dials), "{dials} dials in an hour");
         assert!(last >= Duration::from_secs(3600 - 61));
-        let (dials, _) = dials_in_an_hour(|dials| if dials < 3 { Link::Away } else { Link::Connected });
+        let (dials, _) = dials_in_an_hour(|dials| if dials < 3 { Link::Away } else { Link::UnderWay });
         assert_eq!(dials, 3, "no second dial while the first goes on");
     }
 
     #[test]
     fn a_lost_peer_is_dialled_at_once_and_a_foreign_one_is_not() {
-        for (reached, at_once) in [(Link::Ready, true), (Link::Connected, false)] {
+        for (reached, at_once) in [(Link::Ready, true), (Link::UnderWay, false)] {
             let start = Instant::now();
             let mut bootstrap = Bootstrap::new(vec![address(1)], start).expect("names its peer");
             for n in 0..20 {
-                bootstrap.due(start + Duration::from_secs(100 * n), |_| Link::Away);
+                bootstrap.due(start + Duration::from_secs(100 * n), |_, _| Link::Away);
             }
             let later = start + Duration::from_secs(1901);
-            assert!(bootstrap.due(later, |_| reached).is_empty());
-            assert_eq!(!bootstrap.due(later, |_| Link::Away).is_empty(), at_once);
+            assert!(bootstrap.due(later, |_, _| reached).is_empty());
+            assert_eq!(!bootstrap.due(later, |_, _| Link::Away).is_empty(), at_once);
         }
     }
 

@@ -52,10 +52,15 @@ const TICK: Duration = Duration::from_millis(100);
 /// Adverts gossiped on at each of them.
 const FORWARDS_PER_TICK: usize = FORWARDS_PER_SECOND * TICK.as_millis() as usize / 1000;
 
-/// A dial whose caller waits for the peer to name its network.
+type DialReply = oneshot::Sender<Result<PublicKey, DialError>>;
+
+/// A dial, until the peer has named its network.
 struct Dialing {
     address: Address,
-    reply: oneshot::Sender<Result<PublicKey, DialError>>,
+    /// Who waits for it; nobody, if it is a bootstrap peer's.
+    replies: Vec<DialReply>,
+    /// Its own connection was one too many; another one to the same peer will tell.
+    held: bool,
 }
 
 /// A request whose caller waits for the answer.

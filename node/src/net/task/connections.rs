@@ -1,15 +1,14 @@
 //! Connections: dialled, identified, watched, shut out.
 
-use std::time::Instant;
+use std::{collections::hash_map::Entry, time::Instant};
 
 use gridhour_protocol::signed::PublicKey;
 use libp2p::{
     Multiaddr, PeerId, identify, ping,
     swarm::{ConnectionId, DialError as SwarmDialError, ListenError, dial_opts::DialOpts},
 };
-use tokio::sync::oneshot;
 
-use super::{Dialing, Task};
+use super::{DialReply, Dialing, State, Task};
 use crate::net::{
     bootstrap::Link,
     error::DialError,
@@ -18,7 +17,7 @@ use crate::net::{
 };
 
 impl Task {
-    pub(super) fn dial(&mut self, address: Address, reply: oneshot::Sender<Result<PublicKey, DialError>>) {
+    pub(super) fn dial(&mut self, address: Address, reply: DialReply) {
         let known = address
             .peer()
             .filter(|key| peer_of(key).is_some_and(|peer| self.state.peers.is_identified(&peer)));
@@ -26,30 +25,35 @@ impl Task {
             let _ = reply.send(Ok(key));
             return;
         }
-        let opts = DialOpts::from(address.0.clone());
-        let connection = opts.connection_id();
-        match self.swarm.dial(opts) {
-            Ok(()) => {
-                self.state.dialing.insert(connection, Dialing { address, reply });
-            }
-            Err(error) => {
-                let _ = reply.send(Err(explain(address, error)));
-            }
+        let mut dials = self.state.dialing.values_mut();
+        if let Some(same) = dials.find(|dialing| dialing.address == address) {
+            same.replies.push(reply);
+            return;
         }
+        self.begin_dial(address, vec![reply]);
     }
 
-    /// Dials the bootstrap peers that are due.
+    /// Dials the bootstrap peers that are due. A dial that is slow is not begun again: each would be one more
+    /// connection to the peer once it answers, and those are limited.
     pub(super) fn redial(&mut self, now: Instant) {
-        let peers = &self.state.peers;
-        let due = self.bootstrap.due(now, |key| match peer_of(key) {
+        let State { peers, dialing, .. } = &self.state;
+        let due = self.bootstrap.due(now, |address, key| match peer_of(key) {
             Some(peer) if peers.is_identified(&peer) => Link::Ready,
-            Some(peer) if peers.is_connected(&peer) => Link::Connected,
+            Some(peer) if peers.is_connected(&peer) => Link::UnderWay,
+            _ if dialing.values().any(|dialing| dialing.address == *address) => Link::UnderWay,
             _ => Link::Away,
         });
         for address in due {
-            if let Err(error) = self.swarm.dial(address.0.clone()) {
-                tracing::debug!(%address, %error, "bootstrap peer not dialled");
-            }
+            self.begin_dial(address, Vec::new());
+        }
+    }
+
+    fn begin_dial(&mut self, address: Address, replies: Vec<DialReply>) {
+        let opts = DialOpts::from(address.0.clone());
+        let connection = opts.connection_id();
+        self.state.dialing.insert(connection, Dialing { address, replies, held: false });
+        if let Err(error) = self.swarm.dial(opts) {
+            self.on_dial_failure(connection, error);
         }
     }
 
@@ -64,26 +68,37 @@ impl Task {
     }
 
     pub(super) fn on_disconnected(&mut self, peer: &PeerId, connection: ConnectionId, left: u32) {
-        self.fail_dial(connection, "the connection closed before the peer named its network".into());
+        let why = "the connection closed before the peer named its network";
+        self.fail_dials(why, |id, _| id == connection);
         if left == 0 {
+            self.fail_dials(why, |_, dialing| dialing.held && dialing.is_to(peer));
             self.state.peers.disconnected(peer);
             self.show_peers();
         }
     }
 
-    fn fail_dial(&mut self, connection: ConnectionId, why: String) {
-        if let Some(Dialing { address, reply }) = self.state.dialing.remove(&connection) {
-            let _ = reply.send(Err(DialError::Unreachable { address, why }));
+    fn fail_dials(&mut self, why: &str, which: impl Fn(ConnectionId, &Dialing) -> bool) {
+        for (_, dialing) in self.state.dialing.extract_if(|id, dialing| which(*id, dialing)) {
+            let error = DialError::Unreachable { address: dialing.address.clone(), why: why.into() };
+            dialing.answer(&Err(error));
         }
     }
 
     pub(super) fn on_dial_failure(&mut self, connection: ConnectionId, error: SwarmDialError) {
-        if matches!(error, SwarmDialError::Denied { .. }) {
+        let denied = matches!(error, SwarmDialError::Denied { .. });
+        if denied {
             self.shown.metrics.send_modify(|metrics| metrics.connections_denied_total += 1);
         }
-        if let Some(Dialing { address, reply }) = self.state.dialing.remove(&connection) {
-            let _ = reply.send(Err(explain(address, error)));
+        let peers = &self.state.peers;
+        let Entry::Occupied(mut dialing) = self.state.dialing.entry(connection) else { return };
+        if denied && peers.ids().iter().any(|peer| dialing.get().is_to(peer)) {
+            dialing.get_mut().held = true;
+            return;
         }
+        let dialing = dialing.remove();
+        tracing::debug!(address = %dialing.address, %error, "not reached");
+        let answer = Err(explain(dialing.address.clone(), error));
+        dialing.answer(&answer);
     }
 
     pub(super) fn on_incoming_failure(&mut self, error: &ListenError) {
@@ -110,7 +125,8 @@ impl Task {
         let (connection_id, peer_id, info) = match event {
             identify::Event::Received { connection_id, peer_id, info } => (connection_id, peer_id, info),
             identify::Event::Error { connection_id, error, .. } => {
-                self.fail_dial(connection_id, format!("the peer does not name its network: {error}"));
+                let why = format!("the peer does not name its network: {error}");
+                self.fail_dials(&why, |id, _| id == connection_id);
                 return;
             }
             _ => return,
@@ -127,9 +143,8 @@ impl Task {
             self.swarm.close_connection(connection_id);
             Err(DialError::OtherNetwork { ours, theirs: info.protocol_version.chars().take(80).collect() })
         };
-        if let Some(dialing) = self.state.dialing.remove(&connection_id) {
-            let _ = dialing.reply.send(verdict);
-        }
+        let told = |id: &ConnectionId, dialing: &mut Dialing| *id == connection_id || dialing.is_to(&peer_id);
+        self.state.dialing.extract_if(told).for_each(|(_, dialing)| dialing.answer(&verdict));
     }
 
     pub(super) fn on_ping(&mut self, event: ping::Event) {
@@ -186,6 +201,17 @@ impl Task {
             *shown = keys;
             changed
         });
+    }
+}
+
+impl Dialing {
+    fn is_to(&self, peer: &PeerId) -> bool {
+        self.address.peer().and_then(|key| peer_of(&key)).as_ref() == Some(peer)
+    }
+
+    fn answer(self, answer: &Result<PublicKey, DialError>) {
+        // A caller that no longer waits needs no answer.
+        self.replies.into_iter().for_each(|reply| drop(reply.send(answer.clone())));
     }
 }
 

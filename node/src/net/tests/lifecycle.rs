@@ -1,14 +1,22 @@
 //! Starting, finding each other, other networks, and ending.
 
-use std::net::{TcpListener, UdpSocket};
+use std::{
+    net::{TcpListener, UdpSocket},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use gridhour_protocol::id::NetworkId;
+use gridhour_protocol::{id::NetworkId, signed::PublicKey};
 use libp2p::multiaddr::Protocol;
+use tokio::{io::copy_bidirectional, net::TcpStream, sync::watch, task::JoinSet};
 
 use super::{MEMORY, Node, QUIC, TCP, config, within};
 use crate::net::{
     Address, Closed, DialError, Net, NetConfig, NetError, PublishError, RequestError, Service,
     identity::peer_id_of,
+    limits::CONNECTIONS_PER_PEER_MAX,
     sample::{advert, secret},
 };
 
@@ -58,6 +66,91 @@ async fn bootstrap_peers_are_found_late_and_found_again() {
         seed.net.shutdown().await;
         joiner.wait_without_peer(seed.key()).await;
     }
+}
+
+/// In front of a peer: takes connections at once, and passes nothing on until it is opened.
+struct Gate {
+    address: Address,
+    opened: watch::Sender<bool>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    async fn before(node: &Node) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("bound").port();
+        let peer = peer_id_of(&node.key()).expect("a point");
+        let address = format!("/ip4/127.0.0.1/tcp/{at}/p2p/{peer}").parse().expect("an address");
+        let (opened, open) = watch::channel(false);
+        let taken = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(pass(listener, ("127.0.0.1", port(&node.address())), open, taken.clone()));
+        Self { address, opened, taken }
+    }
+}
+
+async fn pass(
+    listener: tokio::net::TcpListener,
+    to: (&'static str, u16),
+    open: watch::Receiver<bool>,
+    taken: Arc<AtomicUsize>,
+) {
+    while let Ok((mut caller, _)) = listener.accept().await {
+        taken.fetch_add(1, Ordering::Relaxed);
+        let mut open = open.clone();
+        tokio::spawn(async move {
+            if open.wait_for(|open| *open).await.is_ok()
+                && let Ok(mut peer) = TcpStream::connect(to).await
+            {
+                // Ends with either side.
+                let _ = copy_bidirectional(&mut caller, &mut peer).await;
+            }
+        });
+    }
+}
+
+/// Begins these dials; returns once all of them are under way.
+async fn begin(
+    node: &Node,
+    addresses: impl Iterator<Item = Address>,
+) -> JoinSet<Result<PublicKey, DialError>> {
+    let mut dials = JoinSet::new();
+    for address in addresses {
+        let net = node.net.clone();
+        dials.spawn(async move { net.dial(address).await });
+    }
+    // The dials are in the queue before what is asked next, as each task runs up to its first wait in turn.
+    tokio::task::yield_now().await;
+    node.publish(1).await;
+    dials
+}
+
+#[tokio::test]
+async fn a_peer_that_is_slow_to_answer_is_dialled_once() {
+    let slow = Node::start(1, TCP).await;
+    let gate = Gate::before(&slow).await;
+    let joiner = Node::with(2, NetConfig { bootstrap: vec![gate.address.clone()], ..config(2, TCP) }).await;
+    let dials = begin(&joiner, std::iter::repeat_n(gate.address.clone(), 8)).await;
+    gate.opened.send_replace(true);
+    let answers = within("dials", dials.join_all()).await;
+    assert_eq!(answers, vec![Ok(slow.key()); 8]);
+    assert_eq!(gate.taken.load(Ordering::Relaxed), 1, "everybody waits for the same connection");
+    assert_eq!(joiner.net.metrics().connections_denied_total, 0);
+}
+
+#[tokio::test]
+async fn a_peer_with_more_addresses_than_connections_is_reached_by_all_who_ask() {
+    let peer = Node::start(1, TCP).await;
+    let mut gates = Vec::new();
+    for _ in 0..4 * CONNECTIONS_PER_PEER_MAX {
+        gates.push(Gate::before(&peer).await);
+    }
+    let dialler = Node::start(2, TCP).await;
+    let dials = begin(&dialler, gates.iter().map(|gate| gate.address.clone())).await;
+    for gate in &gates {
+        gate.opened.send_replace(true);
+    }
+    let answers = within("dials", dials.join_all()).await;
+    assert_eq!(answers, vec![Ok(peer.key()); gates.len()]);
 }
 
 #[tokio::test]
