@@ -75,7 +75,8 @@ impl Node {
     /// Tells it to stop, as service managers do.
     pub fn terminate(&self) {
         let id = self.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status().expect("there is a program that signals");
+        let told =
+            Command::new("kill").args(["-TERM", &id]).status().expect("there is a program that signals");
         assert!(told.success(), "it runs");
     }
 
@@ -152,7 +153,8 @@ impl Market {
     pub fn second_provider(&self, options: &[&str]) -> Node {
         self.sandbox.json(&["--data-dir", "rival", "network", "join", "ledger/network.json"]);
         let listen = "/ip4/127.0.0.1/tcp/0";
-        let offer = ["provider", "--listen", listen, "--model", "small.gguf", "--ask", "20000", "--threads", "1"];
+        let offer =
+            ["provider", "--listen", listen, "--model", "small.gguf", "--ask", "20000", "--threads", "1"];
         self.node("rival", &[&offer[..], options].concat())
     }
 
