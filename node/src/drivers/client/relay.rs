@@ -80,6 +80,8 @@ struct Past {
     started: Option<Instant>,
     first_token: Option<Instant>,
     open: Vec<Unsettled>,
+    /// Why sessions were not settled yet.
+    late: Vec<String>,
 }
 
 /// Where a turn begins.
@@ -116,7 +118,11 @@ impl<'a> Relay<'a> {
     pub(super) async fn run(self, request: Request) -> Result<JobResult, RunError> {
         let mut past = Past::default();
         let ended = self.take_turns(request, &mut past).await;
-        self.settle(past.open).await;
+        past.late.extend(self.settle(past.open).await);
+        // Not before the answer is at its end: nothing may come in between.
+        for why in past.late {
+            self.tell(RunEvent::SettleLater { why });
+        }
         ended
     }
 
@@ -127,7 +133,9 @@ impl<'a> Relay<'a> {
         loop {
             let unsettled = std::mem::take(&mut past.open);
             let begin = Begin { request: &request, shown: past.shown };
-            let (attempts, ()) = tokio::join!(self.race(choice, rival.take(), begin), self.settle(unsettled));
+            let (attempts, late) =
+                tokio::join!(self.race(choice, rival.take(), begin), self.settle(unsettled));
+            past.late.extend(late);
             let (from, turn) = self.take_in(attempts, past)?;
             let Some((rest, next)) = self.next(&turn, &request, past).await else {
                 return self.finish(turn?, past);
@@ -299,13 +307,16 @@ impl<'a> Relay<'a> {
         Ok(self.parts.client.results.keep(result, &text)?)
     }
 
-    async fn settle(&self, unsettled: Vec<Unsettled>) {
+    /// Settles what can be, and gives the reasons why the rest cannot yet.
+    async fn settle(&self, unsettled: Vec<Unsettled>) -> Vec<String> {
+        let mut late = Vec::new();
         for Unsettled { terms, answers } in unsettled {
             match self.parts.client.settle(&terms, answers).await {
                 Ok(()) => self.tell(RunEvent::Settled),
-                Err(why) => self.tell(RunEvent::SettleLater { why }),
+                Err(why) => late.push(why),
             }
         }
+        late
     }
 
     fn tell(&self, event: RunEvent<'_>) {
