@@ -8,24 +8,20 @@
 //!
 //! Sessions of earlier turns are settled while the next turn runs, those of the last one at the end.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Mutex, PoisonError},
-};
+mod past;
+
+use std::sync::{Mutex, PoisonError};
 
 use gridhour_protocol::{
-    job::{
-        buyer::{BuyerEnd, BuyerOutcome},
-        logprobs::Logprobs,
-        request::Request,
-    },
+    job::{logprobs::Logprobs, request::Request},
     market::{advert::Advert, matching::MatchRecord, order::Order},
     session::{lane::LaneLedger, terms::Terms},
     signed::{PublicKey, Verified},
     units::Credits,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
+use self::past::{Attempt, Past, Unsettled, why};
 use super::{
     Client, RunError,
     race::{Entry, Race},
@@ -66,47 +62,12 @@ pub(super) struct Relay<'a> {
     on_event: Mutex<OnEvent<'a>>,
 }
 
-/// What the turns so far have left.
-#[derive(Default)]
-struct Past {
-    parts: Vec<Part>,
-    /// Of the provider that was asked at the same time as the first, and was slower.
-    beside: Option<Part>,
-    asked: BTreeSet<PublicKey>,
-    /// Held under the order, by whichever session.
-    held: Credits,
-    /// Output tokens that the user has.
-    shown: usize,
-    started: Option<Instant>,
-    first_token: Option<Instant>,
-    open: Vec<Unsettled>,
-    /// Why sessions were not settled yet.
-    late: Vec<String>,
-}
-
 /// Where a turn begins.
 #[derive(Clone, Copy)]
 struct Begin<'a> {
     request: &'a Request,
     /// Output tokens that the user has.
     shown: usize,
-}
-
-/// What came of a turn.
-struct Attempt {
-    choice: Choice,
-    /// Whether its session is open.
-    is_open: bool,
-    /// Output tokens that the user has now.
-    shown: usize,
-    turn: Result<Turn, RunError>,
-}
-
-/// A session that is to be settled.
-struct Unsettled {
-    terms: Terms,
-    /// Whether its provider may be asked to.
-    answers: bool,
 }
 
 impl<'a> Relay<'a> {
@@ -229,7 +190,10 @@ impl<'a> Relay<'a> {
                 self.write(&result)?;
             }
             past.beside = slower.part().map(|part| Part { tokens: 0, logprobs: Vec::new(), ..part });
-            self.tell(RunEvent::Overtaken { provider: *provider, cost: slower.outcome.cost });
+            // Without a token there was no winner, and both failed.
+            if past.shown > 0 {
+                self.tell(RunEvent::Overtaken { provider: *provider, cost: slower.outcome.cost });
+            }
         }
         Ok(ended.swap_remove(0))
     }
@@ -245,7 +209,7 @@ impl<'a> Relay<'a> {
             Ok(turn) => turn.rest()?,
             Err(RunError::Provider(_) | RunError::Overtaken) => request.clone(),
             // Whether this offer's time was over, or the order's money: the next match says.
-            Err(RunError::Ledger(_)) if !past.parts.is_empty() => request.clone(),
+            Err(RunError::Ledger(_)) if past.asked.len() > 1 => request.clone(),
             Err(_) => return None,
         };
         if !self.parts.spec.failover || *self.parts.cancel.borrow() || past.asked.len() >= PROVIDERS_MAX {
@@ -268,8 +232,7 @@ impl<'a> Relay<'a> {
             is_first || self.terms(advert, request).is_none_or(|(_, hold)| hold <= left)
         };
         let adverts: Vec<_> = others.filter(fits).collect();
-        let matched =
-            self.parts.client.match_order(&self.parts.order, &adverts, self.parts.spec.use_for).await?;
+        let matched = client.match_order(&self.parts.order, &adverts, spec.use_for).await?;
         let chosen = adverts.iter().find(|advert| matched.chosen == Some(advert.provider));
         let Some(advert) = chosen else { return Err(RunError::NoOffer(Box::new(matched))) };
         let (terms, hold) = self
@@ -323,51 +286,5 @@ impl<'a> Relay<'a> {
         // Who panicked while it was told something is asked to hear no more, but no job ends over it.
         let mut on_event = self.on_event.lock().unwrap_or_else(PoisonError::into_inner);
         on_event(event);
-    }
-}
-
-impl Past {
-    /// Takes in how a turn went: who had it, and how it ended. Its times become those of the answer.
-    fn take_in(&mut self, attempt: Attempt) -> (PublicKey, Result<Turn, RunError>) {
-        let Attempt { choice: Choice { terms, hold, .. }, is_open, shown, mut turn } = attempt;
-        let provider = terms.provider;
-        self.asked.insert(provider);
-        self.shown = self.shown.max(shown);
-        if let Ok(turn) = &mut turn {
-            turn.started = *self.started.get_or_insert(turn.started);
-            self.first_token = self.first_token.or(turn.first_token);
-            turn.first_token = self.first_token;
-        }
-        if is_open {
-            self.held = self.held.checked_add(hold).unwrap_or(Credits(u64::MAX));
-            let answers = match &turn {
-                Ok(turn) => turn.answers(),
-                Err(error) => matches!(error, RunError::Overtaken),
-            };
-            self.open.push(Unsettled { terms, answers });
-        }
-        (provider, turn)
-    }
-
-    /// A last turn's outcome with what was written and paid before.
-    fn and(&self, last: BuyerOutcome) -> BuyerOutcome {
-        let shown = u32::try_from(self.shown).unwrap_or(u32::MAX);
-        let add = |sum: Credits, part: &Part| sum.checked_add(part.cost).unwrap_or(Credits(u64::MAX));
-        let cost = self.parts.iter().chain(&self.beside).fold(last.cost, add);
-        BuyerOutcome { output_tokens: shown, cost, ..last }
-    }
-}
-
-/// Why a turn was not the last.
-fn why(turn: &Result<Turn, RunError>) -> String {
-    match turn {
-        Err(error) => error.to_string(),
-        Ok(turn) => match &turn.outcome.end {
-            BuyerEnd::Settled(receipt) => format!("it ended with {}", receipt.body.cause.name()),
-            BuyerEnd::Refused { code, detail } => format!("it refused ({}): {detail}", code.name()),
-            BuyerEnd::Stalled => "it went silent".into(),
-            BuyerEnd::Disconnected => "the connection to it broke".into(),
-            BuyerEnd::Cheated(misdeed) => format!("it broke the rules: {misdeed}"),
-        },
     }
 }
