@@ -19,6 +19,7 @@ use crate::{
 
 mod compute;
 mod error;
+mod face;
 mod observer;
 mod provider;
 mod repair;
@@ -112,6 +113,10 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_STAKE")]
     pub stake: Option<String>,
 
+    /// Serve metrics and health over HTTP at this address, such as 127.0.0.1:4882 [default: not at all]
+    #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
+    pub http: Option<SocketAddr>,
+
     /// Add this delay to every ping and answer, in milliseconds: for demonstrations on one machine
     #[arg(long, value_name = "MS", env = "GRIDHOUR_DELAY_MS")]
     pub delay_ms: Option<u64>,
@@ -124,7 +129,7 @@ pub struct ValidatorArgs {
     #[allow(missing_docs)]
     pub common: CommonArgs,
 
-    /// Serve the public log over HTTP at this address, such as 0.0.0.0:4880 [default: not at all]
+    /// Serve the public log, metrics and health over HTTP at this address, such as 127.0.0.1:4880 [default: not at all]
     #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
     pub http: Option<SocketAddr>,
 
@@ -146,7 +151,8 @@ pub struct ObserverArgs {
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_FOLLOW", value_delimiter = ',')]
     pub follow: Vec<String>,
 
-    /// Serve the copy's public log over HTTP at this address, such as 0.0.0.0:4880 [default: not at all]
+    /// Serve the copy's public log, metrics and health over HTTP at this address, such as 127.0.0.1:4880 [default: not at
+    /// all]
     #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
     pub http: Option<SocketAddr>,
 }
@@ -212,6 +218,11 @@ pub enum NodeEvent {
         /// Where it listens.
         addresses: Vec<String>,
     },
+    /// Metrics and health can be read over HTTP.
+    Http {
+        /// Where they are served.
+        address: SocketAddr,
+    },
     /// The public log can be read over HTTP.
     PublicLog {
         /// Where it is served.
@@ -265,6 +276,7 @@ impl NodeEvent {
             Self::Ready { id, addresses } => {
                 json!({ "event": "ready", "id": id.to_string(), "addresses": addresses })
             }
+            Self::Http { address } => json!({ "event": "http", "url": format!("http://{address}") }),
             Self::PublicLog { address, vkey } => {
                 json!({ "event": "public-log", "url": format!("http://{address}"), "vkey": vkey })
             }
@@ -298,6 +310,7 @@ impl NodeEvent {
                 decode / 1_000_000
             ),
             Self::Ready { id, addresses } => format!("ready: {id} at {}", addresses.join(", ")),
+            Self::Http { address } => format!("metrics and health at http://{address}"),
             Self::PublicLog { address, vkey } => format!("public log at http://{address}, signed by {vkey}"),
             Self::Published { .. } => return None,
             Self::WitnessTrouble { url, why } => {

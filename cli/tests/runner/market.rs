@@ -1,7 +1,7 @@
 //! A market of real processes: a ledger node and a provider on this machine, and orders to them.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader, Read},
     net::TcpListener,
     process::{Child, Command, Output, Stdio},
@@ -29,8 +29,12 @@ pub struct Node {
 }
 
 impl Node {
-    fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    fn start(command: Command) -> Self {
+        Self::start_logging_to(command, Stdio::null())
+    }
+
+    fn start_logging_to(mut command: Command, stderr: Stdio) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("the program starts");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         let (told, events) = sync_channel(EVENTS_MAX);
@@ -91,6 +95,8 @@ impl Drop for Node {
 pub struct Market {
     pub sandbox: Sandbox,
     listen: String,
+    /// The filter and the format of the logs of nodes and orders; each node's go to `FOLDER.log`.
+    pub logs: Option<(&'static str, &'static str)>,
 }
 
 impl Market {
@@ -106,7 +112,7 @@ impl Market {
         }
         fs::rename(sandbox.path("ledger/issuer.key"), sandbox.path("data/issuer.key"))
             .expect("a key can be moved");
-        Self { sandbox, listen }
+        Self { sandbox, listen, logs: None }
     }
 
     /// Starts the ledger node; always the same one, at the same address.
@@ -155,7 +161,18 @@ impl Market {
 
     fn node(&self, folder: &str, arguments: &[&str]) -> Node {
         let begin = ["--json", "--data-dir", folder, "node"];
-        Node::start(self.sandbox.command(&[&begin[..], arguments, &["--until-stdin-closes"]].concat()))
+        let command = self.logged(&[&begin[..], arguments, &["--until-stdin-closes"]].concat());
+        let log = File::create(self.sandbox.path(&format!("{folder}.log"))).expect("a log can be written");
+        Node::start_logging_to(command, log.into())
+    }
+
+    /// The program with these arguments, and logs as they are wanted.
+    pub fn logged(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sandbox.command(arguments);
+        if let Some((filter, format)) = self.logs {
+            command.env("GRIDHOUR_LOG", filter).env("GRIDHOUR_LOG_FORMAT", format);
+        }
+        command
     }
 
     /// Mints the client's money and returns how much it is.

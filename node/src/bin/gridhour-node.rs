@@ -6,6 +6,7 @@ use clap::Parser;
 use gridhour_node::{
     command::{NodeCommand, NodeEvent, Surroundings, run},
     data_dir::DataDir,
+    logging::{self, LogFormat},
     model::catalogue::{MODEL_CACHE_VARIABLE, ModelCache},
     settings::Settings,
 };
@@ -32,6 +33,10 @@ struct Cli {
     #[arg(long, value_name = "DIR", env = MODEL_CACHE_VARIABLE, global = true)]
     model_cache: Option<PathBuf>,
 
+    /// Log to standard error as text, or as one line of JSON a record (GRIDHOUR_LOG takes filters) [default: text]
+    #[arg(long, value_name = "FORMAT", env = "GRIDHOUR_LOG_FORMAT", global = true)]
+    log_format: Option<LogFormat>,
+
     /// Print one line of JSON an event
     #[arg(long, global = true)]
     json: bool,
@@ -42,9 +47,9 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli { data_dir, model_cache, json, command } = Cli::parse();
+    let Cli { data_dir, model_cache, log_format, json, command } = Cli::parse();
     let filter = EnvFilter::try_from_env("GRIDHOUR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    logging::start(filter, log_format.unwrap_or_default());
     match start(data_dir, model_cache, json, command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use gridhour_contracts_sim::{limits::BOND_MIN, network_file::NetworkFile};
 use gridhour_protocol::{
     calibration::provider::Hospitality,
@@ -23,14 +24,16 @@ use tokio::sync::{mpsc, watch};
 
 pub(super) use self::event::{event_json, event_text};
 use super::{
-    NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, look_out, parse_size, validator::listen,
+    NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, face::Face, look_out, parse_size,
+    validator::listen,
 };
 use crate::{
     available_memory::available_memory,
     drivers::{
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Parts, Provider, ProviderConfig, Reload, Served, load_standard, measure_device},
+        provider::{Monitor, Parts, Provider, ProviderConfig, Reload, Served, load_standard, measure_device},
+        pulse::Pulse,
     },
     engine::{Backend, Engine, EngineConfig, scheduler::Scheduler},
     keys,
@@ -41,7 +44,7 @@ use crate::{
         pull::pull,
         tokenizer::tokenizer_asset,
     },
-    net::{Address, Net, NetConfig},
+    net::{Address, Net, NetConfig, NetHandle},
     network_json,
     settings::Settings,
     store::lock::DirLock,
@@ -64,9 +67,12 @@ pub(super) async fn run(
 ) -> Result<(), NodeError> {
     let Surroundings { data_dir, settings, models } = surroundings;
     let plan = Plan::of(&args, &settings, &models)?;
+    let face = Face::new("provider", &data_dir, &stop);
+    let on_event = face.counting(on_event);
     let _lock = DirLock::acquire(data_dir.root())?;
     let key = keys::load_or_create(&data_dir.key())?;
     let network = network_json::load(&data_dir.network())?;
+    let _serving = face.serve(args.http.or(settings.http), Router::new(), &on_event).await?;
     let path = model_file(plan.model.as_deref(), &models, &on_event)?;
     let reported = on_event.clone();
     let (threads, backend) = (plan.threads, plan.backend.clone());
@@ -79,7 +85,8 @@ pub(super) async fn run(
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     let ledger = LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator);
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
-    let id = key.public();
+    let (id, pulse) = (key.public(), Pulse::default());
+    tokio::spawn(pulse.clone().keep(ledger.clone()));
     let (events, heard) = mpsc::channel(EVENTS_MAX);
     let (net_handle, config) = (net.clone(), plan.config);
     let parts = Parts {
@@ -94,11 +101,21 @@ pub(super) async fn run(
         events,
     };
     let provider = Provider::new(parts)?;
+    show(&face, &net, provider.monitor(), pulse);
     on_event(NodeEvent::Ready { id, addresses });
     let reports = tokio::spawn(report(heard, on_event));
     provider.run(inbox, stop).await;
     net.shutdown().await;
     reports.await.map_err(|error| NodeError::Stopped(error.to_string()))
+}
+
+fn show(face: &Face, net: &NetHandle, monitor: Monitor, pulse: Pulse) {
+    face.metrics.add(net.clone());
+    face.metrics.add(monitor.clone());
+    face.metrics.add(pulse.clone());
+    face.health.add(move || pulse.trouble());
+    face.health.add(move || monitor.trouble());
+    face.health.started();
 }
 
 async fn report(mut heard: mpsc::Receiver<crate::drivers::provider::ProviderEvent>, on_event: OnNodeEvent) {

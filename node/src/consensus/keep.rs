@@ -1,7 +1,7 @@
 //! What everyone who holds a ledger does with a block that is known to be good: durable first, visible then, indexed
 //! behind. Whoever orders and whoever follows share it.
 
-use std::io;
+use std::{io, time::Instant};
 
 use gridhour_contracts_sim::{block::Batch, checkpoint::Checkpoint, state::State};
 use gridhour_protocol::units::Height;
@@ -54,8 +54,14 @@ impl Keep {
     /// As [`Journal::sync`]: after [`LogError::DiskFull`] the block is not there and the next one may be tried, after any
     /// other only a restart finds out what is durable.
     pub(super) fn block(&mut self, block: &[u8], height: Height, batch: &Batch) -> Result<(), LogError> {
-        self.journal.append(block)?;
-        self.journal.sync()?;
+        let begun = Instant::now();
+        let written = self.journal.append(block).and_then(|_| self.journal.sync());
+        match &written {
+            Ok(()) => self.view.counts().block(begun.elapsed()),
+            Err(LogError::DiskFull { .. }) => self.view.counts().no_room(),
+            Err(_) => {}
+        }
+        written?;
         self.view.commit(batch);
         self.tip.send_replace(height);
         self.hash_checkpoint();

@@ -6,11 +6,7 @@
 //!  order ---> match record -> session opened on the ledger -> job -> receipt checked -> settled -> result kept
 //! ```
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use gridhour_contracts_sim::{
     network_file::NetworkFile,
@@ -22,7 +18,6 @@ use gridhour_protocol::{
     id::NetworkId,
     market::{
         advert::Advert,
-        book::Book,
         estimate::Measured,
         matching::{MatchRecord, Matcher, Offer},
         order::Order,
@@ -30,11 +25,7 @@ use gridhour_protocol::{
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, Timestamp},
 };
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     clock,
@@ -42,12 +33,13 @@ use crate::{
     drivers::{
         ledger_client::{LedgerClient, LedgerError},
         memory::{Memory, MemoryError},
+        offers::Offers,
         results::Results,
         split_view::proof_of_fraud,
         testimony::Testimony,
     },
     keys::KeyError,
-    net::{Address, DialError, Net, NetConfig, NetError, NetEvent, NetHandle},
+    net::{Address, DialError, Net, NetConfig, NetError, NetHandle},
 };
 
 mod assets;
@@ -63,8 +55,6 @@ pub use run::{BudgetCap, RunEvent, RunSpec};
 
 /// How long to try to reach any bootstrap peer.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// How long the offers must have stood still before they are taken as all.
-const QUIET_TIME: Duration = Duration::from_millis(400);
 /// Round trips measured before an order is matched.
 const PINGS: usize = 5;
 
@@ -114,8 +104,7 @@ pub struct Client {
     pub(crate) results: Results,
     pub(crate) data_dir: DataDir,
     grace_min_ms: u64,
-    book: Arc<Mutex<Book>>,
-    entered: watch::Receiver<u64>,
+    offers: Offers,
 }
 
 impl Client {
@@ -137,9 +126,7 @@ impl Client {
         let (seen, proof) = (net.watch_checkpoints(), data_dir.fraud_proof());
         tokio::spawn(async move { proof_of_fraud(seen, &proof).await });
         reach_any(&net, bootstrap).await?;
-        let book = Arc::new(Mutex::new(Book::new(id)));
-        let (count, entered) = watch::channel(0);
-        tokio::spawn(listen(inbox, book.clone(), count));
+        let offers = Offers::listen(id, inbox);
         Ok(Self {
             ledger: LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator)
                 .or_ask(copies),
@@ -150,8 +137,7 @@ impl Client {
             net,
             memory,
             data_dir,
-            book,
-            entered,
+            offers,
         })
     }
 
@@ -201,19 +187,7 @@ impl Client {
 
     /// Live adverts, once at least `least` have come and none came for a moment, or `patience` is over.
     pub async fn offers(&self, least: usize, patience: Duration) -> Vec<Verified<Advert>> {
-        let mut entered = self.entered.clone();
-        let end = Instant::now() + patience;
-        loop {
-            let enough = self.live().len() >= least;
-            let wait = if enough { (Instant::now() + QUIET_TIME).min(end) } else { end };
-            if !matches!(timeout_at(wait, entered.changed()).await, Ok(Ok(()))) {
-                return self.live();
-            }
-        }
-    }
-
-    fn live(&self) -> Vec<Verified<Advert>> {
-        lock(&self.book).live(clock::now()).cloned().collect()
+        self.offers.wait_for(least, patience).await
     }
 
     /// Measures the round trip to each of these providers. One that does not answer stays unmeasured.
@@ -309,20 +283,4 @@ pub(super) async fn reach_any(net: &NetHandle, bootstrap: Vec<Address>) -> Resul
 
 fn describe(address: &Address, error: &DialError) -> String {
     format!("{address}: {error}")
-}
-
-/// Enters adverts into the book until the network ends.
-async fn listen(mut inbox: mpsc::Receiver<NetEvent>, book: Arc<Mutex<Book>>, count: watch::Sender<u64>) {
-    while let Some(event) = inbox.recv().await {
-        // A client serves nobody: dropping a stream or a request refuses it.
-        let NetEvent::Advert(advert) = event else { continue };
-        if lock(&book).enter(clock::now(), advert).is_ok() {
-            count.send_modify(|count| *count += 1);
-        }
-    }
-}
-
-fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
-    // No panic can leave the book half-changed: every change is one insertion.
-    book.lock().unwrap_or_else(PoisonError::into_inner)
 }

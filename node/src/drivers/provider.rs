@@ -50,8 +50,10 @@ use crate::{
 
 mod calibrate;
 mod calibrated;
+mod counts;
 mod job;
 mod measure;
+mod monitor;
 mod requests;
 mod serving;
 mod settle;
@@ -60,6 +62,7 @@ mod standing;
 
 use calibrated::Calibrated;
 pub use measure::{MeasureError, measure_device};
+pub use monitor::Monitor;
 pub use serving::Reload;
 use serving::Serving;
 pub use standard::{LoadStandard, StandardError, load_standard};
@@ -278,12 +281,14 @@ pub(crate) struct Shared {
     /// A lane was given back.
     pub(crate) freed: Notify,
     pub(crate) misdeeds: AtomicU64,
+    pub(crate) counts: counts::Counts,
     pub(crate) events: mpsc::Sender<ProviderEvent>,
 }
 
 impl Shared {
     /// Tells whoever listens. A full channel drops the event rather than hold up a job.
     pub(crate) fn tell(&self, event: ProviderEvent) {
+        self.counts.note(&event);
         if let Err(error) = self.events.try_send(event) {
             tracing::debug!(%error, "event not heard");
         }
@@ -360,6 +365,7 @@ impl Provider {
             freed: Notify::new(),
             ending: watch::Sender::new(BTreeSet::new()),
             misdeeds: AtomicU64::new(0),
+            counts: counts::Counts::default(),
             events,
         };
         // A receipt from before may be about another device, or less memory than is claimed now.
@@ -369,6 +375,12 @@ impl Provider {
             shared.calibration.forget();
         }
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// A look at it while it runs.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor::of(&self.shared)
     }
 
     /// Serves until `stop` turns true or the network room ends, then lets running jobs end: they fail by this provider's

@@ -6,6 +6,7 @@
 //! prompts start soon. A job computes only tokens that were granted to it; one that has no grant, or whose
 //! reader lags behind, lets the others pass. The bits of a job do not depend on its neighbours.
 
+mod counts;
 mod floor;
 mod handle;
 mod health;
@@ -26,8 +27,11 @@ use std::{
 use gridhour_protocol::job::{ending::StopTexts, sampling::SamplingError};
 use thiserror::Error;
 
-pub use self::handle::{JobControl, JobEnd, JobEvent, JobHandle, Reason};
-use self::{floor::Floor, health::Health, job::Job};
+use self::{counts::Counting, floor::Floor, health::Health, job::Job};
+pub use self::{
+    counts::EngineCounts,
+    handle::{JobControl, JobEnd, JobEvent, JobHandle, Reason},
+};
 use super::{
     Engine,
     device::DeviceFault,
@@ -121,6 +125,7 @@ pub struct Scheduler {
     commands: SyncSender<Command>,
     places: Places,
     health: Health,
+    counts: Counting,
     /// Wakes the thread when somebody beside its jobs gives memory back.
     _on_freed: Arc<OnFreed>,
     thread: Option<JoinHandle<()>>,
@@ -138,11 +143,12 @@ impl Scheduler {
         let on_freed: Arc<OnFreed> = Arc::new(move || _ = wake.try_send(Command::Wake));
         engine.pages().on_freed(&on_freed);
         let health = Health::default();
-        let floor = Floor::new(engine.clone(), health.clone());
+        let counts = Counting::default();
+        let floor = Floor::new(engine.clone(), health.clone(), counts.clone());
         let thread = thread::Builder::new().name("engine-jobs".to_owned());
         let thread = thread.spawn(move || serve(&inbox, floor))?;
         let places = Places::default();
-        Ok(Self { engine, commands, places, health, _on_freed: on_freed, thread: Some(thread) })
+        Ok(Self { engine, commands, places, health, counts, _on_freed: on_freed, thread: Some(thread) })
     }
 
     /// The engine that computes.
@@ -153,6 +159,11 @@ impl Scheduler {
     /// Jobs that have not ended.
     pub fn jobs(&self) -> usize {
         self.places.taken()
+    }
+
+    /// What was computed so far.
+    pub fn counts(&self) -> EngineCounts {
+        self.counts.so_far()
     }
 
     /// The fault after which nothing more is computed, if there was one.

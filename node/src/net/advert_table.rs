@@ -75,6 +75,11 @@ impl AdvertTable {
         self.entries.get(&provider).map(|entry| entry.advert.clone())
     }
 
+    /// The newest advert of a provider.
+    pub(crate) fn get(&self, provider: &PublicKey) -> Option<&Verified<Advert>> {
+        self.entries.get(provider).map(|entry| &entry.advert)
+    }
+
     /// Where the provider says that it listens.
     pub(crate) fn addresses(&self, provider: &PublicKey) -> &[String] {
         self.entries.get(provider).map_or(&[], |entry| &entry.advert.addresses)

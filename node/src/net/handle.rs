@@ -8,7 +8,7 @@ use std::{
 use gridhour_contracts_sim::checkpoint::SignedCheckpoint;
 use gridhour_protocol::{
     market::{advert::Advert, estimate::Latency},
-    signed::{PublicKey, Signed},
+    signed::{PublicKey, Signed, Verified},
 };
 use libp2p::{Stream, request_response::ResponseChannel};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,6 +36,10 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<(), PublishError>>,
     },
     PublishCheckpoint(Box<SignedCheckpoint>),
+    Advert {
+        provider: PublicKey,
+        reply: oneshot::Sender<Option<Verified<Advert>>>,
+    },
     Echo {
         peer: PublicKey,
         reply: oneshot::Sender<Result<Duration, RequestError>>,
@@ -150,6 +154,14 @@ impl NetHandle {
     /// If the network is shut down.
     pub async fn publish_checkpoint(&self, checkpoint: SignedCheckpoint) -> Result<(), Closed> {
         self.commands.send(Command::PublishCheckpoint(Box::new(checkpoint))).await.map_err(|_| Closed)
+    }
+
+    /// The newest advert of `provider` that is known here, live or not.
+    ///
+    /// # Errors
+    /// If the network is shut down.
+    pub async fn advert(&self, provider: PublicKey) -> Result<Option<Verified<Advert>>, Closed> {
+        self.ask(|reply| Command::Advert { provider, reply }).await
     }
 
     /// What was seen of the ledger's checkpoints, to wait for a change.

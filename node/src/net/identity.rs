@@ -1,6 +1,6 @@
 //! One key is account and peer: conversions between ours and libp2p's, and addresses.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use gridhour_protocol::{
     limits::ADDRESS_BYTES_MAX,
@@ -45,6 +45,17 @@ pub(crate) fn key_of(peer: &PeerId) -> Option<PublicKey> {
     }
     let key = Libp2pKey::try_decode_protobuf(hash.digest()).ok()?;
     key.try_into_ed25519().ok().map(|key| PublicKey(key.to_bytes()))
+}
+
+/// The IP address that a connection goes to or comes from itself; none of one through a relay.
+pub(crate) fn ip_of(remote: &Multiaddr) -> Option<IpAddr> {
+    let mut parts = remote.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::from(ip),
+        Protocol::Ip6(ip) => IpAddr::from(ip),
+        _ => return None,
+    };
+    parts.all(|part| part != Protocol::P2pCircuit).then_some(ip)
 }
 
 /// A network address, such as `/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo…`.
@@ -104,6 +115,16 @@ impl fmt::Debug for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_connection_of_its_own_shows_an_ip() {
+        let ip = |text: &str| ip_of(&text.parse().expect("a multiaddress")).map(|ip| ip.to_string());
+        let peer = peer_id_of(&SecretKey::from_seed([1; 32]).public()).expect("a key");
+        assert_eq!(ip("/ip4/192.0.2.7/tcp/4802").as_deref(), Some("192.0.2.7"));
+        assert_eq!(ip(&format!("/ip6/2001:db8::1/udp/1/quic-v1/p2p/{peer}")).as_deref(), Some("2001:db8::1"));
+        assert_eq!(ip(&format!("/ip4/192.0.2.7/tcp/1/p2p/{peer}/p2p-circuit")), None, "that is the relay's");
+        assert_eq!(ip("/memory/7"), None);
+    }
 
     #[test]
     fn a_key_and_its_peer_id_imply_each_other() {

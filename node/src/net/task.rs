@@ -9,6 +9,7 @@ mod requests;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -35,7 +36,7 @@ use crate::net::{
     error::{DialError, RequestError},
     event::NetEvent,
     handle::{Command, Shown},
-    identity::{Address, peer_of},
+    identity::{Address, ip_of, peer_of},
     job_protocol::{InboundJob, OpenReply},
     job_stream::{JobStream, StreamKind},
     latency::LatencyWindow,
@@ -111,6 +112,8 @@ struct State {
     forwards: VecDeque<Vec<u8>>,
     latencies: BTreeMap<PublicKey, LatencyWindow>,
     next_measure: Option<Instant>,
+    /// Where the other ends of connections are.
+    remotes: HashMap<ConnectionId, IpAddr>,
     dialing: HashMap<ConnectionId, Dialing>,
     asking: HashMap<(Service, OutboundRequestId), Asking>,
     echoing: HashMap<OutboundRequestId, Echoing>,
@@ -182,10 +185,14 @@ impl Task {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                if let Some(ip) = ip_of(endpoint.get_remote_address()) {
+                    self.state.remotes.insert(connection_id, ip);
+                }
                 self.on_connected(peer_id, connection_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.state.remotes.remove(&connection_id);
                 self.on_disconnected(&peer_id, connection_id, num_established);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
@@ -221,6 +228,9 @@ impl Task {
                 let _ = reply.send(self.publish(&advert));
             }
             Command::PublishCheckpoint(checkpoint) => self.publish_checkpoint(&checkpoint),
+            Command::Advert { provider, reply } => {
+                let _ = reply.send(self.state.adverts.get(&provider).cloned());
+            }
             Command::Echo { peer, reply } => self.echo(peer, Some(reply)),
             Command::Request { peer, service, bytes, reply } => self.request(peer, service, bytes, reply),
             Command::Respond { service, channel, answer } => {

@@ -17,7 +17,8 @@ use gridhour_node::{
     limbo::{Cause, Limbo},
     rpc::{
         self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
-        ProviderRequest, Purpose,
+        ProviderRequest, Purpose, Selling,
+        checkup::{Checkup, CheckupRequest, Outcome, Port, SeenOffer, Transport, TriedPort},
     },
 };
 use gridhour_protocol::{
@@ -390,9 +391,20 @@ fn testimonies_and_accusations() {
     });
 }
 
+fn checkup() -> Checkup {
+    let ports = vec![Port { transport: Transport::Tcp, number: 1 }];
+    let offer = SeenOffer { sequence: 7, expires_at: Timestamp(9), offers_model: true, ports };
+    let why = || "no answer".to_owned();
+    let outcomes = [Outcome::Reached, Outcome::Unreached(why()), Outcome::NotTried(why())];
+    let port = Port { transport: Transport::Quic, number: 4802 };
+    let tried = outcomes.map(|outcome| TriedPort { port, outcome });
+    Checkup { now: Timestamp(8), offer: Some(offer), tried: tried.into() }
+}
+
 #[test]
 fn ledger_requests() {
     let chain = busy_chain();
+    let ports: Vec<Port> = checkup().tried.into_iter().map(|tried| tried.port).collect();
     let (session, _) = chain.state().sessions().next().expect("one is open");
     let values = [
         LedgerRequest::Status,
@@ -406,6 +418,7 @@ fn ledger_requests() {
         LedgerRequest::Record(StateKey::Account(arbitrary::key(2).public())),
         LedgerRequest::Devices(arbitrary::key(3).public()),
         LedgerRequest::Budgets(arbitrary::key(4).public()),
+        LedgerRequest::Checkup(CheckupRequest { node: arbitrary::key(5).public(), ports: ports.clone() }),
     ];
     canonical("ledger-request", &values, |_| {});
 }
@@ -439,7 +452,11 @@ fn ledger_answers() {
     let values = [
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
-        LedgerAnswer::Account(Account { balance: Credits(5), holds: holds.to_vec() }),
+        LedgerAnswer::Account(Account {
+            balance: Credits(5),
+            holds: holds.to_vec(),
+            selling: Selling::default(),
+        }),
         LedgerAnswer::Limbo(limbo.to_vec()),
         LedgerAnswer::Session(Some(Box::new(session.clone()))),
         LedgerAnswer::Applied(rpc::Applied { tx, height: Height(1) }),
@@ -453,6 +470,7 @@ fn ledger_answers() {
         record(StateKey::Session(SessionId([9; 32]))),
         LedgerAnswer::Devices(chain.state().devices().map(|(_, device)| device.clone()).collect()),
         LedgerAnswer::Budgets(vec![budget]),
+        LedgerAnswer::Checkup(checkup()),
     ];
     canonical("ledger-answer", &values, |_| {});
 }

@@ -14,7 +14,7 @@ use gridhour_node::{
         client::{Client, ClientConfig, RunEvent, RunSpec},
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Parts, Provider, ProviderConfig, ProviderEvent, Reload, Served, measure_device},
+        provider::{Monitor, Parts, Provider, ProviderConfig, ProviderEvent, Reload, Served, measure_device},
         results::JobResult,
         validator::Validator,
     },
@@ -78,6 +78,8 @@ pub(crate) struct Market {
     pub(crate) provider_net: NetHandle,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) offer: ModelOffer,
+    /// A look at the provider from outside.
+    pub(crate) monitor: Monitor,
 }
 
 pub(crate) fn listening(network: &NetworkFile, n: u8) -> NetConfig {
@@ -234,8 +236,9 @@ pub(crate) async fn provider_asking(
         events: told,
     };
     let provider = Provider::new(parts).expect("nothing remembered");
+    let monitor = provider.monitor();
     tokio::spawn(provider.run(inbox, stopped));
-    Market { network, provider: key(3).public(), events, provider_net: net, stop, offer }
+    Market { network, provider: key(3).public(), events, provider_net: net, stop, offer, monitor }
 }
 
 impl Market {
@@ -476,8 +479,10 @@ async fn a_lost_device_is_never_still_offered() {
     let mut market = market_of(folder.path(), Duration::ZERO, served).await;
     let client = funded_client(&market, &folder.path().join("client")).await;
     let old_offers = client.offers(1, PATIENCE).await;
+    assert_eq!(market.monitor.trouble(), None, "it is healthy");
     job_on_a_device_that_is_lost(&market, &client, watch, unplug).await;
     market.hear(withdrawn).await;
+    assert_eq!(market.monitor.trouble().map(|reason| reason.name), Some("engine-failed"));
     let (_keep, cancel) = watch::channel(false);
     let ran = client.run(&spec(market.offer), &old_offers, cancel, &mut |_: RunEvent<'_>| ()).await;
     let refused = ran.expect_err("the model is not served").to_string();

@@ -21,6 +21,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
+use tracing::Instrument;
 
 use super::RunError;
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
         memory::Memory,
         testimony::{self, Testimony},
     },
+    logging::{job_span, name_job, name_session},
     net::{JobReceiver, JobSender, JobStream},
 };
 
@@ -94,7 +96,14 @@ impl<'a> Job<'a> {
             first_token: None,
             deliver,
         };
-        let outcome = job.drive(effects).await?;
+        let span = job_span(None);
+        span.in_scope(|| {
+            name_session(&job.terms, &job.terms.provider);
+            name_job(&job.machine.request().digest());
+            tracing::info!("a job is asked for");
+        });
+        let outcome = job.drive(effects).instrument(span.clone()).await?;
+        span.in_scope(|| tracing::info!(cost = outcome.cost.0, "the job ended"));
         let ended = Instant::now();
         let ttft = job.first_token.unwrap_or(ended) - job.started;
         let (total, contradiction) = (ended - job.started, job.contradiction);

@@ -27,8 +27,9 @@ use gridhour_protocol::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
+use tracing::Instrument;
 
 use super::{ProviderEvent, Shared, settle, stopped};
 use crate::{
@@ -38,6 +39,7 @@ use crate::{
         sampler::Sampling,
         scheduler::{JobControl, JobEnd, JobEvent, JobHandle, JobRequest, Reason, SubmitError},
     },
+    logging::{job_span, name_job, name_session},
     net::{FrameError, JobReceiver, JobSender, JobStream},
 };
 
@@ -71,12 +73,19 @@ enum JobError {
 
 /// Serves one stream to its end.
 pub(crate) async fn serve(shared: Arc<Shared>, stream: JobStream, stop: watch::Receiver<bool>) {
-    match try_serve(&shared, stream, stop).await {
+    let begun = Instant::now();
+    let span = job_span(Some(&stream.peer()));
+    serve_in_span(&shared, stream, stop).instrument(span).await;
+    shared.counts.streams.add(begun.elapsed());
+    shared.changed.notify_one();
+}
+
+async fn serve_in_span(shared: &Arc<Shared>, stream: JobStream, stop: watch::Receiver<bool>) {
+    match try_serve(shared, stream, stop).await {
         Ok(()) => {}
         Err(JobError::Client { client, what }) => shared.blame(&client, what),
         Err(error) => shared.trouble(error),
     }
-    shared.changed.notify_one();
 }
 
 async fn try_serve(
@@ -92,21 +101,24 @@ async fn try_serve(
     if open.terms.client != client {
         return Err(blame("the session belongs to another client".into()));
     }
+    name_session(&open.terms, &client);
+    name_job(&open.request.digest());
+    tracing::info!(prompt_tokens = open.request.prompt.len(), "a job is asked for");
     let Some(_slot) = shared.slots.clone().try_acquire_owned().ok() else {
-        refuse(&mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
+        refuse(shared, &mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
         return Ok(());
     };
     shared.changed.notify_one();
     let session = match find_session(shared, &open, stopping).await? {
         Ok(session) => session,
         Err((code, why)) => {
-            refuse(&mut sender, code, why).await;
+            refuse(shared, &mut sender, code, why).await;
             return Ok(());
         }
     };
     let Some(lane) = settle::take_lane(shared, &open, &session).await? else {
-        refuse(&mut sender, RefusalCode::Busy, "the lane is in use, or the session is being closed".into())
-            .await;
+        let why = "the lane is in use, or the session is being closed".into();
+        refuse(shared, &mut sender, RefusalCode::Busy, why).await;
         return Ok(());
     };
     let ended = run(shared, lane.cap, open, sender, receiver, stop).await;
@@ -124,7 +136,9 @@ async fn receive_open(receiver: &mut JobReceiver) -> Result<Open, String> {
     }
 }
 
-async fn refuse(sender: &mut JobSender, code: RefusalCode, why: String) {
+async fn refuse(shared: &Shared, sender: &mut JobSender, code: RefusalCode, why: String) {
+    tracing::info!(code = code.name(), why, "the job is refused");
+    shared.counts.job(&ProviderEnd::Refused(code), 0);
     let message = ProviderMessage::Refused { code, detail: detail(why) };
     let sent = timeout(SEND_TIME, sender.send(&wire::encode(&message))).await;
     if !matches!(sent, Ok(Ok(()))) {
@@ -214,6 +228,8 @@ fn report(shared: &Shared, outcome: &ProviderOutcome) {
         ProviderEnd::Cheated { misdeed, .. } => format!("client at fault: {misdeed}"),
     };
     let (session, output_tokens) = (outcome.lane.session, outcome.output_tokens);
+    tracing::info!(end, output_tokens, "the job ended");
+    shared.counts.job(&outcome.end, output_tokens);
     shared.tell(ProviderEvent::Job { session, end, output_tokens });
 }
 
