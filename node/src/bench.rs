@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod engine;
+pub mod gossip;
 pub mod ledger;
 
 /// The middle of `samples`, the mean of both where there are two; 0 for none.

@@ -21,6 +21,7 @@ mod compute;
 mod error;
 mod observer;
 mod provider;
+mod remembered;
 mod repair;
 mod size;
 mod validator;

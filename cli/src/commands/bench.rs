@@ -2,6 +2,7 @@
 
 mod audit;
 mod engine;
+mod gossip;
 mod ledger;
 
 use clap::Subcommand;
@@ -13,6 +14,7 @@ EXAMPLES:
   gridhour bench engine
   gridhour bench engine --threads 2 --prefill 256 --decode 64 --json
   gridhour bench ledger --json
+  gridhour bench gossip --nodes 1000
   gridhour bench audit --transactions 1000000";
 
 /// Measure this machine
@@ -27,6 +29,7 @@ pub struct Args {
 enum Command {
     Engine(engine::Args),
     Ledger(ledger::Args),
+    Gossip(gossip::Args),
     Audit(audit::Args),
 }
 
@@ -34,6 +37,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
     match &args.command {
         Command::Engine(args) => engine::run(args, context),
         Command::Ledger(args) => ledger::run(args, context),
+        Command::Gossip(args) => gossip::run(args, context),
         Command::Audit(args) => audit::run(args, context),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    NodeError, NodeEvent, ObserverArgs, OnNodeEvent, Surroundings, look_out,
+    NodeError, NodeEvent, ObserverArgs, OnNodeEvent, Surroundings, look_out, remembered,
     validator::{addresses, listen, opened, serve},
 };
 use crate::{
@@ -45,8 +45,10 @@ pub(super) async fn run(
     let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
     let log_keys = LogKeys::of(&network)
         .map_err(|error| NodeError::Argument { what: "network file", why: error.to_string() })?;
-    let config = NetConfig { listen, ..NetConfig::of(&network, key.clone()) };
+    let remembered = remembered::read(&data_dir.peers());
+    let config = NetConfig { listen, remembered, ..NetConfig::of(&network, key.clone()) };
     let (net, inbox) = Net::start(config).await?;
+    remembered::keep(&net, data_dir.peers());
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
     on_event(NodeEvent::Ready { id: key.public(), addresses });

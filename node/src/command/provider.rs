@@ -23,7 +23,8 @@ use tokio::sync::{mpsc, watch};
 
 pub(super) use self::event::{event_json, event_text};
 use super::{
-    NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, look_out, parse_size, validator::listen,
+    NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, look_out, parse_size, remembered,
+    validator::listen,
 };
 use crate::{
     available_memory::available_memory,
@@ -75,7 +76,10 @@ pub(super) async fn run(
     let loaded = tokio::task::spawn_blocking(move || serve_model(&path, config, &models, &reported));
     let served = loaded.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
     let (memory, _) = Memory::open(&data_dir.records(), key.public())?;
-    let (net, inbox) = Net::start(net_config(&plan, &key, &network)?).await?;
+    let config =
+        NetConfig { remembered: remembered::read(&data_dir.peers()), ..net_config(&plan, &key, &network)? };
+    let (net, inbox) = Net::start(config).await?;
+    remembered::keep(&net, data_dir.peers());
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     let ledger = LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator);
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();

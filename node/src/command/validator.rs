@@ -9,7 +9,7 @@ use gridhour_protocol::{
 };
 use tokio::sync::watch;
 
-use super::{NodeError, NodeEvent, OnNodeEvent, Surroundings, ValidatorArgs, look_out};
+use super::{NodeError, NodeEvent, OnNodeEvent, Surroundings, ValidatorArgs, look_out, remembered};
 use crate::{
     consensus::{ledger_time::SystemClock, solo::Solo},
     drivers::{
@@ -48,8 +48,10 @@ pub(super) async fn run(
         None => None,
     };
     let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
-    let config = NetConfig { listen, ..NetConfig::of(&network, key.clone()) };
+    let remembered = remembered::read(&data_dir.peers());
+    let config = NetConfig { listen, remembered, ..NetConfig::of(&network, key.clone()) };
     let (net, inbox) = Net::start(config).await?;
+    remembered::keep(&net, data_dir.peers());
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     if let Some(log) = log {
         tokio::spawn(announce(net.clone(), log));

@@ -457,8 +457,8 @@ fn advert_of(
 ) -> Advert {
     let serves = shared.serving.scheduler().is_some();
     let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
-    let listening = shared.net.listen_addrs();
-    let addresses = listening.iter().map(ToString::to_string);
+    let reached_at = shared.net.advertised_addrs();
+    let addresses = reached_at.iter().map(ToString::to_string);
     let measured = Device { numerics: NUMERICS_VERSION, ..shared.served.device.clone() };
     let calibrated = receipt.and_then(|receipt| measured.calibrated(receipt));
     Advert {

@@ -27,7 +27,11 @@ impl Visitor {
     pub async fn connect(network: &Verified<NetworkFile>) -> Result<Self, ConnectError> {
         let bootstrap = addresses(&network.bootstrap)?;
         let name = SecretKey::from_seed(random32()?);
-        let config = NetConfig { bootstrap: bootstrap.clone(), ..NetConfig::new(network.id(), name) };
+        let config = NetConfig {
+            bootstrap: bootstrap.clone(),
+            find_peers: false,
+            ..NetConfig::new(network.id(), name)
+        };
         let (net, mut inbox) = Net::start(config).await?;
         // It serves nobody: what is dropped is refused.
         tokio::spawn(async move { while inbox.recv().await.is_some() {} });

@@ -24,20 +24,21 @@ use crate::net::{
     error::NetError,
     job_protocol::JobBehaviour,
     job_stream::StreamKind,
+    kademlia::{self, Table},
     limits::{
         CONNECTIONS_IN_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_IN_MAX, CONNECTIONS_PENDING_OUT_MAX,
-        CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_QUEUE_MAX, GOSSIP_RPC_BYTES_MAX,
-        GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, REPEAT_EVERY, REQUESTS_IN_MAX, REQUESTS_OUT_MAX,
+        CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_HEARTBEAT, GOSSIP_QUEUE_MAX,
+        GOSSIP_RPC_BYTES_MAX, GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, REPEAT_EVERY, REQUESTS_IN_MAX,
+        REQUESTS_OUT_MAX,
     },
     protocols::Protocols,
+    scoped::{Scope, Scoped},
     service::Service,
 };
 
 /// Gossip restricted to the topics of this network.
 pub(crate) type Gossip = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
 
-/// Time between two gossip heartbeats.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long copies of a message are recognised without a check.
 const DUPLICATE_CACHE: Duration = Duration::from_secs(60);
 /// Time between two pings on a connection.
@@ -57,7 +58,10 @@ const _: () =
 pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(crate) banned: allow_block_list::Behaviour<BlockedPeers>,
-    identify: identify::Behaviour,
+    near_identify: Scoped<identify::Behaviour>,
+    far_identify: Scoped<identify::Behaviour>,
+    pub(crate) near_peers: Table,
+    pub(crate) far_peers: Table,
     ping: ping::Behaviour,
     pub(crate) gossip: Gossip,
     pub(crate) echo: request_response::Behaviour<EchoCodec>,
@@ -73,12 +77,14 @@ impl Behaviour {
     /// If libp2p refuses the settings.
     pub(crate) fn new(config: &NetConfig, keypair: &Keypair, names: &Protocols) -> Result<Self, NetError> {
         let ping = ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_TIMEOUT);
-        let identify = identify::Config::new(names.identity(), keypair.public())
-            .with_agent_version(concat!("gridhour/", env!("CARGO_PKG_VERSION")).into());
+        let peer = keypair.public().to_peer_id();
         Ok(Self {
             limits: connection_limits::Behaviour::new(connection_limits()),
             banned: allow_block_list::Behaviour::default(),
-            identify: identify::Behaviour::new(identify),
+            near_identify: identity(config, keypair, names, Scope::Near),
+            far_identify: identity(config, keypair, names, Scope::Far),
+            near_peers: kademlia::table(config, peer, names, Scope::Near),
+            far_peers: kademlia::table(config, peer, names, Scope::Far),
             ping: ping::Behaviour::new(ping),
             gossip: gossip(keypair, names).map_err(NetError::Setup)?,
             echo: echo(config.delay_bounded(), names),
@@ -94,6 +100,13 @@ impl Behaviour {
         match service {
             Service::Ledger => &mut self.ledger,
             Service::Asset => &mut self.asset,
+        }
+    }
+
+    pub(crate) fn peers_of(&mut self, scope: Scope) -> &mut Table {
+        match scope {
+            Scope::Near => &mut self.near_peers,
+            Scope::Far => &mut self.far_peers,
         }
     }
 
@@ -118,6 +131,20 @@ fn connection_limits() -> ConnectionLimits {
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
         .with_max_pending_incoming(Some(CONNECTIONS_PENDING_IN_MAX))
         .with_max_pending_outgoing(Some(CONNECTIONS_PENDING_OUT_MAX))
+}
+
+/// Says who and where we are: to peers on our own networks every address that we listen on, to others only those that
+/// are known to be public.
+fn identity(
+    config: &NetConfig,
+    keypair: &Keypair,
+    names: &Protocols,
+    scope: Scope,
+) -> Scoped<identify::Behaviour> {
+    let identify = identify::Config::new(names.identity(), keypair.public())
+        .with_agent_version(concat!("gridhour/", env!("CARGO_PKG_VERSION")).into())
+        .with_hide_listen_addrs(scope == Scope::Far);
+    Scoped::new(Some(identify::Behaviour::new(identify)), scope, config.is_near)
 }
 
 fn echo(delay: Duration, names: &Protocols) -> request_response::Behaviour<EchoCodec> {
@@ -154,8 +181,8 @@ fn service(service: Service, timeout: Duration, names: &Protocols) -> request_re
 pub(crate) fn gossip_config(names: &Protocols) -> Result<gossipsub::Config, String> {
     gossipsub::ConfigBuilder::default()
         .protocol_id_prefix(names.gossip())
-        .heartbeat_interval(HEARTBEAT)
-        .heartbeat_initial_delay(HEARTBEAT / 10)
+        .heartbeat_interval(GOSSIP_HEARTBEAT)
+        .heartbeat_initial_delay(GOSSIP_HEARTBEAT / 10)
         .validation_mode(ValidationMode::Strict)
         .validate_messages()
         .duplicate_cache_time(DUPLICATE_CACHE)

@@ -8,7 +8,17 @@ use gridhour_protocol::{
     signed::{PublicKey, SecretKey},
 };
 
-use crate::net::{identity::Address, limits::DELAY_MAX};
+use crate::net::{identity::Address, limits::DELAY_MAX, reach};
+
+/// How bytes travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transports {
+    /// TCP, QUIC, relays, names looked up; and within the process.
+    #[default]
+    All,
+    /// Within the process only: many nodes in one, and no sockets.
+    Memory,
+}
 
 /// What a node must know to join a network.
 #[derive(Clone, Debug)]
@@ -19,12 +29,22 @@ pub struct NetConfig {
     pub key: SecretKey,
     /// The keys under the ledger's checkpoints. Without them these are neither kept nor passed on.
     pub log_keys: Option<LogKeys>,
+    /// What can be listened on and dialled.
+    pub transports: Transports,
     /// Where to listen: TCP (`/ip4/0.0.0.0/tcp/4001`), QUIC (`/ip4/0.0.0.0/udp/4001/quic-v1`), or within the
     /// process (`/memory/1`). Port 0 lets the system choose. Empty for a node that only dials.
     pub listen: Vec<Address>,
     /// Peers to stay connected to, each ending in `/p2p/<peer id>`. Dialled again for as long as the node
     /// runs, ever more slowly.
     pub bootstrap: Vec<Address>,
+    /// Whether peers are looked for beyond those that are named: by asking the peers that are known, and by the
+    /// addresses in `remembered`.
+    pub find_peers: bool,
+    /// Peers of an earlier run, from [`crate::net::NetHandle::watch_remembered`], each ending in `/p2p/<peer id>`. They
+    /// are dialled when places for found peers are free.
+    pub remembered: Vec<Address>,
+    /// Which addresses are of our own networks and told to nobody outside. Tests say it of other addresses.
+    pub is_near: fn(&Address) -> bool,
     /// Added to every echo answer and to every job frame that this node sends, at most two seconds: the
     /// `--delay-ms` with which the demo's providers truly differ. Zero in earnest.
     pub delay: Duration,
@@ -44,8 +64,12 @@ impl NetConfig {
             network,
             key,
             log_keys: None,
+            transports: Transports::All,
             listen: Vec::new(),
             bootstrap: Vec::new(),
+            find_peers: true,
+            remembered: Vec::new(),
+            is_near: reach::is_near,
             delay: Duration::ZERO,
             measure_every: Duration::from_secs(5),
             request_timeout: Duration::from_secs(20),

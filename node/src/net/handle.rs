@@ -67,6 +67,8 @@ pub(crate) struct Shown {
     pub(crate) metrics: watch::Sender<NetMetrics>,
     pub(crate) latencies: watch::Sender<BTreeMap<PublicKey, Latency>>,
     pub(crate) checkpoints: watch::Sender<SeenCheckpoints>,
+    pub(crate) remembered: watch::Sender<Vec<Address>>,
+    pub(crate) public: watch::Sender<Vec<Address>>,
 }
 
 /// A handle of a running network. It ends with [`NetHandle::shutdown`], or when every handle is dropped.
@@ -80,6 +82,8 @@ pub struct NetHandle {
     pub(crate) metrics: watch::Receiver<NetMetrics>,
     pub(crate) latencies: watch::Receiver<BTreeMap<PublicKey, Latency>>,
     pub(crate) checkpoints: watch::Receiver<SeenCheckpoints>,
+    pub(crate) remembered: watch::Receiver<Vec<Address>>,
+    pub(crate) public: watch::Receiver<Vec<Address>>,
     pub(crate) ended: watch::Receiver<bool>,
 }
 
@@ -102,11 +106,19 @@ impl NetHandle {
         self.peers.clone()
     }
 
-    /// Where the node can be reached, each ending in its own `/p2p/<peer id>`: fit for an advert, or as
-    /// another node's bootstrap address.
+    /// Where the node listens, each ending in its own `/p2p/<peer id>`: fit as the bootstrap address of a node that
+    /// is near enough.
     #[must_use]
     pub fn listen_addrs(&self) -> Vec<Address> {
         self.listening.borrow().clone()
+    }
+
+    /// Where strangers reach the node: under its public addresses if any is known, ways through relays among them; else
+    /// where it listens. Fit for an advert.
+    #[must_use]
+    pub fn advertised_addrs(&self) -> Vec<Address> {
+        let public = self.public.borrow().clone();
+        if public.is_empty() { self.listen_addrs() } else { public }
     }
 
     /// Counters since the start.
@@ -156,6 +168,12 @@ impl NetHandle {
     #[must_use]
     pub fn watch_checkpoints(&self) -> watch::Receiver<SeenCheckpoints> {
         self.checkpoints.clone()
+    }
+
+    /// Found peers that are worth another dial after a restart: [`crate::net::NetConfig::remembered`] of the next run.
+    #[must_use]
+    pub fn watch_remembered(&self) -> watch::Receiver<Vec<Address>> {
+        self.remembered.clone()
     }
 
     /// Measures `n` round trips, one after the other, at most [`MEASURE_MAX`], and answers what is known

@@ -69,6 +69,15 @@ impl Address {
         }
     }
 
+    /// The address without the name of the peer that it ends in.
+    pub(crate) fn nameless(&self) -> Multiaddr {
+        let mut address = self.0.clone();
+        if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+            address.pop();
+        }
+        address
+    }
+
     /// Adds the peer's name, unless the address ends in one.
     pub(crate) fn of_peer(address: Multiaddr, peer: PeerId) -> Self {
         Self(address.with_p2p(peer).unwrap_or_else(|named| named))

@@ -4,6 +4,7 @@
 mod adverts;
 mod checkpoints;
 mod connections;
+mod discovery;
 mod echoes;
 mod requests;
 
@@ -25,6 +26,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
+use self::discovery::Search;
 use crate::net::{
     advert_table::AdvertTable,
     behaviour::{Behaviour, BehaviourEvent},
@@ -40,9 +42,11 @@ use crate::net::{
     job_stream::{JobStream, StreamKind},
     latency::LatencyWindow,
     limits::{BACKLOG_PER_TURN, FORWARDS_PER_SECOND},
+    outbound::Outbound,
     peer_score::{Offence, PeerScores},
     peers::Peers,
     protocols::Protocols,
+    scoped::Scope,
     service::Service,
 };
 
@@ -90,6 +94,11 @@ pub(crate) struct Task {
     clock: fn() -> Timestamp,
     delay: Duration,
     bootstrap: Bootstrap,
+    outbound: Outbound,
+    is_near: fn(&Address) -> bool,
+    finds_peers: bool,
+    /// Peers of an earlier run.
+    remembered: Vec<Address>,
     measure_every: Duration,
     state: State,
 }
@@ -111,6 +120,7 @@ struct State {
     forwards: VecDeque<Vec<u8>>,
     latencies: BTreeMap<PublicKey, LatencyWindow>,
     next_measure: Option<Instant>,
+    search: Search,
     dialing: HashMap<ConnectionId, Dialing>,
     asking: HashMap<(Service, OutboundRequestId), Asking>,
     echoing: HashMap<OutboundRequestId, Echoing>,
@@ -125,11 +135,12 @@ pub(crate) struct Parts {
     pub(crate) events: mpsc::Sender<NetEvent>,
     pub(crate) shown: Shown,
     pub(crate) bootstrap: Bootstrap,
+    pub(crate) outbound: Outbound,
 }
 
 impl Task {
     pub(crate) fn new(swarm: Swarm<Behaviour>, config: &NetConfig, parts: Parts) -> Self {
-        let Parts { listeners, commands, commands_sender, events, shown, bootstrap } = parts;
+        let Parts { listeners, commands, commands_sender, events, shown, bootstrap, outbound } = parts;
         Self {
             swarm,
             listeners,
@@ -142,6 +153,10 @@ impl Task {
             clock: config.clock,
             delay: config.delay_bounded(),
             bootstrap,
+            outbound,
+            is_near: config.is_near,
+            finds_peers: config.find_peers,
+            remembered: config.remembered.clone(),
             measure_every: config.measure_every,
             state: State { checkpoints: CheckpointTable::new(config.log_keys.clone()), ..State::default() },
         }
@@ -149,6 +164,10 @@ impl Task {
 
     /// Runs until it is told to stop, or nobody is left who could.
     pub(crate) async fn run(mut self) {
+        let listening = self.shown.listening.borrow().clone();
+        for address in listening {
+            self.show_if_public(&address.nameless());
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -182,8 +201,8 @@ impl Task {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
-                self.on_connected(peer_id, connection_id);
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_connected(peer_id, connection_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 self.on_disconnected(&peer_id, connection_id, num_established);
@@ -192,6 +211,9 @@ impl Task {
                 self.on_dial_failure(connection_id, error);
             }
             SwarmEvent::IncomingConnectionError { error, .. } => self.on_incoming_failure(&error),
+            SwarmEvent::ExternalAddrConfirmed { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
+                self.show_public();
+            }
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_not_listening(address),
             _ => {}
@@ -200,7 +222,11 @@ impl Task {
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Identify(event) => self.on_identify(event),
+            BehaviourEvent::NearIdentify(event) | BehaviourEvent::FarIdentify(event) => {
+                self.on_identify(event)
+            }
+            BehaviourEvent::NearPeers(event) => self.on_kademlia(Scope::Near, event),
+            BehaviourEvent::FarPeers(event) => self.on_kademlia(Scope::Far, event),
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Echo(event) => self.on_echo(event),
@@ -233,6 +259,7 @@ impl Task {
 
     fn on_tick(&mut self, now: Instant) {
         self.redial(now);
+        self.look_for_peers(now);
         self.forward_pushed(FORWARDS_PER_TICK);
         self.lift_bans(now);
         self.ban_gossip_vandals(now);
@@ -246,6 +273,7 @@ impl Task {
             let _ = reply.send(Err(RequestError::NotAPeer(*peer)));
             return;
         };
+        self.state.peers.want(&id);
         let addresses = self.addresses_of(peer);
         self.swarm.behaviour_mut().streams(kind).open(id, addresses, reply);
     }

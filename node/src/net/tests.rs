@@ -2,6 +2,7 @@
 //! under a limit that only fails.
 
 mod checkpoints;
+mod discovery;
 mod gossip;
 mod hostile;
 mod jobs;
@@ -36,7 +37,7 @@ const MEMORY: &str = "/memory/0";
 
 fn config(seed: u8, listen: &str) -> NetConfig {
     let listen = vec![listen.parse().expect("an address")];
-    NetConfig { listen, clock, ..NetConfig::new(NETWORK, secret(seed)) }
+    NetConfig { listen, clock, find_peers: false, ..NetConfig::new(NETWORK, secret(seed)) }
 }
 
 /// A node and what it was handed.

@@ -20,6 +20,7 @@ use libp2p::{
 };
 
 use crate::net::{
+    config::Transports,
     error::NetError,
     limits::{HANDSHAKE_TIMEOUT, STREAMS_PER_CONNECTION_MAX},
 };
@@ -36,7 +37,10 @@ const QUIC_CONNECTION_BYTES_MAX: u32 = 8 * 1024 * 1024;
 ///
 /// # Errors
 /// If the key cannot be used for the handshake.
-pub(crate) fn build(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
+pub(crate) fn build(keypair: &Keypair, transports: Transports) -> Result<BoxedTransport, NetError> {
+    if transports == Transports::Memory {
+        return memory(keypair);
+    }
     match dns::tokio::Transport::system(plain(keypair)?) {
         Ok(resolving) => Ok(resolving.boxed()),
         Err(error) => {
@@ -46,15 +50,23 @@ pub(crate) fn build(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
     }
 }
 
-fn plain(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
-    let noise = noise::Config::new(keypair).map_err(|error| NetError::Setup(error.to_string()))?;
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+fn handshake(keypair: &Keypair) -> Result<noise::Config, NetError> {
+    noise::Config::new(keypair).map_err(|error| NetError::Setup(error.to_string()))
+}
+
+/// Within the process, with the same handshake as everywhere.
+fn memory(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
+    Ok(MemoryTransport::default()
         .upgrade(Version::V1Lazy)
-        .authenticate(noise.clone())
+        .authenticate(handshake(keypair)?)
         .multiplex(yamux_config())
         .timeout(HANDSHAKE_TIMEOUT)
-        .boxed();
-    let memory = MemoryTransport::default()
+        .boxed())
+}
+
+fn plain(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
+    let noise = handshake(keypair)?;
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux_config())
@@ -63,7 +75,7 @@ fn plain(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
     let quic = quic::tokio::Transport::new(quic_config(keypair))
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed();
-    let streams = OrTransport::new(tcp, memory).map(|either, _| either.into_inner()).boxed();
+    let streams = OrTransport::new(tcp, memory(keypair)?).map(|either, _| either.into_inner()).boxed();
     Ok(OrTransport::new(quic, streams).map(|either, _| either.into_inner()).boxed())
 }
 

@@ -26,6 +26,9 @@ impl Task {
             reply.map(|reply| reply.send(Err(RequestError::NotAPeer(peer))));
             return;
         };
+        if reply.is_some() {
+            self.state.peers.want(&id);
+        }
         self.state.nonce = self.state.nonce.wrapping_add(1);
         let nonce = self.state.nonce.to_le_bytes();
         let addresses = self.addresses_of(&peer);

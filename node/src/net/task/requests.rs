@@ -39,6 +39,7 @@ impl Task {
             let _ = reply.send(Err(RequestError::Busy(unanswered)));
             return;
         }
+        self.state.peers.want(&id);
         let addresses = self.addresses_of(&peer);
         let behaviour = self.swarm.behaviour_mut().service(service);
         let request = behaviour.send_request_with_addresses(&id, Asked::Bytes(bytes), addresses);
