@@ -12,7 +12,7 @@ use crate::{
     data_dir::DataDir,
     drivers::{observer::ObserverEvent, provider::ProviderEvent, split_view::proof_of_fraud},
     model::catalogue::ModelCache,
-    net::SeenCheckpoints,
+    net::{NetConfig, SeenCheckpoints},
     settings::Settings,
     store::repair::Repaired,
 };
@@ -50,9 +50,28 @@ pub struct CommonArgs {
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_LISTEN", value_delimiter = ',')]
     pub listen: Vec<String>,
 
+    /// Look for peers on the local network, and announce this node there
+    #[arg(long, env = "GRIDHOUR_MDNS")]
+    pub mdns: bool,
+
+    /// Help peers that nobody can dial: pass on connections to them, within limits
+    #[arg(long, env = "GRIDHOUR_RELAY")]
+    pub relay: bool,
+
+    /// Be reached through bootstrap peers that relay, without finding out first that nobody can dial this node
+    #[arg(long, env = "GRIDHOUR_RELAYED")]
+    pub relayed: bool,
+
     /// End when standard input closes, so that a node never outlives the program that started it
     #[arg(long)]
     pub until_stdin_closes: bool,
+}
+
+impl CommonArgs {
+    /// `config`, with the flags.
+    fn reach(&self, config: NetConfig) -> NetConfig {
+        NetConfig { mdns: self.mdns, relays: self.relay, relayed: self.relayed, ..config }
+    }
 }
 
 /// What a provider takes.

@@ -19,6 +19,8 @@
 //! | `latency` | round trips, measured by echoes |
 //! | `bootstrap`, `peers`, `task` | who is dialled, who is here, and the loop |
 //! | `reach`, `scoped` | what is near and what is far, and protocols that keep them apart |
+//! | `neighbours` | who announces itself on our own network |
+//! | `relays` | who passes on connections for a node that cannot be dialled |
 //! | `kademlia`, `outbound` | where peers are found, and which of them we stay connected to |
 //! | [`limits`] | what peers can make a node hold or do at most |
 //!
@@ -42,12 +44,14 @@ mod kademlia;
 mod latency;
 pub mod limits;
 mod metrics;
+mod neighbours;
 mod outbound;
 mod peer_score;
 mod peers;
 mod protocols;
 mod push;
 mod reach;
+mod relays;
 #[cfg(test)]
 pub(crate) mod sample;
 mod scoped;
@@ -62,6 +66,7 @@ use std::time::Duration;
 use libp2p::{
     Swarm,
     core::transport::{ListenerId, TransportError},
+    relay,
     swarm::SwarmEvent,
 };
 use tokio::sync::{mpsc, watch};
@@ -175,7 +180,9 @@ async fn run(task: Task, mut tasks: mpsc::Receiver<()>, ended: watch::Sender<boo
 fn build_swarm(config: &NetConfig, alive: mpsc::Sender<()>) -> Result<Swarm<Behaviour>, NetError> {
     let keypair = keypair_of(&config.key);
     let names = Protocols::new(&config.network);
-    let behaviour = Behaviour::new(config, &keypair, &names)?;
+    let peer = keypair.public().to_peer_id();
+    let (relayed, relay_client) = relay::client::new(peer);
+    let behaviour = Behaviour::new(config, &keypair, &names, relay_client)?;
     let spawn = move |future: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         let alive = alive.clone();
         tokio::spawn(async move {
@@ -187,7 +194,7 @@ fn build_swarm(config: &NetConfig, alive: mpsc::Sender<()>) -> Result<Swarm<Beha
         .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_max_negotiating_inbound_streams(STREAMS_NEGOTIATING_MAX);
     Ok(Swarm::new(
-        transport::build(&keypair, config.transports)?,
+        transport::build(&keypair, config.transports, relayed)?,
         behaviour,
         keypair.public().to_peer_id(),
         settings,

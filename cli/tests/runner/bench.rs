@@ -107,3 +107,23 @@ fn a_ledger_is_measured_in_a_new_directory_that_is_removed() {
     assert_eq!((answer.code, &answer.stdout[..]), (Some(2), ""));
     assert!(answer.stderr.contains("name a new directory"), "{}", answer.stderr);
 }
+
+#[test]
+fn scripts_get_these_figures_of_gossip() {
+    let sandbox = Sandbox::new();
+    let found = sandbox.json(&["bench", "gossip", "--nodes", "12", "--dials", "2", "--adverts", "2"]);
+    assert_eq!((&found["nodes"], &found["dials"], &found["adverts"]), (&json!(12), &json!(2), &json!(2)));
+    let rows = found["rows"].as_array().expect("rows");
+    let names: Vec<_> = rows.iter().map(|row| row["name"].as_str().expect("a name")).collect();
+    let published = [
+        "known_p50_heartbeats",
+        "known_p99_heartbeats",
+        "known_last_heartbeats",
+        "known_p50_ms",
+        "known_p99_ms",
+        "meeting_s",
+        "links_per_node",
+    ];
+    assert_eq!(names, published);
+    assert!(rows.iter().all(|row| row["value"].as_f64().is_some_and(|value| value > 0.0)), "{rows:?}");
+}

@@ -47,7 +47,7 @@ pub(super) async fn run(
         .map_err(|error| NodeError::Argument { what: "network file", why: error.to_string() })?;
     let remembered = remembered::read(&data_dir.peers());
     let config = NetConfig { listen, remembered, ..NetConfig::of(&network, key.clone()) };
-    let (net, inbox) = Net::start(config).await?;
+    let (net, inbox) = Net::start(args.common.reach(config)).await?;
     remembered::keep(&net, data_dir.peers());
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();

@@ -78,7 +78,7 @@ pub(super) async fn run(
     let (memory, _) = Memory::open(&data_dir.records(), key.public())?;
     let config =
         NetConfig { remembered: remembered::read(&data_dir.peers()), ..net_config(&plan, &key, &network)? };
-    let (net, inbox) = Net::start(config).await?;
+    let (net, inbox) = Net::start(args.common.reach(config)).await?;
     remembered::keep(&net, data_dir.peers());
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     let ledger = LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator);

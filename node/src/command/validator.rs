@@ -50,7 +50,7 @@ pub(super) async fn run(
     let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
     let remembered = remembered::read(&data_dir.peers());
     let config = NetConfig { listen, remembered, ..NetConfig::of(&network, key.clone()) };
-    let (net, inbox) = Net::start(config).await?;
+    let (net, inbox) = Net::start(args.common.reach(config)).await?;
     remembered::keep(&net, data_dir.peers());
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     if let Some(log) = log {

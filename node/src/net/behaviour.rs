@@ -6,16 +6,18 @@ use blake3::Hash;
 use libp2p::{
     PeerId,
     allow_block_list::{self, BlockedPeers},
+    autonat,
     connection_limits::{self, ConnectionLimits},
+    dcutr,
     gossipsub::{
         self, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams,
         PeerScoreThresholds, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
     },
     identify,
     identity::Keypair,
-    ping,
+    mdns, ping, relay,
     request_response::{self, ProtocolSupport},
-    swarm::NetworkBehaviour,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
 use crate::net::{
@@ -28,7 +30,9 @@ use crate::net::{
     limits::{
         CONNECTIONS_IN_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_IN_MAX, CONNECTIONS_PENDING_OUT_MAX,
         CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_HEARTBEAT, GOSSIP_QUEUE_MAX,
-        GOSSIP_RPC_BYTES_MAX, GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, REPEAT_EVERY, REQUESTS_IN_MAX,
+        GOSSIP_RPC_BYTES_MAX, GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, RELAY_CIRCUIT,
+        RELAY_CIRCUIT_BYTES_MAX, RELAY_CIRCUITS_MAX, RELAY_CIRCUITS_PER_PEER_MAX, RELAY_RESERVATION,
+        RELAY_RESERVATIONS_MAX, RELAY_RESERVATIONS_PER_PEER_MAX, REPEAT_EVERY, REQUESTS_IN_MAX,
         REQUESTS_OUT_MAX,
     },
     protocols::Protocols,
@@ -63,6 +67,12 @@ pub(crate) struct Behaviour {
     pub(crate) near_peers: Table,
     pub(crate) far_peers: Table,
     ping: ping::Behaviour,
+    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    relay_client: relay::client::Behaviour,
+    relay: Toggle<relay::Behaviour>,
+    dcutr: dcutr::Behaviour,
+    pub(crate) reachability: autonat::v2::client::Behaviour,
+    reachability_of_others: Toggle<autonat::v2::server::Behaviour>,
     pub(crate) gossip: Gossip,
     pub(crate) echo: request_response::Behaviour<EchoCodec>,
     pub(crate) adverts: request_response::Behaviour<Bounded>,
@@ -75,7 +85,12 @@ pub(crate) struct Behaviour {
 impl Behaviour {
     /// # Errors
     /// If libp2p refuses the settings.
-    pub(crate) fn new(config: &NetConfig, keypair: &Keypair, names: &Protocols) -> Result<Self, NetError> {
+    pub(crate) fn new(
+        config: &NetConfig,
+        keypair: &Keypair,
+        names: &Protocols,
+        relay_client: relay::client::Behaviour,
+    ) -> Result<Self, NetError> {
         let ping = ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_TIMEOUT);
         let peer = keypair.public().to_peer_id();
         Ok(Self {
@@ -86,6 +101,12 @@ impl Behaviour {
             near_peers: kademlia::table(config, peer, names, Scope::Near),
             far_peers: kademlia::table(config, peer, names, Scope::Far),
             ping: ping::Behaviour::new(ping),
+            mdns: mdns(config, peer)?.into(),
+            relay_client,
+            relay: config.relays.then(|| relaying(peer)).into(),
+            dcutr: dcutr::Behaviour::new(peer),
+            reachability: autonat::v2::client::Behaviour::default(),
+            reachability_of_others: config.relays.then(autonat::v2::server::Behaviour::default).into(),
             gossip: gossip(keypair, names).map_err(NetError::Setup)?,
             echo: echo(config.delay_bounded(), names),
             adverts: pushes(config.request_timeout, names),
@@ -145,6 +166,29 @@ fn identity(
         .with_agent_version(concat!("gridhour/", env!("CARGO_PKG_VERSION")).into())
         .with_hide_listen_addrs(scope == Scope::Far);
     Scoped::new(Some(identify::Behaviour::new(identify)), scope, config.is_near)
+}
+
+fn mdns(config: &NetConfig, peer: PeerId) -> Result<Option<mdns::tokio::Behaviour>, NetError> {
+    let start = || mdns::tokio::Behaviour::new(mdns::Config::default(), peer);
+    config.mdns.then(start).transpose().map_err(|error| NetError::Setup(format!("mDNS: {error}")))
+}
+
+/// Passes on connections for peers that nobody can dial. What each peer and each address may begin in a minute is
+/// libp2p's own limit, which is lower than ours for all together.
+fn relaying(peer: PeerId) -> relay::Behaviour {
+    let config = relay::Config {
+        max_reservations: RELAY_RESERVATIONS_MAX,
+        max_reservations_per_peer: RELAY_RESERVATIONS_PER_PEER_MAX,
+        reservation_duration: RELAY_RESERVATION,
+        max_circuits: RELAY_CIRCUITS_MAX,
+        max_circuits_per_peer: RELAY_CIRCUITS_PER_PEER_MAX,
+        max_circuit_duration: RELAY_CIRCUIT,
+        max_circuit_bytes: RELAY_CIRCUIT_BYTES_MAX,
+        ..relay::Config::default()
+    };
+    let mut relay = relay::Behaviour::new(peer, config);
+    relay.set_status(Some(relay::Status::Enable));
+    relay
 }
 
 fn echo(delay: Duration, names: &Protocols) -> request_response::Behaviour<EchoCodec> {

@@ -52,6 +52,11 @@ impl Bootstrap {
         self.entries.iter().any(|entry| entry.peer == *key)
     }
 
+    /// All addresses.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.entries.iter().map(|entry| &entry.address)
+    }
+
     /// Addresses to dial at `now`. Each counts as one more attempt, until the peer is ready.
     pub(crate) fn due(&mut self, now: Instant, link: impl Fn(&Address, &PublicKey) -> Link) -> Vec<Address> {
         let mut due = Vec::new();

@@ -43,6 +43,14 @@ pub struct NetConfig {
     /// Peers of an earlier run, from [`crate::net::NetHandle::watch_remembered`], each ending in `/p2p/<peer id>`. They
     /// are dialled when places for found peers are free.
     pub remembered: Vec<Address>,
+    /// Whether peers on the local network are looked for, and told that this node is there, by mDNS.
+    pub mdns: bool,
+    /// Whether this node helps peers that cannot be dialled: passes on connections to them, within the limits, and tries
+    /// whether it can dial who asks. For nodes that are bootstrap peers of others.
+    pub relays: bool,
+    /// Whether this node lets itself be reached through bootstrap peers that relay. Without it, it does so once a peer
+    /// that tried could not dial it.
+    pub relayed: bool,
     /// Which addresses are of our own networks and told to nobody outside. Tests say it of other addresses.
     pub is_near: fn(&Address) -> bool,
     /// Added to every echo answer and to every job frame that this node sends, at most two seconds: the
@@ -69,6 +77,9 @@ impl NetConfig {
             bootstrap: Vec::new(),
             find_peers: true,
             remembered: Vec::new(),
+            mdns: false,
+            relays: false,
+            relayed: false,
             is_near: reach::is_near,
             delay: Duration::ZERO,
             measure_every: Duration::from_secs(5),

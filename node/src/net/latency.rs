@@ -11,10 +11,23 @@ use crate::net::limits::LATENCY_WINDOW;
 pub(crate) struct LatencyWindow {
     recent_us: VecDeque<u64>,
     ewma_us: Option<u64>,
+    /// Whether the round trips were direct ones.
+    is_direct: bool,
 }
 
 impl LatencyWindow {
-    pub(crate) fn record(&mut self, round_trip: Duration) {
+    /// Takes one more round trip. How far a peer is through a relay says nothing of how far it is: such round trips
+    /// count only as long as there is no direct one.
+    pub(crate) fn record(&mut self, round_trip: Duration, is_direct: bool) {
+        if is_direct && !self.is_direct {
+            *self = Self { is_direct, ..Self::default() };
+        }
+        if is_direct == self.is_direct {
+            self.add(round_trip);
+        }
+    }
+
+    fn add(&mut self, round_trip: Duration) {
         let us = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
         if self.recent_us.len() == LATENCY_WINDOW {
             self.recent_us.pop_front();
@@ -41,7 +54,7 @@ mod tests {
 
     fn window(samples_us: impl IntoIterator<Item = u64>) -> LatencyWindow {
         let mut window = LatencyWindow::default();
-        samples_us.into_iter().for_each(|us| window.record(Duration::from_micros(us)));
+        samples_us.into_iter().for_each(|us| window.record(Duration::from_micros(us), true));
         window
     }
 
@@ -60,16 +73,26 @@ mod tests {
     #[test]
     fn the_window_forgets_and_the_mean_follows() {
         let mut slow = window([8000; LATENCY_WINDOW]);
-        (0..LATENCY_WINDOW).for_each(|_| slow.record(Duration::from_micros(800)));
+        (0..LATENCY_WINDOW).for_each(|_| slow.record(Duration::from_micros(800), true));
         let now = slow.latency().expect("measured");
         assert_eq!((now.p95_us, now.samples), (800, 64));
         assert!(now.ewma_us < 820, "{now:?}");
     }
 
     #[test]
+    fn what_a_relay_adds_is_not_taken_for_distance() {
+        let mut window = LatencyWindow::default();
+        window.record(Duration::from_millis(300), false);
+        assert_eq!(window.latency().map(|latency| latency.ewma_us), Some(300_000), "nothing better is known");
+        window.record(Duration::from_millis(20), true);
+        window.record(Duration::from_millis(300), false);
+        assert_eq!(window.latency(), Some(Latency { ewma_us: 20_000, p95_us: 20_000, samples: 1 }));
+    }
+
+    #[test]
     fn absurd_round_trips_do_not_overflow() {
         let mut window = window([u64::MAX, u64::MAX]);
-        window.record(Duration::MAX);
+        window.record(Duration::MAX, true);
         assert!(window.latency().is_some());
     }
 }

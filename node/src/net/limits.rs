@@ -56,8 +56,29 @@ pub const OUTBOUND_DIALS_PER_SECOND: usize = 4;
 pub const OUTBOUND_AGAIN: Duration = Duration::from_secs(60);
 /// A peer that only a search dialled, and that got no place, is left after this time.
 pub const LINGER: Duration = Duration::from_secs(15);
+/// Peers announced on our own network that are kept and dialled.
+pub const MDNS_PEERS_MAX: usize = 16;
 /// Peers whose addresses are remembered over a restart.
 pub const REMEMBERED_MAX: usize = 32;
+
+/// Peers for which a relay keeps a way open.
+pub const RELAY_RESERVATIONS_MAX: usize = 64;
+/// Ways that one peer may keep open at a relay.
+pub const RELAY_RESERVATIONS_PER_PEER_MAX: usize = 2;
+/// How long such a way is promised for; it is asked for again before.
+pub const RELAY_RESERVATION: Duration = Duration::from_secs(60 * 60);
+/// Connections through a relay at a time.
+pub const RELAY_CIRCUITS_MAX: usize = 32;
+/// Those that one peer may begin at a time.
+pub const RELAY_CIRCUITS_PER_PEER_MAX: usize = 4;
+/// How long a connection through a relay lasts at most: long enough to become a direct one, or for a job.
+pub const RELAY_CIRCUIT: Duration = Duration::from_secs(10 * 60);
+/// Bytes that a relay passes on in each direction of a connection.
+pub const RELAY_CIRCUIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Relays through which a node that cannot be dialled lets itself be reached.
+pub const RELAYS_USED_MAX: usize = 2;
+/// How often a relay is looked for.
+pub const RELAY_AGAIN: Duration = Duration::from_secs(5);
 
 /// Time between two heartbeats of gossip, at which meshes are mended.
 pub const GOSSIP_HEARTBEAT: Duration = Duration::from_secs(1);

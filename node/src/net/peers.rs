@@ -23,6 +23,8 @@ struct Connection {
     remote: Multiaddr,
     /// Whether we dialled it.
     is_ours: bool,
+    /// Whether a relay passes it on.
+    is_relayed: bool,
 }
 
 #[derive(Debug)]
@@ -94,7 +96,8 @@ impl Peers {
         endpoint: &ConnectedPoint,
     ) {
         let remote = endpoint.get_remote_address().clone();
-        let connection = Connection { id, remote, is_ours: endpoint.is_dialer() };
+        let (is_ours, is_relayed) = (endpoint.is_dialer(), endpoint.is_relayed());
+        let connection = Connection { id, remote, is_ours, is_relayed };
         let wanted = self.awaited.remove(&peer);
         let peer = self.peers.entry(peer).or_insert_with(|| Peer::new(key));
         peer.connections.push(connection);
@@ -122,10 +125,18 @@ impl Peers {
         self.awaited.insert(*peer);
     }
 
+    fn connection(&self, peer: &PeerId, id: ConnectionId) -> Option<&Connection> {
+        self.peers.get(peer)?.connections.iter().find(|connection| connection.id == id)
+    }
+
     /// Where the other end of a connection is.
     pub(crate) fn remote(&self, peer: &PeerId, id: ConnectionId) -> Option<&Multiaddr> {
-        let mut connections = self.peers.get(peer)?.connections.iter();
-        connections.find(|connection| connection.id == id).map(|connection| &connection.remote)
+        self.connection(peer, id).map(|connection| &connection.remote)
+    }
+
+    /// Whether a relay passes the connection on.
+    pub(crate) fn is_relayed(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        self.connection(peer, id).is_some_and(|connection| connection.is_relayed)
     }
 
     /// Peers of our network that we dialled, and where.

@@ -6,6 +6,7 @@ mod checkpoints;
 mod connections;
 mod discovery;
 mod echoes;
+mod relaying;
 mod requests;
 
 use std::{
@@ -46,6 +47,7 @@ use crate::net::{
     peer_score::{Offence, PeerScores},
     peers::Peers,
     protocols::Protocols,
+    relays::Relays,
     scoped::Scope,
     service::Service,
 };
@@ -121,6 +123,9 @@ struct State {
     latencies: BTreeMap<PublicKey, LatencyWindow>,
     next_measure: Option<Instant>,
     search: Search,
+    relays: Relays,
+    /// Connections to peers of other networks, and when they are closed.
+    foreign: Vec<(ConnectionId, Instant)>,
     dialing: HashMap<ConnectionId, Dialing>,
     asking: HashMap<(Service, OutboundRequestId), Asking>,
     echoing: HashMap<OutboundRequestId, Echoing>,
@@ -158,7 +163,11 @@ impl Task {
             finds_peers: config.find_peers,
             remembered: config.remembered.clone(),
             measure_every: config.measure_every,
-            state: State { checkpoints: CheckpointTable::new(config.log_keys.clone()), ..State::default() },
+            state: State {
+                checkpoints: CheckpointTable::new(config.log_keys.clone()),
+                relays: Relays::new(config.relayed),
+                ..State::default()
+            },
         }
     }
 
@@ -185,7 +194,8 @@ impl Task {
                 }
             }
         }
-        for listener in std::mem::take(&mut self.listeners) {
+        let relayed: Vec<_> = self.state.relays.listeners().collect();
+        for listener in std::mem::take(&mut self.listeners).into_iter().chain(relayed) {
             self.swarm.remove_listener(listener);
         }
     }
@@ -215,6 +225,7 @@ impl Task {
                 self.show_public();
             }
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
+            SwarmEvent::ListenerClosed { listener_id, .. } => self.state.relays.lost(listener_id),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_not_listening(address),
             _ => {}
         }
@@ -235,6 +246,12 @@ impl Task {
             BehaviourEvent::Asset(event) => self.on_service(Service::Asset, event),
             BehaviourEvent::Jobs(job) => self.on_stream(job, NetEvent::Job),
             BehaviourEvent::Calibrations(stream) => self.on_stream(stream, NetEvent::Calibration),
+            BehaviourEvent::Mdns(event) => self.on_mdns(event),
+            BehaviourEvent::Reachability(event) => self.on_reachability(event),
+            BehaviourEvent::Dcutr(event) => self.on_upgrade(event),
+            BehaviourEvent::RelayClient(_)
+            | BehaviourEvent::Relay(_)
+            | BehaviourEvent::ReachabilityOfOthers(_) => {}
             BehaviourEvent::Limits(never) | BehaviourEvent::Banned(never) => match never {},
         }
     }
@@ -259,7 +276,9 @@ impl Task {
 
     fn on_tick(&mut self, now: Instant) {
         self.redial(now);
+        self.leave_foreign(now);
         self.look_for_peers(now);
+        self.look_for_relays(now);
         self.forward_pushed(FORWARDS_PER_TICK);
         self.lift_bans(now);
         self.ban_gossip_vandals(now);

@@ -9,6 +9,7 @@ mod jobs;
 mod latency;
 mod lifecycle;
 mod raw;
+mod relaying;
 mod requests;
 
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, TcpListener},
 };
 
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::{
     Multiaddr, PeerId, Transport,
     core::{
@@ -16,7 +17,7 @@ use libp2p::{
     dns,
     identity::Keypair,
     multiaddr::Protocol,
-    noise, quic, tcp, yamux,
+    noise, quic, relay, tcp, yamux,
 };
 
 use crate::net::{
@@ -37,10 +38,20 @@ const QUIC_CONNECTION_BYTES_MAX: u32 = 8 * 1024 * 1024;
 ///
 /// # Errors
 /// If the key cannot be used for the handshake.
-pub(crate) fn build(keypair: &Keypair, transports: Transports) -> Result<BoxedTransport, NetError> {
-    if transports == Transports::Memory {
-        return memory(keypair);
-    }
+pub(crate) fn build(
+    keypair: &Keypair,
+    transports: Transports,
+    relayed: relay::client::Transport,
+) -> Result<BoxedTransport, NetError> {
+    let direct = match transports {
+        Transports::Memory => memory(keypair)?,
+        Transports::All => everything(keypair)?,
+    };
+    let relayed = secure(relayed, keypair)?;
+    Ok(OrTransport::new(relayed, direct).map(|either, _| either.into_inner()).boxed())
+}
+
+fn everything(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
     match dns::tokio::Transport::system(plain(keypair)?) {
         Ok(resolving) => Ok(resolving.boxed()),
         Err(error) => {
@@ -50,28 +61,31 @@ pub(crate) fn build(keypair: &Keypair, transports: Transports) -> Result<BoxedTr
     }
 }
 
-fn handshake(keypair: &Keypair) -> Result<noise::Config, NetError> {
-    noise::Config::new(keypair).map_err(|error| NetError::Setup(error.to_string()))
-}
-
-/// Within the process, with the same handshake as everywhere.
-fn memory(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
-    Ok(MemoryTransport::default()
+/// The handshake and the streams that every way of bare bytes gets, a relay's too: the relay reads nothing.
+fn secure<T>(transport: T, keypair: &Keypair) -> Result<BoxedTransport, NetError>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send,
+    T::ListenerUpgrade: Send,
+{
+    let noise = noise::Config::new(keypair).map_err(|error| NetError::Setup(error.to_string()))?;
+    Ok(transport
         .upgrade(Version::V1Lazy)
-        .authenticate(handshake(keypair)?)
+        .authenticate(noise)
         .multiplex(yamux_config())
         .timeout(HANDSHAKE_TIMEOUT)
         .boxed())
 }
 
+/// Within the process, with the same handshake as everywhere.
+fn memory(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
+    secure(MemoryTransport::default(), keypair)
+}
+
 fn plain(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
-    let noise = handshake(keypair)?;
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-        .upgrade(Version::V1Lazy)
-        .authenticate(noise)
-        .multiplex(yamux_config())
-        .timeout(HANDSHAKE_TIMEOUT)
-        .boxed();
+    let tcp = secure(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)), keypair)?;
     let quic = quic::tokio::Transport::new(quic_config(keypair))
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed();

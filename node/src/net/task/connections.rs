@@ -1,6 +1,9 @@
 //! Connections: dialled, identified, watched, shut out.
 
-use std::{collections::hash_map::Entry, time::Instant};
+use std::{
+    collections::hash_map::Entry,
+    time::{Duration, Instant},
+};
 
 use gridhour_protocol::signed::PublicKey;
 use libp2p::{
@@ -18,6 +21,9 @@ use crate::net::{
     limits::{ADDRESSES_CONFIGURED_MAX, BAN, BANS_MAX},
     scoped::Scope,
 };
+
+/// How long a peer of another network stays connected: until it knows, too, why it is not welcome.
+const FOREIGN_LINGER: Duration = Duration::from_millis(500);
 
 impl Task {
     pub(super) fn dial(&mut self, address: Address, reply: DialReply) {
@@ -168,11 +174,18 @@ impl Task {
             Ok(key)
         } else {
             self.shown.metrics.send_modify(|metrics| metrics.other_network_total += 1);
-            self.swarm.close_connection(connection_id);
+            self.state.foreign.push((connection_id, Instant::now() + FOREIGN_LINGER));
             Err(DialError::OtherNetwork { ours, theirs: info.protocol_version.chars().take(80).collect() })
         };
         let told = |id: &ConnectionId, dialing: &mut Dialing| *id == connection_id || dialing.is_to(&peer_id);
         self.state.dialing.extract_if(told).for_each(|(_, dialing)| dialing.answer(&verdict));
+    }
+
+    /// Closes connections to peers of other networks, once these had time to hear our name.
+    pub(super) fn leave_foreign(&mut self, now: Instant) {
+        for (connection, _) in self.state.foreign.extract_if(.., |(_, until)| *until <= now) {
+            self.swarm.close_connection(connection);
+        }
     }
 
     pub(super) fn on_ping(&mut self, event: ping::Event) {

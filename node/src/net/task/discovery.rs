@@ -6,7 +6,7 @@ use std::{
 };
 
 use libp2p::{
-    Multiaddr, PeerId, identify, kad,
+    Multiaddr, PeerId, identify, kad, mdns,
     multiaddr::Protocol,
     swarm::{
         ConnectionId,
@@ -22,6 +22,7 @@ use crate::net::{
         KADEMLIA_ADDRESS_BYTES_MAX, KADEMLIA_ADDRESSES_MAX, OUTBOUND_AGAIN, OUTBOUND_DIALS_PER_SECOND,
         REMEMBERED_MAX, SEARCH_EVERY,
     },
+    neighbours::Neighbours,
     outbound::Candidate,
     reach::Group,
     scoped::Scope,
@@ -36,6 +37,7 @@ pub(super) struct Search {
     look_at: Option<Instant>,
     search_at: Option<Instant>,
     tried: BTreeMap<PeerId, Instant>,
+    neighbours: Neighbours,
 }
 
 /// Whether `moment` has come; then it is put off by `every`.
@@ -84,6 +86,7 @@ impl Task {
             kademlia::search(&mut behaviour.far_peers);
         }
         self.fill_places();
+        self.dial_neighbours(now);
         self.dial_for_places(now);
         let (outbound, bootstrap) = (&self.outbound, &self.bootstrap);
         let idle = self.state.peers.idle_finds(now, |key| outbound.keeps(key) || bootstrap.names(key));
@@ -127,14 +130,27 @@ impl Task {
 
     /// Dials peers that could take the places still free: those remembered first, then those in the tables.
     fn dial_for_places(&mut self, now: Instant) {
-        let search = &mut self.state.search;
-        search.tried.retain(|_, until| *until > now);
+        self.state.search.tried.retain(|_, until| *until > now);
         let count = self.outbound.free().min(OUTBOUND_DIALS_PER_SECOND);
         if count == 0 || !self.finds_peers {
             return;
         }
         let mut known: Vec<_> = self.remembered.iter().filter_map(named).collect();
         known.extend(self.tables());
+        self.dial_some(known, count, now);
+    }
+
+    /// Dials peers on our own network, places or not: they are few, and near.
+    fn dial_neighbours(&mut self, now: Instant) {
+        let announced: Vec<_> = self.state.search.neighbours.all().collect();
+        for (peer, _) in &announced {
+            self.state.peers.want(peer);
+        }
+        self.dial_some(announced, OUTBOUND_DIALS_PER_SECOND, now);
+    }
+
+    /// Dials the first few that are not here and were not tried of late.
+    fn dial_some(&mut self, mut known: Vec<(PeerId, Vec<Multiaddr>)>, count: usize, now: Instant) {
         let (state, own) = (&self.state, *self.swarm.local_peer_id());
         known.retain(|(peer, _)| {
             *peer != own && !state.peers.is_connected(peer) && !state.search.tried.contains_key(peer)
@@ -145,6 +161,25 @@ impl Task {
             let opts = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
             if let Err(error) = self.swarm.dial(opts) {
                 tracing::debug!(%peer, %error, "found peer not dialled");
+            }
+        }
+    }
+
+    /// Peers announced themselves on our own network, or did so no longer.
+    pub(super) fn on_mdns(&mut self, event: mdns::Event) {
+        let neighbours = &mut self.state.search.neighbours;
+        match event {
+            mdns::Event::Discovered(announced) => {
+                for (peer, address) in announced {
+                    let kept = is_fit(&address, &peer) && neighbours.announce(peer, address);
+                    // libp2p would keep them all.
+                    if !kept && let Some(mdns) = self.swarm.behaviour_mut().mdns.as_mut() {
+                        mdns.expire_node(&peer);
+                    }
+                }
+            }
+            mdns::Event::Expired(expired) => {
+                expired.iter().for_each(|(peer, address)| neighbours.expire(peer, address));
             }
         }
     }

@@ -51,7 +51,7 @@ impl Task {
 
     pub(super) fn on_echo(&mut self, event: request_response::Event<Nonce, Echoed>) {
         match event {
-            request_response::Event::Message { peer, message, .. } => match message {
+            request_response::Event::Message { peer, connection_id, message } => match message {
                 Message::Request { request, channel, .. } => {
                     let Some(key) = key_of(&peer) else { return };
                     if self.may_echo(key) {
@@ -60,7 +60,10 @@ impl Task {
                         let _ = self.swarm.behaviour_mut().echo.send_response(channel, echoed);
                     }
                 }
-                Message::Response { request_id, response } => self.on_echoed(request_id, &response),
+                Message::Response { request_id, response } => {
+                    let is_direct = !self.state.peers.is_relayed(&peer, connection_id);
+                    self.on_echoed(request_id, &response, is_direct);
+                }
             },
             request_response::Event::OutboundFailure { request_id, error, .. } => {
                 let echoing = self.state.echoing.remove(&request_id);
@@ -80,10 +83,10 @@ impl Task {
         admitted
     }
 
-    fn on_echoed(&mut self, request: OutboundRequestId, echoed: &Echoed) {
+    fn on_echoed(&mut self, request: OutboundRequestId, echoed: &Echoed, is_direct: bool) {
         let Some(Echoing { peer, nonce, reply }) = self.state.echoing.remove(&request) else { return };
         let outcome = if echoed.nonce == nonce {
-            self.record(peer, echoed.round_trip);
+            self.record(peer, echoed.round_trip, is_direct);
             Ok(echoed.round_trip)
         } else {
             Err(RequestError::Misbehaved("an echo of something else".into()))
@@ -91,14 +94,14 @@ impl Task {
         reply.map(|reply| reply.send(outcome));
     }
 
-    fn record(&mut self, peer: PublicKey, round_trip: Duration) {
+    fn record(&mut self, peer: PublicKey, round_trip: Duration, is_direct: bool) {
         let windows = &mut self.state.latencies;
         if windows.len() >= PEERS_TRACKED_MAX && !windows.contains_key(&peer) {
             let connected = self.state.peers.keys();
             windows.retain(|peer, _| connected.contains(peer));
         }
         let window = windows.entry(peer).or_default();
-        window.record(round_trip);
+        window.record(round_trip, is_direct);
         let latency = window.latency();
         self.shown.latencies.send_modify(|shown| {
             shown.retain(|peer, _| windows.contains_key(peer));

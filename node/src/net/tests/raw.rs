@@ -10,6 +10,7 @@ use libp2p::{
         self, ConfigBuilder, IdentityTransform, MessageAuthenticity, ValidationMode,
         WhitelistSubscriptionFilter,
     },
+    relay,
     swarm::{NetworkBehaviour, SwarmEvent},
 };
 use tokio::sync::{mpsc, watch};
@@ -27,7 +28,9 @@ use crate::net::{
 /// A swarm with any behaviour.
 pub(super) fn swarm<B: NetworkBehaviour>(secret: &SecretKey, behaviour: B) -> Swarm<B> {
     let keypair = keypair_of(secret);
-    let transport = transport::build(&keypair, Transports::All).expect("a transport");
+    // None of them dials through a relay, for which the other half would be needed.
+    let (relayed, _) = relay::client::new(keypair.public().to_peer_id());
+    let transport = transport::build(&keypair, Transports::All, relayed).expect("a transport");
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(std::time::Duration::from_secs(600));
     Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config)
@@ -116,6 +119,8 @@ async fn gossip_on(
 ) {
     let topic = names().adverts_topic_hash();
     let mut heard = false;
+    // Meshes change without an event.
+    let mut look = tokio::time::interval(std::time::Duration::from_millis(50));
     loop {
         let in_mesh = swarm.behaviour().mesh_peers(&topic).next().is_some();
         meshed.send_if_modified(|shown| std::mem::replace(shown, in_mesh) != in_mesh);
@@ -130,6 +135,7 @@ async fn gossip_on(
                 }
                 _ => {}
             },
+            _ = look.tick() => {}
             message = queue.recv(), if heard => match message {
                 // Fails once we are thrown out, which is what the tests wait for.
                 Some(bytes) => drop(swarm.behaviour_mut().publish(topic.clone(), bytes)),
