@@ -32,7 +32,7 @@ pub mod cost;
 mod draw;
 pub mod entry;
 mod open;
-mod postings;
+pub(crate) mod postings;
 mod registry;
 pub mod reject;
 mod reservation;
@@ -109,8 +109,8 @@ pub(crate) fn apply(overlay: &mut Overlay<'_>, env: &Env, leaf: u64, tx: &Admitt
     let issued = postings::issued_after(overlay.totals().issued, &effects.postings)?;
     let balances = postings::balances_after(overlay, &effects.postings)?;
 
-    for (account, balance) in balances {
-        overlay.set_balance(account, balance);
+    for moved in balances {
+        overlay.set_balance(&moved);
     }
     overlay.set_issued(issued);
     if let Some((id, session)) = effects.session {

@@ -1,6 +1,7 @@
 //! Money moves by postings alone: balances and what is issued follow from them.
 
 use gridhour_protocol::{signed::PublicKey, units::Credits};
+use smallvec::SmallVec;
 
 use crate::{
     ledger::{
@@ -11,13 +12,20 @@ use crate::{
     state::changes::Overlay,
 };
 
-/// The balances that the postings change, as they are afterwards. A key that has no balance yet must be usable, since
+/// A balance that postings change.
+pub(crate) struct Moved {
+    pub(crate) account: PublicKey,
+    pub(crate) before: Credits,
+    pub(crate) after: Credits,
+}
+
+/// The balances that the postings change. A key that has no balance yet must be usable, since
 /// nobody could ever spend from a weak one, or everybody could.
 pub(crate) fn balances_after(
     overlay: &Overlay<'_>,
     postings: &[Posting],
-) -> Result<Vec<(PublicKey, Credits)>, Reject> {
-    let mut touched = Vec::new();
+) -> Result<SmallVec<[Moved; 2]>, Reject> {
+    let mut touched = SmallVec::new();
     for posting in postings {
         if let Book::Account(key) = posting.debit {
             let balance = entry_of(overlay, &mut touched, key);
@@ -34,14 +42,15 @@ pub(crate) fn balances_after(
 
 fn entry_of<'t>(
     overlay: &Overlay<'_>,
-    touched: &'t mut Vec<(PublicKey, Credits)>,
-    key: PublicKey,
+    touched: &'t mut SmallVec<[Moved; 2]>,
+    account: PublicKey,
 ) -> &'t mut Credits {
-    let at = touched.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-        touched.push((key, overlay.balance(&key)));
+    let at = touched.iter().position(|moved| moved.account == account).unwrap_or_else(|| {
+        let before = overlay.balance(&account);
+        touched.push(Moved { account, before, after: before });
         touched.len() - 1
     });
-    &mut touched[at].1
+    &mut touched[at].after
 }
 
 /// What is issued after the postings.

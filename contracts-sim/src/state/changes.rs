@@ -15,6 +15,7 @@ use super::{
     recent_ids::IdGroup,
     table::{SMALL, Table},
 };
+use crate::ledger::postings::Moved;
 
 mod budgets;
 mod providers;
@@ -100,10 +101,9 @@ impl<'s> Overlay<'s> {
 
     /// Sets a balance. The sums follow from what actually changed, never from what a rule meant to change, so that
     /// comparing them with what was issued says something.
-    pub(crate) fn set_balance(&mut self, account: PublicKey, balance: Credits) {
-        let changed = self.changes.accounts.insert(account, (balance != Credits::ZERO).then_some(balance));
-        let before = changed.map_or_else(|| self.base.balance(&account), Option::unwrap_or_default);
-        replace(&mut self.totals.balances, before, balance);
+    pub(crate) fn set_balance(&mut self, Moved { account, before, after }: &Moved) {
+        self.changes.accounts.insert(*account, (*after != Credits::ZERO).then_some(*after));
+        replace(&mut self.totals.balances, *before, *after);
     }
 
     pub(crate) fn set_session(&mut self, id: SessionId, session: Option<Session>) {
@@ -141,50 +141,48 @@ fn replace(sum: &mut Credits, before: Credits, after: Credits) {
 impl State {
     /// Makes a block's changes part of the state.
     pub(crate) fn absorb(&mut self, changes: &Changes, tip: &Tip) {
-        let mut replaced = Replaced::new();
-        let mut note = |key, before, after| replaced.push(Replacement { key, before, after });
+        let mut replaced = self.committed.notes().then(Replaced::new);
+        self.absorb_records(changes, &mut replaced);
+        self.recent_ids.absorb(changes);
+        self.committed.note(replaced.unwrap_or_default());
+        self.tip = tip.clone();
+    }
+
+    fn absorb_records(&mut self, changes: &Changes, replaced: &mut Option<Replaced>) {
         merge(
             changes.accounts.iter(),
             StateKey::Account,
             StateValue::Balance,
-            &mut note,
+            replaced,
             |account, balance| match balance {
                 Some(balance) => self.accounts.insert(account, balance),
                 None => self.accounts.remove(&account),
             },
         );
         let order = |order| StateValue::Order(Box::new(order));
-        merge(changes.orders.iter(), StateKey::Order, order, &mut note, |id, order| {
-            self.put_order(id, order)
-        });
+        merge(changes.orders.iter(), StateKey::Order, order, replaced, |id, order| self.put_order(id, order));
         let session = |session| StateValue::Session(Box::new(session));
-        merge(changes.sessions.iter(), StateKey::Session, session, &mut note, |id, session| {
+        merge(changes.sessions.iter(), StateKey::Session, session, replaced, |id, session| {
             put(&mut self.sessions, id, session)
         });
         let budget = |budget| StateValue::Budget(Box::new(budget));
-        merge(changes.budgets.iter(), StateKey::Budget, budget, &mut note, |id, budget| {
+        merge(changes.budgets.iter(), StateKey::Budget, budget, replaced, |id, budget| {
             put(&mut self.budgets, id, budget)
         });
         let device = |device| StateValue::Device(Box::new(device));
-        merge(changes.devices.iter(), StateKey::Device, device, &mut note, |key, device| {
+        merge(changes.devices.iter(), StateKey::Device, device, replaced, |key, device| {
             self.put_device(key, device)
         });
         let stake = |stake| StateValue::Stake(Box::new(stake));
-        merge(changes.stakes.iter(), StateKey::Stake, stake, &mut note, |id, stake| {
-            self.put_stake(id, stake)
-        });
+        merge(changes.stakes.iter(), StateKey::Stake, stake, replaced, |id, stake| self.put_stake(id, stake));
         let reservation = |reservation| StateValue::Reservation(Box::new(reservation));
         merge(
             changes.reservations.iter(),
             StateKey::Reservation,
             reservation,
-            &mut note,
+            replaced,
             |id, reservation| self.put_reservation(id, reservation),
         );
-        self.committed.note(replaced);
-        changes.forgotten.iter().for_each(|(group, _)| self.recent_ids.forget(group));
-        changes.applied.iter().for_each(|(key, applied)| self.recent_ids.insert(*key, *applied));
-        self.tip = tip.clone();
     }
 
     /// Sets an order's use, or forgets it. Returns what it was.
@@ -203,17 +201,20 @@ impl State {
     }
 }
 
-/// Puts every new value of one kind in its place, and notes what was there.
+/// Puts every new value of one kind in its place, and notes what was there where that is wanted.
 fn merge<'c, K: Copy + 'c, V: Clone + 'c>(
     changes: impl Iterator<Item = (&'c K, &'c Option<V>)>,
     key: impl Fn(K) -> StateKey,
     value: impl Fn(V) -> StateValue,
-    note: &mut impl FnMut(StateKey, Option<StateValue>, Option<StateValue>),
+    replaced: &mut Option<Replaced>,
     mut put: impl FnMut(K, Option<V>) -> Option<V>,
 ) {
     for (id, after) in changes {
         let before = put(*id, after.clone());
-        note(key(*id), before.map(&value), after.clone().map(&value));
+        if let Some(replaced) = replaced {
+            let (before, after) = (before.map(&value), after.clone().map(&value));
+            replaced.push(Replacement { key: key(*id), before, after });
+        }
     }
 }
 

@@ -232,13 +232,18 @@ pub(super) struct Committed {
 }
 
 impl Committed {
+    /// Whether anybody will ask what blocks replaced.
+    pub(super) fn notes(&self) -> bool {
+        self.trusted_until.is_none()
+    }
+
     /// Notes what a block replaced.
     pub(super) fn note(&mut self, replaced: Replaced) {
         debug_assert!(
             replaced.is_sorted_by_key(|one| one.key),
             "tables are merged in the order of their keys"
         );
-        if !replaced.is_empty() && self.trusted_until.is_none() {
+        if !replaced.is_empty() {
             self.since.push(Arc::new(replaced));
         }
     }

@@ -11,7 +11,7 @@ use gridhour_protocol::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Applied, TxKey,
+    Applied, Changes, TxKey,
     table::{LARGE, Table},
 };
 
@@ -61,8 +61,14 @@ impl RecentIds {
         over.map(|(group, keys)| (*group, keys.len()))
     }
 
+    /// Forgets what a block forgets, and takes its names in.
+    pub(super) fn absorb(&mut self, changes: &Changes) {
+        changes.forgotten.iter().for_each(|(group, _)| self.forget(group));
+        changes.applied.iter().for_each(|(key, applied)| self.insert(*key, *applied));
+    }
+
     /// Forgets a group.
-    pub(super) fn forget(&mut self, group: &IdGroup) {
+    fn forget(&mut self, group: &IdGroup) {
         for key in self.groups.remove(group).unwrap_or_default() {
             self.by_key.remove(&key);
         }

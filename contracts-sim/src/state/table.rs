@@ -35,7 +35,7 @@ impl Spread for TxKey {
     }
 }
 
-/// The map, in 2^`BITS` shards.
+/// The map, in 2^`BITS` shards once anything is in it.
 #[derive(Clone, Debug)]
 pub(super) struct Table<K, V, const BITS: u32> {
     shards: Vec<BTreeMap<K, V>>,
@@ -52,11 +52,14 @@ impl<K: Spread, V, const BITS: u32> Table<K, V, BITS> {
     }
 
     pub(super) fn get(&self, key: &K) -> Option<&V> {
-        self.shards[Self::shard(key)].get(key)
+        self.shards.get(Self::shard(key))?.get(key)
     }
 
     /// Returns what was there.
     pub(super) fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if self.shards.is_empty() {
+            self.shards.resize_with(1 << BITS, BTreeMap::new);
+        }
         let before = self.shards[Self::shard(&key)].insert(key, value);
         self.len += usize::from(before.is_none());
         before
@@ -64,7 +67,7 @@ impl<K: Spread, V, const BITS: u32> Table<K, V, BITS> {
 
     /// Returns what was there.
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
-        let before = self.shards[Self::shard(key)].remove(key);
+        let before = self.shards.get_mut(Self::shard(key))?.remove(key);
         self.len -= usize::from(before.is_some());
         before
     }
@@ -77,7 +80,7 @@ impl<K: Spread, V, const BITS: u32> Table<K, V, BITS> {
 
 impl<K, V, const BITS: u32> Default for Table<K, V, BITS> {
     fn default() -> Self {
-        Self { shards: (0..1 << BITS).map(|_| BTreeMap::new()).collect(), len: 0 }
+        Self { shards: Vec::new(), len: 0 }
     }
 }
 
@@ -91,13 +94,13 @@ impl<K: Spread, V, const BITS: u32> FromIterator<(K, V)> for Table<K, V, BITS> {
     }
 }
 
-impl<K: PartialEq, V: PartialEq, const BITS: u32> PartialEq for Table<K, V, BITS> {
+impl<K: Spread, V: PartialEq, const BITS: u32> PartialEq for Table<K, V, BITS> {
     fn eq(&self, other: &Self) -> bool {
-        self.shards == other.shards
+        self.len == other.len && self.iter().eq(other.iter())
     }
 }
 
-impl<K: Eq, V: Eq, const BITS: u32> Eq for Table<K, V, BITS> {}
+impl<K: Spread, V: Eq, const BITS: u32> Eq for Table<K, V, BITS> {}
 
 #[cfg(test)]
 mod tests {
