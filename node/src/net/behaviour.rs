@@ -71,7 +71,7 @@ pub(crate) struct Behaviour {
     relay_client: relay::client::Behaviour,
     relay: Toggle<relay::Behaviour>,
     dcutr: dcutr::Behaviour,
-    pub(crate) reachability: autonat::v2::client::Behaviour,
+    reachability: Scoped<autonat::v2::client::Behaviour>,
     reachability_of_others: Toggle<autonat::v2::server::Behaviour>,
     pub(crate) gossip: Gossip,
     pub(crate) echo: request_response::Behaviour<EchoCodec>,
@@ -105,7 +105,7 @@ impl Behaviour {
             relay_client,
             relay: config.relays.then(|| relaying(peer)).into(),
             dcutr: dcutr::Behaviour::new(peer),
-            reachability: autonat::v2::client::Behaviour::default(),
+            reachability: reachability(config),
             reachability_of_others: config.relays.then(autonat::v2::server::Behaviour::default).into(),
             gossip: gossip(keypair, names).map_err(NetError::Setup)?,
             echo: echo(config.delay_bounded(), names),
@@ -166,6 +166,11 @@ fn identity(
         .with_agent_version(concat!("gridhour/", env!("CARGO_PKG_VERSION")).into())
         .with_hide_listen_addrs(scope == Scope::Far);
     Scoped::new(Some(identify::Behaviour::new(identify)), scope, config.is_near)
+}
+
+/// Asks peers to dial us: far ones, as what a neighbour can dial says nothing of the rest of the world.
+fn reachability(config: &NetConfig) -> Scoped<autonat::v2::client::Behaviour> {
+    Scoped::new(Some(autonat::v2::client::Behaviour::default()), Scope::Far, config.is_near)
 }
 
 fn mdns(config: &NetConfig, peer: PeerId) -> Result<Option<mdns::tokio::Behaviour>, NetError> {

@@ -221,9 +221,8 @@ impl Task {
                 self.on_dial_failure(connection_id, error);
             }
             SwarmEvent::IncomingConnectionError { error, .. } => self.on_incoming_failure(&error),
-            SwarmEvent::ExternalAddrConfirmed { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
-                self.show_public();
-            }
+            SwarmEvent::ExternalAddrConfirmed { address } => self.on_public(&address),
+            SwarmEvent::ExternalAddrExpired { .. } => self.show_public(),
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
             SwarmEvent::ListenerClosed { listener_id, .. } => self.state.relays.lost(listener_id),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_not_listening(address),

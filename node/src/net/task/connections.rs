@@ -142,6 +142,14 @@ impl Task {
         }
     }
 
+    /// A peer dialled us at `address`. Of a near one, that says that the peer is near.
+    pub(super) fn on_public(&mut self, address: &Multiaddr) {
+        if Scope::of(address, self.is_near) == Scope::Near {
+            self.swarm.remove_external_address(address);
+        }
+        self.show_public();
+    }
+
     /// Shows under which addresses the world reaches us.
     pub(super) fn show_public(&self) {
         let peer = *self.swarm.local_peer_id();

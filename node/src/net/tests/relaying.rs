@@ -30,11 +30,16 @@ async fn hidden(seed: u8, listen: Vec<Address>, relay: &Node) -> (Node, Address)
     let bootstrap = vec![relay.address()];
     let node = NetConfig { relayed: true, listen, bootstrap, ..config(seed, MEMORY) };
     let node = Node::with(seed, node).await;
+    let address = relayed(&node).await;
+    (node, address)
+}
+
+/// The address of `node` at its relay, once it has one.
+async fn relayed(node: &Node) -> Address {
     let mut listening = node.net.listening.clone();
     let found = listening.wait_for(|listening| listening.iter().any(|address| is_relayed(&address.0)));
     let found = within("relay", found).await.expect("the network runs").clone();
-    let address = found.into_iter().find(|address| is_relayed(&address.0)).expect("waited for");
-    (node, address)
+    found.into_iter().find(|address| is_relayed(&address.0)).expect("waited for")
 }
 
 #[tokio::test]
@@ -53,6 +58,16 @@ async fn a_node_that_listens_only_through_a_relay_serves_a_job() {
     assert_eq!(within("frame", ours.recv()).await.expect("whole").as_deref(), Some(b"this".as_slice()));
     let measured = within("echo", client.net.measure(provider.key(), 2)).await.expect("answered");
     assert!(measured.samples >= 2);
+}
+
+#[tokio::test]
+async fn a_node_that_others_cannot_dial_finds_that_out_and_looks_for_a_relay() {
+    let relay = relay(1, TCP).await;
+    let (listen, bootstrap) = (Vec::new(), vec![relay.address()]);
+    let node = NetConfig { listen, bootstrap, is_near: |_| false, ..config(2, TCP) };
+    let node = Node::with(2, node).await;
+    let client = Node::start(3, TCP).await;
+    assert_eq!(within("dial", client.net.dial(relayed(&node).await)).await, Ok(node.key()));
 }
 
 #[tokio::test]
