@@ -67,7 +67,7 @@ pub(crate) struct Behaviour {
     pub(crate) near_peers: Table,
     pub(crate) far_peers: Table,
     ping: ping::Behaviour,
-    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    mdns: Toggle<mdns::tokio::Behaviour>,
     relay_client: relay::client::Behaviour,
     relay: Toggle<relay::Behaviour>,
     dcutr: dcutr::Behaviour,

@@ -171,10 +171,8 @@ impl Task {
         match event {
             mdns::Event::Discovered(announced) => {
                 for (peer, address) in announced {
-                    let kept = is_fit(&address, &peer) && neighbours.announce(peer, address);
-                    // libp2p would keep them all.
-                    if !kept && let Some(mdns) = self.swarm.behaviour_mut().mdns.as_mut() {
-                        mdns.expire_node(&peer);
+                    if is_fit(&address, &peer) && !neighbours.announce(peer, address) {
+                        tracing::debug!(%peer, "announced, and no room for it");
                     }
                 }
             }

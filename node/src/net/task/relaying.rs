@@ -20,7 +20,10 @@ impl Task {
     /// A connection through a relay became a direct one, or did not.
     pub(super) fn on_upgrade(&mut self, event: dcutr::Event) {
         match event.result {
-            Ok(_) => self.shown.metrics.send_modify(|metrics| metrics.direct_upgrades_total += 1),
+            Ok(_) => {
+                self.state.peers.want(&event.remote_peer_id);
+                self.shown.metrics.send_modify(|metrics| metrics.direct_upgrades_total += 1);
+            }
             Err(error) => {
                 tracing::debug!(peer = %event.remote_peer_id, %error, "reached through a relay only")
             }
