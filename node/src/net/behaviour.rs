@@ -30,7 +30,7 @@ use crate::net::{
     limits::{
         CONNECTIONS_IN_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_IN_MAX, CONNECTIONS_PENDING_OUT_MAX,
         CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_HEARTBEAT, GOSSIP_QUEUE_MAX,
-        GOSSIP_RPC_BYTES_MAX, GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, RELAY_CIRCUIT,
+        GOSSIP_QUEUE_TIME, GOSSIP_RPC_BYTES_MAX, GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, RELAY_CIRCUIT,
         RELAY_CIRCUIT_BYTES_MAX, RELAY_CIRCUITS_MAX, RELAY_CIRCUITS_PER_PEER_MAX, RELAY_RESERVATION,
         RELAY_RESERVATIONS_MAX, RELAY_RESERVATIONS_PER_PEER_MAX, REPEAT_EVERY, REQUESTS_IN_MAX,
         REQUESTS_OUT_MAX,
@@ -241,6 +241,8 @@ pub(crate) fn gossip_config(names: &Protocols) -> Result<gossipsub::Config, Stri
         .max_transmit_size(GOSSIP_RPC_BYTES_MAX)
         .max_publish_messages(GOSSIP_RPC_MESSAGES_MAX)
         .connection_handler_queue_len(GOSSIP_QUEUE_MAX)
+        .publish_queue_duration(GOSSIP_QUEUE_TIME)
+        .forward_queue_duration(GOSSIP_QUEUE_TIME)
         .build()
         .map_err(|error| error.to_string())
 }

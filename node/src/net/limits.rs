@@ -88,6 +88,9 @@ pub const GOSSIP_RPC_BYTES_MAX: usize = 4 * GOSSIP_BYTES_MAX;
 pub const GOSSIP_RPC_MESSAGES_MAX: usize = 64;
 /// RPCs that wait for a slow peer before further ones are dropped.
 pub const GOSSIP_QUEUE_MAX: usize = 256;
+/// A message that waits longer for a slow peer is dropped: an advert lives for minutes, so a busy processor is no reason
+/// to lose it.
+pub const GOSSIP_QUEUE_TIME: Duration = Duration::from_secs(10);
 /// Adverts that one peer may bring in a burst before each further one costs it points.
 pub const GOSSIP_BURST_MAX: u32 = 400;
 /// Adverts a second that one peer may bring in the long run.

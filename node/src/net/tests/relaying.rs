@@ -46,7 +46,7 @@ async fn relayed(node: &Node) -> Address {
 async fn a_node_that_listens_only_through_a_relay_serves_a_job() {
     let relay = relay(1, MEMORY).await;
     let (mut provider, address) = hidden(2, Vec::new(), &relay).await;
-    assert_eq!(provider.net.advertised_addrs(), [address.clone()]);
+    assert_eq!(provider.net.advertised_addrs(), std::slice::from_ref(&address));
     let client = Node::start(3, MEMORY).await;
     assert_eq!(within("dial", client.net.dial(address)).await, Ok(provider.key()));
 
