@@ -128,7 +128,7 @@ pub struct ProviderArgs {
     pub challenger: Vec<PublicKey>,
 
     /// Keep this many credits at stake for the device, so that clients who ask for a stake buy here; they are
-    /// bonded when the account has them, and stay until you unbond them [default: 0]
+    /// bonded when the account has them, and stay while it runs and 90 days after [default: 0]
     #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_STAKE")]
     pub stake: Option<String>,
 

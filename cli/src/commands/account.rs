@@ -112,7 +112,8 @@ fn show(context: &Context, account: Option<PublicKey>, proof: Option<&Path>) -> 
             Some(state) => Known {
                 account: account_of(&state, &id),
                 height: state.tip().height,
-                limbo: limbo_of(&state, &id, clock::now()),
+                // What happened since, it does not say: deadlines are those that had passed when it was taken.
+                limbo: limbo_of(&state, &id, state.tip().time),
                 checked: None,
             },
             None => return Err(error),

@@ -202,6 +202,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
     messages.push(Message { role: Role::User, content: args.prompt.clone() });
     let spec = args.order.spec(context, messages)?;
     with_client(context, async |client, cancel| {
+        client.claim()?;
         let drawing = args.draw.resolve(context, &client).await?;
         let spec = RunSpec { pays: drawing.as_ref().map(|drawing| drawing.cap), ..spec };
         let offers = live_offers(&client).await?;

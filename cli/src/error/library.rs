@@ -8,6 +8,7 @@ use gridhour_node::{
     drivers::{
         client::{CalibrateError, ConnectError, FetchError, RunError},
         ledger_client::LedgerError,
+        memory::MemoryError,
         results::ResultError,
     },
     engine::sequence::SequenceError,
@@ -79,17 +80,23 @@ impl From<ConnectError> for CommandError {
                 .hint("is the ledger node running? its addresses are in `gridhour network show`"),
             ConnectError::Net(_) => Self::network(error),
             ConnectError::Address { .. } => Self::refused(error),
-            ConnectError::Memory(_) | ConnectError::Key(_) => Self::internal(error),
+            ConnectError::Key(_) => Self::internal(error),
         }
     }
 }
 
 impl From<LedgerError> for CommandError {
     fn from(error: LedgerError) -> Self {
+        if let LedgerError::Unknown { .. } = &error {
+            return Self::network(error).hint(
+                "look before you repeat it, or it may be done twice: `gridhour account show` lists what is paid and held",
+            );
+        }
         let kind = match &error {
-            LedgerError::Unreachable { .. } | LedgerError::Nonsense { .. } | LedgerError::Fault(_) => {
-                Kind::Network
-            }
+            LedgerError::Unreachable { .. }
+            | LedgerError::Unknown { .. }
+            | LedgerError::Nonsense { .. }
+            | LedgerError::Fault(_) => Kind::Network,
             LedgerError::Rejected { .. } | LedgerError::Lie { .. } => Kind::Refused,
             LedgerError::Key(_) => Kind::Internal,
         };
@@ -142,16 +149,26 @@ impl From<CalibrateError> for CommandError {
     }
 }
 
+impl From<MemoryError> for CommandError {
+    fn from(error: MemoryError) -> Self {
+        match error {
+            MemoryError::InUse(_) => Self::refused(error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
 impl From<RunError> for CommandError {
     fn from(error: RunError) -> Self {
         let kind = match error {
             RunError::Fetch(error) => return error.into(),
             RunError::Ledger(error) => return error.into(),
             RunError::Result(error) => return error.into(),
+            RunError::Memory(error) => return error.into(),
             RunError::Prompt(_) | RunError::Order(_) => Kind::Usage,
             RunError::NoOffer(_) | RunError::NotStarted(_) => Kind::Refused,
             RunError::Failed(_) | RunError::Provider(_) => Kind::Network,
-            RunError::Memory(_) | RunError::Key(_) => Kind::Internal,
+            RunError::Key(_) => Kind::Internal,
         };
         Self::new(kind, error)
     }
@@ -165,11 +182,10 @@ impl From<NodeError> for CommandError {
             NodeError::Network(error) => error.into(),
             NodeError::Catalogue(error) => error.into(),
             NodeError::Pull(error) => error.into(),
+            NodeError::Memory(error) => error.into(),
             NodeError::Argument { .. } => Self::usage(error),
             NodeError::Net(_) => Self::network(error),
-            NodeError::Thread(_) | NodeError::Stopped(_) | NodeError::Memory(_) | NodeError::Sequencer(_) => {
-                Self::internal(error)
-            }
+            NodeError::Thread(_) | NodeError::Stopped(_) | NodeError::Sequencer(_) => Self::internal(error),
             other => Self::refused(other),
         }
     }

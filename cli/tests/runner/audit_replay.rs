@@ -77,6 +77,14 @@ fn a_running_ledger_is_replayed_as_well() {
         let to = height.to_string();
         let answer = market.sandbox.json(&["audit", "replay", "--to", &to, "--account", &client]);
         assert_eq!(number(&answer["account"], "balance"), funds * height);
-        assert_eq!(answer["trust"], "genesis");
+        assert_eq!((&answer["trust"], &answer["source"]["from"]), (&json!("genesis"), &json!("ledger")));
     }
+    ledger.kill();
+    let offline = market.sandbox.json(&["audit", "verify"]);
+    assert_eq!((&offline["ok"], &offline["source"]["from"]), (&json!(true), &json!("last-export")));
+    let told = market.sandbox.run(&["audit", "verify"]);
+    assert!(
+        told.stdout.contains("ledger.export, exported ") && told.stdout.contains(": nobody answers"),
+        "{told}"
+    );
 }

@@ -160,6 +160,10 @@ fn a_simple_budget_is_set_by_flags_and_shown_as_a_tree() {
     let budget = town.budget();
     assert_eq!((number(&budget["pot"]), number(&budget["period"])), (9_000_000, 86_400_000));
     assert_eq!((number(&budget["caps"][1]["amount"]), &budget["caps"][1]["parent"]), (3_000_000, &json!(0)));
+    let unsaid = ["budget", "set", "--total", "9", "--spender", &town.spender, "--each", "3"];
+    assert_eq!(town.org(&unsaid)["until"], changed["until"], "what is not spoken of stays");
+    let kept = town.budget();
+    assert_eq!((number(&kept["pot"]), number(&kept["period"])), (9_000_000, 86_400_000));
     let spender = town.market.sandbox.run(&["budget", "show"]);
     for part in ["pot      9 credits; 0 sessions", "caps are whole again", "\n1      -   0     3   "] {
         assert!(spender.stdout.contains(part), "{part:?} in {spender}");

@@ -53,6 +53,28 @@ fn a_provider_that_comes_back_collects_the_vouchers_that_it_had() {
     market.audit();
 }
 
+/// Two programs that write in one data directory would damage what both remember.
+#[test]
+fn a_data_directory_is_used_by_one_program_at_a_time() {
+    let market = Market::new("4");
+    let ledger = market.ledger();
+    ledger.wait_for("ready");
+    let provider = market.provider();
+    provider.wait_for("ready");
+    market.fund();
+    let order = ["run", "--model", "small.gguf", "--max-tokens", "1", "--max-price", "2000", "Hello"];
+    let beside = market.sandbox.run(&[&["--data-dir", "seller"], &order[..]].concat());
+    assert_eq!(beside.code, Some(1), "{beside}");
+    assert!(beside.stderr.contains("seller is in use by process "), "{beside}");
+    let mut running = market.order("600");
+    running.wait_for_output(1);
+    let second = market.sandbox.run(&order);
+    assert_eq!(second.code, Some(1), "{second}");
+    assert!(second.stderr.contains("data is in use by process "), "{second}");
+    // Who only asks is not in anybody's way.
+    assert_eq!(market.sandbox.json(&["market", "offers"])["offers"].as_array().map(Vec::len), Some(1));
+}
+
 #[test]
 fn a_killed_ledger_forgets_nothing_that_it_acknowledged() {
     let market = Market::new("4");

@@ -3,9 +3,12 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     process::{Child, Command, Output, Stdio},
-    sync::mpsc::{Receiver, sync_channel},
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc::{Receiver, sync_channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +19,7 @@ use testkit::gguf::SmallModel;
 use crate::sandbox::{Answer, Sandbox};
 
 /// How long anything may take that should happen soon.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(100);
 /// Events of a node that nobody has asked for yet; more than any test lets happen.
 const EVENTS_MAX: usize = 4096;
 /// What the client gets to spend, as typed and as counted.
@@ -206,10 +209,16 @@ impl Market {
     }
 }
 
-/// A port that nobody listens at.
+/// A port that nobody listens at, below those that systems give out by themselves, so that nobody is given it between one
+/// start of a node and the next. Each is handed out once.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 50) as u16 * 200;
+    let is_free = |port: &u16| {
+        TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok()
+    };
+    let ports = std::iter::repeat_with(|| 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000);
+    ports.take(10_000).find(is_free).expect("a port is free")
 }
 
 /// `gridhour run`, while it runs.

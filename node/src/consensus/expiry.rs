@@ -2,6 +2,7 @@
 //! slots of a reservation; a ledger node that wants none forgotten does it itself, with what is here.
 
 use gridhour_contracts_sim::{
+    limits::UNBONDINGS_MAX,
     state::{Reservation, Stake, State},
     tx::{Call, Tx},
 };
@@ -55,7 +56,9 @@ impl Due {
             return Some(Self::Unbonding { device, release_at: part.release_at });
         }
         let (amount, until) = (stake.bonded, stake.until);
-        (now > until && amount != Credits::ZERO).then_some(Self::Bond { device, amount, until })
+        // While as many unbondings wait as may, the ledger refuses one more: the bond is due after the first of them.
+        let has_room = stake.unbonding.len() < UNBONDINGS_MAX;
+        (now > until && amount != Credits::ZERO && has_room).then_some(Self::Bond { device, amount, until })
     }
 
     fn of_reservation(id: ReservationId, reservation: &Reservation, now: Timestamp) -> Option<Self> {

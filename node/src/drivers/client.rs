@@ -48,6 +48,7 @@ use crate::{
     },
     keys::KeyError,
     net::{Address, DialError, Net, NetConfig, NetError, NetEvent, NetHandle},
+    store::lock::DirLock,
 };
 
 mod assets;
@@ -96,9 +97,6 @@ pub enum ConnectError {
     /// Nobody answered.
     #[error("no bootstrap peer of this network answers: {}", .0.join("; "))]
     Nobody(Vec<String>),
-    /// The records.
-    #[error(transparent)]
-    Memory(#[from] MemoryError),
     /// No randomness.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -110,7 +108,7 @@ pub struct Client {
     pub(crate) network: NetworkId,
     pub(crate) net: NetHandle,
     pub(crate) ledger: LedgerClient,
-    pub(crate) memory: Memory,
+    records: Mutex<Option<Own>>,
     pub(crate) results: Results,
     pub(crate) data_dir: DataDir,
     grace_min_ms: u64,
@@ -118,17 +116,19 @@ pub struct Client {
     entered: watch::Receiver<u64>,
 }
 
+/// Records that no other process writes while this one has them.
+struct Own {
+    memory: Memory,
+    _lock: DirLock,
+}
+
 impl Client {
     /// Joins the network and waits until a bootstrap peer answered.
     ///
     /// # Errors
-    /// If nobody does, or the records cannot be opened.
+    /// If nobody does.
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
         let ClientConfig { data_dir, key, network } = config;
-        let (memory, torn) = Memory::open(&data_dir.records(), key.public())?;
-        if let Some(torn) = torn {
-            tracing::warn!(?torn, "an interrupted write was removed from the records");
-        }
         let id = network.id();
         let bootstrap = addresses(&network.bootstrap)?;
         let net_config = NetConfig { bootstrap: bootstrap.clone(), ..NetConfig::of(&network, key.clone()) };
@@ -148,7 +148,7 @@ impl Client {
             network: id,
             key,
             net,
-            memory,
+            records: Mutex::default(),
             data_dir,
             book,
             entered,
@@ -191,12 +191,39 @@ impl Client {
         &self.results
     }
 
+    /// Takes the data directory for this process now, and not only with its first order.
+    ///
+    /// # Errors
+    /// If another process has it, or the records cannot be read.
+    pub fn claim(&self) -> Result<(), MemoryError> {
+        self.memory().map(drop)
+    }
+
+    /// What this client remembers. The first call takes the data directory, so that no other process writes there: who only
+    /// asks never comes here.
+    ///
+    /// # Errors
+    /// If another process has the directory, or the records cannot be read.
+    pub(crate) fn memory(&self) -> Result<Memory, MemoryError> {
+        let mut records = lock(&self.records);
+        if let Some(own) = &*records {
+            return Ok(own.memory.clone());
+        }
+        let lock = DirLock::acquire(self.data_dir.root())?;
+        let (memory, torn) = Memory::open(&self.data_dir.records(), self.key.public())?;
+        if let Some(torn) = torn {
+            tracing::warn!(?torn, "an interrupted write was removed from the records");
+        }
+        *records = Some(Own { memory: memory.clone(), _lock: lock });
+        Ok(memory)
+    }
+
     /// What providers signed to this client.
     ///
     /// # Errors
     /// If the records cannot be read.
     pub fn testimonies(&self) -> Result<Vec<Testimony>, MemoryError> {
-        self.memory.testimonies(None)
+        self.memory()?.testimonies(None)
     }
 
     /// Live adverts, once at least `least` have come and none came for a moment, or `patience` is over.
@@ -322,7 +349,7 @@ async fn listen(mut inbox: mpsc::Receiver<NetEvent>, book: Arc<Mutex<Book>>, cou
     }
 }
 
-fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
-    // No panic can leave the book half-changed: every change is one insertion.
-    book.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No panic can leave it half-changed: every change is one insertion.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

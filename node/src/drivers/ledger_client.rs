@@ -10,7 +10,7 @@ use gridhour_contracts_sim::{
     tx::{Call, Tx},
 };
 use gridhour_protocol::{
-    id::{BudgetId, SessionId},
+    id::{BudgetId, SessionId, TxId},
     signed::{PublicKey, SecretKey, Signed},
     units::Height,
     wire::{self, WireError},
@@ -37,6 +37,19 @@ pub enum LedgerError {
         node: PublicKey,
         /// What the network said.
         source: RequestError,
+    },
+    /// A transaction was sent, and no answer came: it may be applied, or still be until the ledger is past a height.
+    #[error(
+        "transaction {tx} was sent, and whether it is applied is not known: {source}; it can be until block {until}",
+        until = .valid_until.0
+    )]
+    Unknown {
+        /// The transaction.
+        tx: TxId,
+        /// The last block that takes it.
+        valid_until: Height,
+        /// Why no answer came.
+        source: Box<LedgerError>,
     },
     /// It answered something else. Its fault.
     #[error("the ledger node {node} answered nonsense: {why}", node = .node.short())]
@@ -72,6 +85,18 @@ pub enum LedgerError {
     Key(#[from] KeyError),
 }
 
+impl LedgerError {
+    /// Whether no answer came at all.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Unknown { source, .. } => source.is_silence(),
+            _ => false,
+        }
+    }
+}
+
 /// A way to the ledger: its node, and others that serve copies of it.
 #[derive(Clone, Debug)]
 pub struct LedgerClient {
@@ -103,12 +128,22 @@ impl LedgerClient {
         self
     }
 
+    /// Asks the ledger node alone: a copy may be behind it.
+    #[must_use]
+    pub fn without_copies(&self) -> Self {
+        self.at(self.node)
+    }
+
     async fn ask(&self, request: &LedgerRequest) -> Result<LedgerAnswer, LedgerError> {
         let mut outcome = self.ask_node(self.node, request).await;
         for other in &self.others {
-            match &outcome {
-                Err(LedgerError::Unreachable { .. }) => outcome = self.ask_node(*other, request).await,
-                _ => break,
+            if !outcome.as_ref().is_err_and(|error| another_may(request, error)) {
+                break;
+            }
+            let next = self.ask_node(*other, request).await;
+            // What may have reached one node is not undone by another that cannot be reached.
+            if next.is_ok() || !outcome.as_ref().is_err_and(may_have_arrived) {
+                outcome = next;
             }
         }
         outcome
@@ -118,7 +153,10 @@ impl LedgerClient {
         let ask = || self.net.request(node, Service::Ledger, wire::encode(request));
         let answer = match ask().await {
             // A blip. To ask again is harmless: a transaction that was taken is taken once.
-            Err(RequestError::Broken(_)) => ask().await,
+            Err(broken @ RequestError::Broken(_)) => match ask().await {
+                Err(RequestError::Unreachable(_)) => Err(broken),
+                answer => answer,
+            },
             answer => answer,
         };
         let bytes = answer.map_err(|source| LedgerError::Unreachable { node, source })?;
@@ -304,12 +342,42 @@ impl LedgerClient {
             valid_until,
             call,
         };
-        match self.ask(&LedgerRequest::Submit(Box::new(key.sign(tx)))).await? {
-            LedgerAnswer::Applied(applied) => Ok(applied),
-            LedgerAnswer::Rejected { name, detail, transient, .. } => {
+        let signed = key.sign(tx);
+        let unknown = |source| LedgerError::Unknown {
+            tx: TxId(signed.digest()),
+            valid_until,
+            source: Box::new(source),
+        };
+        match self.ask(&LedgerRequest::Submit(Box::new(signed.clone()))).await {
+            Ok(LedgerAnswer::Applied(applied)) => Ok(applied),
+            Ok(LedgerAnswer::Rejected { name, detail, transient, .. }) => {
                 Err(LedgerError::Rejected { name, detail, transient })
             }
-            _ => Err(self.other()),
+            Ok(_) => Err(unknown(self.other())),
+            Err(error) if may_have_arrived(&error) => Err(unknown(error)),
+            Err(error) => Err(error),
         }
+    }
+}
+
+/// Whether it is worth asking another node. One that failed to pass a transaction on does not speak for the others, and
+/// the ledger takes the same transaction once.
+fn another_may(request: &LedgerRequest, error: &LedgerError) -> bool {
+    match error {
+        LedgerError::Unreachable { .. } => true,
+        LedgerError::Fault(_) => matches!(request, LedgerRequest::Submit(_)),
+        _ => false,
+    }
+}
+
+/// Whether a transaction may be with the ledger although this came instead of an answer.
+fn may_have_arrived(error: &LedgerError) -> bool {
+    match error {
+        LedgerError::Unreachable { source, .. } => {
+            use RequestError::{Broken, Misbehaved, Refused, Timeout};
+            matches!(source, Timeout | Refused(_) | Broken(_) | Misbehaved(_))
+        }
+        LedgerError::Nonsense { .. } | LedgerError::Fault(_) => true,
+        _ => false,
     }
 }

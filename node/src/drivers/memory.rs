@@ -19,6 +19,7 @@ use gridhour_protocol::{
 use super::testimony::Testimony;
 use crate::store::{
     disk::DirDisk,
+    lock::LockError,
     log_error::{LogError, Torn},
     records::{Change, Kind, Records},
 };
@@ -51,6 +52,9 @@ pub enum MemoryError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another process writes in the same directory.
+    #[error(transparent)]
+    InUse(#[from] LockError),
     /// A record that another version wrote, or that was changed.
     #[error("a stored {kind} cannot be read: {why}")]
     Unreadable {

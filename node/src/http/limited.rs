@@ -1,4 +1,4 @@
-//! So many connections and no more, and none that stays silent.
+//! So many connections and no more, and none that keeps its place by saying nothing, or too little.
 
 use std::{
     io,
@@ -37,8 +37,8 @@ impl Listener for Limited {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        let silence = Box::pin(sleep(self.silence_max));
-        (Connection { stream, silence, silence_max: self.silence_max, _place: place }, peer)
+        let patience = Box::pin(sleep(self.silence_max));
+        (Connection { stream, patience, silence_max: self.silence_max, _place: place }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -46,23 +46,22 @@ impl Listener for Limited {
     }
 }
 
-/// A connection that fails once nothing has moved on it for too long.
+/// A connection that fails if for too long nothing could be written to it. So a request has to be there that long after the
+/// last answer, as a whole: who sends a byte now and then gains nothing.
 pub(super) struct Connection {
     stream: TcpStream,
-    silence: Pin<Box<Sleep>>,
+    patience: Pin<Box<Sleep>>,
     silence_max: Duration,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     /// `polled`, or an error if it waits and has waited for too long.
-    fn heard<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn in_time<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            let end = Instant::now() + self.silence_max;
-            self.silence.as_mut().reset(end);
             return polled;
         }
-        ready!(self.silence.as_mut().poll(context));
+        ready!(self.patience.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -74,7 +73,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.heard(context, polled)
+        self.in_time(context, polled)
     }
 }
 
@@ -85,7 +84,11 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.heard(context, polled)
+        if polled.is_ready() {
+            let end = Instant::now() + self.silence_max;
+            self.patience.as_mut().reset(end);
+        }
+        self.in_time(context, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -104,9 +107,8 @@ mod tests {
 
     use super::*;
 
-    /// There is one place. Who holds it and says nothing loses it, and whoever waits is answered.
-    #[tokio::test]
-    async fn a_silent_connection_is_closed_and_its_place_given_on() {
+    /// There is one place. Who holds it and never comes to the end of a request loses it, and whoever waits is answered.
+    async fn is_given_on(mut hold: impl AsyncFnMut(&mut TcpStream)) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = Router::new().route("/", get(async || "served"));
@@ -114,6 +116,7 @@ mod tests {
         let serving = tokio::spawn(axum::serve(limited, routes).into_future());
         let mut silent = TcpStream::connect(address).await.unwrap();
         silent.write_all(b"GET / HT").await.unwrap();
+        hold(&mut silent).await;
         let mut waiting = TcpStream::connect(address).await.unwrap();
         waiting.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
@@ -122,5 +125,21 @@ mod tests {
         let closed = silent.read(&mut [0; 64]).await;
         assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
         serving.abort();
+    }
+
+    #[tokio::test]
+    async fn a_silent_connection_is_closed_and_its_place_given_on() {
+        is_given_on(async |_| ()).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_trickles_is_closed_and_its_place_given_on() {
+        is_given_on(async |held| {
+            // Refused once it is closed; until then a byte comes well within what silence may last.
+            while held.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
     }
 }

@@ -45,6 +45,8 @@ enum Lie {
     OwnHeader,
     /// Sessions have ended.
     Ended,
+    /// Whether a transaction was applied is told to nobody.
+    Mute,
 }
 
 /// A network that began a minute ago, so that its first block is a checkpoint; its honest ledger node, and the liar.
@@ -108,6 +110,10 @@ async fn answer(net: Arc<NetHandle>, request: InboundRequest, lie: Lie) {
     }
     let honest = net.request(key(1).public(), Service::Ledger, wire::encode(&asked)).await;
     let honest = wire::decode(&honest.expect("the honest node answers")).expect("it speaks well");
+    if lie == Lie::Mute && matches!(asked, LedgerRequest::Submit(_)) {
+        // Dropped unanswered: to whoever asked as if nobody were there.
+        return;
+    }
     let told = told(lie, honest);
     request.responder.respond(wire::encode(&told)).await.expect("the network goes on");
 }
@@ -133,7 +139,7 @@ fn forged(lie: Lie, proof: RecordProof) -> RecordProof {
             header.checkpoint.root = [7; 32];
             RecordProof { header: key(LIAR).sign(header), ..proof }
         }
-        Lie::Nothing | Lie::AnotherAccount | Lie::Ended => proof,
+        Lie::Nothing | Lie::AnotherAccount | Lie::Ended | Lie::Mute => proof,
     }
 }
 
@@ -166,6 +172,28 @@ async fn a_client_catches_a_ledger_node_that_lies() {
         let error = asking.checked_account(to).await.expect_err("it is a lie");
         assert_eq!(found(error), (key(LIAR).public(), why), "{lie:?}");
     }
+    town.stop.send_replace(true);
+    net.shutdown().await;
+}
+
+/// A transaction whose answer is lost is named, and not called failed: whoever repeated it would pay twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_transaction_whose_answer_is_lost_is_not_told_to_have_failed() {
+    let town = Town::new().await;
+    let (net, _inbox) = joined(&town.network, 5).await;
+    let honest = LedgerClient::new(net.clone(), (&town.network.genesis).into(), key(1).public());
+    let asking = town.client(net.clone()).await;
+    town.lie.send_replace(Lie::Mute);
+    let mint = Call::Mint { to: key(VICTIM).public(), amount: Credits(5) };
+    let error = asking.submit(&key(2), mint).await.expect_err("no answer comes");
+    let LedgerError::Unknown { valid_until, .. } = &error else { panic!("told to have failed: {error}") };
+    assert!(error.to_string().contains("whether it is applied is not known"), "{error}");
+    let (status, account) = (honest.status().await, honest.account(key(VICTIM).public()).await);
+    assert_eq!(account.expect("it answers").balance, Credits(5), "it was applied");
+    assert!(status.expect("it answers").height < *valid_until);
+    // Where nobody can be reached at all, nothing was sent.
+    let nobody = honest.at(key(77).public()).submit(&key(2), Call::Burn { amount: Credits(1) }).await;
+    assert!(matches!(nobody, Err(LedgerError::Unreachable { .. })), "{nobody:?}");
     town.stop.send_replace(true);
     net.shutdown().await;
 }

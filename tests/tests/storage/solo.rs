@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, START, cap, key},
     ledger::reject::Reject,
-    limits::{BLOCK_TXS_MAX, BOND_MIN, BUDGET_MIN, UNBOND_DELAY},
+    limits::{BLOCK_TXS_MAX, BOND_MIN, BUDGET_MIN, UNBOND_DELAY, UNBONDINGS_MAX},
     state::TxKey,
     tx::{Call, Tx},
 };
@@ -259,6 +259,37 @@ fn after_its_end_a_stake_goes_home() {
     move_on(Due::Unbonding { device, release_at });
     assert_eq!(due(), []);
     solo.view().read(|state| assert_eq!(state.balance(&account(2)).0, EACH.0 + amount.0));
+    check(&solo);
+}
+
+/// While as many unbondings wait as may, the rest of a bond is not due: the ledger would refuse it, over and over.
+#[test]
+fn a_bond_that_cannot_be_unbonded_yet_is_not_due() {
+    let clock = clock();
+    let ledger = open(&SimDisk::new(1), &MemoryStore::default());
+    let solo = Solo::start(ledger, operator(), Box::new(clock.clone())).expect("starts");
+    let deal = Deal::new(&Chain::new(), &key(1), &key(2));
+    let (device, amount) = (deal.device(), BOND_MIN);
+    let until = deal.order.issued_at.after(Millis(1_000)).expect("soon");
+    submit(&solo, sign(&key(255), 99, Call::Mint { to: account(2), amount })).expect("mints");
+    submit(&solo, sign(&key(2), 1, deal.register())).expect("registers");
+    submit(&solo, sign(&key(2), 2, Call::Bond { device, amount, until })).expect("bonds");
+    for n in 0..UNBONDINGS_MAX as u64 {
+        let crumb = Call::Unbond { device, amount: Credits(1) };
+        submit(&solo, sign(&key(2), 10 + n, crumb)).expect("unbonds");
+    }
+    let pass = |span| {
+        clock.advance(span);
+        wait(solo.tick()).expect("time passes");
+        solo.view().read(|state| expired(state, state.tip().time))
+    };
+    assert_eq!(pass(Millis(2_000)), [], "the bond is over, and nothing can be done yet");
+    let [due] = pass(UNBOND_DELAY)[..] else { panic!("the unbondings go home together") };
+    assert!(matches!(due, Due::Unbonding { .. }), "{due:?}");
+    let home = solo.view().read(|state| expire_tx(state, &operator(), due));
+    submit(&solo, home).expect("withdrawn");
+    let rest = Credits(amount.0 - UNBONDINGS_MAX as u64);
+    assert_eq!(pass(Millis(0)), [Due::Bond { device, amount: rest, until }]);
     check(&solo);
 }
 

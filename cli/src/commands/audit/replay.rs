@@ -10,7 +10,7 @@ use gridhour_node::{clock, drivers::validator::account_of};
 use gridhour_protocol::{id::to_hex, note::to_base64, signed::PublicKey, units::Height};
 use serde_json::{Value, json};
 
-use super::{document, export::fetched, reading::Reading, tell, trust, verify::save_checkpoint};
+use super::{document, export::Source, reading::Reading, tell, trust, verify::save_checkpoint};
 use crate::{
     commands::account::named,
     context::Context,
@@ -42,12 +42,9 @@ pub(super) struct ReplayArgs {
 }
 
 pub(super) fn run(args: &ReplayArgs, context: &Context) -> Result {
-    let file = match &args.file {
-        Some(file) => file.clone(),
-        None => fetched(context)?,
-    };
+    let source = Source::find(args.file.as_deref(), context)?;
     let auditor = Auditor::new(trust(args.network.as_deref(), context)?).until(Height(args.to));
-    let (report, state) = replayed(auditor, &file, context)?;
+    let (report, state) = replayed(auditor, &source.path, context)?;
     let Some(state) = state.filter(|_| report.ok) else {
         context.out.document(&document(&report))?;
         tell(context, &report)?;
@@ -59,7 +56,10 @@ pub(super) fn run(args: &ReplayArgs, context: &Context) -> Result {
         let message = format!("the ledger ends at block {end}; there is no block {}", args.to);
         return Err(CommandError::refused(message).hint(format!("ask for --to {end}, or for a later export")));
     }
-    context.out.document(&as_of(&report, &state, args.account))?;
+    let mut answer = as_of(&report, &state, args.account);
+    answer["source"] = source.document();
+    context.out.document(&answer)?;
+    context.out.line(format!("ledger        {}", source.text()))?;
     say(context, &report, &state, args.account)?;
     save_checkpoint(args.save_checkpoint.as_deref(), &state)
 }

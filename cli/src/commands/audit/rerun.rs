@@ -24,7 +24,7 @@ use self::{
     computed::{Models, Verdict},
     ledger::{Lanes, OnLedger, read_ledger},
 };
-use super::export::fetched;
+use super::export::Source;
 use crate::{
     commands::receipt::check::failing,
     context::Context,
@@ -89,6 +89,7 @@ struct Hidden {
 
 /// What came out.
 struct Outcome {
+    source: Source,
     ledger: Report,
     /// Results that this machine can compute again.
     items: Vec<Item>,
@@ -107,8 +108,8 @@ pub(super) fn run(args: &RerunArgs, context: &Context) -> Result {
     }
     let seed = args.seed.map_or_else(random32, Ok)?;
     let kept = kept(context)?;
-    let file = args.file.clone().map_or_else(|| fetched(context), Ok)?;
-    let (ledger, lanes) = read_ledger(&file, args.network.as_deref(), &kept, context)?;
+    let source = Source::find(args.file.as_deref(), context)?;
+    let (ledger, lanes) = read_ledger(&source.path, args.network.as_deref(), &kept, context)?;
     let config = EngineConfig {
         threads: args.threads.unwrap_or(EngineConfig::default().threads),
         ..EngineConfig::default()
@@ -124,7 +125,7 @@ pub(super) fn run(args: &RerunArgs, context: &Context) -> Result {
     let (drawn, took_ms) = compute(&mut items, args.sample, &seed, &mut models, context)?;
     let hidden = hidden(&items, drawn, risk);
     let beyond = beyond.iter().map(|result| result.receipt.id()).collect();
-    let outcome = Outcome { ledger, items, beyond, seed, drawn, hidden, took_ms };
+    let outcome = Outcome { source, ledger, items, beyond, seed, drawn, hidden, took_ms };
     said::say(context, &outcome, args.confidence)?;
     match outcome.items.iter().filter(|item| item.is_false()).count() {
         0 => Ok(()),

@@ -15,7 +15,7 @@ use gridhour_contracts_sim::{
 use gridhour_node::clock;
 use serde_json::{Value, json};
 
-use super::{document, export::fetched, kept::Kept, pin::Pin, quorum, reading::Reading, tell, trust};
+use super::{document, export::Source, kept::Kept, pin::Pin, quorum, reading::Reading, tell, trust};
 use crate::{
     context::Context,
     error::{CommandError, Kind, Result},
@@ -107,21 +107,18 @@ fn known_keys(args: &VerifyArgs, context: &Context) -> Result<Option<LogKeys>> {
 pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result {
     // What pins an audit is older than what is audited.
     let before = Before::load(args, context)?;
-    let file = match &args.file {
-        Some(file) => file.clone(),
-        None => fetched(context)?,
-    };
+    let source = Source::find(args.file.as_deref(), context)?;
     let trust = match &before.pin {
         Some(pin) => Trust::Checkpoint(pin.checkpoint),
         None => trust(args.network.as_deref(), context)?,
     };
     // An export that cannot be read is an audit that failed, not a wrong command.
-    let audited = audit(args, &file, trust, context);
+    let audited = audit(args, &source.path, trust, context);
     let mut audited = audited.map_err(|error| CommandError { kind: Kind::Refused, ..error })?;
     if !args.allow_unwitnessed {
         before.judge(&mut audited.report);
     }
-    say(context, &audited, before.quorum.as_ref())?;
+    say(context, &source, &audited, before.quorum.as_ref())?;
     let Audited { report, state, .. } = audited;
     if !report.ok {
         return Err(CommandError::silent(Kind::Refused, format!("{} findings", report.findings.len())));
@@ -158,17 +155,19 @@ fn audit(args: &VerifyArgs, file: &Path, trust: Trust, context: &Context) -> Res
     Ok(Audited { report, state, begun_anew, took: start.elapsed() })
 }
 
-fn say(context: &Context, audited: &Audited, quorum: Option<&Quorum>) -> Result {
+fn say(context: &Context, source: &Source, audited: &Audited, quorum: Option<&Quorum>) -> Result {
     let Audited { report, begun_anew, took, .. } = audited;
     let (millis, peak) = (u64::try_from(took.as_millis()).unwrap_or(u64::MAX), memory::peak_bytes());
     let mut answer = document(report);
+    answer["source"] = source.document();
     answer["witnesses"] = quorum.map_or(Value::Null, quorum::document);
     answer["begun_anew"] = json!(begun_anew);
     answer["took_ms"] = json!(millis);
     answer["peak_memory_bytes"] = json!(peak);
     context.out.document(&answer)?;
-    tell(context, report)?;
     let out = context.out;
+    out.line(format!("ledger        {}", source.text()))?;
+    tell(context, report)?;
     if let Some(quorum) = quorum {
         out.line(format!("witnesses     {}", quorum::text(quorum)))?;
     }

@@ -52,11 +52,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "total")]
     file: Option<PathBuf>,
 
-    /// Make every cap whole again after so long, from a minute to 400d; a budget keeps its period [default: 30d]
+    /// Make every cap whole again after so long, from a minute to 400d; a budget that exists keeps its
+    /// period [default: 30d]
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     period: Option<Millis>,
 
-    /// End the budget after so long from now on, at most 400d: then anyone may close it [default: 365d]
+    /// End the budget after so long from now on, at most 400d: then anyone may close it; a budget that exists keeps its
+    /// end [default: 365d]
     #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
     span: Option<Millis>,
 
@@ -78,9 +80,9 @@ pub fn run(args: &Args, context: &Context) -> Result {
         let owner = key.public();
         let mut plan = plan(args, &named, clock::now());
         let id = plan.budget_of(&owner);
-        let known = known(ledger, id).await?;
-        if let (Some(known), None) = (&known, args.period.or(named.period)) {
-            plan.period = known.period;
+        let known = known(ledger, id, args).await?;
+        if let Some(known) = &known {
+            keep_unsaid(&mut plan, known, args, &named);
         }
         let total = named.caps.first().map_or(Credits::ZERO, |cap| cap.amount);
         let fresh = if known.is_none() { total.max(BUDGET_MIN) } else { Credits::ZERO };
@@ -130,6 +132,16 @@ fn plan(args: &Args, named: &Named, now: Timestamp) -> Plan {
     }
 }
 
+/// Leaves what nobody speaks of as it is.
+fn keep_unsaid(plan: &mut Plan, known: &Budget, args: &Args, named: &Named) {
+    if args.period.or(named.period).is_none() {
+        plan.period = known.period;
+    }
+    if args.span.or(named.span).is_none() {
+        plan.until = known.until;
+    }
+}
+
 /// What the ledger would refuse as malformed, in its words, before anything is sent.
 fn check(plan: &Plan, amount: Credits, sender: PublicKey) -> Result {
     let call = Call::Plan { plan: Box::new(plan.clone()), amount };
@@ -138,8 +150,21 @@ fn check(plan: &Plan, amount: Credits, sender: PublicKey) -> Result {
     tx.check_bounds().map_err(|why| CommandError::usage(format!("the plan is not sound: {why}")))
 }
 
-async fn known(ledger: &LedgerClient, id: BudgetId) -> Result<Option<Budget>> {
-    Ok(match ledger.record(StateKey::Budget(id)).await? {
+/// The budget as it is. A new one is paid into by default, so a copy of the ledger that may be behind does not
+/// decide that it is new.
+async fn known(ledger: &LedgerClient, id: BudgetId, args: &Args) -> Result<Option<Budget>> {
+    let key = StateKey::Budget(id);
+    let said = match args.pay_in {
+        Some(_) => ledger.record(key).await?,
+        None => ledger.without_copies().record(key).await.map_err(|error| {
+            let hint = error.is_silence().then_some(
+                "only the ledger node itself knows for certain whether the budget exists; with --pay-in AMOUNT its \
+                 observers are asked as well",
+            );
+            hint.into_iter().fold(CommandError::from(error), CommandError::hint)
+        })?,
+    };
+    Ok(match said {
         Some(StateValue::Budget(budget)) => Some(*budget),
         _ => None,
     })

@@ -168,6 +168,8 @@ impl Client {
         cancel: watch::Receiver<bool>,
         on_event: OnEvent<'_>,
     ) -> Result<JobResult, RunError> {
+        // Whatever could not be remembered is not begun.
+        self.memory()?;
         let assets = self.assets(spec.model, adverts).await?;
         let request = request(spec, &assets, assets.prompt(&spec.messages)?)?;
         let prompt_tokens = request.prompt.len();
@@ -200,7 +202,7 @@ impl Client {
         let prompt = u32::try_from(prompt).map_err(|error| RunError::Order(error.to_string()))?;
         let hold = terms.job_amount(prompt, spec.max_tokens);
         let hold = hold.ok_or_else(|| RunError::Order("its cost overflows".into()))?.max(Credits(1));
-        self.memory.keep_session(&terms)?;
+        self.memory()?.keep_session(&terms)?;
         let (order, advert) = (order.signed().clone(), advert.signed().clone());
         let open = Open { order, advert, terms: terms.clone(), hold };
         let call = match spec.pays {
@@ -268,7 +270,8 @@ impl Client {
             on_event(RunEvent::Tokens(tokens));
         };
         let advert = advert.signed().clone();
-        let ran = Job::run(&self.memory, stream, setup, advert, cancel, &mut deliver).await?;
+        let memory = self.memory()?;
+        let ran = Job::run(&memory, stream, setup, advert, cancel, &mut deliver).await?;
         if let Some(accusation) = &ran.contradiction {
             on_event(RunEvent::Contradiction(accusation));
         }
@@ -302,7 +305,7 @@ impl Client {
     }
 
     fn forget(&self, session: SessionId) {
-        if let Err(error) = self.memory.forget_session(session) {
+        if let Err(error) = self.memory().and_then(|memory| memory.forget_session(session)) {
             tracing::warn!(%error, "a settled session stays in the records");
         }
     }

@@ -7,7 +7,7 @@ use gridhour_contracts_sim::{
     block::{Block, Signatures, verify_and_apply},
     harness::Chain,
     ledger::entry::{Book, Entry},
-    limits::{BOND_MS_MAX, BUDGET_MS_MAX, UNBOND_DELAY},
+    limits::{BOND_MS_MAX, BUDGET_MS_MAX, RESERVATION_MS_MAX, UNBOND_DELAY, UNBONDINGS_MAX},
     state::{Stake, State},
 };
 use gridhour_node::consensus::expiry::{Due, expired};
@@ -60,7 +60,8 @@ fn everything(state: &State) -> i128 {
     let sessions = state.sessions().map(|(_, session)| session.held.0);
     let stakes = state.stakes().map(|(_, stake)| staked(stake));
     let pots = state.budgets().map(|(_, budget)| budget.pot.0);
-    accounts.chain(sessions).chain(stakes).chain(pots).map(i128::from).sum()
+    let slots = state.reservations().filter_map(|(_, reservation)| reservation.total()).map(|total| total.0);
+    accounts.chain(sessions).chain(stakes).chain(pots).chain(slots).map(i128::from).sum()
 }
 
 /// Every hold has one that is not far off, that never moves back, and after which, and not before, anyone may have it
@@ -100,16 +101,22 @@ fn deadlines(state: &State) -> Vec<(Timestamp, u64, Due)> {
     }
     for (device, stake) in state.stakes() {
         let (device, amount, until) = (*device, stake.bonded, stake.until);
-        match stake.unbonding.first() {
-            Some(part) => {
-                let due = Due::Unbonding { device, release_at: part.release_at };
-                all.push((part.release_at, UNBOND_DELAY.0, due));
-            }
-            None if amount != Credits::ZERO => {
-                all.push((until, BOND_MS_MAX, Due::Bond { device, amount, until }))
-            }
-            None => {}
+        if let Some(part) = stake.unbonding.first() {
+            let due = Due::Unbonding { device, release_at: part.release_at };
+            all.push((part.release_at, UNBOND_DELAY.0, due));
         }
+        // What is on its way back goes first, and as many unbondings as may wait leave no room for another.
+        let first = stake.unbonding.first().is_none_or(|part| part.release_at.0 > until.0 + 1);
+        if amount != Credits::ZERO && first && stake.unbonding.len() < UNBONDINGS_MAX {
+            all.push((until, BOND_MS_MAX, Due::Bond { device, amount, until }));
+        }
+    }
+    for (id, reservation) in state.reservations().filter(|(_, reservation)| reservation.is_live()) {
+        let (terms, settled) = (&reservation.terms, reservation.settled);
+        let missed = reservation.demand.filter(|demand| !demand.answered).map(|demand| demand.answer_by);
+        let end = terms.start_of(settled + 1);
+        let latest = RESERVATION_MS_MAX + terms.slot.0;
+        all.push((missed.unwrap_or(end).min(end), latest, Due::Slots { reservation: *id, first: settled }));
     }
     all
 }

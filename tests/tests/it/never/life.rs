@@ -9,6 +9,8 @@ use gridhour_contracts_sim::{
     tx::{Call, Plan, Registration},
 };
 use gridhour_protocol::{
+    id::ReservationId,
+    market::reservation::ReservationOffer,
     signed::SecretKey,
     units::{Credits, Millis, Timestamp},
 };
@@ -23,13 +25,15 @@ const PROVIDERS: [u8; 2] = [11, 12];
 const ORGANISATION: u8 = 21;
 /// Has no part in anything.
 pub(super) const STRANGER: u8 = 31;
+/// Measures devices.
+const CHALLENGER: u8 = 32;
 const STEPS: usize = 250;
 /// The latest deals that are still acted on.
 const DEALS_MAX: usize = 12;
 const MINUTE_MS: u64 = 60_000;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 /// Every call that must have succeeded somewhere.
-const CALLS: [&str; 16] = [
+const CALLS: [&str; 23] = [
     "mint",
     "burn",
     "transfer",
@@ -46,6 +50,13 @@ const CALLS: [&str; 16] = [
     "slash",
     "plan",
     "close-budget",
+    "calibrate",
+    "book",
+    "demand",
+    "answer",
+    "draw-slot",
+    "give-up",
+    "settle",
 ];
 
 /// How often each call was applied.
@@ -57,6 +68,8 @@ pub(super) struct Life {
     rng: Rng,
     deals: Vec<Deal>,
     plans: Vec<Plan>,
+    /// Client, provider and name of reservations.
+    booked: Vec<(SecretKey, SecretKey, ReservationId)>,
     number: u64,
     applied: Applied,
 }
@@ -86,8 +99,8 @@ impl Life {
             .chain(&PROVIDERS)
             .for_each(|n| drop(chain.fund(&key(*n).public(), Credits(5_000_000))));
         chain.fund(&key(ORGANISATION).public(), Credits(9 * BUDGET_MIN.0));
-        let (deals, plans, applied) = (Vec::new(), Vec::new(), Applied::new());
-        Self { chain, rng: Rng::new(seed ^ 0x11fe), deals, plans, number: 0, applied }
+        let (deals, plans, booked, applied) = (Vec::new(), Vec::new(), Vec::new(), Applied::new());
+        Self { chain, rng: Rng::new(seed ^ 0x11fe), deals, plans, booked, number: 0, applied }
     }
 
     fn step(&mut self) {
@@ -109,12 +122,13 @@ impl Life {
     }
 
     fn next_call(&mut self) -> (SecretKey, Call) {
-        match self.rng.below(24) {
+        match self.rng.below(32) {
             0..4 => self.issue_or_move(),
             4..8 => self.open(),
             8..16 => self.act_in_session(),
             16..22 => self.act_on_stake(),
-            _ => self.act_on_budget(),
+            22..24 => self.act_on_budget(),
+            _ => self.act_on_slots(),
         }
     }
 
@@ -194,6 +208,47 @@ impl Life {
             _ if self.rng.one_in(3) => (anyone, deal.slash()),
             _ => (provider, Call::Deregister { device }),
         }
+    }
+
+    fn act_on_slots(&mut self) -> (SecretKey, Call) {
+        let state = self.chain.state();
+        self.booked.retain(|(_, _, id)| state.reservation(id).is_some());
+        if self.booked.is_empty() || self.rng.one_in(4) {
+            return self.book();
+        }
+        let at = self.rng.below(self.booked.len() as u64) as usize;
+        let (client, provider, reservation) = self.booked[at].clone();
+        match self.rng.below(12) {
+            0..3 => (client, Call::Demand { reservation }),
+            3..6 => {
+                let mut now = Deal::new(&self.chain, &client, &provider);
+                now.advert.sequence = self.number;
+                (provider, now.answer(reservation))
+            }
+            6..8 => {
+                let mut now = Deal::new(&self.chain, &client, &provider);
+                (now.order.nonce, now.terms.nonce, now.hold) = (self.number, self.number, Credits(900));
+                now.terms.use_until = now.terms.use_until.min(Timestamp(self.chain.now().0 + 2 * MINUTE_MS));
+                (client, now.draw_slot(reservation))
+            }
+            8 => (client, Call::GiveUp { reservation }),
+            _ => (key(STRANGER), Call::Settle { reservation }),
+        }
+    }
+
+    fn book(&mut self) -> (SecretKey, Call) {
+        let (client, provider) = (self.one_of(&CLIENTS), self.one_of(&PROVIDERS));
+        let deal = Deal::new(&self.chain, &client, &provider);
+        if self.rng.one_in(2) {
+            let challenger = key(CHALLENGER);
+            let calibration = challenger.sign(deal.calibration(&challenger));
+            return (provider, Call::Calibrate(Box::new(calibration)));
+        }
+        let offer = ReservationOffer { nonce: self.number, ..deal.reservation() };
+        let call = deal.book(&offer);
+        // Forgotten before the next look if the ledger refuses it.
+        self.booked.push((client.clone(), provider, offer.id()));
+        (client, call)
     }
 
     fn act_on_budget(&mut self) -> (SecretKey, Call) {

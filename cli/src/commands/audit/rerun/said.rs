@@ -11,6 +11,7 @@ pub(super) fn say(context: &Context, outcome: &Outcome, confidence: Share) -> Re
     context.out.document(&answer(outcome, confidence))?;
     let (out, count) = (context.out, outcome.items.len());
     out.line(format!("results    {count} kept here, {} of models that are not here", outcome.beyond.len()))?;
+    out.line(format!("against    {}", outcome.source.text()))?;
     let [paid, open, unknown, _] = on_ledger(&outcome.items);
     out.line(format!(
         "ledger     {paid} paid for, {open} not yet, {unknown} in lanes with receipts that are not kept here; it is in \
@@ -67,6 +68,7 @@ fn answer(outcome: &Outcome, confidence: Share) -> Value {
         "hidden": hidden, "beyond": outcome.beyond.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "paid": paid, "open": open, "unknown": unknown, "contradicts": contradicts,
         "verify_ms": outcome.took_ms, "ledger": document(&outcome.ledger),
+        "source": outcome.source.document(),
     })
 }
 

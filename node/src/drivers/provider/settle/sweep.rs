@@ -12,10 +12,7 @@ use gridhour_protocol::{
 use super::{SettleError, care::Need, settle};
 use crate::{
     clock,
-    drivers::{
-        ledger_client::LedgerError,
-        provider::{ProviderEvent, Shared},
-    },
+    drivers::provider::{ProviderEvent, Shared},
     limbo,
 };
 
@@ -66,7 +63,7 @@ async fn look(shared: &Shared, session: SessionId) -> bool {
         Err(error) => {
             tracing::warn!(%error, session = %session.short(), "cannot see whether a session is being closed");
             note_failure(shared, session).await;
-            matches!(error, LedgerError::Unreachable { .. })
+            error.is_silence()
         }
     }
 }
@@ -90,7 +87,7 @@ async fn collect(shared: &Shared, session: SessionId) -> bool {
         Err(error) => {
             shared.trouble(format!("session {} not collected yet: {error}", session.short()));
             note_failure(shared, session).await;
-            return matches!(error, SettleError::Ledger(LedgerError::Unreachable { .. }));
+            return matches!(error, SettleError::Ledger(error) if error.is_silence());
         }
     }
     false
