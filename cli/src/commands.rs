@@ -7,6 +7,7 @@ mod budget;
 mod completions;
 mod compute;
 mod demo;
+mod doctor;
 mod issuer;
 mod key;
 mod limbo;
@@ -61,6 +62,7 @@ enum Command {
     Audit(audit::Args),
     Bench(bench::Args),
     Status(status::Args),
+    Doctor(doctor::Args),
     Node(Box<node::Args>),
     Provider(provider::Args),
     Network(network::Args),
@@ -82,6 +84,7 @@ impl Command {
             Self::Audit(args) => audit::run(args, context),
             Self::Bench(args) => bench::run(&args, context),
             Self::Status(args) => status::run(&args, context),
+            Self::Doctor(args) => doctor::run(&args, context),
             Self::Node(args) => node::run(*args, context),
             Self::Provider(args) => provider::run(args, context),
             Self::Network(args) => network::run(args, context),
@@ -97,9 +100,10 @@ impl Command {
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
     match Cli::try_parse_from(&arguments) {
         Ok(Cli { globals, command }) => {
-            logging::start(globals.verbose);
+            logging::start(globals.verbose, globals.log_format.unwrap_or_default());
             let context = Context::new(globals);
-            tracing::debug!(data_dir = %context.data_dir.root().display(), ?command, "begins");
+            // Not the command: it may hold a prompt.
+            tracing::debug!(data_dir = %context.data_dir.root().display(), "begins");
             exit_with(command.run(&context), context.out)
         }
         Err(error) => exit_with_usage(&error, asks_for_json(&arguments)),

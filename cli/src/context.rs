@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use gridhour_node::{
     data_dir::DataDir,
+    logging::LogFormat,
     model::catalogue::{MODEL_CACHE_VARIABLE, ModelCache},
     settings::Settings,
 };
@@ -37,6 +38,11 @@ pub struct Globals {
     /// Log to standard error; twice for more (GRIDHOUR_LOG takes filters)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+
+    /// Log as `text`, or as `json`: an object a record [default: text]
+    #[arg(long, value_name = "HOW", env = "GRIDHOUR_LOG_FORMAT", global = true, hide_env_values = true)]
+    #[arg(hide_possible_values = true)]
+    pub log_format: Option<LogFormat>,
 }
 
 /// What every command is given.

@@ -48,7 +48,8 @@ pub fn network(context: &Context, file: Option<&Path>) -> Result<Verified<Networ
 pub async fn connect(context: &Context) -> Result<Client> {
     let network = network(context, None)?;
     let key = keys::load_or_create(&context.data_dir.key())?;
-    let config = ClientConfig { data_dir: context.data_dir.clone(), key, network };
+    let region = context.settings()?.region;
+    let config = ClientConfig { data_dir: context.data_dir.clone(), key, network, region };
     Ok(Client::connect(config).await?)
 }
 

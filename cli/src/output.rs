@@ -25,6 +25,15 @@ impl Output {
         if self.json { Ok(()) } else { write_out(text) }
     }
 
+    /// Prints a remark beside the answer, on standard error; nothing with `--json`.
+    pub fn note(&self, text: &str) -> Result {
+        if self.json {
+            return Ok(());
+        }
+        writeln!(io::stderr(), "{text}")
+            .map_err(|error| CommandError::internal(format!("cannot write: {error}")))
+    }
+
     /// Prints the document that scripts read; nothing without `--json`.
     pub fn document(&self, document: &Value) -> Result {
         if self.json { write_out(&format!("{document:#}\n")) } else { Ok(()) }

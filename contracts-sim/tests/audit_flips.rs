@@ -61,7 +61,7 @@ fn places(chain: &Chain, file: &[u8]) -> Vec<Place> {
     while let Some((kind, payload)) = decoder.next_frame().expect("the export is sound") {
         let bytes = begin..begin + export::frame(kind, &payload).len();
         // Whoever keeps where it stands has replayed what it was given.
-        let _ = before.save();
+        let _ = before.save([0; 32]);
         let height = places.len() as u64;
         places.push(Place { height, before: before.clone(), kind, payload, bytes: bytes.clone() });
         before.push(&file[bytes.clone()]);
@@ -76,7 +76,7 @@ fn judged(before: &Auditor, frame: &[u8], rest: &[u8]) -> Report {
     let mut auditor = before.clone();
     auditor.push(frame);
     // What follows is of no interest where the frame is refused: nothing more is checked then.
-    let _ = auditor.save();
+    let _ = auditor.save([0; 32]);
     auditor.push(rest);
     auditor.finish().0
 }

@@ -2,21 +2,25 @@
 
 use gridhour_contracts_sim::{
     audit::{Auditor, Report, Resume, ResumeError, Resumed, Trust, verify_export},
+    block::{Proposal, propose},
     checkpoint::Checkpoint,
+    export,
     finding::Rule,
     harness::{Chain, Deal, key},
-    limits::CHECKPOINT_BLOCKS,
+    limits::{CHECKPOINT_BLOCKS, CHECKPOINT_LAG_BLOCKS, CHECKPOINT_MS},
     proof::Sought,
     state::State,
     tx::Call,
 };
 use gridhour_protocol::{
     id::NetworkId,
-    signed::PublicKey,
-    units::{Credits, Height},
+    merkle::Hash,
+    units::{Credits, Height, Millis},
 };
 
 const HASH_BYTES: usize = 32;
+/// This build of the program.
+const PROGRAM: Hash = [7; HASH_BYTES];
 
 /// Money that moves, is held and is at stake, and a checkpoint of the state before the end.
 fn history() -> Chain {
@@ -43,12 +47,13 @@ fn pinned(chain: &Chain) -> Trust {
 fn saved(export: &[u8], read: usize, trust: Trust) -> Option<Vec<u8>> {
     let mut auditor = Auditor::new(trust);
     auditor.push(&export[..read]);
-    auditor.save()
+    auditor.save(PROGRAM)
 }
 
 fn gone_on(file: &[u8], export: &[u8], trust: Trust) -> Result<(Report, Option<State>), ResumeError> {
-    let mut resume = Resume::open(file, trust)?;
-    let (before, after) = export.split_at(usize::try_from(resume.bytes()).expect("a short file"));
+    let mut resume = Resume::open(file, trust, PROGRAM)?;
+    let audited = usize::try_from(resume.bytes()).map_or(export.len(), |bytes| bytes.min(export.len()));
+    let (before, after) = export.split_at(audited);
     before.chunks(1_000).for_each(|piece| resume.push(piece));
     let mut auditor = resume.finish()?;
     auditor.push(after);
@@ -90,7 +95,7 @@ fn an_audit_that_goes_on_checks_what_follows_alone() {
     let chain = history();
     let (export, trust) = (chain.export(), pinned(&chain));
     let file = saved(&export, export.len() * 9 / 10, trust).expect("there are blocks");
-    let resume = Resume::open(&file, trust).expect("it was just written");
+    let resume = Resume::open(&file, trust, PROGRAM).expect("it was just written");
     let Resumed { height, transactions } = resume.at();
     let before = chain.blocks().iter().take_while(|block| block.height() <= height);
     assert_eq!(before.map(|block| block.txs.len() as u64).sum::<u64>(), transactions);
@@ -107,8 +112,8 @@ fn an_audit_can_be_interrupted_again_and_again() {
     let mut rounds = 0;
     for piece in export.chunks(500) {
         auditor.push(piece);
-        let Some(file) = auditor.save() else { continue };
-        let mut resume = Resume::open(&file, trust).expect("it was just written");
+        let Some(file) = auditor.save(PROGRAM) else { continue };
+        let mut resume = Resume::open(&file, trust, PROGRAM).expect("it was just written");
         let read = usize::try_from(resume.bytes()).expect("a short file");
         resume.push(&export[..read]);
         auditor = resume.finish().expect("it is the same ledger");
@@ -130,7 +135,8 @@ fn a_byte_changed_in_the_part_that_was_audited_is_seen() {
     let file = saved(&export, export.len(), trust);
     assert_eq!(file, None, "an audit that came to the end is not gone on with");
     let file = saved(&export, export.len() - 50, trust).expect("there are blocks");
-    let audited = usize::try_from(Resume::open(&file, trust).expect("sound").bytes()).expect("short");
+    let audited =
+        usize::try_from(Resume::open(&file, trust, PROGRAM).expect("sound").bytes()).expect("short");
     for at in 0..audited {
         let mut changed = export.clone();
         changed[at] ^= 1 << (at % 8);
@@ -140,7 +146,7 @@ fn a_byte_changed_in_the_part_that_was_audited_is_seen() {
             assert!(!verify_export(&changed, trust).ok, "begun anew, it is found and placed: byte {at}");
         }
     }
-    let shorter = Resume::open(&file, trust).and_then(|mut resume| {
+    let shorter = Resume::open(&file, trust, PROGRAM).and_then(|mut resume| {
         resume.push(&export[..audited - 1]);
         resume.finish()
     });
@@ -152,7 +158,8 @@ fn a_changed_byte_behind_the_part_that_was_audited_is_found_and_placed() {
     let chain = history();
     let (export, trust) = (chain.export(), pinned(&chain));
     let file = saved(&export, export.len() / 2, trust).expect("there are blocks");
-    let audited = usize::try_from(Resume::open(&file, trust).expect("sound").bytes()).expect("short");
+    let audited =
+        usize::try_from(Resume::open(&file, trust, PROGRAM).expect("sound").bytes()).expect("short");
     for at in (audited..export.len()).step_by(211) {
         let mut changed = export.clone();
         changed[at] ^= 1 << (at % 8);
@@ -170,40 +177,108 @@ fn a_file_with_any_byte_changed_or_missing_is_no_audit() {
     for at in 0..file.len() {
         let mut changed = file.clone();
         changed[at] ^= 1 << (at % 8);
-        let error = Resume::open(&changed, trust).map(|_| ()).expect_err("a changed byte");
+        let error = Resume::open(&changed, trust, PROGRAM).map(|_| ()).expect_err("a changed byte");
         assert!(matches!(error, ResumeError::Damaged(_)), "byte {at}: {error}");
-        let cut = Resume::open(&file[..at], trust).map(|_| ()).expect_err("a missing byte");
+        let cut = Resume::open(&file[..at], trust, PROGRAM).map(|_| ()).expect_err("a missing byte");
         assert!(matches!(cut, ResumeError::Damaged(_)), "{at} bytes: {cut}");
-    }
-    // Behind a hash that fits: refused, or no shorter than what it says.
-    for at in 0..file.len() - HASH_BYTES {
-        let changed = forged(&file, |bytes| bytes[at] ^= 1 << (at % 8));
-        let _ = Resume::open(&changed, trust).map(|resume| resume.bytes());
     }
 }
 
-/// Whoever can write the file, and moves money in it, is found at the next checkpoint: the operator signed its root.
+/// Behind a hash that fits, a changed byte is refused or found, or it changes nothing of what is said of the ledger.
 #[test]
-fn a_forged_state_falls_at_the_next_root_that_the_operator_signed() {
+fn a_changed_byte_behind_a_hash_that_fits_gives_no_false_report() {
     let chain = history();
     let (export, trust) = (chain.export(), pinned(&chain));
-    let file = saved(&export, export.len() / 2, trust).expect("there are blocks");
-    let account = |who: PublicKey| [b"a".as_slice(), &who.0].concat();
-    let place = |key: &[u8]| {
-        file.windows(key.len()).position(|part| part == key).expect("an account") + key.len() + 4
-    };
-    let [rich, poor] = [key(2), key(1)].map(|who| place(&account(who.public())));
-    let thieving = forged(&file, |bytes| {
+    let honest = verify_export(&export, trust);
+    let file = saved(&export, export.len() * 3 / 4, trust).expect("there are blocks");
+    let (mut refused, mut found, mut same) = (0, 0, 0);
+    for at in 0..file.len() - HASH_BYTES {
+        let changed = forged(&file, |bytes| bytes[at] ^= 1 << (at % 8));
+        match gone_on(&changed, &export, trust) {
+            Err(_) => refused += 1,
+            Ok((report, _)) if !report.ok => found += 1,
+            Ok((report, _)) => {
+                assert_eq!(Report { resumed: None, ..report }, honest, "byte {at}");
+                same += 1;
+            }
+        }
+    }
+    println!("{refused} refused, {found} found, {same} without effect");
+    assert!(refused > 0 && found > 0, "{refused} refused, {found} found");
+}
+
+/// `file` with five credits of one account in another.
+fn thieving(file: &[u8]) -> Vec<u8> {
+    let [rich, poor] = [2, 1].map(|who| balance_in(file, who));
+    forged(file, |bytes| {
         for (at, moved) in [(rich, -5_i64), (poor, 5)] {
             let balance = i64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
             bytes[at..at + 8].copy_from_slice(&(balance + moved).to_le_bytes());
         }
-    });
-    let (report, _) = gone_on(&thieving, &export, trust).expect("the sums are right");
-    let found: Vec<_> = report.findings.iter().map(|finding| (finding.height.0, finding.rule)).collect();
-    assert_eq!(found, [(CHECKPOINT_BLOCKS + 1, Rule::StateRoot)]);
+    })
+}
+
+/// Where a balance stands.
+fn balance_in(file: &[u8], who: u8) -> usize {
+    let key = [b"a".as_slice(), &key(who).public().0].concat();
+    file.windows(key.len()).position(|part| part == key).expect("an account") + key.len() + 4
+}
+
+/// What an audit that goes on from a file in which money was moved finds: where, and against which rule.
+fn found_of_theft(file: &[u8], export: &[u8], trust: Trust) -> Vec<(u64, Rule)> {
+    let (report, _) = gone_on(&thieving(file), export, trust).expect("the sums are right");
+    report.findings.iter().map(|finding| (finding.height.0, finding.rule)).collect()
+}
+
+/// Whoever can write the file, and moves money in it, is found at the next checkpoint that is begun behind it: the
+/// operator signed its root.
+#[test]
+fn a_forged_state_falls_at_the_next_checkpoint_that_is_begun_behind_it() {
+    let chain = history();
+    let (export, trust) = (chain.export(), pinned(&chain));
+    let file = saved(&export, export.len() / 2, trust).expect("there are blocks");
+    assert_eq!(found_of_theft(&file, &export, trust), [(CHECKPOINT_BLOCKS + 1, Rule::StateRoot)]);
+    let rich = balance_in(&file, 2);
     let minting = forged(&file, |bytes| bytes[rich] ^= 1);
-    assert!(matches!(Resume::open(&minting, trust).map(|_| ()), Err(ResumeError::State(_))));
+    assert!(matches!(Resume::open(&minting, trust, PROGRAM).map(|_| ()), Err(ResumeError::State(_))));
+}
+
+/// A ledger whose checkpoints nobody has hashed before a block must name them; and the height of the first of them.
+fn slow() -> (Vec<u8>, Trust, u64) {
+    let mut chain = Chain::new();
+    for who in [1, 2] {
+        chain.fund(&key(who).public(), Credits(1_000));
+    }
+    let (mut state, mut export) = (chain.state().clone(), export::opening(&chain.network_file()));
+    chain.blocks().iter().for_each(|block| export.extend(export::block_frame(block)));
+    chain.advance(Millis(CHECKPOINT_MS));
+    let begun = state.tip().height.0 + 1;
+    while state.tip().height.0 < CHECKPOINT_BLOCKS + CHECKPOINT_LAG_BLOCKS {
+        let Proposal { block, batch, .. } = propose(&state, chain.operator(), chain.now(), Vec::new());
+        state.commit(&batch);
+        export.extend(export::block_frame(&block));
+    }
+    export.extend(export::closing(state.tip().height));
+    (export, pinned(&chain), begun)
+}
+
+/// A checkpoint that was pending when the file was written is of an earlier state: it is named, and shows nothing.
+#[test]
+fn a_forged_state_does_not_fall_at_a_checkpoint_that_was_pending() {
+    let (export, trust, begun) = slow();
+    assert!(verify_export(&export, trust).ok);
+    let saved_at = |part: usize| {
+        let file = saved(&export, export.len() * part / 8, trust).expect("there are blocks");
+        let height = Resume::open(&file, trust, PROGRAM).expect("it was just written").at().height.0;
+        (height, found_of_theft(&file, &export, trust))
+    };
+    let last = vec![(CHECKPOINT_BLOCKS + CHECKPOINT_LAG_BLOCKS, Rule::StateRoot)];
+    let (height, found) = saved_at(2);
+    assert!((begun + 1..begun + CHECKPOINT_LAG_BLOCKS).contains(&height), "the first is pending: {height}");
+    assert_eq!(found, last, "and was named at {}", begun + CHECKPOINT_LAG_BLOCKS);
+    let (height, found) = saved_at(6);
+    assert!(height > CHECKPOINT_BLOCKS, "the last is pending: {height}");
+    assert_eq!(found, [], "no checkpoint is begun behind it");
 }
 
 #[test]
@@ -215,21 +290,25 @@ fn an_audit_goes_on_with_what_it_rested_on_alone() {
     let other = Trust::Genesis(NetworkId([9; 32]));
     for (one, another) in [(trust, pin), (pin, trust), (Trust::SelfTrust, trust), (trust, other)] {
         let file = saved(&export, half, one).expect("there are blocks");
-        let refused = Resume::open(&file, another).map(|_| ()).expect_err("another trust");
+        let refused = Resume::open(&file, another, PROGRAM).map(|_| ()).expect_err("another trust");
         assert_eq!(refused, ResumeError::Trust);
         assert!(gone_on(&file, &export, one).expect("the same").0.ok);
     }
 }
 
+/// Another build may check more.
 #[test]
-fn another_version_of_the_program_begins_anew() {
+fn another_build_of_the_program_begins_anew() {
     let chain = history();
     let (export, trust) = (chain.export(), pinned(&chain));
     let file = saved(&export, export.len() / 2, trust).expect("there are blocks");
-    let version = env!("CARGO_PKG_VERSION").as_bytes();
-    let at = file.windows(version.len()).position(|part| part == version).expect("its version");
-    let newer = forged(&file, |bytes| bytes[at] = b'9');
-    assert!(matches!(Resume::open(&newer, trust).map(|_| ()), Err(ResumeError::Program(_))));
+    assert!(Resume::open(&file, trust, PROGRAM).is_ok());
+    for bit in 0..8 * HASH_BYTES {
+        let mut other = PROGRAM;
+        other[bit / 8] ^= 1 << (bit % 8);
+        let refused = Resume::open(&file, trust, other).map(|_| ());
+        assert_eq!(refused, Err(ResumeError::Program));
+    }
 }
 
 #[test]
@@ -245,7 +324,7 @@ fn there_is_nothing_to_go_on_with_before_a_ledger_begins_and_after_a_finding() {
     let deal = Deal::new(&chain, &key(1), &key(2));
     let mut seeking = Auditor::new(trust).seeking(Sought::of(&deal.receipt()));
     seeking.push(&export[..middle]);
-    assert_eq!(seeking.save(), None, "what is looked for may stand before");
+    assert_eq!(seeking.save(PROGRAM), None, "what is looked for may stand before");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use gridhour_contracts_sim::{
 use gridhour_protocol::{
     id::{NetworkId, ReservationId},
     market::{advert::Advert, reservation::ReservationOffer},
+    session::terms::Terms,
     signed::Signed,
     units::{Credits, Millis},
 };
@@ -243,38 +244,85 @@ fn a_draw_is_refused_in_order() {
     );
 }
 
+/// Adverts of something else than is reserved, and terms that fit them: each would do without the reservation.
+const OTHERS: [fn(&mut Deal); 6] = [
+    |deal| (deal.advert.ask.0, deal.terms.price.0) = (9, 9),
+    |deal| deal.advert.device.name = "another".into(),
+    |deal| {
+        deal.advert.device.rates.decode.0 -= 1;
+        deal.terms.rates = deal.advert.device.rates;
+    },
+    |deal| {
+        deal.advert.models[0].work.layers *= 1_000;
+        deal.terms.work = deal.advert.models[0].work;
+    },
+    |deal| {
+        deal.advert.device.numerics += 1;
+        deal.terms.numerics = deal.advert.device.numerics;
+    },
+    |deal| {
+        deal.advert.models[0].model.0[0] ^= 1;
+        let other = deal.advert.models[0].model;
+        (deal.order.model, deal.terms.model) = (other, other);
+    },
+];
+
+fn changed(deal: &Deal, change: fn(&mut Deal)) -> Deal {
+    let mut other = deal.clone();
+    change(&mut other);
+    other
+}
+
 /// Whatever differs from what is reserved: a session is not of the slot, though it would open otherwise.
 #[test]
 fn a_session_of_another_model_device_or_price_draws_nothing() {
-    let (Setting { mut chain, deal, .. }, reservation) = running();
-    let other = |change: fn(&mut Deal)| {
-        let mut other = deal.clone();
-        change(&mut other);
-        other.draw_slot(reservation)
+    let another_provider: fn(&mut Deal) = |deal| {
+        deal.provider = key(9);
+        (deal.advert.provider, deal.terms.provider) = (key(9).public(), key(9).public());
     };
-    let others = [
-        other(|deal| (deal.advert.ask.0, deal.terms.price.0) = (9, 9)),
-        other(|deal| deal.advert.device.name = "another".into()),
-        other(|deal| {
-            let rates = &mut deal.advert.device.rates;
-            rates.decode.0 -= 1;
-            deal.terms.rates = *rates;
-        }),
-        other(|deal| {
-            let mut offer = deal.advert.models[0];
-            offer.model.0[0] ^= 1;
-            (deal.order.model, deal.terms.model) = (offer.model, offer.model);
-            deal.advert.models.push(offer);
-        }),
-        other(|deal| {
-            deal.provider = key(9);
-            (deal.advert.provider, deal.terms.provider) = (key(9).public(), key(9).public());
-        }),
-    ];
-    for call in others {
-        chain.acting(&key(CLIENT)).expect(call, Reject::NotAsReserved);
+    // One that is offered as well, beside the reserved one.
+    let another_model: fn(&mut Deal) = |deal| {
+        let mut offer = deal.advert.models[0];
+        offer.model.0[0] ^= 1;
+        (deal.order.model, deal.terms.model) = (offer.model, offer.model);
+        deal.advert.models.push(offer);
+    };
+    for (number, change) in OTHERS.into_iter().chain([another_provider, another_model]).enumerate() {
+        let (Setting { mut chain, deal, .. }, reservation) = running();
+        let other = changed(&deal, change);
+        chain.acting(&key(CLIENT)).expect(other.draw_slot(reservation), Reject::NotAsReserved);
+        chain.acting(&key(CLIENT)).ok(deal.draw_slot(reservation));
+        chain.fund(&key(CLIENT).public(), Credits(10_000));
+        let alone = Deal { terms: Terms { nonce: 2, ..other.terms.clone() }, ..other };
+        let opened = chain.acting(&key(CLIENT)).call(alone.open());
+        assert!(opened.is_ok(), "change {number}: {opened:?}");
     }
-    chain.acting(&key(CLIENT)).ok(deal.draw_slot(reservation));
+}
+
+/// A use that outlasts the slot which runs may fit the next one.
+#[test]
+fn a_session_for_longer_than_its_slot_opens_in_the_next() {
+    let (Setting { mut chain, .. }, reservation) = running();
+    chain.advance(Millis(9 * MINUTE_MS));
+    let late = deal(&chain, 2).draw_slot(reservation);
+    let tx = chain.sign(&key(CLIENT), late);
+    assert_eq!(chain.send(tx.clone()), Err(Reject::NotAsReserved));
+    assert!(Reject::NotAsReserved.is_transient());
+    chain.advance(Millis(MINUTE_MS));
+    assert!(chain.send(tx).is_ok());
+}
+
+/// A provider that could answer with a thousand times the work for the same money would serve nothing, and be paid for
+/// standing by.
+#[test]
+fn an_advert_of_another_model_device_or_price_is_no_answer() {
+    let (Setting { mut chain, deal, .. }, reservation) = running();
+    chain.acting(&key(CLIENT)).ok(Call::Demand { reservation });
+    for change in OTHERS {
+        let answer = changed(&deal, change).answer(reservation);
+        chain.acting(&key(PROVIDER)).expect(answer, Reject::NotAsReserved);
+    }
+    chain.acting(&key(PROVIDER)).ok(deal.answer(reservation));
 }
 
 #[test]

@@ -5,7 +5,10 @@
 
 pub mod audit;
 pub mod engine;
+pub mod gossip;
 pub mod ledger;
+pub mod market;
+pub mod matching;
 
 /// The middle of `samples`, the mean of both where there are two; 0 for none.
 pub fn median(samples: &mut [f64]) -> f64 {

@@ -12,21 +12,25 @@ use crate::{
     data_dir::DataDir,
     drivers::{observer::ObserverEvent, provider::ProviderEvent, split_view::proof_of_fraud},
     model::catalogue::ModelCache,
-    net::SeenCheckpoints,
+    net::{NetConfig, SeenCheckpoints},
     settings::Settings,
     store::repair::Repaired,
 };
 
 mod compute;
 mod error;
+mod face;
 mod observer;
 mod provider;
+mod remembered;
 mod repair;
+mod signals;
 mod size;
 mod validator;
 
 pub use compute::{BackendKind, ComputeArgs};
 pub use error::NodeError;
+pub use signals::told_to_stop;
 pub use size::parse_size;
 
 /// What to run.
@@ -49,9 +53,28 @@ pub struct CommonArgs {
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_LISTEN", value_delimiter = ',')]
     pub listen: Vec<String>,
 
+    /// Look for peers on the local network, and announce this node there
+    #[arg(long, env = "GRIDHOUR_MDNS")]
+    pub mdns: bool,
+
+    /// Help peers that nobody can dial: pass on connections to them, within limits
+    #[arg(long, env = "GRIDHOUR_RELAY")]
+    pub relay: bool,
+
+    /// Be reached through bootstrap peers that relay, without finding out first that nobody can dial this node
+    #[arg(long, env = "GRIDHOUR_RELAYED")]
+    pub relayed: bool,
+
     /// End when standard input closes, so that a node never outlives the program that started it
     #[arg(long)]
     pub until_stdin_closes: bool,
+}
+
+impl CommonArgs {
+    /// `config`, with the flags.
+    fn reach(&self, config: NetConfig) -> NetConfig {
+        NetConfig { mdns: self.mdns, relays: self.relay, relayed: self.relayed, ..config }
+    }
 }
 
 /// What a provider takes.
@@ -103,6 +126,10 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_TIMEOUT")]
     pub calibrate_timeout: Option<u64>,
 
+    /// Give running jobs so long to end when told to stop, then send their clients elsewhere [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_DRAIN")]
+    pub drain: Option<u64>,
+
     /// Let only this account calibrate this provider; may be repeated [default: anyone]
     #[arg(long, value_name = "ACCOUNT", env = "GRIDHOUR_CHALLENGERS", value_delimiter = ',')]
     pub challenger: Vec<PublicKey>,
@@ -111,6 +138,10 @@ pub struct ProviderArgs {
     /// bonded when the account has them, and stay while it runs and 90 days after [default: 0]
     #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_STAKE")]
     pub stake: Option<String>,
+
+    /// Serve metrics and health over HTTP at this address, such as 127.0.0.1:4882 [default: not at all]
+    #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
+    pub http: Option<SocketAddr>,
 
     /// Add this delay to every ping and answer, in milliseconds: for demonstrations on one machine
     #[arg(long, value_name = "MS", env = "GRIDHOUR_DELAY_MS")]
@@ -124,7 +155,7 @@ pub struct ValidatorArgs {
     #[allow(missing_docs)]
     pub common: CommonArgs,
 
-    /// Serve the public log over HTTP at this address, such as 0.0.0.0:4880 [default: not at all]
+    /// Serve the public log, metrics and health over HTTP at this address, such as 127.0.0.1:4880 [default: not at all]
     #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
     pub http: Option<SocketAddr>,
 
@@ -146,7 +177,8 @@ pub struct ObserverArgs {
     #[arg(long, value_name = "MULTIADDR", env = "GRIDHOUR_FOLLOW", value_delimiter = ',')]
     pub follow: Vec<String>,
 
-    /// Serve the copy's public log over HTTP at this address, such as 0.0.0.0:4880 [default: not at all]
+    /// Serve the copy's public log, metrics and health over HTTP at this address, such as 127.0.0.1:4880 [default: not at
+    /// all]
     #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
     pub http: Option<SocketAddr>,
 }
@@ -212,6 +244,11 @@ pub enum NodeEvent {
         /// Where it listens.
         addresses: Vec<String>,
     },
+    /// Metrics and health can be read over HTTP.
+    Http {
+        /// Where they are served.
+        address: SocketAddr,
+    },
     /// The public log can be read over HTTP.
     PublicLog {
         /// Where it is served.
@@ -265,6 +302,7 @@ impl NodeEvent {
             Self::Ready { id, addresses } => {
                 json!({ "event": "ready", "id": id.to_string(), "addresses": addresses })
             }
+            Self::Http { address } => json!({ "event": "http", "url": format!("http://{address}") }),
             Self::PublicLog { address, vkey } => {
                 json!({ "event": "public-log", "url": format!("http://{address}"), "vkey": vkey })
             }
@@ -298,6 +336,7 @@ impl NodeEvent {
                 decode / 1_000_000
             ),
             Self::Ready { id, addresses } => format!("ready: {id} at {}", addresses.join(", ")),
+            Self::Http { address } => format!("metrics and health at http://{address}"),
             Self::PublicLog { address, vkey } => format!("public log at http://{address}, signed by {vkey}"),
             Self::Published { .. } => return None,
             Self::WitnessTrouble { url, why } => {

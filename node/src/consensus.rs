@@ -4,6 +4,7 @@
 //! follow ([`follower`]); replicas that agree on an order will stand behind the same trait, and give the same roots for
 //! the same transactions.
 
+mod counts;
 pub mod expiry;
 pub mod follower;
 mod keep;
@@ -16,7 +17,7 @@ use std::future::Future;
 use gridhour_contracts_sim::{ledger::reject::Reject, tx::Tx};
 use gridhour_protocol::{id::TxId, signed::Signed, units::Height};
 
-pub use self::view::LedgerView;
+pub use self::{counts::LedgerCounts, view::LedgerView};
 use crate::consensus::ledger_time::ClockError;
 
 /// A ledger that takes transactions.

@@ -6,6 +6,7 @@
 //! DIR/key             the secret key, mode 0600
 //! DIR/issuer.key      the issuer's key, only where `network init` ran
 //! DIR/network.json    the network: genesis, keys, bootstrap peers, signed
+//! DIR/peers           peers that were found, to be found again after a restart
 //! DIR/ledger/         a validator's or an observer's journal and derived state
 //! DIR/ledger.export   the last ledger that was exported
 //! DIR/audit.resume    how far an audit got that was interrupted
@@ -69,6 +70,12 @@ impl DataDir {
     #[must_use]
     pub fn network(&self) -> PathBuf {
         self.0.join("network.json")
+    }
+
+    /// Peers that were found.
+    #[must_use]
+    pub fn peers(&self) -> PathBuf {
+        self.0.join("peers")
     }
 
     /// A validator's ledger, or an observer's copy.

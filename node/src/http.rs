@@ -1,7 +1,8 @@
-//! HTTP, for whoever is no peer: the public log, read only, and witnesses of it.
+//! HTTP, for whoever is no peer: the public log, read only, and witnesses of it; numbers and health of a node.
 //!
 //! | room | holds |
 //! |---|---|
+//! | [`operations`] | `/metrics`, `/healthz` and `/readyz`, for whoever runs the node |
 //! | [`public_log`] | the checkpoint and the tiles of a ledger's log, as c2sp.org/tlog-tiles lays them out |
 //! | [`client`] | the other side: reads such a log, whoever serves it |
 //! | [`witness`] | cosigns checkpoints that are sent to it, as c2sp.org/tlog-witness says |
@@ -18,6 +19,7 @@ use self::limited::Limited;
 
 pub mod client;
 mod limited;
+pub mod operations;
 pub mod public_log;
 pub mod witness;
 pub mod witness_client;

@@ -18,9 +18,12 @@
 //! | `job_protocol`, [`JobStream`] | the streams that jobs and calibrations run on |
 //! | `latency` | round trips, measured by echoes |
 //! | `bootstrap`, `peers`, `task` | who is dialled, who is here, and the loop |
+//! | `reach`, `scoped` | what is near and what is far, and protocols that keep them apart |
+//! | `neighbours` | who announces itself on our own network |
+//! | `relays` | who passes on connections for a node that cannot be dialled |
+//! | `kademlia`, `outbound` | where peers are found, and which of them we stay connected to |
 //! | [`limits`] | what peers can make a node hold or do at most |
 //!
-//! No discovery beyond bootstrap peers and the addresses in adverts, no relays, no hole punching.
 //! docs/NETWORK.md has the protocols and the sums.
 
 mod advert_table;
@@ -37,15 +40,21 @@ mod handle;
 mod identity;
 mod job_protocol;
 mod job_stream;
+mod kademlia;
 mod latency;
 pub mod limits;
 mod metrics;
+mod neighbours;
+mod outbound;
 mod peer_score;
 mod peers;
 mod protocols;
 mod push;
+mod reach;
+mod relays;
 #[cfg(test)]
 pub(crate) mod sample;
+mod scoped;
 mod service;
 mod task;
 #[cfg(test)]
@@ -57,22 +66,25 @@ use std::time::Duration;
 use libp2p::{
     Swarm,
     core::transport::{ListenerId, TransportError},
+    relay,
     swarm::SwarmEvent,
 };
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use self::latency::LatencyWindow;
 use self::{
     behaviour::Behaviour,
     bootstrap::Bootstrap,
     handle::Shown,
     identity::keypair_of,
     limits::{ADDRESSES_CONFIGURED_MAX, COMMANDS_MAX, EVENTS_MAX, IDLE_TIMEOUT, STREAMS_NEGOTIATING_MAX},
+    outbound::Outbound,
     protocols::Protocols,
     task::{Parts, Task},
 };
 pub use self::{
     checkpoint_table::SeenCheckpoints,
-    config::NetConfig,
+    config::{NetConfig, Transports},
     error::{Closed, DialError, NetError, PublishError, RequestError},
     event::{InboundRequest, NetEvent, Responder},
     frame::{FrameError, FrameReader, write_frame},
@@ -81,6 +93,7 @@ pub use self::{
     job_stream::{JobReceiver, JobSender, JobStream},
     metrics::{AdvertCounts, NetMetrics},
     push::{BadPush, unpack as unpack_push},
+    reach::is_near,
     service::Service,
 };
 
@@ -103,7 +116,7 @@ impl Net {
     /// If an address cannot be listened on, a bootstrap address names no peer, or the settings are
     /// inconsistent.
     pub async fn start(config: NetConfig) -> Result<(NetHandle, mpsc::Receiver<NetEvent>), NetError> {
-        let count = config.listen.len().max(config.bootstrap.len());
+        let count = config.listen.len().max(config.bootstrap.len()).max(config.remembered.len());
         if count > ADDRESSES_CONFIGURED_MAX {
             return Err(NetError::TooManyAddresses { count, max: ADDRESSES_CONFIGURED_MAX });
         }
@@ -120,7 +133,10 @@ impl Net {
             listening: watch::Sender::new(listening.addresses),
             metrics: watch::Sender::default(),
             latencies: watch::Sender::default(),
+            coordinate: watch::Sender::new(config.coordinate),
             checkpoints: watch::Sender::default(),
+            remembered: watch::Sender::new(config.remembered.clone()),
+            public: watch::Sender::default(),
         };
         let (ended_sender, ended_receiver) = watch::channel(false);
         let handle = NetHandle {
@@ -131,16 +147,27 @@ impl Net {
             listening: shown.listening.subscribe(),
             metrics: shown.metrics.subscribe(),
             latencies: shown.latencies.subscribe(),
+            coordinate: shown.coordinate.subscribe(),
             checkpoints: shown.checkpoints.subscribe(),
+            remembered: shown.remembered.subscribe(),
+            public: shown.public.subscribe(),
             ended: ended_receiver,
         };
         let commands_sender = handle.commands.downgrade();
         let listeners = listening.ids;
-        let parts = Parts { listeners, commands, commands_sender, events, shown, bootstrap };
+        let outbound = Outbound::new(salt()?);
+        let parts = Parts { listeners, commands, commands_sender, events, shown, bootstrap, outbound };
         let task = Task::new(swarm, &config, parts);
         tokio::spawn(run(task, ended, ended_sender));
         Ok((handle, events_receiver))
     }
+}
+
+/// Bytes that nobody else knows.
+fn salt() -> Result<[u8; 32], NetError> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|error| NetError::Setup(error.to_string()))?;
+    Ok(salt)
 }
 
 /// Runs the task, then waits until the connections' tasks, which hold the other end of `tasks`, are gone too.
@@ -156,7 +183,9 @@ async fn run(task: Task, mut tasks: mpsc::Receiver<()>, ended: watch::Sender<boo
 fn build_swarm(config: &NetConfig, alive: mpsc::Sender<()>) -> Result<Swarm<Behaviour>, NetError> {
     let keypair = keypair_of(&config.key);
     let names = Protocols::new(&config.network);
-    let behaviour = Behaviour::new(config, &keypair, &names)?;
+    let peer = keypair.public().to_peer_id();
+    let (relayed, relay_client) = relay::client::new(peer);
+    let behaviour = Behaviour::new(config, &keypair, &names, relay_client)?;
     let spawn = move |future: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         let alive = alive.clone();
         tokio::spawn(async move {
@@ -167,7 +196,12 @@ fn build_swarm(config: &NetConfig, alive: mpsc::Sender<()>) -> Result<Swarm<Beha
     let settings = libp2p::swarm::Config::with_executor(spawn)
         .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_max_negotiating_inbound_streams(STREAMS_NEGOTIATING_MAX);
-    Ok(Swarm::new(transport::build(&keypair)?, behaviour, keypair.public().to_peer_id(), settings))
+    Ok(Swarm::new(
+        transport::build(&keypair, config.transports, relayed)?,
+        behaviour,
+        keypair.public().to_peer_id(),
+        settings,
+    ))
 }
 
 /// What a swarm listens on.

@@ -17,6 +17,9 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+pub mod checkup;
+
+use self::checkup::{Checkup, CheckupRequest, PORTS_MAX};
 use crate::limbo::{LIMBO_MAX, Limbo};
 
 /// Holds listed for one account; more are summed by the ledger itself, never lost.
@@ -69,6 +72,8 @@ pub enum LedgerRequest {
     Devices(PublicKey),
     /// The budgets that an account owns or may spend from.
     Budgets(PublicKey),
+    /// How another node looks from there.
+    Checkup(CheckupRequest),
 }
 
 /// Answered by a ledger node.
@@ -110,6 +115,8 @@ pub enum LedgerAnswer {
     Devices(Vec<Device>),
     /// To [`LedgerRequest::Budgets`]; at most [`BUDGETS_MAX`], the first by their ids.
     Budgets(Vec<BudgetId>),
+    /// To [`LedgerRequest::Checkup`].
+    Checkup(Checkup),
 }
 
 /// Where a ledger stands.
@@ -132,6 +139,19 @@ pub struct Account {
     pub balance: Credits,
     /// What is held for its sessions, at stake for its devices, in the pots of its budgets, and for its reservations.
     pub holds: Vec<Hold>,
+    /// Sessions in which it sells.
+    pub selling: Selling,
+}
+
+/// The open sessions of a provider, summed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selling {
+    /// How many there are.
+    pub sessions: u64,
+    /// What they hold: the most that is still to be collected.
+    pub held: Credits,
+    /// What was collected from them.
+    pub collected: Credits,
 }
 
 /// Money that is set aside.
@@ -201,6 +221,7 @@ impl Wire for LedgerRequest {
     fn check_bounds(&self) -> Result<(), String> {
         match self {
             Self::Submit(tx) => tx.check_bounds(),
+            Self::Checkup(asked) => at_most("ports", asked.ports.len(), PORTS_MAX),
             _ => Ok(()),
         }
     }
@@ -227,6 +248,12 @@ impl Wire for LedgerAnswer {
                 devices.iter().try_for_each(Wire::check_bounds)
             }
             Self::Budgets(budgets) => at_most("budgets", budgets.len(), BUDGETS_MAX),
+            Self::Checkup(checkup) => {
+                let seen = checkup.offer.as_ref().map_or(0, |offer| offer.ports.len());
+                at_most("ports", seen.max(checkup.tried.len()), PORTS_MAX)?;
+                let troubles = checkup.tried.iter().filter_map(|tried| tried.outcome.trouble());
+                troubles.into_iter().try_for_each(|why| at_most("trouble", why.len(), DETAIL_BYTES_MAX))
+            }
             Self::Status(_) | Self::Session(_) | Self::Applied(_) => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ pub struct Settings {
     pub listen: Option<Vec<String>>,
     /// Multiaddresses of the nodes that an observer follows.
     pub follow: Option<Vec<String>>,
-    /// Where a ledger node or an observer serves its public log over HTTP, such as `0.0.0.0:4880`.
+    /// Where a node serves metrics and health over HTTP, and its public log if it has one, such as `127.0.0.1:4880`.
     pub http: Option<SocketAddr>,
     /// URLs of the witnesses that a ledger node asks for cosignatures.
     pub witnesses: Option<Vec<String>>,
@@ -44,6 +44,8 @@ pub struct Settings {
     pub calibrate_every: Option<String>,
     /// Seconds that one step of a calibration may take.
     pub calibrate_timeout: Option<u64>,
+    /// Seconds that running jobs have once a provider is told to stop.
+    pub drain: Option<u64>,
     /// Who may calibrate the provider; anyone if it is absent.
     pub challengers: Option<Vec<String>>,
     /// Credits that a provider keeps at stake for its device; 0 for none.

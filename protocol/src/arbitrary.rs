@@ -30,6 +30,8 @@ use crate::{
     },
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        coordinate::{ADJUSTMENT_US_MAX, Coordinate, DIMENSIONS, ERROR_PPM_MAX, FAR_US_MAX, HEIGHT_US_MIN},
+        history::{Ended, ProviderHistory, Run},
         order::{LatencyLimit, LimitKind, Order},
         reservation::{ReservationOffer, WHOLE},
     },
@@ -186,12 +188,27 @@ fn model_offers() -> impl Strategy<Value = ModelOffer> {
     })
 }
 
+/// A coordinate.
+pub fn coordinates() -> impl Strategy<Value = Coordinate> {
+    let (far, adjustment) = (FAR_US_MAX as i32, ADJUSTMENT_US_MAX as i32);
+    let position = prop::array::uniform::<_, DIMENSIONS>(-far..=far);
+    (position, HEIGHT_US_MIN..=FAR_US_MAX, -adjustment..=adjustment, 0..=ERROR_PPM_MAX).prop_map(
+        |(position_us, height_us, adjustment_us, error_ppm)| Coordinate {
+            position_us,
+            height_us,
+            adjustment_us,
+            error_ppm,
+        },
+    )
+}
+
 /// An advert of `provider`.
 pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
     let times = (0..1u64 << 50, 1..=ADVERT_TTL_MS_MAX);
     let what = (devices(), vec(model_offers(), 0..4), prices());
     let load = (any::<u16>(), any::<u16>());
-    let where_ = (vec("[a-z0-9/.]{0,40}", 0..4), option::of(places()), option::of(places()));
+    let addresses = vec("[a-z0-9/.]{0,40}", 0..4);
+    let where_ = (addresses, option::of(places()), option::of(places()), option::of(coordinates()));
     (bytes32(), any::<u64>(), times, what, load, where_)
         .prop_map(move |(network, sequence, (at, life), (device, models, ask), load, places)| Advert {
             version: PROTOCOL_VERSION,
@@ -208,8 +225,26 @@ pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
             queued: load.1,
             region: places.1,
             jurisdiction: places.2,
+            coordinate: places.3,
         })
         .boxed()
+}
+
+/// What a buyer learned of a provider, by recording it.
+pub fn histories() -> impl Strategy<Value = ProviderHistory> {
+    let run = (any::<u64>(), any::<u64>(), 1..300u32);
+    let job = (0..3u8, 1..=PROMPT_TOKENS_MAX as u32, 0..1u64 << 50, option::of(run));
+    (public_keys(), vec(job, 0..40)).prop_map(|(provider, jobs)| {
+        let mut history = ProviderHistory::new(provider);
+        for (model, prompt, at, run) in jobs {
+            let at = Timestamp(at);
+            let ended = run.map_or(Ended::Failed(at), |(first, total, tokens)| {
+                Ended::Served(Run::new(at, first, total, tokens))
+            });
+            history.record(ModelId([model; 32]), prompt, ended);
+        }
+        history
+    })
 }
 
 /// A limit on a time.
@@ -260,10 +295,12 @@ pub fn reservation_offers(provider: PublicKey) -> BoxedStrategy<ReservationOffer
     let who = (public_keys(), bytes32(), bytes32(), bytes32(), any::<u64>());
     // Of half a minute at least, at a price at which that is a micro-credit.
     let money = (rates(), 1_000..=PRICE_MAX, 30_000..=SLOT_MS_MIN, 0..=WHOLE);
+    let computed = (work_models(), any::<u16>());
     let ladder = vec(1..=RUNG_MAX, 1..=RUNGS_MAX);
     let answer_ms = ANSWER_MS_MIN..SLOT_MS_MIN;
-    (window, who, money, ladder, answer_ms)
-        .prop_map(move |((at, slot, slots, early, notice), who, money, mut ladder, answer_ms)| {
+    (window, who, money, computed, ladder, answer_ms)
+        .prop_map(move |(window, who, money, (work, numerics), mut ladder, answer_ms)| {
+            let (at, slot, slots, early, notice) = window;
             ladder.sort_unstable();
             ReservationOffer {
                 network: NetworkId(who.1),
@@ -271,7 +308,9 @@ pub fn reservation_offers(provider: PublicKey) -> BoxedStrategy<ReservationOffer
                 client: who.0,
                 device: DeviceId(who.2),
                 model: ModelId(who.3),
+                work,
                 rates: money.0,
+                numerics,
                 price: PricePerHour(money.1),
                 starts_at: Timestamp(at),
                 slot: Millis(slot),
@@ -338,7 +377,8 @@ pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
         Just(Cause::Delivered),
         Just(Cause::ClientFault),
         Just(Cause::ProviderFault),
-        Just(Cause::Network)
+        Just(Cause::Network),
+        Just(Cause::Reclaimed)
     ];
     let device = prop_oneof![
         Just((DeviceClass::Cpu, ClockSource::HostClock)),
@@ -346,7 +386,7 @@ pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
         Just((DeviceClass::Gpu, ClockSource::DeviceTimestamps))
     ];
     let hashes = (bytes32(), bytes32(), bytes32(), bytes32(), bytes32(), bytes32(), bytes32());
-    let numbers = (any::<[u64; 4]>(), any::<(u32, u32, u32)>(), any::<(u64, u64)>());
+    let numbers = (any::<[u64; 4]>(), any::<(u32, u32, u32, u32)>(), any::<(u64, u64)>());
     (hashes, numbers, lanes(), cause, device)
         .prop_map(move |(hashes, (work, counts, times), lane, cause, (device, clock))| Receipt {
             numerics: hashes.0,
@@ -360,6 +400,7 @@ pub fn receipts(provider: PublicKey) -> BoxedStrategy<Receipt> {
             scores: ScoreDigest(hashes.5),
             prompt_tokens: counts.1,
             output_tokens: counts.2,
+            prepaid: counts.3,
             prefill_work: Work(work[0]),
             decode_work: Work(work[1]),
             reference: GpuNs(work[2]),
@@ -400,18 +441,31 @@ pub fn samplings() -> impl Strategy<Value = Sampling> {
     )
 }
 
+/// The most that others have written before in a request.
+const WRITTEN_MAX: usize = 20;
+
 /// A request.
 pub fn requests() -> impl Strategy<Value = Request> {
     let place = (bytes32(), lanes(), any::<u32>());
-    let tokens = (vec(any::<u32>(), 1..40), 1..=OUTPUT_TOKENS_MAX as u32, vec(any::<u32>(), 0..4));
+    let begun = (vec(any::<u32>(), 0..=WRITTEN_MAX), 0..=CHUNK_TOKENS_MAX as u32);
+    let most = 1..=(OUTPUT_TOKENS_MAX - WRITTEN_MAX) as u32;
+    let tokens = (vec(any::<u32>(), 1..40), begun, most, vec(any::<u32>(), 0..4));
     let asked = (vec(".{1,16}", 0..=STOP_TEXTS_MAX), 0..=LOGPROBS_MAX as u8);
     (place, tokens, samplings(), asked, bytes32()).prop_map(
-        |((session, lane, index), (prompt, max_tokens, stop), sampling, (stop_texts, logprobs), salt)| {
+        |(
+            (session, lane, index),
+            (prompt, begun, max_tokens, stop),
+            sampling,
+            (stop_texts, logprobs),
+            salt,
+        )| {
             Request {
                 session: SessionId(session),
                 lane,
                 index,
                 prompt,
+                written: begun.0,
+                prepaid: begun.1.min(max_tokens),
                 sampling,
                 max_tokens,
                 stop,
@@ -453,7 +507,7 @@ pub fn client_messages() -> impl Strategy<Value = ClientMessage> {
 
 /// What a provider may say.
 pub fn provider_messages() -> impl Strategy<Value = ProviderMessage> {
-    let code = prop_oneof![Just(RefusalCode::Stopping), Just(RefusalCode::HoldExhausted)];
+    let code = prop_oneof![Just(RefusalCode::Stopping), Just(RefusalCode::PrepaidTooMuch)];
     prop_oneof![
         any::<u32>().prop_map(|prompt_tokens| ProviderMessage::Accepted { prompt_tokens }),
         (code, "[ -~]{0,256}").prop_map(|(code, detail)| ProviderMessage::Refused { code, detail }),

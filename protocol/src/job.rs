@@ -13,6 +13,7 @@ pub mod ending;
 pub mod logprobs;
 pub mod message;
 pub mod misbehavior;
+pub mod pace;
 pub mod provider;
 mod receipt_check;
 pub mod request;

@@ -1,9 +1,19 @@
 //! The market: what is offered, what is wanted, and which offer meets an order.
 
 pub mod advert;
+pub mod batch;
 pub mod book;
+pub mod coordinate;
+pub mod costs;
 pub mod estimate;
+pub mod exploration;
+pub mod fading;
+pub mod geography;
+pub mod history;
+pub mod index;
 pub mod mask;
 pub mod matching;
 pub mod order;
 pub mod reservation;
+pub mod score;
+pub mod shortlist;

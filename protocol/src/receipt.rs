@@ -7,9 +7,11 @@ use crate::{
     layout::Layout,
     limits::RECEIPT_BYTES_MAX,
     market::advert::DeviceClass,
+    session::terms::Terms,
     signed::{PublicKey, Signable, Signed},
     units::{GpuNs, Timestamp, Work},
     wire::Wire,
+    work::billed,
 };
 
 pub mod conflict;
@@ -25,6 +27,8 @@ pub enum Cause {
     ProviderFault,
     /// The connection broke.
     Network,
+    /// The provider took its device back before the end; what was sent is billed.
+    Reclaimed,
 }
 
 impl Cause {
@@ -36,6 +40,7 @@ impl Cause {
             Self::ClientFault => "client-fault",
             Self::ProviderFault => "provider-fault",
             Self::Network => "network",
+            Self::Reclaimed => "reclaimed",
         }
     }
 }
@@ -112,12 +117,14 @@ pub struct Receipt {
     pub request: RequestDigest,
     /// What was answered.
     pub output: OutputDigest,
-    /// How it was computed (docs/NUMERICS.md, section 7).
+    /// How it was computed (docs/NUMERICS.md, section 7). The chain begins with the request and the tokens read.
     pub scores: ScoreDigest,
-    /// Tokens read.
+    /// Tokens read: the prompt, and what other providers had written.
     pub prompt_tokens: u32,
     /// Tokens written.
     pub output_tokens: u32,
+    /// How many of those, the first, are billed as if they had been read ([`crate::work::billed`]).
+    pub prepaid: u32,
     /// Work of reading.
     pub prefill_work: Work,
     /// Work of writing.
@@ -140,6 +147,43 @@ pub struct Receipt {
     pub previous: ReceiptId,
 }
 
+impl Receipt {
+    /// What is billed for a job that ended so, from this receipt's own counts. `None` on overflow.
+    #[must_use]
+    pub fn bill(&self, terms: &Terms) -> Option<Bill> {
+        let (read, written) = billed(self.prompt_tokens, self.output_tokens, self.prepaid);
+        let is_free = match self.cause {
+            Cause::ProviderFault => true,
+            // A prefill that led to nothing is the provider's loss, since it was the provider that left.
+            Cause::Reclaimed => self.output_tokens == 0,
+            Cause::Delivered | Cause::ClientFault | Cause::Network => false,
+        };
+        Some(Bill {
+            prefill: terms.work.prefill(read)?,
+            decode: terms.work.decode(read, written)?,
+            reference: if is_free { GpuNs(0) } else { terms.job_time(read, written)? },
+        })
+    }
+
+    /// Whether work and reference time are what [`Receipt::bill`] says.
+    #[must_use]
+    pub fn is_billed_right(&self, terms: &Terms) -> bool {
+        let stated = Bill { prefill: self.prefill_work, decode: self.decode_work, reference: self.reference };
+        self.bill(terms) == Some(stated)
+    }
+}
+
+/// What a job is billed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bill {
+    /// Work of reading.
+    pub prefill: Work,
+    /// Work of writing.
+    pub decode: Work,
+    /// The time for both by the terms' rates.
+    pub reference: GpuNs,
+}
+
 impl Signed<Receipt> {
     /// The identity of this signed receipt.
     #[must_use]
@@ -150,11 +194,11 @@ impl Signed<Receipt> {
 
 impl Signable for Receipt {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/receipt/v1");
+        let mut out = Layout::new("gridhour/receipt/v2");
         out.fixed(&self.numerics).fixed(&self.session.0).fixed(&self.provider.0);
         out.u16(self.lane).u32(self.index).fixed(&self.model.0);
         out.fixed(&self.request.0).fixed(&self.output.0).fixed(&self.scores.0);
-        out.u32(self.prompt_tokens).u32(self.output_tokens);
+        out.u32(self.prompt_tokens).u32(self.output_tokens).u32(self.prepaid);
         out.u64(self.prefill_work.0).u64(self.decode_work.0).u64(self.reference.0).u64(self.measured.0);
         out.u8(match self.measured_by {
             ClockSource::HostClock => 0,
@@ -170,6 +214,7 @@ impl Signable for Receipt {
             Cause::ClientFault => 1,
             Cause::ProviderFault => 2,
             Cause::Network => 3,
+            Cause::Reclaimed => 4,
         });
         out.fixed(&self.previous.0);
         out

@@ -13,6 +13,7 @@ use crate::{
     limits::PROTOCOL_VERSION,
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        coordinate::Coordinate,
         order::{LatencyLimit, LimitKind, Order},
         reservation::ReservationOffer,
     },
@@ -36,6 +37,12 @@ pub(crate) const RATES: Rates = Rates { prefill: WorkRate(20_000_000_000), decod
 pub(crate) const CLIENT: u8 = 1;
 /// Key of the sample provider.
 pub(crate) const PROVIDER: u8 = 2;
+
+/// Somewhere.
+pub(crate) fn coordinate() -> Coordinate {
+    let position_us = [1_000, -2_000, 3_000, -4_000, 5_000, -6_000, 7_000, -8_000];
+    Coordinate { position_us, height_us: 900, adjustment_us: -50, error_ppm: 120_000 }
+}
 
 /// An advert that meets [`order`].
 pub(crate) fn advert() -> Advert {
@@ -63,6 +70,7 @@ pub(crate) fn advert() -> Advert {
         queued: 0,
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
+        coordinate: Some(coordinate()),
     }
 }
 
@@ -112,7 +120,9 @@ pub(crate) fn reservation_offer() -> ReservationOffer {
         client: key(CLIENT).public(),
         device: DeviceName::of(&advert().device).id_of(&key(PROVIDER).public()),
         model: ModelId([3; 32]),
+        work: WORK,
         rates: RATES,
+        numerics: NUMERICS,
         price: PricePerHour(1_000_000),
         starts_at: Timestamp(NOW.0 + HOUR_MS),
         slot: Millis(HOUR_MS),
@@ -198,6 +208,7 @@ pub(crate) fn receipt() -> Receipt {
         scores: ScoreDigest([12; 32]),
         prompt_tokens: 5,
         output_tokens: 10,
+        prepaid: 4,
         prefill_work: Work(100),
         decode_work: Work(200),
         reference: GpuNs(300),
@@ -218,6 +229,8 @@ pub(crate) fn request() -> Request {
         lane: 0,
         index: 0,
         prompt: vec![1, 2, 3, 4, 5],
+        written: Vec::new(),
+        prepaid: 0,
         sampling: Sampling::GREEDY,
         max_tokens: 10,
         stop: vec![0],

@@ -64,6 +64,8 @@ wire_type!(requests, arbitrary::requests());
 wire_type!(client_messages, arbitrary::client_messages());
 wire_type!(provider_messages, arbitrary::provider_messages());
 wire_type!(lane_ledgers, arbitrary::lane_ledgers());
+wire_type!(coordinates, arbitrary::coordinates());
+wire_type!(histories, arbitrary::histories());
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -117,17 +119,19 @@ fn signed_bytes_are_frozen() {
     .map(|(kind, layout)| (kind, layout.as_bytes().len(), to_hex(&layout.hash())));
     let terms = to_hex(&sample::terms().id().0);
     let request = to_hex(&sample::request().digest().0);
+    let continued = to_hex(&sample::request().rest(&[7, 8], 4).unwrap().digest().0);
     let expected = [
-        ("advert", 288, "90318dc32032391ace9a8445a7d4996378b122df77a49af81c8b4332b3556ad3"),
-        ("calibrated", 320, "834885ad1d269355a7491e3704320a13fd2e1803fb8b79ac04c737d0366a6cc2"),
+        ("advert", 333, "2d5a1b37c01e0644f42ff660b8eb545a33b42c399c0442648e5006d21d369600"),
+        ("calibrated", 365, "9bca94d061ae6eba66e059ea3a01c9875cac7037bdc144883041f342839524f0"),
         ("calibration", 386, "3cd302c4f8eb3069ed0714c676c685043f46fc6e0d1fdfbd0a17e8438892e35e"),
         ("order", 261, "25d387ab3ac06dd60fa54279ad08f5a6c2c3768415b9888f9b6ed8cf5bdb7241"),
-        ("reservation", 276, "2a956c19a6af3d21d057e12ac9f51e8243df6b08a37ed5782f405a58490e99d3"),
+        ("reservation", 302, "152a4f6c38bf0f9bc16ba617a4abc4a120bce3dd8e5d7096eab77ccca5865232"),
         ("voucher", 134, "5984d928fdd0f9e3593263b7644f589b3d5be7cae10738329392015ec13dba92"),
-        ("receipt", 341, "05e5cc736c8bf9e2324c94085d6f00023252d9788c27ad9bda85e8ced081d8ec"),
+        ("receipt", 345, "ad3be504bca7546b449280947e3a054d5d76803ef9509e8e6f2188acf103cea1"),
     ]
     .map(|(kind, len, hash)| (kind, len, hash.to_owned()));
     assert_eq!(found, expected);
     assert_eq!(terms, "f904014c591b1a4965ff88780f89d28b36f0686e760d00ada5794d815e2229c0");
-    assert_eq!(request, "cb69ea9ce7abc7fc33c8d11fc2268d98ab02a6fa501509665f456825937e0139");
+    assert_eq!(request, "511aca37f7f1ed0301b200f928e3129e9aec0ddfdfdfeeabe0d0d116eb691bf1");
+    assert_eq!(continued, "");
 }

@@ -116,6 +116,14 @@ impl WorkModel {
     }
 }
 
+/// What of a job is billed as read and what as written, in tokens: its first `prepaid` tokens, which its client had paid
+/// another provider for, are billed as if they had been there to read.
+#[must_use]
+pub fn billed(read: u32, written: u32, prepaid: u32) -> (u32, u32) {
+    let moved = prepaid.min(written);
+    (read.saturating_add(moved), written - moved)
+}
+
 fn narrow(work: u128) -> Option<u64> {
     u64::try_from(work).ok()
 }

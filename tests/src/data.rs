@@ -12,6 +12,7 @@ use std::{
 };
 
 use gridhour_node::{
+    bench::market::matrix::Matrix,
     engine::gpu::adapter::{Adapter, AdapterChoice, choose, describe},
     model::{
         catalogue::{CATALOGUE, MODEL_CACHE_VARIABLE, ModelCache},
@@ -21,6 +22,8 @@ use gridhour_node::{
 
 /// Environment variable that names the folder of test data.
 pub const TEST_DATA_VARIABLE: &str = "GRIDHOUR_TEST_DATA";
+/// Measured round trips between regions, in milliseconds.
+const ROUND_TRIPS: &str = "rtt_ms.csv";
 /// The test split of WikiText-2, as plain text.
 const WIKITEXT: &str = "wikitext2-test.txt";
 
@@ -33,6 +36,17 @@ pub fn wikitext() -> Option<&'static str> {
     static TEXT: OnceLock<Result<String, String>> = OnceLock::new();
     let path = data_folder(env::var_os(TEST_DATA_VARIABLE).map(PathBuf::from)).join(WIKITEXT);
     present(TEXT.get_or_init(|| read(&path))).map(String::as_str)
+}
+
+/// Round trips that were measured between regions, from the same folder as [`wikitext`]. `None` if they are not there;
+/// the calling test is then to return.
+///
+/// # Panics
+/// If they are not there and `CI` is set.
+pub fn round_trips() -> Option<&'static Matrix> {
+    static MATRIX: OnceLock<Result<Matrix, String>> = OnceLock::new();
+    let path = data_folder(env::var_os(TEST_DATA_VARIABLE).map(PathBuf::from)).join(ROUND_TRIPS);
+    present(MATRIX.get_or_init(|| read(&path).and_then(|text| Matrix::parse(&text))))
 }
 
 /// The file of the catalogue's first model, from the user's cache; pulled if it is not there. `None` if it
@@ -66,7 +80,7 @@ fn data_folder(chosen: Option<PathBuf>) -> PathBuf {
 fn read(path: &Path) -> Result<String, String> {
     let hint = |error| {
         let path = path.display();
-        format!("{path}: {error}; set {TEST_DATA_VARIABLE} to the folder that holds {WIKITEXT}")
+        format!("{path}: {error}; set {TEST_DATA_VARIABLE} to the folder that holds it")
     };
     fs::read_to_string(path).map_err(hint)
 }

@@ -85,6 +85,7 @@ fn each_named_crate_stays_in_its_room() {
     only_in("libp2p_stream", &ROOMS, |name| name.starts_with("node/src/net"));
     only_in("sled", &ROOMS, |name| name.starts_with("node/src/store"));
     only_in("wgpu", &ROOMS, |name| name.starts_with("node/src/engine/gpu"));
+    only_in("prometheus_client", &ROOMS, |name| name.starts_with("node/src/metrics"));
     only_in("tokenizers", &ROOMS, |name| name.starts_with("node/src/model"));
 }
 

@@ -2,7 +2,10 @@
 
 mod audit;
 mod engine;
+mod gossip;
 mod ledger;
+mod market;
+mod matching;
 
 use clap::Subcommand;
 
@@ -13,7 +16,10 @@ EXAMPLES:
   gridhour bench engine
   gridhour bench engine --threads 2 --prefill 256 --decode 64 --json
   gridhour bench ledger --json
-  gridhour bench audit --transactions 1000000";
+  gridhour bench gossip --nodes 1000
+  gridhour bench market --seeds 4
+  gridhour bench audit --transactions 1000000
+  gridhour bench match --json";
 
 /// Measure this machine
 #[derive(Debug, clap::Args)]
@@ -27,13 +33,19 @@ pub struct Args {
 enum Command {
     Engine(engine::Args),
     Ledger(ledger::Args),
+    Gossip(gossip::Args),
     Audit(audit::Args),
+    Market(market::Args),
+    Match(matching::Args),
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
     match &args.command {
         Command::Engine(args) => engine::run(args, context),
         Command::Ledger(args) => ledger::run(args, context),
+        Command::Gossip(args) => gossip::run(args, context),
         Command::Audit(args) => audit::run(args, context),
+        Command::Market(args) => market::run(args, context),
+        Command::Match(args) => matching::run(args, context),
     }
 }

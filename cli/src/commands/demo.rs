@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use self::{report::Outcome, stage::Stage};
 use super::{
     market::explain_text,
-    run::{OrderOptions, Prefer, SamplingOptions, stream, summary},
+    run::{HedgeKind, OrderOptions, Prefer, SamplingOptions, stream, summary},
 };
 use crate::{
     context::Context,
@@ -193,9 +193,14 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         jurisdiction: Vec::new(),
         calibrated_by: Vec::new(),
         min_stake: Credits::ZERO,
+        home: None,
+        egress_per_gib: Credits::ZERO,
+        retry_cost: Credits::ZERO,
         prefer: Prefer::Cheapest,
         tag: None,
         use_secs: 600,
+        no_failover: false,
+        hedge: HedgeKind::Tight,
         sampling: SamplingOptions::greedy(),
     };
     let usual = plain(PricePerHour(10_000_000));
@@ -248,7 +253,7 @@ async fn refusal(
     let prompt =
         client.assets(spec.model, adverts).await?.prompt(&spec.messages).map_err(CommandError::usage)?;
     let order = client.order(spec, prompt.len())?;
-    let record = client.match_order(&order, adverts, spec.use_for).await?;
+    let record = client.match_order(&order, adverts, spec).await?;
     Ok(record.chosen.is_none().then_some(record))
 }
 

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod calibration;
+mod explain;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,13 +12,12 @@ use gridhour_protocol::{
     market::{
         advert::{Advert, Device, RateSource},
         estimate::Measured,
-        matching::MatchRecord,
     },
     signed::Verified,
 };
 use serde_json::{Value, json};
 
-use super::run::OrderOptions;
+pub use self::explain::{explain_text, match_json};
 use crate::{
     context::Context,
     error::{CommandError, Result},
@@ -34,8 +34,6 @@ EXAMPLES:
 
 /// How long to wait for offers.
 pub const OFFERS_TIME: Duration = Duration::from_secs(5);
-/// Prompt tokens that `explain` assumes.
-const PROMPT_TOKENS: usize = 64;
 
 /// See the offers, why an order would meet which, and time providers
 #[derive(Debug, clap::Args)]
@@ -50,9 +48,7 @@ enum Command {
     /// List the live offers, with round trips measured from here
     Offers,
     /// Say for an order which offer it would meet, at what cost and time, and why not the others
-    ///
-    /// Nothing is ordered. A prompt of 64 tokens is assumed.
-    Explain(Box<OrderOptions>),
+    Explain(Box<explain::Args>),
     /// Time a provider on a standard job that fills the memory it claims, and sign what was measured
     ///
     /// The provider frees its memory, loads a model made from a seed that it could not know, and computes
@@ -66,9 +62,7 @@ enum Command {
 pub fn run(args: Args, context: &Context) -> Result {
     match args.command {
         Command::Offers => with_client(context, async |client, _| offers(context, &client).await),
-        Command::Explain(options) => {
-            with_client(context, async |client, _| explain(context, &client, &options).await)
-        }
+        Command::Explain(args) => explain::run(&args, context),
         Command::Calibrate(args) => calibrate::run(&args, context),
         Command::Calibration(args) => calibration::run(&args, context),
     }
@@ -154,65 +148,5 @@ fn offer_json(advert: &Verified<Advert>, measured: &Measured) -> Value {
         },
         "models": advert.models.iter().map(|offer| offer.model.to_string()).collect::<Vec<_>>(),
         "addresses": advert.addresses, "latency": latency, "calibration": calibration,
-    })
-}
-
-async fn explain(context: &Context, client: &Arc<Client>, options: &OrderOptions) -> Result {
-    let spec = options.spec(context, Vec::new())?;
-    let adverts = live_offers(client).await?;
-    let order = client.order(&spec, PROMPT_TOKENS)?;
-    let record = client.match_order(&order, &adverts, spec.use_for).await?;
-    context.out.document(&match_json(&record))?;
-    explain_text(context, &record)
-}
-
-/// The match record in words and numbers.
-pub fn explain_text(context: &Context, record: &MatchRecord) -> Result {
-    for (rank, candidate) in record.candidates.iter().enumerate() {
-        let times = match (candidate.expected_ttft_ms, candidate.expected_total_ms) {
-            (Some(ttft), Some(total)) => format!("first token in {ttft} ms, all in {total} ms"),
-            _ => "not measured".into(),
-        };
-        let penalty = if candidate.penalty.0 > 0 {
-            format!(" + {} for lateness", candidate.penalty)
-        } else {
-            String::new()
-        };
-        let mark = if rank == 0 { "chosen " } else { "       " };
-        let cost = candidate.cost;
-        context.out.line(format!(
-            "{mark} {}  at most {cost} credits{penalty}; {times}",
-            candidate.provider.short()
-        ))?;
-    }
-    for refusal in &record.refused {
-        let (provider, reason) = (refusal.provider.short(), refusal.reason.name());
-        context.out.line(format!("refused {provider}  {reason}: {}", refusal.detail))?;
-    }
-    match record.chosen {
-        Some(_) => Ok(()),
-        None => context.out.line("no offer meets this order"),
-    }
-}
-
-/// The match record as scripts read it.
-pub fn match_json(record: &MatchRecord) -> Value {
-    let candidates = record.candidates.iter().map(|candidate| {
-        json!({
-            "provider": candidate.provider.to_string(), "score": candidate.score.0, "cost": candidate.cost.0,
-            "penalty": candidate.penalty.0, "expected_ttft_ms": candidate.expected_ttft_ms,
-            "expected_total_ms": candidate.expected_total_ms,
-        })
-    });
-    let refused = record.refused.iter().map(|refusal| {
-        json!({
-            "provider": refusal.provider.to_string(), "reason": refusal.reason.name(), "detail": refusal.detail,
-        })
-    });
-    json!({
-        "chosen": record.chosen.map(|provider| provider.to_string()),
-        "candidates": candidates.collect::<Vec<_>>(), "refused": refused.collect::<Vec<_>>(),
-        "order": record.order.to_string(), "at": record.at.0,
-        "considered": gridhour_protocol::id::to_hex(&record.considered),
     })
 }

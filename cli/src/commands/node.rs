@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use gridhour_node::command::{NodeCommand, NodeEvent, Surroundings, run as run_node};
+use gridhour_node::command::{NodeCommand, NodeEvent, Surroundings, run as run_node, told_to_stop};
 
 use crate::{
     context::Context,
-    error::Result,
-    joined::{ctrl_c, runtime},
+    error::{CommandError, Result},
+    joined::runtime,
 };
 
 const EXAMPLES: &str = "\
@@ -38,6 +38,9 @@ pub fn run(args: Args, context: &Context) -> Result {
             let _ = out.line(text);
         }
     };
-    Ok(runtime()?
-        .block_on(async { run_node(args.command, surroundings, ctrl_c(), Arc::new(print)).await })?)
+    runtime()?.block_on(async {
+        let stop = told_to_stop(|| std::process::exit(CommandError::interrupted().kind.exit_code().into()));
+        let stop = stop.map_err(CommandError::internal)?;
+        run_node(args.command, surroundings, stop, Arc::new(print)).await.map_err(CommandError::from)
+    })
 }

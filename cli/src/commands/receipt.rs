@@ -1,5 +1,6 @@
 //! `gridhour receipt`: look at results, check what signs them, compute them again.
 
+pub mod chain;
 pub mod check;
 mod proof;
 pub mod rerun;
@@ -103,8 +104,8 @@ fn list(context: &Context, results: &Results) -> Result {
         table.row([
             result.receipt.id().to_string(),
             result.terms.provider.short(),
-            format!("{}+{}", receipt.prompt_tokens, receipt.output_tokens),
-            result.cost.to_string(),
+            format!("{}+{}", result.request.prompt.len(), result.answer().len()),
+            result.cost_in_all().to_string(),
             receipt.cause.name().to_owned(),
             first_words(text),
         ]);
@@ -131,6 +132,7 @@ fn show(context: &Context, results: &Results, id: ReceiptId) -> Result {
     out.line(format!("work      {} + {} MACs", receipt.prefill_work.0, receipt.decode_work.0))?;
     let (measured, clock) = (receipt.measured.0 / 1_000_000, receipt.measured_by.name());
     out.line(format!("measured  {measured} ms by {clock}, the provider's word and not billed"))?;
+    chain::lines(&result).iter().try_for_each(|line| out.line(line))?;
     out.line(format!("job       {}", summary(&result)))?;
     out.line(format!("\n{text}"))
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use clap::ValueEnum;
 use gridhour_node::{
     drivers::{
-        client::{Client, RunError, RunEvent, RunSpec},
+        client::{Client, Hedge, RunError, RunEvent, RunSpec},
         results::JobResult,
     },
     model::template::{Message, Role},
@@ -16,7 +16,10 @@ use gridhour_node::{
 use gridhour_protocol::{
     id::ModelId,
     job::sampling::Sampling,
-    market::order::{LatencyLimit, LimitKind},
+    market::{
+        costs::BuyerCosts,
+        order::{LatencyLimit, LimitKind},
+    },
     signed::PublicKey,
     units::{Credits, Millis, PricePerHour},
 };
@@ -27,6 +30,7 @@ pub use self::sampling::SamplingOptions;
 use super::{
     budget::{DrawOptions, Drawing},
     market::{explain_text, live_offers, match_json},
+    receipt::chain,
 };
 use crate::{
     context::Context,
@@ -113,6 +117,18 @@ pub struct OrderOptions {
     #[arg(long, default_value = "0", value_name = "CREDITS")]
     pub min_stake: Credits,
 
+    /// Count traffic to providers outside this region, which is yours; without it, to all
+    #[arg(long, value_name = "REGION")]
+    pub home: Option<String>,
+
+    /// Count this many credits for each GiB sent out of your region
+    #[arg(long, default_value = "0", value_name = "CREDITS")]
+    pub egress_per_gib: Credits,
+
+    /// Count this many credits for a run that fails, beside running it again
+    #[arg(long, default_value = "0", value_name = "CREDITS")]
+    pub retry_cost: Credits,
+
     /// Prefer the cheapest offer, or the one with the soonest first token
     #[arg(long, value_enum, default_value_t = Prefer::Cheapest)]
     pub prefer: Prefer,
@@ -125,6 +141,18 @@ pub struct OrderOptions {
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     pub use_secs: u64,
 
+    /// Ask two providers at once, and pay the slower one for what it did: if a hard limit on the first token is near
+    /// (tight), always, or never
+    #[arg(
+        long, value_enum, value_name = "WHEN", default_value_t = HedgeKind::Tight,
+        default_missing_value = "always", num_args = 0..=1, require_equals = true
+    )]
+    pub hedge: HedgeKind,
+
+    /// Fail if the provider does, instead of going on with another one
+    #[arg(long)]
+    pub no_failover: bool,
+
     #[command(flatten)]
     pub sampling: SamplingOptions,
 }
@@ -136,6 +164,27 @@ pub enum Prefer {
     Cheapest,
     /// The lowest expected time to the first token
     Fastest,
+}
+
+/// When two providers are asked at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HedgeKind {
+    /// If a hard limit on the first token is less than twice what is expected
+    Tight,
+    /// If two offers meet the order
+    Always,
+    /// Never
+    Never,
+}
+
+impl From<HedgeKind> for Hedge {
+    fn from(kind: HedgeKind) -> Self {
+        match kind {
+            HedgeKind::Tight => Self::Tight,
+            HedgeKind::Always => Self::Always,
+            HedgeKind::Never => Self::Never,
+        }
+    }
 }
 
 impl OrderOptions {
@@ -171,9 +220,16 @@ impl OrderOptions {
             jurisdictions: self.jurisdiction.clone(),
             calibrated_by: self.calibrated_by.clone(),
             stake_min: self.min_stake,
+            costs: BuyerCosts {
+                home: self.home.clone(),
+                egress_per_gib: self.egress_per_gib,
+                retry: self.retry_cost,
+            },
             tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
             pays: None,
+            failover: !self.no_failover,
+            hedge: self.hedge.into(),
         })
     }
 }
@@ -244,6 +300,15 @@ pub async fn stream(
         RunEvent::Tokens(tokens) => {
             tokens.iter().for_each(|token| note(context.out.part(&text.push(*token))));
         }
+        RunEvent::Moved { from, to, written, why } => {
+            let (from, to) = (from.short(), to.short());
+            let text = format!("\n{from} did not finish after {written} tokens: {why}; {to} goes on");
+            note(context.out.note(&text))
+        }
+        RunEvent::Overtaken { provider, cost } => {
+            let text = format!("\n{} was asked too, was slower, and costs {cost} credits", provider.short());
+            note(context.out.note(&text))
+        }
         RunEvent::SettleLater { why } => {
             note(context.out.line(format!("\nnot settled by the provider yet: {why}")))
         }
@@ -286,11 +351,15 @@ fn explained(context: &Context, error: RunError) -> CommandError {
 /// One line that says what it was.
 pub fn summary(result: &JobResult) -> String {
     let receipt = &result.receipt.body;
+    let earlier = match result.before.len() {
+        0 => String::new(),
+        count => format!(" after {count} other{}", if count == 1 { "" } else { "s" }),
+    };
     format!(
-        "{} + {} tokens, {} credits ({} ms of reference GPU time, {} vouchers), first token after {} ms, {} by {}",
-        receipt.prompt_tokens,
-        receipt.output_tokens,
-        result.cost,
+        "{} + {} tokens, {} credits ({} ms of reference GPU time, {} vouchers), first token after {} ms, {} by {}{earlier}",
+        result.request.prompt.len(),
+        result.answer().len(),
+        result.cost_in_all(),
         receipt.reference.0 / 1_000_000,
         u64::from(result.voucher.body.sequence) + 1,
         result.ttft_ms,
@@ -310,9 +379,10 @@ pub fn json_of(result: &JobResult, text: &str) -> Value {
     let receipt = &result.receipt.body;
     json!({
         "receipt_id": result.receipt.id().to_string(), "provider": result.terms.provider.to_string(),
-        "model_id": result.terms.model.to_string(), "prompt_tokens": receipt.prompt_tokens,
-        "output_tokens": receipt.output_tokens, "token_ids": result.output, "text": text,
-        "logprobs": logprobs::document(result), "cost": result.cost.0,
+        "model_id": result.terms.model.to_string(), "prompt_tokens": result.request.prompt.len(),
+        "output_tokens": result.answer().len(), "token_ids": result.answer(), "text": text,
+        "logprobs": logprobs::document(result), "cost": result.cost_in_all().0,
+        "parts": chain::document(result), "hedged": chain::hedged(result),
         "gpu_ms": receipt.reference.0 / 1_000_000, "measured_ms": receipt.measured.0 / 1_000_000,
         "ttft_ms": result.ttft_ms, "total_ms": result.total_ms, "cause": receipt.cause.name(),
         "verification": { "level": "none", "odds": 0 }, "seed": result.request.sampling.seed,

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::BufWriter,
     os::unix::fs::MetadataExt,
-    process::Stdio,
+    process::{Command, Stdio},
     thread,
     time::Instant,
 };
@@ -14,7 +14,10 @@ use gridhour_node::bench::audit::{Plan, write};
 use gridhour_protocol::units::Height;
 use serde_json::{Value, json};
 
-use crate::{market::PATIENCE, sandbox::Sandbox};
+use crate::{
+    market::PATIENCE,
+    sandbox::{PROGRAM, Sandbox},
+};
 
 const LEDGER: &str = "long.export";
 const KEPT: &str = "data/audit.resume";
@@ -53,7 +56,8 @@ fn killed(sandbox: &Sandbox) -> Resumed {
     let status = audit.wait().expect("a child can be waited for");
     assert_eq!(status.code(), None, "it ended by itself");
     let file = fs::read(sandbox.path(KEPT)).expect("it was kept");
-    Resume::open(&file, Trust::SelfTrust).expect("a kill leaves one file or the other whole").at()
+    let program = *blake3::hash(&fs::read(PROGRAM).expect("it was built")).as_bytes();
+    Resume::open(&file, Trust::SelfTrust, program).expect("a kill leaves one file or the other whole").at()
 }
 
 /// An answer without what it says of the run.
@@ -102,6 +106,25 @@ fn a_ledger_that_was_changed_where_it_had_been_audited_is_refused() {
     let why = document["begun_anew"].as_str().expect("it says so");
     assert!(why.contains("does not begin with the bytes that were audited"), "{why}");
     assert_eq!(document["findings"][0]["rule"], "frame-hash", "{answer}");
+}
+
+#[test]
+fn another_build_of_the_program_begins_anew() {
+    let sandbox = with_ledger();
+    killed(&sandbox);
+    let other = sandbox.path("another-build");
+    // By a process of its own: a file that this one has open for writing cannot be run.
+    let copied = Command::new("sh")
+        .args(["-c", r#"cp "$0" "$1" && printf x >>"$1""#, PROGRAM])
+        .arg(&other)
+        .status()
+        .expect("there is a shell");
+    assert!(copied.success());
+    let audit = sandbox.command_of(&other, &[&["--json"], &VERIFY[..]].concat()).output();
+    let answer: Value = serde_json::from_slice(&audit.expect("it runs").stdout).expect("a document");
+    assert_eq!((&answer["ok"], &answer["checked"]), (&json!(true), &json!(60_000)));
+    let why = answer["begun_anew"].as_str().expect("it says so");
+    assert!(why.contains("another build of this program wrote it"), "{why}");
 }
 
 #[test]

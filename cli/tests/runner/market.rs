@@ -1,7 +1,7 @@
 //! A market of real processes: a ledger node and a provider on this machine, and orders to them.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader, Read},
     net::{TcpListener, UdpSocket},
     process::{Child, Command, Output, Stdio},
@@ -32,8 +32,12 @@ pub struct Node {
 }
 
 impl Node {
-    fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    fn start(command: Command) -> Self {
+        Self::start_logging_to(command, Stdio::null())
+    }
+
+    fn start_logging_to(mut command: Command, stderr: Stdio) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().expect("the program starts");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         let (told, events) = sync_channel(EVENTS_MAX);
@@ -75,6 +79,23 @@ impl Node {
         }
     }
 
+    /// Tells it to stop, as service managers do.
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        let told =
+            Command::new("kill").args(["-TERM", &id]).status().expect("there is a program that signals");
+        assert!(told.success(), "it runs");
+    }
+
+    /// Waits for its end, which must come soon, and gives its exit code.
+    pub fn exit_code(mut self) -> Option<i32> {
+        // Its output ends with it.
+        let end = Instant::now() + PATIENCE;
+        while self.events.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok() {}
+        assert!(Instant::now() < end, "it does not end");
+        self.child.wait().expect("a child can be waited for").code()
+    }
+
     /// Ends it with a signal that no program hears.
     pub fn kill(mut self) {
         self.child.kill().expect("it runs");
@@ -94,6 +115,8 @@ impl Drop for Node {
 pub struct Market {
     pub sandbox: Sandbox,
     listen: String,
+    /// The filter and the format of the logs of nodes and orders; each node's go to `FOLDER.log`.
+    pub logs: Option<(&'static str, &'static str)>,
 }
 
 impl Market {
@@ -109,7 +132,7 @@ impl Market {
         }
         fs::rename(sandbox.path("ledger/issuer.key"), sandbox.path("data/issuer.key"))
             .expect("a key can be moved");
-        Self { sandbox, listen }
+        Self { sandbox, listen, logs: None }
     }
 
     /// Starts the ledger node; always the same one, at the same address.
@@ -135,6 +158,14 @@ impl Market {
         self.node("seller", &[&offer[..], &slow, options].concat())
     }
 
+    /// Starts another provider, which is not slow, with its files in `folder`.
+    pub fn rival(&self, folder: &str, options: &[&str]) -> Node {
+        self.sandbox.json(&["--data-dir", folder, "network", "join", "ledger/network.json"]);
+        let offer =
+            ["provider", "--listen", "/ip4/127.0.0.1/tcp/0", "--model", "small.gguf", "--threads", "1"];
+        self.node(folder, &[&offer[..], options].concat())
+    }
+
     /// Starts an observer of the ledger node; always the same one.
     pub fn observer(&self) -> Node {
         self.observer_with(&[])
@@ -158,7 +189,18 @@ impl Market {
 
     fn node(&self, folder: &str, arguments: &[&str]) -> Node {
         let begin = ["--json", "--data-dir", folder, "node"];
-        Node::start(self.sandbox.command(&[&begin[..], arguments, &["--until-stdin-closes"]].concat()))
+        let command = self.logged(&[&begin[..], arguments, &["--until-stdin-closes"]].concat());
+        let log = File::create(self.sandbox.path(&format!("{folder}.log"))).expect("a log can be written");
+        Node::start_logging_to(command, log.into())
+    }
+
+    /// The program with these arguments, and logs as they are wanted.
+    pub fn logged(&self, arguments: &[&str]) -> Command {
+        let mut command = self.sandbox.command(arguments);
+        if let Some((filter, format)) = self.logs {
+            command.env("GRIDHOUR_LOG", filter).env("GRIDHOUR_LOG_FORMAT", format);
+        }
+        command
     }
 
     /// Mints the client's money and returns how much it is.
@@ -169,7 +211,16 @@ impl Market {
 
     /// Starts an order of more tokens than a test waits for.
     pub fn order(&self, use_secs: &str) -> Order {
-        let limits = ["--max-tokens", "3000", "--max-price", "2000", "--max-total", "20"];
+        self.order_within("3000", use_secs, "2000")
+    }
+
+    /// Starts an order of this many tokens that the second provider meets too.
+    pub fn order_of(&self, tokens: &str) -> Order {
+        self.order_within(tokens, "600", "20000")
+    }
+
+    fn order_within(&self, tokens: &str, use_secs: &str, price: &str) -> Order {
+        let limits = ["--max-tokens", tokens, "--max-price", price, "--max-total", "20"];
         let order = ["run", "Tell me everything.", "--model", "small.gguf", "--use-secs", use_secs];
         Order::start(self.sandbox.command(&[&order[..], &limits].concat()))
     }
@@ -195,7 +246,16 @@ impl Market {
 
     /// What the provider can spend.
     pub fn earned(&self) -> u64 {
-        let key = self.sandbox.json(&["--data-dir", "seller", "key", "show"]);
+        self.earned_by("seller")
+    }
+
+    /// What the second provider can spend.
+    pub fn second_earned(&self) -> u64 {
+        self.earned_by("rival")
+    }
+
+    fn earned_by(&self, folder: &str) -> u64 {
+        let key = self.sandbox.json(&["--data-dir", folder, "key", "show"]);
         let account = self.sandbox.json(&["account", "show", key["id"].as_str().expect("an id")]);
         account["balance"].as_u64().expect("an amount")
     }

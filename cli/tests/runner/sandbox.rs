@@ -10,6 +10,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testkit::gguf::SmallModel;
 
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_gridhour");
+
 /// Where one test's files lie; gone with it.
 pub struct Sandbox(TempDir);
 
@@ -54,7 +57,12 @@ impl Sandbox {
 
     /// The program, run in this folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gridhour"));
+        self.command_of(Path::new(PROGRAM), arguments)
+    }
+
+    /// Another build of the program, run in this folder.
+    pub fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()

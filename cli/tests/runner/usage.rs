@@ -17,6 +17,7 @@ fn every_command_has_help_with_examples() {
         &["model", "eval"],
         &["bench"],
         &["bench", "engine"],
+        &["bench", "market"],
         &["run"],
         &["receipt"],
         &["budget"],
@@ -61,6 +62,8 @@ fn the_help_of_key() {
     out:                            GRIDHOUR_MODEL_CACHE]
     out:       --json               Print one JSON document, errors included, or one line a record
     out:   -v, --verbose...         Log to standard error; twice for more (GRIDHOUR_LOG takes filters)
+    out:       --log-format <HOW>   Log as `text`, or as `json`: an object a record [default: text] [env:
+    out:                            GRIDHOUR_LOG_FORMAT]
     out:
     out: EXAMPLES:
     out:   gridhour key new
@@ -104,6 +107,8 @@ fn the_help_of_model_eval() {
     out:                            GRIDHOUR_MODEL_CACHE]
     out:       --json               Print one JSON document, errors included, or one line a record
     out:   -v, --verbose...         Log to standard error; twice for more (GRIDHOUR_LOG takes filters)
+    out:       --log-format <HOW>   Log as `text`, or as `json`: an object a record [default: text] [env:
+    out:                            GRIDHOUR_LOG_FORMAT]
     out:
     out: EXAMPLES:
     out:   gridhour model eval --text wiki.txt --window 512 --tokens 4096

@@ -7,11 +7,13 @@
 //! Whoever goes on believes that this program wrote the file: nothing in it is signed, so it belongs where only the
 //! auditor writes. The ledger's file need not be believed again: it must begin with the bytes that were audited, by their
 //! BLAKE3. And what follows is checked as ever: the next block names the hash of the last one, its log continues the
-//! log, and the next checkpoint of the state, which the operator signed, covers every record of the state.
+//! log, and the next checkpoint that is begun behind it, whose root the operator signed, covers every record of the
+//! state. One that was begun before and is still pending does not: it is of an earlier state, and its root stands in the
+//! file.
 
 use gridhour_protocol::{
     merkle::Hash,
-    wire::{self, Wire, at_most},
+    wire::{self, Wire},
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,10 +24,7 @@ use crate::{
     state::{LoadError, Record, State},
 };
 
-const MAGIC: &[u8; 8] = b"GRIDRES1";
-/// What checked the blocks: another version may check more.
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
-const PROGRAM_BYTES_MAX: usize = 64;
+const MAGIC: &[u8; 8] = b"GRIDRES2";
 const HASH_BYTES: usize = 32;
 /// Bytes of the largest file. The state of a larger one is not kept: its audit begins anew if it is interrupted.
 pub const RESUME_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -36,9 +35,9 @@ pub enum ResumeError {
     /// Not the bytes that were written.
     #[error("it is damaged: {0}")]
     Damaged(&'static str),
-    /// Written by another version, which may have checked less.
-    #[error("version {0} of this program wrote it")]
-    Program(String),
+    /// Written by another build, which may have checked less.
+    #[error("another build of this program wrote it")]
+    Program,
     /// The audit rested on something else.
     #[error("that audit rested on another network or checkpoint")]
     Trust,
@@ -53,7 +52,8 @@ pub enum ResumeError {
 /// What stands before the records.
 #[derive(Serialize, Deserialize)]
 struct Head {
-    program: String,
+    /// What checked the blocks.
+    program: Hash,
     /// [`Trust::digest`].
     trust: Hash,
     /// Bytes of the ledger's file that were audited.
@@ -67,7 +67,6 @@ impl Wire for Head {
     const BYTES_MAX: usize = Genesis::BYTES_MAX + 256;
 
     fn check_bounds(&self) -> Result<(), String> {
-        at_most("program", self.program.len(), PROGRAM_BYTES_MAX)?;
         self.genesis.check_bounds()
     }
 }
@@ -75,9 +74,10 @@ impl Wire for Head {
 impl Auditor {
     /// Where the audit stands, for [`Resume::open`]: every block so far is replayed first. `None` where there is nothing
     /// to go on with: before the first block and after the last, after a finding, while something is looked for (it may
-    /// stand before), and where the state is too large for a file.
+    /// stand before), and where the state is too large for a file. `program` tells this build of the program from every
+    /// other, such as by a hash of its executable.
     #[must_use]
-    pub fn save(&mut self) -> Option<Vec<u8>> {
+    pub fn save(&mut self, program: Hash) -> Option<Vec<u8>> {
         if !self.is_over() {
             self.keep(Self::replay_pending);
         }
@@ -85,7 +85,7 @@ impl Auditor {
         let state = self.replay.as_ref().filter(|_| !self.is_over() && !self.ended && !looks)?;
         let passed = self.decoder.passed();
         let head = Head {
-            program: PROGRAM.to_owned(),
+            program,
             trust: self.trust.digest(),
             bytes: passed.bytes(),
             prefix: passed.hash(),
@@ -131,14 +131,14 @@ pub struct Resume {
 }
 
 impl Resume {
-    /// What [`Auditor::save`] wrote, for an audit that rests on `trust`.
+    /// What [`Auditor::save`] wrote, for an audit that rests on `trust`, by the same `program`.
     ///
     /// # Errors
     /// All of [`ResumeError`] but [`ResumeError::OtherFile`].
-    pub fn open(file: &[u8], trust: Trust) -> Result<Self, ResumeError> {
+    pub fn open(file: &[u8], trust: Trust, program: Hash) -> Result<Self, ResumeError> {
         let (head, records) = decode(file)?;
-        if head.program != PROGRAM {
-            return Err(ResumeError::Program(head.program));
+        if head.program != program {
+            return Err(ResumeError::Program);
         }
         if head.trust != trust.digest() || trust.network().is_some_and(|network| network != head.genesis.id())
         {

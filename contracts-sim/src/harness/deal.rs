@@ -161,5 +161,6 @@ fn advert(chain: &Chain, provider: &SecretKey, model: ModelId) -> Advert {
         queued: 0,
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
+        coordinate: None,
     }
 }

@@ -92,6 +92,7 @@ impl Deal {
             scores: ScoreDigest([8; 32]),
             prompt_tokens: 5,
             output_tokens: 10,
+            prepaid: 0,
             prefill_work: Work(100),
             decode_work: Work(200),
             reference: GpuNs(300),

@@ -79,7 +79,7 @@ rejects! {
     /// The slot was called for.
     18 SlotCalled "slot-called" "the slot was called for already";
     /// The session or the advert is not of what is reserved.
-    19 NotAsReserved "not-as-reserved" "provider, device, model, rates or price are not those reserved, or the use outlasts the slot";
+    19 NotAsReserved "not-as-reserved" "provider, device, model, work formula, rates, numerics or price are not those reserved, or the use outlasts the slot";
 
     // Its plain arguments.
     /// It moves nothing.
@@ -241,6 +241,7 @@ impl Reject {
                 | Self::UnknownReservation
                 | Self::SlotClosed
                 | Self::SlotCalled
+                | Self::NotAsReserved
                 | Self::UnknownBudget
                 | Self::NotSpender
                 | Self::Halted

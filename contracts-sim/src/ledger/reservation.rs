@@ -17,7 +17,7 @@ use gridhour_protocol::{
     id::ReservationId,
     limits::ANSWER_MS_MIN,
     market::{advert::Advert, reservation::ReservationOffer},
-    signed::Signed,
+    signed::{PublicKey, Signed},
     units::{Credits, Millis},
     work::Rates,
 };
@@ -53,16 +53,26 @@ pub(crate) struct Touched {
 
 impl Touched {
     pub(crate) fn find(overlay: &Overlay<'_>, env: &Env, id: &ReservationId) -> Result<Self, Reject> {
-        let mut reservation = overlay.reservation(id).ok_or(Reject::UnknownReservation)?.clone();
-        let payout = reservation.settle(env.time);
-        Ok(Self { id: *id, reservation, payout })
+        Ok(Self::settled(env, id, known(overlay, id)?))
     }
 
-    /// The same, for its client.
-    fn of_client(overlay: &Overlay<'_>, env: &Env, tx: &Tx, id: &ReservationId) -> Result<Self, Reject> {
-        let touched = Self::find(overlay, env, id)?;
-        ensure(tx.sender == touched.reservation.terms.client, Reject::NotReserver)?;
-        Ok(touched)
+    /// The same, for one side of it: nothing is settled before it is clear that the sender is that side.
+    fn of_side(
+        overlay: &Overlay<'_>,
+        env: &Env,
+        tx: &Tx,
+        id: &ReservationId,
+        side: fn(&ReservationOffer) -> PublicKey,
+    ) -> Result<Self, Reject> {
+        let known = known(overlay, id)?;
+        ensure(tx.sender == side(&known.terms), Reject::NotReserver)?;
+        Ok(Self::settled(env, id, known))
+    }
+
+    fn settled(env: &Env, id: &ReservationId, known: &Reservation) -> Self {
+        let mut reservation = known.clone();
+        let payout = reservation.settle(env.time);
+        Self { id: *id, reservation, payout }
     }
 
     /// Whether this slot runs.
@@ -89,6 +99,10 @@ impl Touched {
         let postings = payments(&id, &reservation, payout);
         (postings, Write::Reservation(id, reservation.is_kept().then_some(reservation)))
     }
+}
+
+fn known<'o>(overlay: &'o Overlay<'_>, id: &ReservationId) -> Result<&'o Reservation, Reject> {
+    overlay.reservation(id).ok_or(Reject::UnknownReservation)
 }
 
 fn payments(id: &ReservationId, reservation: &Reservation, payout: Payout) -> Vec<Posting> {
@@ -162,7 +176,7 @@ pub(crate) fn demand(
     tx: &Tx,
     id: &ReservationId,
 ) -> Result<Effects, Reject> {
-    let mut touched = Touched::of_client(overlay, env, tx, id)?;
+    let mut touched = Touched::of_side(overlay, env, tx, id, |terms| terms.client)?;
     let Reservation { terms, demand, .. } = &touched.reservation;
     let slot = touched.reservation.running(env.time).ok_or(Reject::SlotClosed)?;
     let answer_by = env.time.after(terms.answer_within).filter(|by| *by < terms.start_of(slot + 1));
@@ -180,10 +194,9 @@ pub(crate) fn answer(
     id: &ReservationId,
     advert: &Signed<Advert>,
 ) -> Result<Effects, Reject> {
-    let mut touched = Touched::find(overlay, env, id)?;
+    let mut touched = Touched::of_side(overlay, env, tx, id, |terms| terms.provider)?;
     let slot = touched.reservation.settled;
     let Reservation { terms, demand, .. } = &mut touched.reservation;
-    ensure(tx.sender == terms.provider, Reject::NotReserver)?;
     let demand = demand.as_mut().filter(|demand| !demand.answered).ok_or(Reject::SlotClosed)?;
     ensure(terms.is_offered_by(&advert.body), Reject::NotAsReserved)?;
     let soon = env.time.after(Millis(ANSWER_MS_MIN)).ok_or(Reject::AdvertNotLive)?;
@@ -200,7 +213,7 @@ pub(crate) fn draw(
     id: &ReservationId,
     open: &Open,
 ) -> Result<Effects, Reject> {
-    let mut touched = Touched::of_client(overlay, env, tx, id)?;
+    let mut touched = Touched::of_side(overlay, env, tx, id, |terms| terms.client)?;
     let Reservation { terms, .. } = &touched.reservation;
     let slot = touched.reservation.running(env.time).ok_or(Reject::SlotClosed)?;
     let is_within = open.terms.use_until <= terms.start_of(slot + 1);
@@ -243,7 +256,7 @@ pub(crate) fn give_up(
     tx: &Tx,
     id: &ReservationId,
 ) -> Result<Effects, Reject> {
-    let mut touched = Touched::of_client(overlay, env, tx, id)?;
+    let mut touched = Touched::of_side(overlay, env, tx, id, |terms| terms.client)?;
     let payout = touched.reservation.give_up(env.time).ok_or(Reject::SlotClosed)?;
     touched.payout = touched.payout.and(payout);
     let slots = touched.reservation.slots;
@@ -252,9 +265,9 @@ pub(crate) fn give_up(
 
 /// Settles every slot that has ended or was missed, whoever asks.
 pub(crate) fn settle(overlay: &Overlay<'_>, env: &Env, id: &ReservationId) -> Result<Effects, Reject> {
-    let is_due = overlay.reservation(id).is_some_and(|reservation| reservation.is_due(env.time));
-    let touched = Touched::find(overlay, env, id)?;
-    ensure(is_due, Reject::NothingDue)?;
+    let known = known(overlay, id)?;
+    ensure(known.is_due(env.time), Reject::NothingDue)?;
+    let touched = Touched::settled(env, id, known);
     let Reservation { settled, missed, .. } = &touched.reservation;
     let missed = u16::try_from(missed.len()).unwrap_or(u16::MAX);
     let event = Event::Settled { reservation: *id, slots: *settled, missed };

@@ -22,13 +22,4 @@ impl Draw {
             Self::Slot(_) => None,
         }
     }
-
-    /// What was drawn of a slot.
-    #[must_use]
-    pub fn slot(&self) -> Option<&SlotDraw> {
-        match self {
-            Self::Slot(draw) => Some(draw),
-            Self::Budget(_) => None,
-        }
-    }
 }

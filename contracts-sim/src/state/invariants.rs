@@ -6,7 +6,7 @@ use gridhour_protocol::{
     units::Credits,
 };
 
-use self::reservations::check_reservation;
+use self::{drawn::check_drawn, reservations::check_reservation};
 use super::{
     Budget, Device, DeviceKey, Draw, OrderBudget, Reservation, Session, Stake, State, pending::Pending,
 };
@@ -15,6 +15,7 @@ use crate::limits::{
     UNBOND_DELAY, UNBONDINGS_MAX, VALID_BLOCKS_MAX,
 };
 
+mod drawn;
 mod reservations;
 
 /// A rule that the state breaks: a defect of the ledger, never a user's fault.
@@ -39,6 +40,7 @@ pub fn check_invariants(state: &State) -> Result<(), Violation> {
     state.stakes().try_for_each(|(id, stake)| check_stake(state, id, stake))?;
     state.budgets().try_for_each(|(id, budget)| check_budget(state, id, budget))?;
     state.reservations().try_for_each(|(id, reservation)| check_reservation(state, id, reservation))?;
+    check_drawn(state)?;
     check_ids(state)
 }
 
@@ -130,9 +132,6 @@ fn check_stake(state: &State, id: &DeviceId, stake: &Stake) -> Result<(), Violat
 fn check_budget(state: &State, id: &BudgetId, budget: &Budget) -> Result<(), Violation> {
     let has_end = budget.until.since(state.tip().time).0 <= BUDGET_MS_MAX;
     hold("budget-deadline", has_end, || format!("{id}: {:?}", budget.until))?;
-    let draws = state.sessions().filter_map(|(_, session)| session.draw.as_ref().and_then(Draw::budget));
-    let count = draws.filter(|draw| draw.budget == *id).count();
-    hold("budget-open", u32::try_from(count) == Ok(budget.open), || format!("{id}: {count}"))?;
     let over = budget.closing && (budget.open == 0 || budget.pot != Credits::ZERO);
     hold("budget-closed", !over, || format!("{id}: {budget:?}"))?;
     let covered = (0..budget.caps.len()).all(|at| covers_those_below(budget, at));

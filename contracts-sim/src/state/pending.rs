@@ -3,18 +3,17 @@
 //! Which records it covers is settled by the block after which it is begun; the hashes are not needed before a later
 //! block names the root. So they can be made elsewhere, while the ledger goes on.
 
-use std::sync::{Arc, OnceLock};
+mod hashing;
+
+use std::sync::Arc;
 
 use gridhour_protocol::{
     merkle::Hash,
     units::{Height, Timestamp},
 };
 
-use super::{
-    StateRoot,
-    committed::{Replaced, tree_after},
-    tree::Tree,
-};
+use self::hashing::Hashing;
+use super::{StateRoot, committed::Replaced, tree::Tree};
 
 /// What the next checkpoint that a block names must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,22 +54,14 @@ pub struct PendingCheckpoint {
 enum Root {
     /// Found before the state was stored.
     Known(Hash),
-    /// What has to be hashed.
-    Sought(Arc<Work>),
-}
-
-#[derive(Debug)]
-struct Work {
-    base: Tree,
-    since: Vec<Arc<Replaced>>,
-    tree: OnceLock<Tree>,
+    /// Hashed here.
+    Sought(Arc<Hashing>),
 }
 
 impl PendingCheckpoint {
     /// Begins one after the block of this height and time: of the tree `base`, and what blocks replaced `since`.
     pub(super) fn begin(height: Height, time: Timestamp, base: Tree, since: Vec<Arc<Replaced>>) -> Self {
-        let work = Work { base, since, tree: OnceLock::new() };
-        Self { height, time, root: Root::Sought(Arc::new(work)) }
+        Self { height, time, root: Root::Sought(Arc::new(Hashing::new(base, since))) }
     }
 
     /// One whose root was stored.
@@ -89,28 +80,23 @@ impl PendingCheckpoint {
     pub fn is_finished(&self) -> bool {
         match &self.root {
             Root::Known(_) => true,
-            Root::Sought(work) => work.tree.get().is_some(),
+            Root::Sought(hashing) => hashing.is_finished(),
         }
     }
 
-    /// The checkpoint, hashed now if nobody has. Whoever asks meanwhile waits for the same work.
+    /// The checkpoint, hashed now if nobody has. Where the thread aside is at it, this waits for that.
     pub fn finish(&self) -> StateRoot {
         let root = match &self.root {
             Root::Known(root) => *root,
-            Root::Sought(work) => work.tree().root(),
+            Root::Sought(hashing) => hashing.tree().root(),
         };
         StateRoot { height: self.height, time: self.time, root }
     }
 
-    /// Has it hashed by whichever thread has time. A checkpoint that is given up meanwhile costs nothing more.
+    /// Has it hashed by a thread aside. A checkpoint that is given up meanwhile costs nothing more.
     pub(super) fn hash_aside(&self) {
-        if let Root::Sought(work) = &self.root {
-            let work = Arc::downgrade(work);
-            rayon::spawn(move || {
-                if let Some(work) = work.upgrade() {
-                    work.tree();
-                }
-            });
+        if let Root::Sought(hashing) = &self.root {
+            Hashing::spawn(hashing);
         }
     }
 
@@ -118,14 +104,8 @@ impl PendingCheckpoint {
     pub(super) fn tree(&self) -> Option<(&Tree, usize)> {
         match &self.root {
             Root::Known(_) => None,
-            Root::Sought(work) => Some((work.tree(), work.since.len())),
+            Root::Sought(hashing) => Some((hashing.tree(), hashing.blocks())),
         }
-    }
-}
-
-impl Work {
-    fn tree(&self) -> &Tree {
-        self.tree.get_or_init(|| tree_after(&self.base, &self.since))
     }
 }
 

@@ -4,12 +4,12 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use gridhour_node::{
-    command::{NodeCommand, NodeEvent, Surroundings, run},
+    command::{NodeCommand, NodeEvent, Surroundings, run, told_to_stop},
     data_dir::DataDir,
+    logging::{self, LogFormat},
     model::catalogue::{MODEL_CACHE_VARIABLE, ModelCache},
     settings::Settings,
 };
-use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 const EXAMPLES: &str = "\
@@ -18,6 +18,7 @@ EXAMPLES:
   gridhour-node validator --data-dir /var/lib/gridhour
   gridhour-node observer --data-dir /var/lib/gridhour-copy
 
+SIGINT and SIGTERM stop it in good order, a second one at once.
 Exit codes: 0 ended as asked, 1 could not start or go on, 2 bad usage.";
 
 /// Provide inference to a Gridhour network, or keep or follow its ledger
@@ -32,6 +33,10 @@ struct Cli {
     #[arg(long, value_name = "DIR", env = MODEL_CACHE_VARIABLE, global = true)]
     model_cache: Option<PathBuf>,
 
+    /// Log to standard error as text, or as one line of JSON a record (GRIDHOUR_LOG takes filters) [default: text]
+    #[arg(long, value_name = "FORMAT", env = "GRIDHOUR_LOG_FORMAT", global = true)]
+    log_format: Option<LogFormat>,
+
     /// Print one line of JSON an event
     #[arg(long, global = true)]
     json: bool,
@@ -42,9 +47,9 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli { data_dir, model_cache, json, command } = Cli::parse();
+    let Cli { data_dir, model_cache, log_format, json, command } = Cli::parse();
     let filter = EnvFilter::try_from_env("GRIDHOUR_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    logging::start(filter, log_format.unwrap_or_default());
     match start(data_dir, model_cache, json, command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -63,12 +68,7 @@ async fn start(
     let data_dir = data_dir.map_or_else(DataDir::default_for_user, DataDir::new);
     let settings = Settings::load(&data_dir.config())?;
     let models = ModelCache::locate(model_cache)?;
-    let (told, stop) = watch::channel(false);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            told.send_replace(true);
-        }
-    });
+    let stop = told_to_stop(|| std::process::exit(1))?;
     let print = move |event: NodeEvent| match (json, event.to_text()) {
         (true, _) => println!("{}", event.to_json()),
         (false, Some(text)) => println!("{text}"),

@@ -2,22 +2,28 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use gridhour_contracts_sim::{network_file::NetworkFile, witnesses::LogKeys};
+use gridhour_contracts_sim::{network_file::NetworkFile, proof::Anchor, witnesses::LogKeys};
 use gridhour_protocol::signed::{PublicKey, Verified};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
-    NodeError, NodeEvent, ObserverArgs, OnNodeEvent, Surroundings, look_out,
+    NodeError, NodeEvent, ObserverArgs, OnNodeEvent, Surroundings,
+    face::Face,
+    look_out, remembered,
     validator::{addresses, listen, opened, serve},
 };
 use crate::{
     clock,
     consensus::follower::Follower,
-    drivers::observer::{Observer, ObserverConfig, ObserverEnd, ObserverEvent},
+    drivers::{
+        ledger_client::LedgerClient,
+        observer::{Observer, ObserverConfig, ObserverEnd, ObserverEvent},
+        pulse::Pulse,
+    },
     http::HttpServer,
     keys,
-    net::{Address, Net, NetConfig},
+    net::{Address, Net, NetConfig, NetHandle},
     network_json,
     store::ledger_dir::Ledger,
 };
@@ -32,6 +38,8 @@ pub(super) async fn run(
     on_event: OnNodeEvent,
 ) -> Result<(), NodeError> {
     let Surroundings { data_dir, settings, .. } = surroundings;
+    let face = Face::new("observer", &data_dir, &stop);
+    let on_event = face.counting(on_event);
     let network = network_json::load(&data_dir.network())?;
     let key = keys::load_or_create(&data_dir.key())?;
     if key.public() == network.genesis.operator {
@@ -45,12 +53,15 @@ pub(super) async fn run(
     let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
     let log_keys = LogKeys::of(&network)
         .map_err(|error| NodeError::Argument { what: "network file", why: error.to_string() })?;
-    let config = NetConfig { listen, ..NetConfig::of(&network, key.clone()) };
-    let (net, inbox) = Net::start(config).await?;
+    let remembered = remembered::read(&data_dir.peers());
+    let config = NetConfig { listen, remembered, ..NetConfig::of(&network, key.clone()) };
+    let (net, inbox) = Net::start(args.common.reach(config)).await?;
+    remembered::keep(&net, data_dir.peers());
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
     on_event(NodeEvent::Ready { id: key.public(), addresses });
     let (told, on_http) = (on_event.clone(), on_event);
+    let pulse = pulse_of(&net, &network, &sources);
     let config = ObserverConfig {
         network: network.into_signed(),
         sources,
@@ -58,8 +69,9 @@ pub(super) async fn run(
         on_event: Arc::new(move |event| told(NodeEvent::Observer(event))),
     };
     let observer = Observer::new(follower, net.clone(), config);
+    show(&face, &net, &observer, &pulse);
     let _serving = match args.http.or(settings.http) {
-        Some(address) => serve_copy(address, &observer, &log_keys, &on_http).await?,
+        Some(address) => serve_copy(&face, address, &observer, &log_keys, &on_http).await?,
         None => None,
     };
     let ended = observer.run(inbox, stop).await;
@@ -70,17 +82,36 @@ pub(super) async fn run(
     })
 }
 
-/// Serves the observer's public log at `address`.
+/// Asks the ledger node how far it is, or whoever is followed where it is out of reach.
+fn pulse_of(net: &NetHandle, network: &Verified<NetworkFile>, sources: &[Address]) -> Pulse {
+    let (anchor, pulse) = (Anchor::from(&network.genesis), Pulse::default());
+    let others: Vec<PublicKey> = sources.iter().filter_map(Address::peer).collect();
+    let ledger = LedgerClient::new(net.clone(), anchor, anchor.operator).or_ask(others);
+    tokio::spawn(pulse.clone().keep(ledger));
+    pulse
+}
+
+fn show(face: &Face, net: &NetHandle, observer: &Observer, pulse: &Pulse) {
+    face.metrics.add(net.clone());
+    face.metrics.add(observer.view().clone());
+    face.metrics.add(face.following.clone());
+    face.metrics.add(pulse.clone());
+    let (pulse, following) = (pulse.clone(), face.following.clone());
+    face.health.add(move || pulse.trouble());
+    face.health.add(move || following.trouble());
+    face.health.started();
+}
+
+/// Serves the observer's face and its public log at `address`.
 async fn serve_copy(
+    face: &Face,
     address: SocketAddr,
     observer: &Observer,
     keys: &LogKeys,
     on_event: &OnNodeEvent,
 ) -> Result<Option<HttpServer>, NodeError> {
-    match observer.public_log() {
-        Some(log) => serve(address, Arc::new(log), keys.operator(), on_event).await.map(Some),
-        None => Ok(None),
-    }
+    let log = observer.public_log().map(Arc::new);
+    serve(face, Some(address), log, keys.operator(), on_event).await
 }
 
 /// Nodes that have the ledger: flags, else settings, else the network file's peers; never this node itself.

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use gridhour_contracts_sim::{limits::BOND_MIN, network_file::NetworkFile};
 use gridhour_protocol::{
     calibration::provider::Hospitality,
@@ -23,14 +24,16 @@ use tokio::sync::{mpsc, watch};
 
 pub(super) use self::event::{event_json, event_text};
 use super::{
-    NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, look_out, parse_size, validator::listen,
+    NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, face::Face, look_out, parse_size,
+    remembered, validator::listen,
 };
 use crate::{
     available_memory::available_memory,
     drivers::{
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Parts, Provider, ProviderConfig, Reload, Served, load_standard, measure_device},
+        provider::{Monitor, Parts, Provider, ProviderConfig, Reload, Served, load_standard, measure_device},
+        pulse::Pulse,
     },
     engine::{Backend, Engine, EngineConfig, scheduler::Scheduler},
     keys,
@@ -41,7 +44,7 @@ use crate::{
         pull::pull,
         tokenizer::tokenizer_asset,
     },
-    net::{Address, Net, NetConfig},
+    net::{Address, Net, NetConfig, NetHandle},
     network_json,
     settings::Settings,
     store::lock::DirLock,
@@ -53,6 +56,8 @@ const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/4802", "/ip4/0.0.0.0/udp/4802/quic-
 const EVENTS_MAX: usize = 256;
 /// Time between the starts of two calibrations at least, if nobody says otherwise.
 const CALIBRATE_EVERY: Millis = Millis(60 * 60 * 1_000);
+/// How long running jobs may go on once the provider is told to stop, if nobody says otherwise.
+const DRAIN: Millis = Millis(30_000);
 /// Memory for keys and values of all jobs, if nobody says otherwise.
 const KV_MEMORY: &str = "2GiB";
 
@@ -64,9 +69,12 @@ pub(super) async fn run(
 ) -> Result<(), NodeError> {
     let Surroundings { data_dir, settings, models } = surroundings;
     let plan = Plan::of(&args, &settings, &models)?;
+    let face = Face::new("provider", &data_dir, &stop);
+    let on_event = face.counting(on_event);
     let _lock = DirLock::acquire(data_dir.root())?;
     let key = keys::load_or_create(&data_dir.key())?;
     let network = network_json::load(&data_dir.network())?;
+    let _serving = face.serve(args.http.or(settings.http), Router::new(), &on_event).await?;
     let path = model_file(plan.model.as_deref(), &models, &on_event)?;
     let reported = on_event.clone();
     let (threads, backend) = (plan.threads, plan.backend.clone());
@@ -75,11 +83,15 @@ pub(super) async fn run(
     let loaded = tokio::task::spawn_blocking(move || serve_model(&path, config, &models, &reported));
     let served = loaded.await.map_err(|error| NodeError::Stopped(error.to_string()))??;
     let (memory, _) = Memory::open(&data_dir.records(), key.public())?;
-    let (net, inbox) = Net::start(net_config(&plan, &key, &network)?).await?;
+    let config =
+        NetConfig { remembered: remembered::read(&data_dir.peers()), ..net_config(&plan, &key, &network)? };
+    let (net, inbox) = Net::start(args.common.reach(config)).await?;
+    remembered::keep(&net, data_dir.peers());
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     let ledger = LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator);
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
-    let id = key.public();
+    let (id, pulse) = (key.public(), Pulse::default());
+    tokio::spawn(pulse.clone().keep(ledger.clone()));
     let (events, heard) = mpsc::channel(EVENTS_MAX);
     let (net_handle, config) = (net.clone(), plan.config);
     let parts = Parts {
@@ -94,11 +106,21 @@ pub(super) async fn run(
         events,
     };
     let provider = Provider::new(parts)?;
+    show(&face, &net, provider.monitor(), pulse);
     on_event(NodeEvent::Ready { id, addresses });
     let reports = tokio::spawn(report(heard, on_event));
     provider.run(inbox, stop).await;
     net.shutdown().await;
     reports.await.map_err(|error| NodeError::Stopped(error.to_string()))
+}
+
+fn show(face: &Face, net: &NetHandle, monitor: Monitor, pulse: Pulse) {
+    face.metrics.add(net.clone());
+    face.metrics.add(monitor.clone());
+    face.metrics.add(pulse.clone());
+    face.health.add(move || pulse.trouble());
+    face.health.add(move || monitor.trouble());
+    face.health.started();
 }
 
 async fn report(mut heard: mpsc::Receiver<crate::drivers::provider::ProviderEvent>, on_event: OnNodeEvent) {
@@ -149,6 +171,10 @@ impl Plan {
                 slots,
                 hospitality: hospitality(args, settings)?,
                 stake: stake(args, settings)?,
+                drain: args
+                    .drain
+                    .or(settings.drain)
+                    .map_or(DRAIN, |seconds| Millis(seconds.saturating_mul(1_000))),
             },
         })
     }
@@ -216,8 +242,8 @@ fn net_config(plan: &Plan, key: &SecretKey, network: &Verified<NetworkFile>) -> 
     };
     let bootstrap = network.bootstrap.iter().map(parse).collect::<Result<_, _>>()?;
     let listen = plan.listen.clone();
-    let delay = plan.delay;
-    Ok(NetConfig { listen, bootstrap, delay, ..NetConfig::of(network, key.clone()) })
+    let (delay, region) = (plan.delay, plan.config.region.clone());
+    Ok(NetConfig { listen, bootstrap, delay, region, ..NetConfig::of(network, key.clone()) })
 }
 
 /// The file of the model, pulled if it is not here.

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use axum::Router;
 use gridhour_contracts_sim::{network_file::NetworkFile, witnesses::LogKeys};
 use gridhour_protocol::{
     note::VerifierKey,
@@ -9,16 +10,20 @@ use gridhour_protocol::{
 };
 use tokio::sync::watch;
 
-use super::{NodeError, NodeEvent, OnNodeEvent, Surroundings, ValidatorArgs, look_out};
+use super::{
+    NodeError, NodeEvent, OnNodeEvent, Surroundings, ValidatorArgs, face::Face, look_out, remembered,
+};
 use crate::{
-    consensus::{ledger_time::SystemClock, solo::Solo},
+    consensus::{Ordering, ledger_time::SystemClock, solo::Solo},
     drivers::{
+        checkup::Checkups,
         split_view::announce,
         validator::Validator,
         witnessing::{WITNESS_URLS_MAX, Witnessing, WitnessingEvent},
     },
     http::{HttpServer, public_log::PublicLog},
     keys,
+    metrics::ledger::Sequencing,
     net::{Address, Net, NetConfig},
     network_json,
     store::{ledger_dir::Ledger, tiles::TileShelf},
@@ -34,6 +39,8 @@ pub(super) async fn run(
     on_event: OnNodeEvent,
 ) -> Result<(), NodeError> {
     let Surroundings { data_dir, settings, .. } = surroundings;
+    let face = Face::new("validator", &data_dir, &stop);
+    let on_event = face.counting(on_event);
     let key = keys::load(&data_dir.key())?;
     let network = network_json::load(&data_dir.network())?;
     check_operator(&key, &network)?;
@@ -43,20 +50,26 @@ pub(super) async fn run(
     let keys = LogKeys::of(&network).map_err(|error| argument("network file", error.to_string()))?;
     let urls = witness_urls(args.witness, settings.witnesses, &keys)?;
     let log = solo.public_log().map(|shelf| public_log(shelf, &key, &keys, urls, &on_event));
-    let _serving = match args.http.or(settings.http).zip(log.clone()) {
-        Some((address, log)) => Some(serve(address, log, keys.operator(), &on_event).await?),
-        None => None,
-    };
+    face.metrics.add(solo.view().clone());
+    face.metrics.add(Sequencing(solo.view().counts().clone()));
+    face.metrics.add(face.publishing.clone());
+    let _serving = serve(&face, args.http.or(settings.http), log.clone(), keys.operator(), &on_event).await?;
     let listen = listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?;
-    let config = NetConfig { listen, ..NetConfig::of(&network, key.clone()) };
-    let (net, inbox) = Net::start(config).await?;
+    let remembered = remembered::read(&data_dir.peers());
+    let config = NetConfig { listen, remembered, ..NetConfig::of(&network, key.clone()) };
+    let (net, inbox) = Net::start(args.common.reach(config)).await?;
+    remembered::keep(&net, data_dir.peers());
     tokio::spawn(look_out(net.watch_checkpoints(), data_dir.fraud_proof(), on_event.clone()));
     if let Some(log) = log {
         tokio::spawn(announce(net.clone(), log));
     }
+    face.metrics.add(net.clone());
+    face.health.started();
     let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
     on_event(NodeEvent::Ready { id: key.public(), addresses });
-    let ended = Validator::new(solo, key, network.into_signed()).run(inbox, stop).await;
+    let checkups = Checkups::new(net.clone(), network.id());
+    let validator = Validator::new(solo, key, network.into_signed()).with_checkups(checkups);
+    let ended = validator.run(inbox, stop).await;
     net.shutdown().await;
     ended.map_err(NodeError::Stopped)
 }
@@ -117,16 +130,19 @@ fn witnessing_event(keys: &LogKeys, event: WitnessingEvent) -> NodeEvent {
     }
 }
 
-/// Serves the public log at `address`, and says where.
+/// Serves the node's face at `address`, and the public log if there is one, and says where.
 pub(super) async fn serve(
-    address: SocketAddr,
-    log: Arc<PublicLog>,
+    face: &Face,
+    address: Option<SocketAddr>,
+    log: Option<Arc<PublicLog>>,
     vkey: &VerifierKey,
     on_event: &OnNodeEvent,
-) -> Result<HttpServer, NodeError> {
-    let server = HttpServer::start(address, log.routes()).await;
-    let server = server.map_err(|source| NodeError::Http { address, source })?;
-    on_event(NodeEvent::PublicLog { address: server.address(), vkey: vkey.to_string() });
+) -> Result<Option<HttpServer>, NodeError> {
+    let routes = log.clone().map_or_else(Router::new, PublicLog::routes);
+    let server = face.serve(address, routes, on_event).await?;
+    if let Some((server, _)) = server.as_ref().zip(log) {
+        on_event(NodeEvent::PublicLog { address: server.address(), vkey: vkey.to_string() });
+    }
     Ok(server)
 }
 

@@ -1,11 +1,10 @@
 //! What everyone who holds a ledger does with a block that is known to be good: durable first, visible then, indexed
 //! behind. Whoever orders and whoever follows share it.
 
-use std::io;
+use std::{io, time::Instant};
 
 use gridhour_contracts_sim::{block::Batch, checkpoint::Checkpoint, state::State};
 use gridhour_protocol::units::Height;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::watch;
 
 use super::LedgerView;
@@ -25,8 +24,6 @@ pub(super) struct Keep {
     journal: Journal,
     writer: StateWriter,
     tiles: Option<TileWriter>,
-    /// One thread that hashes checkpoints, so that no block waits for one, nor signatures for their hashes.
-    hasher: ThreadPool,
     _lock: Option<DirLock>,
 }
 
@@ -37,11 +34,7 @@ impl Keep {
         let (view, tip) = LedgerView::new(ledger.state, ledger.journal.reader());
         let writer = StateWriter::start(ledger.store)?;
         let tiles = ledger.tiles.map(TileWriter::start).transpose()?;
-        let name = |_| "state-root".into();
-        let hasher =
-            ThreadPoolBuilder::new().num_threads(1).thread_name(name).build().map_err(io::Error::other)?;
-        let keep = Self { view, tip, journal: ledger.journal, writer, tiles, hasher, _lock: ledger.lock };
-        Ok(keep)
+        Ok(Self { view, tip, journal: ledger.journal, writer, tiles, _lock: ledger.lock })
     }
 
     pub(super) fn view(&self) -> &LedgerView {
@@ -54,23 +47,19 @@ impl Keep {
     /// As [`Journal::sync`]: after [`LogError::DiskFull`] the block is not there and the next one may be tried, after any
     /// other only a restart finds out what is durable.
     pub(super) fn block(&mut self, block: &[u8], height: Height, batch: &Batch) -> Result<(), LogError> {
-        self.journal.append(block)?;
-        self.journal.sync()?;
+        let begun = Instant::now();
+        let written = self.journal.append(block).and_then(|_| self.journal.sync());
+        match &written {
+            Ok(()) => self.view.counts().block(begun.elapsed()),
+            Err(LogError::DiskFull { .. }) => self.view.counts().no_room(),
+            Err(_) => {}
+        }
+        written?;
         self.view.commit(batch);
         self.tip.send_replace(height);
-        self.hash_checkpoint();
+        // On a thread aside, so that no block waits for it, nor signatures for its hashes.
+        self.view.read(State::hash_checkpoint_aside);
         Ok(())
-    }
-
-    /// Has the checkpoint that the last block began hashed, if it did.
-    fn hash_checkpoint(&self) {
-        let height = *self.tip.borrow();
-        let begun = self.view.read(|state| state.pending_checkpoint().cloned());
-        if let Some(checkpoint) = begun.filter(|pending| pending.height() == height) {
-            self.hasher.spawn(move || {
-                checkpoint.finish();
-            });
-        }
     }
 
     /// A reader of the public log; none if the ledger was opened without one.

@@ -77,11 +77,11 @@ impl Solo {
         let (failed, failure) = watch::channel(None);
         let (submissions, waiting) = mpsc::channel(SUBMIT_QUEUE_MAX);
         let (groups, checked) = sync_channel(GROUP_QUEUE_MAX);
-        let shelf = keep.shelf();
+        let (shelf, counts) = (keep.shelf(), view.counts().clone());
         let sequencer = Sequencer::new(keep, operator, clock);
         let admission = thread::Builder::new()
             .name("admission".into())
-            .spawn(move || admission::run(waiting, &groups))?;
+            .spawn(move || admission::run(waiting, &groups, &counts))?;
         let sequencer = thread::Builder::new().name("sequencer".into()).spawn(move || {
             if let Err(error) = sequencer.run(&checked) {
                 tracing::error!(%error, "the ledger stopped");
@@ -117,6 +117,7 @@ impl Solo {
 
     async fn ask<T>(&self, submission: impl FnOnce(Reply<T>) -> Submission) -> Result<T, SubmitError> {
         let (reply, answer) = oneshot::channel();
+        let _waiting = self.view.counts().wait();
         let submissions = self.submissions.as_ref().expect("present until the sequencer is dropped");
         if submissions.send(submission(reply)).await.is_ok()
             && let Ok(answer) = answer.await

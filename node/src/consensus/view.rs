@@ -10,6 +10,7 @@ use gridhour_contracts_sim::{
 use gridhour_protocol::{units::Height, wire};
 use tokio::sync::watch;
 
+use super::LedgerCounts;
 use crate::store::{journal::JournalReader, log_error::LogError, restore::RestoreError};
 
 /// The ledger after its last durable block. Cheap to clone.
@@ -18,12 +19,13 @@ pub struct LedgerView {
     state: Arc<RwLock<State>>,
     journal: JournalReader,
     tip: watch::Receiver<Height>,
+    counts: LedgerCounts,
 }
 
 impl LedgerView {
     pub(super) fn new(state: State, journal: JournalReader) -> (Self, watch::Sender<Height>) {
         let (sender, tip) = watch::channel(state.tip().height);
-        (Self { state: Arc::new(RwLock::new(state)), journal, tip }, sender)
+        (Self { state: Arc::new(RwLock::new(state)), journal, tip, counts: LedgerCounts::default() }, sender)
     }
 
     /// Looks at one consistent state. Keep it short: the next block waits.
@@ -39,6 +41,12 @@ impl LedgerView {
     #[must_use]
     pub fn tip(&self) -> watch::Receiver<Height> {
         self.tip.clone()
+    }
+
+    /// What is counted while it goes on.
+    #[must_use]
+    pub fn counts(&self) -> &LedgerCounts {
+        &self.counts
     }
 
     /// The blocks, for streaming.

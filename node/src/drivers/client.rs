@@ -6,11 +6,7 @@
 //!  order ---> match record -> session opened on the ledger -> job -> receipt checked -> settled -> result kept
 //! ```
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use gridhour_contracts_sim::{
     network_file::NetworkFile,
@@ -22,7 +18,7 @@ use gridhour_protocol::{
     id::NetworkId,
     market::{
         advert::Advert,
-        book::Book,
+        coordinate::Coordinate,
         estimate::Measured,
         matching::{MatchRecord, Matcher, Offer},
         order::Order,
@@ -30,44 +26,44 @@ use gridhour_protocol::{
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, Timestamp},
 };
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{task::JoinSet, time::timeout};
 
+use self::records::OwnRecords;
 use crate::{
     clock,
     data_dir::DataDir,
     drivers::{
         ledger_client::{LedgerClient, LedgerError},
         memory::{Memory, MemoryError},
+        offers::Offers,
         results::Results,
         split_view::proof_of_fraud,
         testimony::Testimony,
     },
     keys::KeyError,
-    net::{Address, DialError, Net, NetConfig, NetError, NetEvent, NetHandle},
-    store::lock::DirLock,
+    net::{Address, DialError, Net, NetConfig, NetError, NetHandle},
 };
 
 mod assets;
 mod calibrate;
 mod error;
 mod job;
+mod learning;
+mod pings;
+mod race;
+mod records;
+mod relay;
 mod run;
+mod turn;
 
 pub use assets::FetchError;
 pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
 pub use error::RunError;
+pub use race::Hedge;
 pub use run::{BudgetCap, RunEvent, RunSpec};
 
 /// How long to try to reach any bootstrap peer.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// How long the offers must have stood still before they are taken as all.
-const QUIET_TIME: Duration = Duration::from_millis(400);
-/// Round trips measured before an order is matched.
-const PINGS: usize = 5;
 
 /// What a client is made of.
 #[derive(Clone, Debug)]
@@ -78,6 +74,8 @@ pub struct ClientConfig {
     pub key: SecretKey,
     /// The network; its signature was checked.
     pub network: Verified<NetworkFile>,
+    /// Where it says to itself that it is, such as `eu-de`; absent, nothing follows from it.
+    pub region: Option<String>,
 }
 
 /// Why a client could not join.
@@ -108,18 +106,12 @@ pub struct Client {
     pub(crate) network: NetworkId,
     pub(crate) net: NetHandle,
     pub(crate) ledger: LedgerClient,
-    records: Mutex<Option<Own>>,
+    records: OwnRecords,
     pub(crate) results: Results,
     pub(crate) data_dir: DataDir,
+    region: Option<String>,
     grace_min_ms: u64,
-    book: Arc<Mutex<Book>>,
-    entered: watch::Receiver<u64>,
-}
-
-/// Records that no other process writes while this one has them.
-struct Own {
-    memory: Memory,
-    _lock: DirLock,
+    offers: Offers,
 }
 
 impl Client {
@@ -128,18 +120,23 @@ impl Client {
     /// # Errors
     /// If nobody does.
     pub async fn connect(config: ClientConfig) -> Result<Self, ConnectError> {
-        let ClientConfig { data_dir, key, network } = config;
+        let ClientConfig { data_dir, key, network, region } = config;
+        let records = OwnRecords::new(data_dir.clone(), key.public());
         let id = network.id();
         let bootstrap = addresses(&network.bootstrap)?;
-        let net_config = NetConfig { bootstrap: bootstrap.clone(), ..NetConfig::of(&network, key.clone()) };
+        let coordinate = records.look(Memory::coordinate).flatten().unwrap_or(Coordinate::UNKNOWN);
+        let net_config = NetConfig {
+            bootstrap: bootstrap.clone(),
+            region: region.clone(),
+            coordinate,
+            ..NetConfig::of(&network, key.clone())
+        };
         let (net, inbox) = Net::start(net_config).await?;
         let copies: Vec<PublicKey> = bootstrap.iter().filter_map(Address::peer).collect();
         let (seen, proof) = (net.watch_checkpoints(), data_dir.fraud_proof());
         tokio::spawn(async move { proof_of_fraud(seen, &proof).await });
         reach_any(&net, bootstrap).await?;
-        let book = Arc::new(Mutex::new(Book::new(id)));
-        let (count, entered) = watch::channel(0);
-        tokio::spawn(listen(inbox, book.clone(), count));
+        let offers = Offers::listen(id, inbox);
         Ok(Self {
             ledger: LedgerClient::new(net.clone(), (&network.genesis).into(), network.genesis.operator)
                 .or_ask(copies),
@@ -148,10 +145,10 @@ impl Client {
             network: id,
             key,
             net,
-            records: Mutex::default(),
+            records,
             data_dir,
-            book,
-            entered,
+            region,
+            offers,
         })
     }
 
@@ -205,17 +202,7 @@ impl Client {
     /// # Errors
     /// If another process has the directory, or the records cannot be read.
     pub(crate) fn memory(&self) -> Result<Memory, MemoryError> {
-        let mut records = lock(&self.records);
-        if let Some(own) = &*records {
-            return Ok(own.memory.clone());
-        }
-        let lock = DirLock::acquire(self.data_dir.root())?;
-        let (memory, torn) = Memory::open(&self.data_dir.records(), self.key.public())?;
-        if let Some(torn) = torn {
-            tracing::warn!(?torn, "an interrupted write was removed from the records");
-        }
-        *records = Some(Own { memory: memory.clone(), _lock: lock });
-        Ok(memory)
+        self.records.take()
     }
 
     /// What providers signed to this client.
@@ -228,41 +215,27 @@ impl Client {
 
     /// Live adverts, once at least `least` have come and none came for a moment, or `patience` is over.
     pub async fn offers(&self, least: usize, patience: Duration) -> Vec<Verified<Advert>> {
-        let mut entered = self.entered.clone();
-        let end = Instant::now() + patience;
-        loop {
-            let enough = self.live().len() >= least;
-            let wait = if enough { (Instant::now() + QUIET_TIME).min(end) } else { end };
-            if !matches!(timeout_at(wait, entered.changed()).await, Ok(Ok(()))) {
-                return self.live();
-            }
-        }
+        self.offers.wait_for(least, patience).await
     }
 
-    fn live(&self) -> Vec<Verified<Advert>> {
-        lock(&self.book).live(clock::now()).cloned().collect()
+    /// The same offers as their providers make them now, where they were heard since.
+    pub(crate) fn newest(&self, adverts: &[Verified<Advert>]) -> Vec<Verified<Advert>> {
+        let live = self.offers.live();
+        let renewed = |old: &Verified<Advert>| {
+            live.iter().find(|new| new.provider == old.provider && new.sequence > old.sequence).cloned()
+        };
+        adverts.iter().map(|old| renewed(old).unwrap_or_else(|| old.clone())).collect()
     }
 
     /// Measures the round trip to each of these providers. One that does not answer stays unmeasured.
     pub async fn measure(&self, adverts: &[Verified<Advert>]) -> BTreeMap<PublicKey, Measured> {
-        let mut pings = JoinSet::new();
-        for advert in adverts {
-            let (net, provider) = (self.net.clone(), advert.provider);
-            pings.spawn(async move { (provider, net.measure(provider, PINGS).await) });
-        }
-        let mut measured = BTreeMap::new();
-        while let Some(ping) = pings.join_next().await {
-            let Ok((provider, latency)) = ping else { continue };
-            if let Err(error) = &latency {
-                tracing::info!(provider = %provider.short(), %error, "not measured");
-            }
-            measured.insert(provider, Measured { latency: latency.ok(), ..Measured::default() });
-        }
-        measured
+        let pinged = self.ping(adverts.iter().map(|advert| advert.provider)).await;
+        let measured = |(provider, latency)| (provider, Measured { latency, ..Measured::default() });
+        pinged.into_iter().map(measured).collect()
     }
 
-    /// Matches an order against offers: which provider, at what expected cost and time, and why not the others. Its
-    /// session is to be used for `use_for`, for which the stake that the order may want has to last.
+    /// Matches an order of `spec` against offers: which provider, at what expected cost and time, and why not the others.
+    /// The stake that the order may want has to last as long as its session is to be used.
     ///
     /// # Errors
     /// If the order wants a stake, and the ledger does not say what is at stake.
@@ -270,23 +243,30 @@ impl Client {
         &self,
         order: &Verified<Order>,
         adverts: &[Verified<Advert>],
-        use_for: Millis,
+        spec: &RunSpec,
     ) -> Result<MatchRecord, LedgerError> {
-        let mut measured = self.measure(adverts).await;
+        let known = |advert: &Verified<Advert>| {
+            let latency = self.net.latency(&advert.provider);
+            (advert.provider, Measured { latency, ..Measured::default() })
+        };
+        let mut measured: BTreeMap<PublicKey, Measured> = adverts.iter().map(known).collect();
+        self.remember(order, &mut measured);
         if order.stake_min != Credits::ZERO {
             for advert in adverts.iter().filter(|advert| advert.offer_of(&order.model).is_some()) {
-                let stake = self.stake_behind(advert, use_for).await?;
+                let stake = self.stake_behind(advert, spec.use_for).await?;
                 measured.entry(advert.provider).or_default().stake = Some(stake);
             }
         }
-        let offers: Vec<Offer<'_>> = adverts
-            .iter()
-            .map(|advert| Offer {
-                advert,
-                measured: measured.get(&advert.provider).copied().unwrap_or_default(),
-            })
-            .collect();
-        Ok(Matcher { order, numerics: NUMERICS_VERSION, now: clock::now() }.record(&offers))
+        let matcher = Matcher { order, numerics: NUMERICS_VERSION, now: clock::now(), costs: &spec.costs };
+        let pinged = self.ping_shortlist(&matcher, adverts, &measured).await;
+        let offers = adverts.iter().filter_map(|advert| {
+            let known = measured.get(&advert.provider).copied().unwrap_or_default();
+            let latency = pinged.get(&advert.provider).copied().flatten();
+            self.is_possible(advert, latency)
+                .then_some(Offer { advert, measured: Measured { latency, ..known } })
+        });
+        let offers: Vec<Offer<'_>> = offers.collect();
+        Ok(Matcher { now: clock::now(), ..matcher }.record(&offers))
     }
 
     /// What is bonded for the advert's device for at least `use_for` more. The ledger decides when a session opens, so the
@@ -336,20 +316,4 @@ pub(super) async fn reach_any(net: &NetHandle, bootstrap: Vec<Address>) -> Resul
 
 fn describe(address: &Address, error: &DialError) -> String {
     format!("{address}: {error}")
-}
-
-/// Enters adverts into the book until the network ends.
-async fn listen(mut inbox: mpsc::Receiver<NetEvent>, book: Arc<Mutex<Book>>, count: watch::Sender<u64>) {
-    while let Some(event) = inbox.recv().await {
-        // A client serves nobody: dropping a stream or a request refuses it.
-        let NetEvent::Advert(advert) = event else { continue };
-        if lock(&book).enter(clock::now(), advert).is_ok() {
-            count.send_modify(|count| *count += 1);
-        }
-    }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No panic can leave it half-changed: every change is one insertion.
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,7 +21,10 @@ use crate::{
     keys::{KeyError, random_u64},
     limbo::Limbo,
     net::{NetHandle, RequestError, Service},
-    rpc::{Account, Applied, LedgerAnswer, LedgerRequest, LedgerStatus},
+    rpc::{
+        Account, Applied, LedgerAnswer, LedgerRequest, LedgerStatus,
+        checkup::{Checkup, CheckupRequest},
+    },
 };
 
 /// Blocks for which a transaction stays valid: a retry within them is harmless.
@@ -193,6 +196,17 @@ impl LedgerClient {
     pub async fn network_file(&self) -> Result<Signed<NetworkFile>, LedgerError> {
         match self.ask(&LedgerRequest::Network).await? {
             LedgerAnswer::Network(file) => Ok(*file),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// How a node looks from there.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn checkup(&self, asked: CheckupRequest) -> Result<Checkup, LedgerError> {
+        match self.ask(&LedgerRequest::Checkup(asked)).await? {
+            LedgerAnswer::Checkup(checkup) => Ok(checkup),
             _ => Err(self.other()),
         }
     }

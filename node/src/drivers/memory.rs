@@ -1,5 +1,5 @@
-//! What a client or a provider must remember through a kill: lanes, sessions, receipts, what providers signed, and a
-//! calibration, in the node's records. Every write is durable before it returns.
+//! What a client or a provider must remember through a kill: lanes, sessions, receipts, what providers signed, a
+//! calibration, and what was learned of providers, in the node's records. Every write is durable before it returns.
 
 use std::{
     io,
@@ -10,6 +10,7 @@ use std::{
 use gridhour_protocol::{
     calibration::receipt::Calibration,
     id::SessionId,
+    market::{coordinate::Coordinate, history::ProviderHistory},
     receipt::Receipt,
     session::{lane::LaneLedger, terms::Terms},
     signed::{PublicKey, Signed},
@@ -29,10 +30,14 @@ const SESSION: Kind = Kind(2);
 const RECEIPT: Kind = Kind(3);
 const CALIBRATION: Kind = Kind(4);
 const TESTIMONY: Kind = Kind(5);
-/// There is one calibration: the newest.
+const HISTORY: Kind = Kind(10);
+const COORDINATE: Kind = Kind(11);
+/// There is one calibration, and one coordinate: the newest.
 const NEWEST: &[u8] = b"newest";
 /// Receipts of ended sessions that are kept; older ones are forgotten whenever a session is.
 pub const RECEIPTS_MAX: usize = 4096;
+/// Providers of which a client remembers how its jobs went; the one not used for longest is forgotten first.
+pub const HISTORIES_MAX: usize = 512;
 
 /// Records of a node with meaning.
 #[derive(Clone)]
@@ -182,6 +187,51 @@ impl Memory {
         self.0.get(CALIBRATION, NEWEST).map(|bytes| read("calibration", &bytes)).transpose()
     }
 
+    /// Keeps where the node is in the network.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn keep_coordinate(&self, coordinate: &Coordinate) -> Result<(), MemoryError> {
+        Ok(self.0.put(COORDINATE, NEWEST, &wire::encode(coordinate))?)
+    }
+
+    /// Where the node was in the network when that was last kept.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn coordinate(&self) -> Result<Option<Coordinate>, MemoryError> {
+        self.0.get(COORDINATE, NEWEST).map(|bytes| read("coordinate", &bytes)).transpose()
+    }
+
+    /// What was learned of a provider; nothing if nothing was.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn history(&self, provider: PublicKey) -> Result<ProviderHistory, MemoryError> {
+        match self.0.get(HISTORY, &provider.0) {
+            None => Ok(ProviderHistory::new(provider)),
+            Some(bytes) => read("history", &bytes),
+        }
+    }
+
+    /// Keeps what was learned of a provider, and forgets another where there are more than [`HISTORIES_MAX`].
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn keep_history(&self, history: &ProviderHistory) -> Result<(), MemoryError> {
+        let (provider, bytes) = (history.provider(), wire::encode(history));
+        let mut changes = vec![Change::Put { kind: HISTORY, key: &provider.0, value: &bytes }];
+        let kept = self.0.list(HISTORY, &[]);
+        let is_new = !kept.iter().any(|(key, _)| key[..] == provider.0);
+        if is_new && kept.len() >= HISTORIES_MAX {
+            // What cannot be read is the oldest.
+            let newest = |bytes: &[u8]| wire::decode(bytes).ok().map(|it: ProviderHistory| it.newest());
+            let oldest = kept.iter().min_by_key(|(_, bytes)| newest(bytes));
+            changes.extend(oldest.map(|(key, _)| Change::Delete { kind: HISTORY, key }));
+        }
+        Ok(self.0.commit(&changes)?)
+    }
+
     /// Forgets a session that ended, its lanes, and the oldest receipts where there are more than [`RECEIPTS_MAX`].
     ///
     /// # Errors
@@ -221,4 +271,58 @@ fn testimony_key(testimony: &Testimony) -> Vec<u8> {
 
 fn read<T: Wire>(kind: &'static str, bytes: &[u8]) -> Result<T, MemoryError> {
     wire::decode(bytes).map_err(|error| MemoryError::Unreadable { kind, why: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use gridhour_contracts_sim::harness::key;
+    use gridhour_protocol::{
+        id::ModelId,
+        market::history::{Ended, Run},
+        units::Timestamp,
+    };
+
+    use super::*;
+
+    fn used(provider: PublicKey, at: u64) -> ProviderHistory {
+        let mut history = ProviderHistory::new(provider);
+        history.record(ModelId([1; 32]), 40, Ended::Served(Run::new(Timestamp(at), 5, 9, 2)));
+        history
+    }
+
+    fn opened(folder: &Path) -> Memory {
+        Memory::open(folder, key(1).public()).expect("records").0
+    }
+
+    #[test]
+    fn what_was_learned_outlives_the_process() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let provider = key(2).public();
+        let history = used(provider, 7);
+        opened(folder.path()).keep_history(&history).expect("room");
+        let place = Coordinate { height_us: 900, ..Coordinate::UNKNOWN };
+        opened(folder.path()).keep_coordinate(&place).expect("room");
+        let again = opened(folder.path());
+        assert_eq!(again.coordinate().expect("readable"), Some(place));
+        assert_eq!(again.history(provider).expect("readable"), history);
+        let stranger = key(3).public();
+        assert_eq!(again.history(stranger).expect("readable"), ProviderHistory::new(stranger));
+    }
+
+    #[test]
+    fn the_provider_not_used_for_longest_is_forgotten() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let memory = opened(folder.path());
+        let provider = |i: usize| PublicKey(core::array::from_fn(|at| (i >> (8 * (at % 2))) as u8));
+        let all: Vec<_> = (0..HISTORIES_MAX).map(|i| used(provider(i), i as u64)).collect();
+        let keys: Vec<_> = all.iter().map(|history| (history.provider().0, wire::encode(history))).collect();
+        let put = |(key, value)| Change::Put { kind: HISTORY, key, value };
+        let full: Vec<_> = keys.iter().map(|(key, value)| put((&key[..], &value[..]))).collect();
+        memory.0.commit(&full).expect("room");
+        memory.keep_history(&used(provider(0), 1 << 20)).expect("the first is used again");
+        memory.keep_history(&used(provider(HISTORIES_MAX), 1 << 20)).expect("room");
+        assert_eq!(memory.0.list(HISTORY, &[]).len(), HISTORIES_MAX);
+        let known = |i| memory.history(provider(i)).expect("readable") != ProviderHistory::new(provider(i));
+        assert!(known(0) && !known(1) && known(2) && known(HISTORIES_MAX));
+    }
 }

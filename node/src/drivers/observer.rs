@@ -29,6 +29,7 @@ use self::{
 use crate::{
     consensus::{LedgerView, SubmitError, follower::Follower},
     drivers::{
+        checkup::Checkups,
         ledger_client::LedgerClient,
         validator::{Answers, REQUESTS_MAX, answer, told},
     },
@@ -104,6 +105,7 @@ struct Shared {
     network: Signed<NetworkFile>,
     ledger: LedgerClient,
     passing_on: Semaphore,
+    checkups: Checkups,
 }
 
 /// What an observer is made of.
@@ -129,6 +131,7 @@ impl Observer {
             network,
             ledger: LedgerClient::new(net.clone(), anchor, anchor.operator),
             passing_on: Semaphore::new(PASSED_ON_MAX),
+            checkups: Checkups::new(net.clone(), anchor.network),
         });
         let sources = Sources::new(sources, Instant::now());
         let following = Following { net, anchor, sources, evidence, on_event, level: false };
@@ -197,6 +200,10 @@ impl Observer {
 }
 
 impl Answers for Shared {
+    fn checkups(&self) -> Option<&Checkups> {
+        Some(&self.checkups)
+    }
+
     fn view(&self) -> &LedgerView {
         &self.view
     }

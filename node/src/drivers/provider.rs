@@ -8,6 +8,7 @@
 //!          sweep      -> sessions whose time is over are closed with their newest vouchers
 //!          fault      -> the offer is withdrawn, and made again once the model could be loaded anew
 //!          standing   -> its device is registered on the ledger, and its stake kept
+//!          stop       -> the offer is withdrawn, running jobs end or are handed over
 //!          challenge  -> the same, while a standard model is timed in its place
 //! ```
 
@@ -16,7 +17,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -50,8 +51,11 @@ use crate::{
 
 mod calibrate;
 mod calibrated;
+mod counts;
+mod drain;
 mod job;
 mod measure;
+mod monitor;
 mod requests;
 mod serving;
 mod settle;
@@ -59,7 +63,9 @@ mod standard;
 mod standing;
 
 use calibrated::Calibrated;
+use drain::{Drain, LAST_ADVERT_LIFE};
 pub use measure::{MeasureError, measure_device};
+pub use monitor::Monitor;
 pub use serving::Reload;
 use serving::Serving;
 pub use standard::{LoadStandard, StandardError, load_standard};
@@ -90,6 +96,8 @@ pub struct ProviderConfig {
     pub hospitality: Hospitality,
     /// Credits that are kept at stake for the device; none are bonded, nor taken back, if it is zero.
     pub stake: Credits,
+    /// How long running jobs may go on once the provider is told to stop; then they are handed over.
+    pub drain: Millis,
 }
 
 /// What happens at a provider, for whoever runs it.
@@ -137,6 +145,13 @@ pub enum ProviderEvent {
     },
     /// The model was loaded anew and is offered again.
     Restored,
+    /// The provider was told to stop: it offers nothing more and takes no new job.
+    Draining {
+        /// Jobs that still run.
+        jobs: usize,
+        /// How long they may; then their clients are sent elsewhere.
+        at_most: Millis,
+    },
     /// A challenger calibrates this provider: nothing is offered meanwhile.
     Calibrating {
         /// Who.
@@ -268,6 +283,8 @@ pub(crate) struct Shared {
     /// Held by a lane's job, so that a lane has one at a time; and by whoever closes the session.
     pub(crate) busy: Mutex<BTreeMap<SessionId, settle::Use>>,
     pub(crate) slots: Arc<tokio::sync::Semaphore>,
+    /// Told to stop: nothing is offered any more.
+    pub(crate) draining: AtomicBool,
     pub(crate) changed: Notify,
     /// Sessions that their clients close while a job runs: the job ends.
     pub(crate) ending: watch::Sender<BTreeSet<SessionId>>,
@@ -278,15 +295,22 @@ pub(crate) struct Shared {
     /// A lane was given back.
     pub(crate) freed: Notify,
     pub(crate) misdeeds: AtomicU64,
+    pub(crate) counts: counts::Counts,
     pub(crate) events: mpsc::Sender<ProviderEvent>,
 }
 
 impl Shared {
     /// Tells whoever listens. A full channel drops the event rather than hold up a job.
     pub(crate) fn tell(&self, event: ProviderEvent) {
+        self.counts.note(&event);
         if let Err(error) = self.events.try_send(event) {
             tracing::debug!(%error, "event not heard");
         }
+    }
+
+    /// Jobs that run, or are being refused, a calibration counting for all slots.
+    pub(crate) fn jobs(&self) -> usize {
+        usize::from(self.config.slots).saturating_sub(self.slots.available_permits())
     }
 
     /// Counts what a client did wrong, and says so. Nobody else notices.
@@ -354,12 +378,14 @@ impl Provider {
             config,
             busy: Mutex::new(busy),
             slots,
+            draining: AtomicBool::new(false),
             changed: Notify::new(),
             calibrated: Notify::new(),
             sweeping: Mutex::new(()),
             freed: Notify::new(),
             ending: watch::Sender::new(BTreeSet::new()),
             misdeeds: AtomicU64::new(0),
+            counts: counts::Counts::default(),
             events,
         };
         // A receipt from before may be about another device, or less memory than is claimed now.
@@ -371,16 +397,23 @@ impl Provider {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Serves until `stop` turns true or the network room ends, then lets running jobs end: they fail by this provider's
-    /// fault, and bill nothing beyond what was acknowledged.
+    /// A look at it while it runs.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor::of(&self.shared)
+    }
+
+    /// Serves until `stop` turns true or the network room ends. Running jobs then end by themselves or, when their time
+    /// is over ([`ProviderConfig::drain`]), are handed over: their clients go on elsewhere, and pay for what they got.
     pub async fn run(self, mut inbox: mpsc::Receiver<NetEvent>, mut stop: watch::Receiver<bool>) {
         let shared = self.shared;
+        let (reclaim, reclaimed) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut adverts = interval(ADVERT_EVERY);
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut faults = shared.serving.faults();
-        let stopping = stop.clone();
+        let stops = Stops { stop: stop.clone(), reclaimed };
         let mut sequence = clock::now().0;
         let mut standing = pin!(standing::keep(&shared));
         loop {
@@ -392,16 +425,28 @@ impl Provider {
                 _ = sweep.tick() => { tasks.spawn(settle::sweep(shared.clone())); }
                 Some(_) = tasks.join_next() => {}
                 Ok(()) = faults.changed() => {
-                    tasks.spawn(serving::recover(shared.clone(), stopping.clone()));
+                    tasks.spawn(serving::recover(shared.clone(), stops.stop.clone()));
                 }
                 event = inbox.recv() => match event {
                     None => break,
-                    Some(event) => take(&shared, &mut tasks, event, &stopping),
+                    Some(event) => take(&shared, &mut tasks, event, &stops),
                 },
             }
         }
+        shared.draining.store(true, Ordering::Relaxed);
+        let (tasks, inbox) = (&mut tasks, &mut inbox);
+        Drain { shared: &shared, tasks, inbox, stops: &stops, reclaim: &reclaim }.run(&mut sequence).await;
+        reclaim.send_replace(true);
         while tasks.join_next().await.is_some() {}
     }
+}
+
+/// What tells a job that its provider leaves.
+pub(crate) struct Stops {
+    /// No new job may start.
+    stop: watch::Receiver<bool>,
+    /// Running jobs are handed over.
+    reclaimed: watch::Receiver<bool>,
 }
 
 /// Waits until `stop` turns true, or nobody is left to say so.
@@ -416,16 +461,17 @@ async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
     *stop = None;
 }
 
-fn take(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, event: NetEvent, stop: &watch::Receiver<bool>) {
+fn take(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, event: NetEvent, stops: &Stops) {
     match event {
         NetEvent::Advert(_) => {}
         NetEvent::Job(stream) if tasks.len() < STREAMS_MAX => {
-            tasks.spawn(job::serve(shared.clone(), stream, stop.clone()));
+            let stopping = *stops.stop.borrow();
+            tasks.spawn(job::serve(shared.clone(), stream, stopping, stops.reclaimed.clone()));
         }
         // Dropping the stream ends it: the client takes its order elsewhere.
         NetEvent::Job(_) => shared.trouble("refused a job stream: too many are open"),
         NetEvent::Calibration(stream) if tasks.len() < STREAMS_MAX => {
-            tasks.spawn(calibrate::serve(shared.clone(), stream, stop.clone()));
+            tasks.spawn(calibrate::serve(shared.clone(), stream, stops.stop.clone()));
         }
         NetEvent::Calibration(_) => shared.trouble("refused a challenger: too many streams are open"),
         NetEvent::Request(request) => {
@@ -455,10 +501,12 @@ fn advert_of(
     sequence: u64,
     now: Timestamp,
 ) -> Advert {
-    let serves = shared.serving.scheduler().is_some();
+    let leaves = shared.draining.load(Ordering::Relaxed);
+    let serves = !leaves && shared.serving.scheduler().is_some();
+    let life = if leaves { LAST_ADVERT_LIFE } else { ADVERT_LIFE };
     let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
-    let listening = shared.net.listen_addrs();
-    let addresses = listening.iter().map(ToString::to_string);
+    let reached_at = shared.net.advertised_addrs();
+    let addresses = reached_at.iter().map(ToString::to_string);
     let measured = Device { numerics: NUMERICS_VERSION, ..shared.served.device.clone() };
     let calibrated = receipt.and_then(|receipt| measured.calibrated(receipt));
     Advert {
@@ -468,7 +516,7 @@ fn advert_of(
         addresses: addresses.take(gridhour_protocol::limits::ADDRESSES_MAX).collect(),
         sequence,
         issued_at: now,
-        expires_at: now.after(ADVERT_LIFE).unwrap_or(now),
+        expires_at: now.after(life).unwrap_or(now),
         device: calibrated.unwrap_or(measured),
         // An advert without models takes the place of the one before, and so withdraws its offer.
         models: serves.then_some(shared.served.offer).into_iter().collect(),
@@ -477,5 +525,6 @@ fn advert_of(
         queued: 0,
         region: shared.config.region.clone(),
         jurisdiction: shared.config.jurisdiction.clone(),
+        coordinate: Some(shared.net.coordinate()),
     }
 }

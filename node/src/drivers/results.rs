@@ -11,7 +11,7 @@ use gridhour_protocol::{
     job::{logprobs::Logprobs, request::Request},
     limits::{LOGPROBS_MAX, OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX},
     market::matching::MatchRecord,
-    receipt::Receipt,
+    receipt::{Cause, Receipt},
     session::{terms::Terms, voucher::Voucher},
     signed::Signed,
     units::Credits,
@@ -24,6 +24,30 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of one token's log probabilities at most: its own, a count, and pairs of id and log probability.
 const LOGPROBS_BYTES_MAX: usize = 4 + 8 + 8 * LOGPROBS_MAX;
 
+/// Providers that may have written parts of one answer, at most.
+pub const PARTS_MAX: usize = 4;
+
+/// What one provider wrote of an answer with which another went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The terms of its session.
+    pub terms: Terms,
+    /// What it was asked.
+    pub request: Request,
+    /// How many of its tokens the answer keeps.
+    pub tokens: u32,
+    /// One entry for each of these if the request asks for log probabilities, else none.
+    pub logprobs: Vec<Logprobs>,
+    /// What it answers for; nothing if it was gone before it could.
+    pub receipt: Option<Signed<Receipt>>,
+    /// The newest voucher that it was sent.
+    pub voucher: Signed<Voucher>,
+    /// The most that it can collect: exact if there is a receipt.
+    pub cost: Credits,
+    /// Why it did not finish.
+    pub cause: Cause,
+}
+
 /// A result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobResult {
@@ -31,7 +55,7 @@ pub struct JobResult {
     pub terms: Terms,
     /// What was asked.
     pub request: Request,
-    /// Token ids that were answered.
+    /// Token ids that this provider wrote.
     pub output: Vec<u32>,
     /// One entry a token if the request asks for log probabilities, else none.
     pub logprobs: Vec<Logprobs>,
@@ -41,6 +65,10 @@ pub struct JobResult {
     pub voucher: Signed<Voucher>,
     /// What this job alone cost.
     pub cost: Credits,
+    /// What other providers had written before, in order; empty if this one wrote everything.
+    pub before: Vec<Part>,
+    /// What a provider costs that was asked at the same time and was slower. None of the answer is of it.
+    pub beside: Option<Part>,
     /// How the provider was chosen.
     pub matched: MatchRecord,
     /// Milliseconds from the request to the first token, by the client's clock.
@@ -49,14 +77,44 @@ pub struct JobResult {
     pub total_ms: u64,
 }
 
+impl JobResult {
+    /// The whole answer: what was written before, and here.
+    #[must_use]
+    pub fn answer(&self) -> Vec<u32> {
+        [&self.request.written[..], &self.output].concat()
+    }
+
+    /// Log probabilities of the whole answer, if they were asked for.
+    #[must_use]
+    pub fn all_logprobs(&self) -> Vec<Logprobs> {
+        let before = self.before.iter().flat_map(|part| &part.logprobs);
+        before.chain(&self.logprobs).cloned().collect()
+    }
+
+    /// The most that the whole answer costs.
+    #[must_use]
+    pub fn cost_in_all(&self) -> Credits {
+        let add = |sum: Credits, part: &Part| sum.checked_add(part.cost).unwrap_or(Credits(u64::MAX));
+        self.before.iter().chain(&self.beside).fold(self.cost, add)
+    }
+}
+
 impl Wire for JobResult {
-    const BYTES_MAX: usize =
-        4 * PROMPT_TOKENS_MAX + (4 + LOGPROBS_BYTES_MAX) * OUTPUT_TOKENS_MAX + 512 * 1024;
+    const BYTES_MAX: usize = (PARTS_MAX + 2) * 4 * PROMPT_TOKENS_MAX
+        + (4 + LOGPROBS_BYTES_MAX) * OUTPUT_TOKENS_MAX
+        + (PARTS_MAX + 2) * 512 * 1024;
 
     fn check_bounds(&self) -> Result<(), String> {
         at_most("output", self.output.len(), OUTPUT_TOKENS_MAX)?;
         at_most("logprobs", self.logprobs.len(), OUTPUT_TOKENS_MAX)?;
         self.logprobs.iter().try_for_each(Logprobs::check_bounds)?;
+        at_most("earlier parts", self.before.len(), PARTS_MAX)?;
+        for part in self.before.iter().chain(&self.beside) {
+            at_most("tokens of a part", part.tokens as usize, OUTPUT_TOKENS_MAX)?;
+            at_most("logprobs of a part", part.logprobs.len(), OUTPUT_TOKENS_MAX)?;
+            part.logprobs.iter().try_for_each(Logprobs::check_bounds)?;
+            part.request.check_bounds()?;
+        }
         self.request.check_bounds()
     }
 }
@@ -125,7 +183,7 @@ impl Results {
             model_id: result.terms.model.to_string(),
             provider: result.terms.provider.to_string(),
             text: text.to_owned(),
-            token_ids: result.output.clone(),
+            token_ids: result.answer(),
             record: to_hex(&wire::encode(&record)),
         };
         let path = self.path(result.receipt.id());
@@ -184,7 +242,11 @@ fn parse(bytes: &[u8]) -> Result<(JobResult, String), String> {
     let record = from_hex(&file.record).ok_or("the record is not hexadecimal")?;
     let mut result: JobResult = wire::decode(&record).map_err(|error| error.to_string())?;
     at_most("output", file.token_ids.len(), OUTPUT_TOKENS_MAX)?;
-    result.output = file.token_ids;
+    let written = result.request.written.len();
+    if file.token_ids.get(..written) != Some(&result.request.written[..]) {
+        return Err("the tokens do not begin with what was written before".into());
+    }
+    result.output = file.token_ids[written..].to_vec();
     Ok((result, file.text))
 }
 

@@ -1,11 +1,11 @@
 //! A ledger node: orders transactions, answers questions about the ledger, and releases holds whose deadline is over.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use gridhour_contracts_sim::{
     limits::CHECKPOINT_MS,
     network_file::NetworkFile,
-    state::{Budget, Reservation, Stake, State, StateKey},
+    state::{Budget, Reservation, Session, Stake, State, StateKey},
     tx::Tx,
 };
 use gridhour_protocol::{
@@ -28,11 +28,12 @@ use crate::{
         expiry::{Due, expire_tx, expired},
         solo::Solo,
     },
+    drivers::checkup::Checkups,
     limbo::limbo_of,
     net::{InboundRequest, NetEvent, Service},
     rpc::{
         Account, Applied, BLOCKS_MAX, BUDGETS_MAX, HOLDS_MAX, Hold, LEDGER_ANSWER_BYTES_MAX, LedgerAnswer,
-        LedgerRequest, LedgerStatus, Purpose, detail,
+        LedgerRequest, LedgerStatus, Purpose, Selling, checkup::CheckupRequest, detail,
     },
 };
 
@@ -45,7 +46,7 @@ const PROOF_BLOCKS_MAX: usize = 2;
 
 /// Parts of a running ledger node.
 pub struct Validator {
-    shared: Arc<Shared>,
+    shared: Shared,
 }
 
 /// A node that answers about a ledger.
@@ -56,6 +57,8 @@ pub(super) trait Answers: Send + Sync + 'static {
     fn network(&self) -> &Signed<NetworkFile>;
     /// Does what it can so that what changed last can be proven.
     fn freshen(&self) -> impl Future<Output = Result<(), SubmitError>> + Send;
+    /// Who looks at other nodes for it; nobody if it looks at none.
+    fn checkups(&self) -> Option<&Checkups>;
     /// What it says to a transaction.
     fn submit(&self, tx: Signed<Tx>) -> impl Future<Output = LedgerAnswer> + Send;
 }
@@ -66,9 +69,14 @@ struct Shared {
     network: Signed<NetworkFile>,
     /// Held while blocks are made for a proof, so that many who ask at once make no more of them than one.
     proving: Mutex<()>,
+    checkups: Option<Checkups>,
 }
 
 impl Answers for Shared {
+    fn checkups(&self) -> Option<&Checkups> {
+        self.checkups.as_ref()
+    }
+
     fn view(&self) -> &LedgerView {
         self.solo.view()
     }
@@ -113,7 +121,14 @@ impl Validator {
     /// A node that orders with `solo` and hands out `network`.
     #[must_use]
     pub fn new(solo: Solo, key: SecretKey, network: Signed<NetworkFile>) -> Self {
-        Self { shared: Arc::new(Shared { solo, key, network, proving: Mutex::new(()) }) }
+        Self { shared: Shared { solo, key, network, proving: Mutex::new(()), checkups: None } }
+    }
+
+    /// It also tells other nodes how they look from here.
+    #[must_use]
+    pub fn with_checkups(mut self, checkups: Checkups) -> Self {
+        self.shared.checkups = Some(checkups);
+        self
     }
 
     /// The ledger.
@@ -131,7 +146,7 @@ impl Validator {
         mut inbox: mpsc::Receiver<NetEvent>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), String> {
-        let shared = self.shared;
+        let shared = Arc::new(self.shared);
         let mut tasks = JoinSet::new();
         let mut deadlines = interval(EXPIRE_EVERY);
         deadlines.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -183,10 +198,10 @@ async fn expire(shared: &Shared) {
 
 /// Answers one request about the ledger.
 pub(super) async fn answer(shared: Arc<impl Answers>, request: InboundRequest) {
-    let InboundRequest { service, bytes, responder, .. } = request;
+    let InboundRequest { service, bytes, observed, responder, .. } = request;
     let sent = match (service, wire::decode::<LedgerRequest>(&bytes)) {
         (Service::Ledger, Ok(asked)) => {
-            responder.respond(wire::encode(&answer_to(&*shared, asked).await)).await
+            responder.respond(wire::encode(&answer_to(&*shared, asked, observed).await)).await
         }
         (Service::Ledger, Err(error)) => responder.refuse(&error.to_string()).await,
         _ => responder.refuse("this node keeps a ledger and serves no models").await,
@@ -196,7 +211,7 @@ pub(super) async fn answer(shared: Arc<impl Answers>, request: InboundRequest) {
     }
 }
 
-async fn answer_to(shared: &impl Answers, asked: LedgerRequest) -> LedgerAnswer {
+async fn answer_to(shared: &impl Answers, asked: LedgerRequest, from: Option<IpAddr>) -> LedgerAnswer {
     let view = shared.view();
     match asked {
         LedgerRequest::Status => LedgerAnswer::Status(view.read(status_of)),
@@ -220,6 +235,17 @@ async fn answer_to(shared: &impl Answers, asked: LedgerRequest) -> LedgerAnswer 
         LedgerRequest::Budgets(account) => {
             LedgerAnswer::Budgets(view.read(|state| budgets_of(state, &account)))
         }
+        LedgerRequest::Checkup(asked) => checkup(shared, asked, from).await,
+    }
+}
+
+async fn checkup(shared: &impl Answers, asked: CheckupRequest, from: Option<IpAddr>) -> LedgerAnswer {
+    let Some(checkups) = shared.checkups() else {
+        return LedgerAnswer::Fault("this node looks at no others; ask another".into());
+    };
+    match checkups.answer(asked, from).await {
+        Ok(checkup) => LedgerAnswer::Checkup(checkup),
+        Err(why) => LedgerAnswer::Fault(detail(why)),
     }
 }
 
@@ -293,7 +319,18 @@ pub fn account_of(state: &State, account: &PublicKey) -> Account {
     });
     let slots = state.reservations().flat_map(|(id, reservation)| sides_of(*id, reservation, account));
     let holds = sessions.chain(stakes).chain(pots).chain(slots).take(HOLDS_MAX).collect();
-    Account { balance: state.balance(account), holds }
+    Account { balance: state.balance(account), holds, selling: selling_of(state, account) }
+}
+
+/// The open sessions in which `account` is the provider.
+fn selling_of(state: &State, account: &PublicKey) -> Selling {
+    let sums = |sum: Selling, session: &Session| Selling {
+        sessions: sum.sessions + 1,
+        held: Credits(sum.held.0.saturating_add(session.held.0)),
+        collected: Credits(sum.collected.0.saturating_add(session.collected.0)),
+    };
+    let sold = state.sessions().map(|(_, session)| session);
+    sold.filter(|session| session.terms.provider == *account).fold(Selling::default(), sums)
 }
 
 /// What an account has set aside for a reservation: as its client, as its provider, or nothing.

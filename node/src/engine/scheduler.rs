@@ -6,6 +6,7 @@
 //! prompts start soon. A job computes only tokens that were granted to it; one that has no grant, or whose
 //! reader lags behind, lets the others pass. The bits of a job do not depend on its neighbours.
 
+mod counts;
 mod floor;
 mod handle;
 mod health;
@@ -23,11 +24,17 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use gridhour_protocol::job::{ending::StopTexts, sampling::SamplingError};
+use gridhour_protocol::{
+    job::{ending::StopTexts, request::Request, sampling::SamplingError},
+    model::TokenizerAsset,
+};
 use thiserror::Error;
 
-pub use self::handle::{JobControl, JobEnd, JobEvent, JobHandle, Reason};
-use self::{floor::Floor, health::Health, job::Job};
+use self::{counts::Counting, floor::Floor, health::Health, job::Job};
+pub use self::{
+    counts::EngineCounts,
+    handle::{JobControl, JobEnd, JobEvent, JobHandle, Reason},
+};
 use super::{
     Engine,
     device::DeviceFault,
@@ -50,8 +57,10 @@ const COMMANDS_MAX: usize = 64;
 /// One inference, as the engine sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JobRequest {
-    /// Prompt tokens, at least one.
+    /// Tokens before those that are to be written, at least one.
     pub prompt: Vec<u32>,
+    /// How many of these, the last, are output that was written before; the rules of sampling tell it from the prompt.
+    pub written: usize,
     /// How output tokens are chosen.
     pub sampling: Sampling,
     /// Output tokens at most, at least one.
@@ -121,6 +130,7 @@ pub struct Scheduler {
     commands: SyncSender<Command>,
     places: Places,
     health: Health,
+    counts: Counting,
     /// Wakes the thread when somebody beside its jobs gives memory back.
     _on_freed: Arc<OnFreed>,
     thread: Option<JoinHandle<()>>,
@@ -138,11 +148,12 @@ impl Scheduler {
         let on_freed: Arc<OnFreed> = Arc::new(move || _ = wake.try_send(Command::Wake));
         engine.pages().on_freed(&on_freed);
         let health = Health::default();
-        let floor = Floor::new(engine.clone(), health.clone());
+        let counts = Counting::default();
+        let floor = Floor::new(engine.clone(), health.clone(), counts.clone());
         let thread = thread::Builder::new().name("engine-jobs".to_owned());
         let thread = thread.spawn(move || serve(&inbox, floor))?;
         let places = Places::default();
-        Ok(Self { engine, commands, places, health, _on_freed: on_freed, thread: Some(thread) })
+        Ok(Self { engine, commands, places, health, counts, _on_freed: on_freed, thread: Some(thread) })
     }
 
     /// The engine that computes.
@@ -153,6 +164,11 @@ impl Scheduler {
     /// Jobs that have not ended.
     pub fn jobs(&self) -> usize {
         self.places.taken()
+    }
+
+    /// What was computed so far.
+    pub fn counts(&self) -> EngineCounts {
+        self.counts.so_far()
     }
 
     /// The fault after which nothing more is computed, if there was one.
@@ -199,6 +215,22 @@ impl Drop for Scheduler {
 }
 
 impl JobRequest {
+    /// The job that `request` asks for, by a model with this tokenizer: all of it granted, and nothing shared.
+    #[must_use]
+    pub fn of(request: &Request, tokenizer: Arc<TokenizerAsset>) -> Self {
+        Self {
+            prompt: request.text(),
+            written: request.written.len(),
+            sampling: Sampling::of(request),
+            max_tokens: request.max_tokens,
+            stop: request.stop.clone(),
+            stop_texts: StopTexts::of(request, tokenizer),
+            request_digest: request.digest().0,
+            granted: u32::MAX,
+            scope: None,
+        }
+    }
+
     /// Positions that the job may come to have: the last output token is chosen, but nothing is computed
     /// behind it.
     fn positions(&self) -> usize {

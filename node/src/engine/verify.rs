@@ -17,6 +17,8 @@ use super::{
 pub struct Claim<'a> {
     /// Prompt tokens.
     pub prompt: &'a [u32],
+    /// Output that was there before and is not claimed here.
+    pub written: &'a [u32],
     /// Output tokens.
     pub output: &'a [u32],
     /// How they were chosen.
@@ -25,6 +27,13 @@ pub struct Claim<'a> {
     pub logprobs: &'a [Logprobs],
     /// Digest of the request, with which the score chain begins.
     pub request_digest: [u8; 32],
+}
+
+impl Claim<'_> {
+    /// The position of its first token.
+    fn start(&self) -> usize {
+        self.prompt.len() + self.written.len()
+    }
 }
 
 /// What the same model gives.
@@ -54,9 +63,9 @@ pub struct Difference {
 /// # Errors
 /// [`SequenceError`] if the claim does not fit the model or the engine. A claim without output is no error.
 pub fn verify(engine: &Arc<Engine>, claim: &Claim<'_>) -> Result<Rerun, SequenceError> {
-    let start = claim.prompt.len();
+    let start = claim.start();
     // The last output token chose nothing, so it is not computed.
-    let text = [claim.prompt, claim.output].concat();
+    let text = [claim.prompt, claim.written, claim.output].concat();
     let text = &text[..text.len() - usize::from(!claim.output.is_empty())];
     let chain = ScoreChain::new(&claim.request_digest, start as u32);
     let sampling = claim.sampling.behind(claim.prompt);
@@ -93,7 +102,7 @@ impl Check<'_> {
             return;
         }
         let choice = Choice::of(scores, &self.sampling, &self.text[..=position]);
-        let index = position + 1 - self.claim.prompt.len();
+        let index = position + 1 - self.claim.start();
         let (claimed, chosen) = (self.claim.output[index], choice.token);
         self.chain.take(&choice);
         let stated = self.claim.logprobs.get(index);

@@ -22,6 +22,8 @@ const MEMORY: Millis = Millis(ADVERT_TTL_MS_MAX + CLOCK_SKEW_MS_MAX);
 #[derive(Debug)]
 struct Entry {
     advert: Verified<Advert>,
+    /// Who brought the provider's first advert; nobody for the node's own.
+    from: Option<PublicKey>,
     forget_at: Timestamp,
 }
 
@@ -30,6 +32,8 @@ struct Entry {
 pub(crate) struct AdvertTable {
     entries: BTreeMap<PublicKey, Entry>,
     undelivered: BTreeSet<PublicKey>,
+    /// How many of the providers each peer brought.
+    brought: BTreeMap<PublicKey, usize>,
 }
 
 impl AdvertTable {
@@ -38,30 +42,79 @@ impl AdvertTable {
         self.entries.get(provider).map(|entry| entry.advert.sequence)
     }
 
-    /// Whether a newcomer would be refused at `now`, after those that may be forgotten are.
-    pub(crate) fn make_room(&mut self, provider: &PublicKey, now: Timestamp) -> Result<(), Refusal> {
+    /// Makes room for a provider that `from` brings, after those that may be forgotten are. In a full table whoever
+    /// brought the most gives way, so that one peer with many keys keeps nobody else's providers out.
+    ///
+    /// # Errors
+    /// If `from` itself brought as many as anyone.
+    pub(crate) fn make_room(
+        &mut self,
+        provider: &PublicKey,
+        from: Option<PublicKey>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         if self.entries.len() < ADVERTS_MAX || self.entries.contains_key(provider) {
             return Ok(());
         }
         self.forget(now);
-        if self.entries.len() < ADVERTS_MAX { Ok(()) } else { Err(Refusal::TableFull) }
+        if self.entries.len() < ADVERTS_MAX {
+            return Ok(());
+        }
+        let held = |peer: &PublicKey| self.brought.get(peer).copied().unwrap_or_default();
+        let most = self.brought.iter().map(|(peer, count)| (*count, *peer)).max();
+        match most {
+            Some((count, peer)) if count > from.map_or(0, |from| held(&from)) + 1 => {
+                self.drop_one_of(peer);
+                Ok(())
+            }
+            _ => Err(Refusal::TableFull),
+        }
+    }
+
+    /// Drops the provider of `peer`'s that would be forgotten first.
+    fn drop_one_of(&mut self, peer: PublicKey) {
+        let theirs = self.entries.iter().filter(|(_, entry)| entry.from == Some(peer));
+        let first = theirs.min_by_key(|(_, entry)| entry.forget_at).map(|(provider, _)| *provider);
+        if let Some(provider) = first {
+            self.entries.remove(&provider);
+            self.recount();
+        }
+    }
+
+    fn recount(&mut self) {
+        self.brought.clear();
+        for from in self.entries.values().filter_map(|entry| entry.from) {
+            *self.brought.entry(from).or_default() += 1;
+        }
+        self.undelivered.retain(|provider| self.entries.contains_key(provider));
     }
 
     /// Keeps an advert that [`crate::net::gossip::validate`] accepted and [`AdvertTable::make_room`] has room
-    /// for. `deliver` says whether the node is to hear of it.
-    pub(crate) fn insert(&mut self, advert: Verified<Advert>, now: Timestamp, deliver: bool) {
+    /// for. The node is to hear of what others brought.
+    pub(crate) fn insert(&mut self, advert: Verified<Advert>, from: Option<PublicKey>, now: Timestamp) {
         let provider = advert.provider;
         let forget_at = now.after(MEMORY).unwrap_or(Timestamp(u64::MAX));
-        self.entries.insert(provider, Entry { advert, forget_at });
-        if deliver {
+        match self.entries.get_mut(&provider) {
+            Some(entry) => (entry.advert, entry.forget_at) = (advert, forget_at),
+            None => {
+                self.entries.insert(provider, Entry { advert, from, forget_at });
+                if let Some(from) = from {
+                    *self.brought.entry(from).or_default() += 1;
+                }
+            }
+        }
+        if from.is_some() {
             self.undelivered.insert(provider);
         }
     }
 
     /// Drops the providers that no live advert can name any more.
     pub(crate) fn forget(&mut self, now: Timestamp) {
+        let before = self.entries.len();
         self.entries.retain(|_, entry| now < entry.forget_at);
-        self.undelivered.retain(|provider| self.entries.contains_key(provider));
+        if self.entries.len() < before {
+            self.recount();
+        }
     }
 
     pub(crate) fn has_undelivered(&self) -> bool {
@@ -73,6 +126,11 @@ impl AdvertTable {
     pub(crate) fn next_undelivered(&mut self) -> Option<Verified<Advert>> {
         let provider = self.undelivered.pop_first()?;
         self.entries.get(&provider).map(|entry| entry.advert.clone())
+    }
+
+    /// The newest advert of a provider, alive or not.
+    pub(crate) fn get(&self, provider: &PublicKey) -> Option<&Verified<Advert>> {
+        self.entries.get(provider).map(|entry| &entry.advert)
     }
 
     /// Where the provider says that it listens.
@@ -98,6 +156,8 @@ mod tests {
         sample::{NETWORK, NOW, advert, bytes_of, secret},
     };
 
+    const FROM: Option<PublicKey> = Some(PublicKey([9; 32]));
+
     fn verified(seed: u8, sequence: u64, life_ms: u64) -> Verified<Advert> {
         let mut body = advert(seed, sequence);
         body.expires_at = Timestamp(NOW.0 + life_ms);
@@ -107,8 +167,8 @@ mod tests {
     #[test]
     fn only_the_newest_is_delivered_and_only_once() {
         let mut table = AdvertTable::default();
-        table.insert(verified(1, 1, 100), NOW, true);
-        table.insert(verified(1, 2, 100), NOW, true);
+        table.insert(verified(1, 1, 100), FROM, NOW);
+        table.insert(verified(1, 2, 100), FROM, NOW);
         assert_eq!(table.next_undelivered().map(|advert| advert.sequence), Some(2));
         assert_eq!(table.next_undelivered(), None);
     }
@@ -117,7 +177,7 @@ mod tests {
     fn a_replaced_offer_does_not_come_back() {
         let mut table = AdvertTable::default();
         let long = verified(1, 1, ADVERT_TTL_MS_MAX);
-        table.insert(verified(1, 2, 1000), NOW, true);
+        table.insert(verified(1, 2, 1000), FROM, NOW);
         let later = Timestamp(NOW.0 + 2000);
         table.forget(later);
         assert!(table.live(later).is_empty());
@@ -127,18 +187,54 @@ mod tests {
         assert_eq!(table.newest(&secret(1).public()), None);
     }
 
-    #[test]
-    fn a_full_table_keeps_what_it_has() {
-        let mut table = AdvertTable::default();
-        let template = verified(1, 1, 1000);
+    fn key(n: usize) -> PublicKey {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&n.to_le_bytes());
+        PublicKey(key)
+    }
+
+    /// A full table, of which each of `bringers` brought the same part.
+    fn full(bringers: usize) -> AdvertTable {
+        let (mut table, template) = (AdvertTable::default(), verified(1, 1, 1000));
+        let forget_at = NOW.after(MEMORY).expect("in range");
         for n in 0..ADVERTS_MAX {
-            let mut key = [0; 32];
-            key[..8].copy_from_slice(&n.to_le_bytes());
-            let forget_at = NOW.after(MEMORY).expect("in range");
-            table.entries.insert(PublicKey(key), Entry { advert: template.clone(), forget_at });
+            let from = Some(key(ADVERTS_MAX + n % bringers));
+            table.entries.insert(key(n), Entry { advert: template.clone(), from, forget_at });
         }
+        table.recount();
+        table
+    }
+
+    #[test]
+    fn a_full_table_keeps_what_it_has_if_everyone_brought_as_much() {
+        let mut table = full(ADVERTS_MAX);
         let newcomer = secret(7).public();
-        assert_eq!(table.make_room(&newcomer, NOW), Err(Refusal::TableFull));
-        assert_eq!(table.make_room(&newcomer, Timestamp(NOW.0 + MEMORY.0)), Ok(()));
+        assert_eq!(table.make_room(&newcomer, FROM, NOW), Err(Refusal::TableFull));
+        assert_eq!(table.make_room(&newcomer, FROM, Timestamp(NOW.0 + MEMORY.0)), Ok(()));
+        assert!(table.brought.is_empty(), "nobody brought what is forgotten");
+    }
+
+    #[test]
+    fn who_fills_the_table_gives_way_to_others_and_never_to_itself() {
+        let mut table = full(1);
+        let greedy = Some(key(ADVERTS_MAX));
+        assert_eq!(table.make_room(&secret(7).public(), greedy, NOW), Err(Refusal::TableFull));
+        for seed in 10..20 {
+            let advert = verified(seed, 1, 1000);
+            assert_eq!(table.make_room(&advert.provider, FROM, NOW), Ok(()));
+            table.insert(advert, FROM, NOW);
+        }
+        assert_eq!(table.entries.len(), ADVERTS_MAX);
+        assert!((10..20).all(|seed| table.newest(&secret(seed).public()).is_some()));
+        let counted: usize = table.brought.values().sum();
+        assert_eq!(counted, ADVERTS_MAX);
+    }
+
+    #[test]
+    fn an_expired_advert_is_told_to_nobody() {
+        let mut table = AdvertTable::default();
+        table.insert(verified(1, 1, 1000), FROM, NOW);
+        assert_eq!(table.live(Timestamp(NOW.0 + 999)).len(), 1);
+        assert!(table.live(Timestamp(NOW.0 + 1000)).is_empty());
     }
 }

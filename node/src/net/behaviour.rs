@@ -6,16 +6,18 @@ use blake3::Hash;
 use libp2p::{
     PeerId,
     allow_block_list::{self, BlockedPeers},
+    autonat,
     connection_limits::{self, ConnectionLimits},
+    dcutr,
     gossipsub::{
         self, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams,
         PeerScoreThresholds, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
     },
     identify,
     identity::Keypair,
-    ping,
+    mdns, ping, relay,
     request_response::{self, ProtocolSupport},
-    swarm::NetworkBehaviour,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
 use crate::net::{
@@ -24,20 +26,23 @@ use crate::net::{
     error::NetError,
     job_protocol::JobBehaviour,
     job_stream::StreamKind,
+    kademlia::{self, Table},
     limits::{
         CONNECTIONS_IN_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_IN_MAX, CONNECTIONS_PENDING_OUT_MAX,
-        CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_QUEUE_MAX, GOSSIP_RPC_BYTES_MAX,
-        GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, REPEAT_EVERY, REQUESTS_IN_MAX, REQUESTS_OUT_MAX,
+        CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_HEARTBEAT, GOSSIP_QUEUE_MAX,
+        GOSSIP_QUEUE_TIME, GOSSIP_RPC_BYTES_MAX, GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, RELAY_CIRCUIT,
+        RELAY_CIRCUIT_BYTES_MAX, RELAY_CIRCUITS_MAX, RELAY_CIRCUITS_PER_PEER_MAX, RELAY_RESERVATION,
+        RELAY_RESERVATIONS_MAX, RELAY_RESERVATIONS_PER_PEER_MAX, REPEAT_EVERY, REQUESTS_IN_MAX,
+        REQUESTS_OUT_MAX,
     },
     protocols::Protocols,
+    scoped::{Scope, Scoped},
     service::Service,
 };
 
 /// Gossip restricted to the topics of this network.
 pub(crate) type Gossip = gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
 
-/// Time between two gossip heartbeats.
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long copies of a message are recognised without a check.
 const DUPLICATE_CACHE: Duration = Duration::from_secs(60);
 /// Time between two pings on a connection.
@@ -57,8 +62,17 @@ const _: () =
 pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(crate) banned: allow_block_list::Behaviour<BlockedPeers>,
-    identify: identify::Behaviour,
+    near_identify: Scoped<identify::Behaviour>,
+    far_identify: Scoped<identify::Behaviour>,
+    pub(crate) near_peers: Table,
+    pub(crate) far_peers: Table,
     ping: ping::Behaviour,
+    mdns: Toggle<mdns::tokio::Behaviour>,
+    relay_client: relay::client::Behaviour,
+    relay: Toggle<relay::Behaviour>,
+    dcutr: dcutr::Behaviour,
+    reachability: Scoped<autonat::v2::client::Behaviour>,
+    reachability_of_others: Toggle<autonat::v2::server::Behaviour>,
     pub(crate) gossip: Gossip,
     pub(crate) echo: request_response::Behaviour<EchoCodec>,
     pub(crate) adverts: request_response::Behaviour<Bounded>,
@@ -71,15 +85,28 @@ pub(crate) struct Behaviour {
 impl Behaviour {
     /// # Errors
     /// If libp2p refuses the settings.
-    pub(crate) fn new(config: &NetConfig, keypair: &Keypair, names: &Protocols) -> Result<Self, NetError> {
+    pub(crate) fn new(
+        config: &NetConfig,
+        keypair: &Keypair,
+        names: &Protocols,
+        relay_client: relay::client::Behaviour,
+    ) -> Result<Self, NetError> {
         let ping = ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_TIMEOUT);
-        let identify = identify::Config::new(names.identity(), keypair.public())
-            .with_agent_version(concat!("gridhour/", env!("CARGO_PKG_VERSION")).into());
+        let peer = keypair.public().to_peer_id();
         Ok(Self {
             limits: connection_limits::Behaviour::new(connection_limits()),
             banned: allow_block_list::Behaviour::default(),
-            identify: identify::Behaviour::new(identify),
+            near_identify: identity(config, keypair, names, Scope::Near),
+            far_identify: identity(config, keypair, names, Scope::Far),
+            near_peers: kademlia::table(config, peer, names, Scope::Near),
+            far_peers: kademlia::table(config, peer, names, Scope::Far),
             ping: ping::Behaviour::new(ping),
+            mdns: mdns(config, peer)?.into(),
+            relay_client,
+            relay: config.relays.then(|| relaying(peer)).into(),
+            dcutr: dcutr::Behaviour::new(peer),
+            reachability: reachability(config),
+            reachability_of_others: config.relays.then(autonat::v2::server::Behaviour::default).into(),
             gossip: gossip(keypair, names).map_err(NetError::Setup)?,
             echo: echo(config.delay_bounded(), names),
             adverts: pushes(config.request_timeout, names),
@@ -94,6 +121,13 @@ impl Behaviour {
         match service {
             Service::Ledger => &mut self.ledger,
             Service::Asset => &mut self.asset,
+        }
+    }
+
+    pub(crate) fn peers_of(&mut self, scope: Scope) -> &mut Table {
+        match scope {
+            Scope::Near => &mut self.near_peers,
+            Scope::Far => &mut self.far_peers,
         }
     }
 
@@ -118,6 +152,48 @@ fn connection_limits() -> ConnectionLimits {
         .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
         .with_max_pending_incoming(Some(CONNECTIONS_PENDING_IN_MAX))
         .with_max_pending_outgoing(Some(CONNECTIONS_PENDING_OUT_MAX))
+}
+
+/// Says who and where we are: to peers on our own networks every address that we listen on, to others only those that
+/// are known to be public.
+fn identity(
+    config: &NetConfig,
+    keypair: &Keypair,
+    names: &Protocols,
+    scope: Scope,
+) -> Scoped<identify::Behaviour> {
+    let identify = identify::Config::new(names.identity(), keypair.public())
+        .with_agent_version(concat!("gridhour/", env!("CARGO_PKG_VERSION")).into())
+        .with_hide_listen_addrs(scope == Scope::Far);
+    Scoped::new(Some(identify::Behaviour::new(identify)), scope, config.is_near)
+}
+
+/// Asks peers to dial us: far ones, as what a neighbour can dial says nothing of the rest of the world.
+fn reachability(config: &NetConfig) -> Scoped<autonat::v2::client::Behaviour> {
+    Scoped::new(Some(autonat::v2::client::Behaviour::default()), Scope::Far, config.is_near)
+}
+
+fn mdns(config: &NetConfig, peer: PeerId) -> Result<Option<mdns::tokio::Behaviour>, NetError> {
+    let start = || mdns::tokio::Behaviour::new(mdns::Config::default(), peer);
+    config.mdns.then(start).transpose().map_err(|error| NetError::Setup(format!("mDNS: {error}")))
+}
+
+/// Passes on connections for peers that nobody can dial. What each peer and each address may begin in a minute is
+/// libp2p's own limit, which is lower than ours for all together.
+fn relaying(peer: PeerId) -> relay::Behaviour {
+    let config = relay::Config {
+        max_reservations: RELAY_RESERVATIONS_MAX,
+        max_reservations_per_peer: RELAY_RESERVATIONS_PER_PEER_MAX,
+        reservation_duration: RELAY_RESERVATION,
+        max_circuits: RELAY_CIRCUITS_MAX,
+        max_circuits_per_peer: RELAY_CIRCUITS_PER_PEER_MAX,
+        max_circuit_duration: RELAY_CIRCUIT,
+        max_circuit_bytes: RELAY_CIRCUIT_BYTES_MAX,
+        ..relay::Config::default()
+    };
+    let mut relay = relay::Behaviour::new(peer, config);
+    relay.set_status(Some(relay::Status::Enable));
+    relay
 }
 
 fn echo(delay: Duration, names: &Protocols) -> request_response::Behaviour<EchoCodec> {
@@ -154,8 +230,8 @@ fn service(service: Service, timeout: Duration, names: &Protocols) -> request_re
 pub(crate) fn gossip_config(names: &Protocols) -> Result<gossipsub::Config, String> {
     gossipsub::ConfigBuilder::default()
         .protocol_id_prefix(names.gossip())
-        .heartbeat_interval(HEARTBEAT)
-        .heartbeat_initial_delay(HEARTBEAT / 10)
+        .heartbeat_interval(GOSSIP_HEARTBEAT)
+        .heartbeat_initial_delay(GOSSIP_HEARTBEAT / 10)
         .validation_mode(ValidationMode::Strict)
         .validate_messages()
         .duplicate_cache_time(DUPLICATE_CACHE)
@@ -165,6 +241,8 @@ pub(crate) fn gossip_config(names: &Protocols) -> Result<gossipsub::Config, Stri
         .max_transmit_size(GOSSIP_RPC_BYTES_MAX)
         .max_publish_messages(GOSSIP_RPC_MESSAGES_MAX)
         .connection_handler_queue_len(GOSSIP_QUEUE_MAX)
+        .publish_queue_duration(GOSSIP_QUEUE_TIME)
+        .forward_queue_duration(GOSSIP_QUEUE_TIME)
         .build()
         .map_err(|error| error.to_string())
 }

@@ -47,6 +47,16 @@ impl Bootstrap {
         addresses.into_iter().map(entry).collect::<Result<_, _>>().map(|entries| Self { entries })
     }
 
+    /// Whether the peer is one of them.
+    pub(crate) fn names(&self, key: &PublicKey) -> bool {
+        self.entries.iter().any(|entry| entry.peer == *key)
+    }
+
+    /// All addresses.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.entries.iter().map(|entry| &entry.address)
+    }
+
     /// Addresses to dial at `now`. Each counts as one more attempt, until the peer is ready.
     pub(crate) fn due(&mut self, now: Instant, link: impl Fn(&Address, &PublicKey) -> Link) -> Vec<Address> {
         let mut due = Vec::new();

@@ -1,5 +1,7 @@
 //! What the network hands to the node's drivers.
 
+use std::net::IpAddr;
+
 use gridhour_protocol::{
     market::advert::Advert,
     signed::{PublicKey, Verified},
@@ -33,6 +35,8 @@ pub struct InboundRequest {
     pub service: Service,
     /// The request, at most [`Service::request_bytes_max`] bytes, not parsed.
     pub bytes: Vec<u8>,
+    /// The IP address that it came from; `None` where it did not come from one.
+    pub observed: Option<IpAddr>,
     /// The way to answer.
     pub responder: Responder,
 }

@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use gridhour_contracts_sim::checkpoint::SignedCheckpoint;
 use gridhour_protocol::{
-    market::{advert::Advert, estimate::Latency},
-    signed::{PublicKey, Signed},
+    market::{advert::Advert, coordinate::Coordinate, estimate::Latency},
+    signed::{PublicKey, Signed, Verified},
 };
 use libp2p::{Stream, request_response::ResponseChannel};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,7 +19,7 @@ use crate::net::{
     error::{Closed, DialError, PublishError, RequestError},
     identity::Address,
     job_stream::{JobStream, Place, StreamKind},
-    limits::MEASURE_MAX,
+    limits::{LATENCY_AGE_MAX, MEASURE_MAX},
     metrics::NetMetrics,
     service::Service,
 };
@@ -36,6 +36,10 @@ pub(crate) enum Command {
         reply: oneshot::Sender<Result<(), PublishError>>,
     },
     PublishCheckpoint(Box<SignedCheckpoint>),
+    Advert {
+        provider: PublicKey,
+        reply: oneshot::Sender<Option<Verified<Advert>>>,
+    },
     Echo {
         peer: PublicKey,
         reply: oneshot::Sender<Result<Duration, RequestError>>,
@@ -65,8 +69,12 @@ pub(crate) struct Shown {
     pub(crate) peers: watch::Sender<BTreeSet<PublicKey>>,
     pub(crate) listening: watch::Sender<Vec<Address>>,
     pub(crate) metrics: watch::Sender<NetMetrics>,
-    pub(crate) latencies: watch::Sender<BTreeMap<PublicKey, Latency>>,
+    /// With the moment of the newest echo.
+    pub(crate) latencies: watch::Sender<BTreeMap<PublicKey, (Latency, Instant)>>,
+    pub(crate) coordinate: watch::Sender<Coordinate>,
     pub(crate) checkpoints: watch::Sender<SeenCheckpoints>,
+    pub(crate) remembered: watch::Sender<Vec<Address>>,
+    pub(crate) public: watch::Sender<Vec<Address>>,
 }
 
 /// A handle of a running network. It ends with [`NetHandle::shutdown`], or when every handle is dropped.
@@ -78,8 +86,11 @@ pub struct NetHandle {
     pub(crate) peers: watch::Receiver<BTreeSet<PublicKey>>,
     pub(crate) listening: watch::Receiver<Vec<Address>>,
     pub(crate) metrics: watch::Receiver<NetMetrics>,
-    pub(crate) latencies: watch::Receiver<BTreeMap<PublicKey, Latency>>,
+    pub(crate) latencies: watch::Receiver<BTreeMap<PublicKey, (Latency, Instant)>>,
+    pub(crate) coordinate: watch::Receiver<Coordinate>,
     pub(crate) checkpoints: watch::Receiver<SeenCheckpoints>,
+    pub(crate) remembered: watch::Receiver<Vec<Address>>,
+    pub(crate) public: watch::Receiver<Vec<Address>>,
     pub(crate) ended: watch::Receiver<bool>,
 }
 
@@ -102,11 +113,19 @@ impl NetHandle {
         self.peers.clone()
     }
 
-    /// Where the node can be reached, each ending in its own `/p2p/<peer id>`: fit for an advert, or as
-    /// another node's bootstrap address.
+    /// Where the node listens, each ending in its own `/p2p/<peer id>`: fit as the bootstrap address of a node that
+    /// is near enough.
     #[must_use]
     pub fn listen_addrs(&self) -> Vec<Address> {
         self.listening.borrow().clone()
+    }
+
+    /// Where strangers reach the node: under its public addresses if any is known, ways through relays among them; else
+    /// where it listens. Fit for an advert.
+    #[must_use]
+    pub fn advertised_addrs(&self) -> Vec<Address> {
+        let public = self.public.borrow().clone();
+        if public.is_empty() { self.listen_addrs() } else { public }
     }
 
     /// Counters since the start.
@@ -121,10 +140,17 @@ impl NetHandle {
         self.metrics.clone()
     }
 
-    /// Round trips to a peer, if any was measured.
+    /// Round trips to a peer, if any was measured in the last ten minutes.
     #[must_use]
     pub fn latency(&self, peer: &PublicKey) -> Option<Latency> {
-        self.latencies.borrow().get(peer).copied()
+        let (latency, newest) = self.latencies.borrow().get(peer).copied()?;
+        (newest.elapsed() <= LATENCY_AGE_MAX).then_some(latency)
+    }
+
+    /// Where this node is in the network, as far as its round trips tell.
+    #[must_use]
+    pub fn coordinate(&self) -> Coordinate {
+        *self.coordinate.borrow()
     }
 
     /// Connects to a peer, and waits until it has named its network.
@@ -152,10 +178,24 @@ impl NetHandle {
         self.commands.send(Command::PublishCheckpoint(Box::new(checkpoint))).await.map_err(|_| Closed)
     }
 
+    /// The newest advert of `provider` that is known here, live or not.
+    ///
+    /// # Errors
+    /// If the network is shut down.
+    pub async fn advert(&self, provider: PublicKey) -> Result<Option<Verified<Advert>>, Closed> {
+        self.ask(|reply| Command::Advert { provider, reply }).await
+    }
+
     /// What was seen of the ledger's checkpoints, to wait for a change.
     #[must_use]
     pub fn watch_checkpoints(&self) -> watch::Receiver<SeenCheckpoints> {
         self.checkpoints.clone()
+    }
+
+    /// Found peers that are worth another dial after a restart: [`crate::net::NetConfig::remembered`] of the next run.
+    #[must_use]
+    pub fn watch_remembered(&self) -> watch::Receiver<Vec<Address>> {
+        self.remembered.clone()
     }
 
     /// Measures `n` round trips, one after the other, at most [`MEASURE_MAX`], and answers what is known

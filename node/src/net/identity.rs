@@ -1,6 +1,6 @@
 //! One key is account and peer: conversions between ours and libp2p's, and addresses.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use gridhour_protocol::{
     limits::ADDRESS_BYTES_MAX,
@@ -47,6 +47,17 @@ pub(crate) fn key_of(peer: &PeerId) -> Option<PublicKey> {
     key.try_into_ed25519().ok().map(|key| PublicKey(key.to_bytes()))
 }
 
+/// The IP address that a connection goes to or comes from itself; none of one through a relay.
+pub(crate) fn ip_of(remote: &Multiaddr) -> Option<IpAddr> {
+    let mut parts = remote.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::from(ip),
+        Protocol::Ip6(ip) => IpAddr::from(ip),
+        _ => return None,
+    };
+    parts.all(|part| part != Protocol::P2pCircuit).then_some(ip)
+}
+
 /// A network address, such as `/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo…`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address(pub(crate) Multiaddr);
@@ -67,6 +78,15 @@ impl Address {
             Some(Protocol::P2p(peer)) => key_of(&peer),
             _ => None,
         }
+    }
+
+    /// The address without the name of the peer that it ends in.
+    pub(crate) fn nameless(&self) -> Multiaddr {
+        let mut address = self.0.clone();
+        if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+            address.pop();
+        }
+        address
     }
 
     /// Adds the peer's name, unless the address ends in one.
@@ -104,6 +124,16 @@ impl fmt::Debug for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_connection_of_its_own_shows_an_ip() {
+        let ip = |text: &str| ip_of(&text.parse().expect("a multiaddress")).map(|ip| ip.to_string());
+        let peer = peer_id_of(&SecretKey::from_seed([1; 32]).public()).expect("a key");
+        assert_eq!(ip("/ip4/192.0.2.7/tcp/4802").as_deref(), Some("192.0.2.7"));
+        assert_eq!(ip(&format!("/ip6/2001:db8::1/udp/1/quic-v1/p2p/{peer}")).as_deref(), Some("2001:db8::1"));
+        assert_eq!(ip(&format!("/ip4/192.0.2.7/tcp/1/p2p/{peer}/p2p-circuit")), None, "that is the relay's");
+        assert_eq!(ip("/memory/7"), None);
+    }
 
     #[test]
     fn a_key_and_its_peer_id_imply_each_other() {

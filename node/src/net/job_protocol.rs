@@ -4,7 +4,7 @@
 //! streams that arrive faster than they are taken, and what is remembered of closed connections.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     convert::Infallible,
     task::{Context, Poll},
 };
@@ -41,8 +41,8 @@ pub(crate) struct InboundJob {
 /// Opens and takes job streams.
 pub(crate) struct JobBehaviour {
     protocol: StreamProtocol,
-    /// Peers with a connection.
-    connected: BTreeSet<PeerId>,
+    /// The connections of each peer, those through relays last.
+    connected: BTreeMap<PeerId, Vec<(bool, ConnectionId)>>,
     /// Openings that wait for a connection to their peer.
     waiting: BTreeMap<PeerId, Vec<OpenReply>>,
     events: VecDeque<ToSwarm<InboundJob, OpenReply>>,
@@ -50,13 +50,13 @@ pub(crate) struct JobBehaviour {
 
 impl JobBehaviour {
     pub(crate) fn new(protocol: StreamProtocol) -> Self {
-        Self { protocol, connected: BTreeSet::new(), waiting: BTreeMap::new(), events: VecDeque::new() }
+        Self { protocol, connected: BTreeMap::new(), waiting: BTreeMap::new(), events: VecDeque::new() }
     }
 
     /// Opens a stream on the connection to `peer`, or dials it first at `addresses`.
     pub(crate) fn open(&mut self, peer: PeerId, addresses: Vec<Multiaddr>, reply: OpenReply) {
-        if self.connected.contains(&peer) {
-            let handler = NotifyHandler::Any;
+        if let Some((_, direct)) = self.connected.get(&peer).and_then(|connections| connections.first()) {
+            let handler = NotifyHandler::One(*direct);
             self.events.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: reply });
             return;
         }
@@ -78,6 +78,15 @@ impl JobBehaviour {
     fn handler(&mut self, peer: PeerId) -> JobHandler {
         let opening = self.waiting.remove(&peer).unwrap_or_default();
         JobHandler { protocol: self.protocol.clone(), opening: opening.into(), taken: VecDeque::new() }
+    }
+
+    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId) {
+        if let Some(connections) = self.connected.get_mut(&peer) {
+            connections.retain(|(_, id)| *id != connection);
+            if connections.is_empty() {
+                self.connected.remove(&peer);
+            }
+        }
     }
 
     fn on_dial_failure(&mut self, peer: PeerId, error: &DialError) {
@@ -118,11 +127,18 @@ impl NetworkBehaviour for JobBehaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, .. }) => {
-                self.connected.insert(peer_id);
+            FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            }) => {
+                let connections = self.connected.entry(peer_id).or_default();
+                connections.push((endpoint.is_relayed(), connection_id));
+                connections.sort_unstable();
             }
-            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, remaining_established: 0, .. }) => {
-                self.connected.remove(&peer_id);
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                self.on_closed(peer_id, connection_id);
             }
             FromSwarm::DialFailure(DialFailure { peer_id: Some(peer), error, .. }) => {
                 self.on_dial_failure(peer, error);

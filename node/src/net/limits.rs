@@ -29,12 +29,68 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without streams is closed after this time.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Records that are kept for others: none. Kademlia finds peers here, and nothing else.
+pub const KADEMLIA_RECORDS_MAX: usize = 0;
+/// Peers of one bucket of a table, and peers named in one answer. A table has 256 buckets, of which a network of n
+/// peers fills the logarithm of n.
+pub const KADEMLIA_BUCKET_PEERS_MAX: usize = 20;
+/// Addresses kept of one peer.
+pub const KADEMLIA_ADDRESSES_MAX: usize = 8;
+/// Bytes of such an address; a way through a relay takes about a hundred.
+pub const KADEMLIA_ADDRESS_BYTES_MAX: usize = 160;
+/// Bytes of a question or an answer.
+pub const KADEMLIA_PACKET_BYTES_MAX: usize = 32 * 1024;
+/// Peers that one search asks at a time, each on a path of its own.
+pub const KADEMLIA_PARALLEL: usize = 3;
+/// A search that takes longer ends with what it found.
+pub const KADEMLIA_QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often each table is searched, one search at a time.
+pub const SEARCH_EVERY: Duration = Duration::from_secs(60);
+/// Peers that were found by searching and to which we stay connected.
+pub const OUTBOUND_KEPT: usize = 8;
+/// How many of them may be of one group of addresses.
+pub const OUTBOUND_PER_GROUP_MAX: usize = 2;
+/// Peers dialled in a second to fill those places.
+pub const OUTBOUND_DIALS_PER_SECOND: usize = 4;
+/// Time until a peer that was dialled for a place is dialled for one again.
+pub const OUTBOUND_AGAIN: Duration = Duration::from_secs(60);
+/// A peer that only a search dialled, and that got no place, is left after this time.
+pub const LINGER: Duration = Duration::from_secs(15);
+/// Peers announced on our own network that are kept and dialled.
+pub const MDNS_PEERS_MAX: usize = 16;
+/// Peers whose addresses are remembered over a restart.
+pub const REMEMBERED_MAX: usize = 32;
+
+/// Peers for which a relay keeps a way open.
+pub const RELAY_RESERVATIONS_MAX: usize = 64;
+/// Ways that one peer may keep open at a relay.
+pub const RELAY_RESERVATIONS_PER_PEER_MAX: usize = 2;
+/// How long such a way is promised for; it is asked for again before.
+pub const RELAY_RESERVATION: Duration = Duration::from_secs(60 * 60);
+/// Connections through a relay at a time.
+pub const RELAY_CIRCUITS_MAX: usize = 32;
+/// Those that one peer may begin at a time.
+pub const RELAY_CIRCUITS_PER_PEER_MAX: usize = 4;
+/// How long a connection through a relay lasts at most: long enough to become a direct one, or for a job.
+pub const RELAY_CIRCUIT: Duration = Duration::from_secs(10 * 60);
+/// Bytes that a relay passes on in each direction of a connection.
+pub const RELAY_CIRCUIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Relays through which a node that cannot be dialled lets itself be reached.
+pub const RELAYS_USED_MAX: usize = 2;
+/// How often a relay is looked for.
+pub const RELAY_AGAIN: Duration = Duration::from_secs(5);
+
+/// Time between two heartbeats of gossip, at which meshes are mended.
+pub const GOSSIP_HEARTBEAT: Duration = Duration::from_secs(1);
 /// Bytes of one gossip RPC, envelopes and control messages included. A longer one ends the stream unparsed.
 pub const GOSSIP_RPC_BYTES_MAX: usize = 4 * GOSSIP_BYTES_MAX;
 /// Messages in one gossip RPC.
 pub const GOSSIP_RPC_MESSAGES_MAX: usize = 64;
 /// RPCs that wait for a slow peer before further ones are dropped.
 pub const GOSSIP_QUEUE_MAX: usize = 256;
+/// A message that waits longer for a slow peer is dropped: an advert lives for minutes, so a busy processor is no reason
+/// to lose it.
+pub const GOSSIP_QUEUE_TIME: Duration = Duration::from_secs(10);
 /// Adverts that one peer may bring in a burst before each further one costs it points.
 pub const GOSSIP_BURST_MAX: u32 = 400;
 /// Adverts a second that one peer may bring in the long run.
@@ -80,6 +136,8 @@ pub const ECHO_STREAMS_MAX: usize = 32;
 pub const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Round trips that one call of `measure` may ask for.
 pub const MEASURE_MAX: usize = 32;
+/// Round trips older than this say nothing any more.
+pub const LATENCY_AGE_MAX: Duration = Duration::from_secs(600);
 /// Round trips that latency is computed from.
 pub const LATENCY_WINDOW: usize = 64;
 /// The longest delay that a provider may add to its answers, so that echoes still come in time.
@@ -121,6 +179,15 @@ pub const BAN: Duration = Duration::from_secs(300);
 pub const ADDRESSES_CONFIGURED_MAX: usize = 64;
 
 const _: () = assert!(CONNECTIONS_IN_MAX < CONNECTIONS_MAX, "some connections are ours to choose");
+const _: () = assert!(
+    OUTBOUND_KEPT < (CONNECTIONS_MAX - CONNECTIONS_IN_MAX) as usize,
+    "places that strangers cannot take remain for bootstrap peers and providers"
+);
+const _: () = assert!(
+    KADEMLIA_BUCKET_PEERS_MAX * (64 + KADEMLIA_ADDRESSES_MAX * (KADEMLIA_ADDRESS_BYTES_MAX + 4))
+        <= KADEMLIA_PACKET_BYTES_MAX,
+    "the longest honest answer fits"
+);
 const _: () = assert!(CHECKPOINT_BYTES_MAX < GOSSIP_BYTES_MAX, "a checkpoint is no longer than any message");
 const _: () = assert!(GOSSIP_BYTES_MAX < GOSSIP_RPC_BYTES_MAX, "a message and its envelope fit an RPC");
 const _: () =

@@ -72,6 +72,8 @@ pub struct NetMetrics {
     pub other_network_total: u64,
     /// Connections denied by a limit or a ban.
     pub connections_denied_total: u64,
+    /// Connections through relays that became direct ones.
+    pub direct_upgrades_total: u64,
     /// Connections closed because a ping was not answered.
     pub ping_timeouts_total: u64,
     /// Echoes not answered because the peer was over its rate.

@@ -3,21 +3,37 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use gridhour_protocol::signed::PublicKey;
-use libp2p::PeerId;
+use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, swarm::ConnectionId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::net::{
     job_stream::Place,
-    limits::{JOBS_MAX, JOBS_PER_PEER_MAX, REQUESTS_IN_MAX},
+    limits::{JOBS_MAX, JOBS_PER_PEER_MAX, LINGER, PEERS_TRACKED_MAX, REQUESTS_IN_MAX},
     service::Service,
 };
+
+/// One connection.
+#[derive(Debug)]
+struct Connection {
+    id: ConnectionId,
+    remote: Multiaddr,
+    /// Whether we dialled it.
+    is_ours: bool,
+    /// Whether a relay passes it on.
+    is_relayed: bool,
+}
 
 #[derive(Debug)]
 struct Peer {
     key: PublicKey,
+    connections: Vec<Connection>,
+    since: Instant,
+    /// Whether this node itself asked for the peer, and not only a search.
+    wanted: bool,
     /// Whether it named our network and version.
     identified: bool,
     jobs: Arc<Semaphore>,
@@ -29,7 +45,28 @@ impl Peer {
     fn new(key: PublicKey) -> Self {
         let places = |max| Arc::new(Semaphore::new(max));
         let (ledger, asset) = (places(REQUESTS_IN_MAX), places(REQUESTS_IN_MAX));
-        Self { key, identified: false, jobs: places(JOBS_PER_PEER_MAX), ledger, asset }
+        Self {
+            key,
+            connections: Vec::new(),
+            since: Instant::now(),
+            wanted: false,
+            identified: false,
+            jobs: places(JOBS_PER_PEER_MAX),
+            ledger,
+            asset,
+        }
+    }
+
+    /// The connection that we dialled, if there is one.
+    fn dialled(&self) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.is_ours)
+    }
+
+    /// Whether the peer has us do something.
+    fn is_busy(&self) -> bool {
+        self.jobs.available_permits() < JOBS_PER_PEER_MAX
+            || self.ledger.available_permits() < REQUESTS_IN_MAX
+            || self.asset.available_permits() < REQUESTS_IN_MAX
     }
 }
 
@@ -37,24 +74,88 @@ impl Peer {
 #[derive(Debug)]
 pub(crate) struct Peers {
     peers: BTreeMap<PeerId, Peer>,
+    /// Peers that this node itself asked for and that are not here yet.
+    awaited: BTreeSet<PeerId>,
     all_jobs: Arc<Semaphore>,
 }
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { peers: BTreeMap::new(), all_jobs: Arc::new(Semaphore::new(JOBS_MAX)) }
+        let all_jobs = Arc::new(Semaphore::new(JOBS_MAX));
+        Self { peers: BTreeMap::new(), awaited: BTreeSet::new(), all_jobs }
     }
 }
 
 impl Peers {
     /// A connection was made.
-    pub(crate) fn connected(&mut self, peer: PeerId, key: PublicKey) {
-        self.peers.entry(peer).or_insert_with(|| Peer::new(key));
+    pub(crate) fn connected(
+        &mut self,
+        peer: PeerId,
+        key: PublicKey,
+        id: ConnectionId,
+        endpoint: &ConnectedPoint,
+    ) {
+        let remote = endpoint.get_remote_address().clone();
+        let (is_ours, is_relayed) = (endpoint.is_dialer(), endpoint.is_relayed());
+        let connection = Connection { id, remote, is_ours, is_relayed };
+        let wanted = self.awaited.remove(&peer);
+        let peer = self.peers.entry(peer).or_insert_with(|| Peer::new(key));
+        peer.connections.push(connection);
+        peer.wanted |= wanted;
     }
 
-    /// The last connection is gone. What the peer still holds is given back as it is dropped.
-    pub(crate) fn disconnected(&mut self, peer: &PeerId) {
-        self.peers.remove(peer);
+    /// One connection is gone; with the last one the peer is. What it still holds is given back as it is dropped.
+    pub(crate) fn disconnected(&mut self, peer: &PeerId, id: ConnectionId, left: u32) {
+        if left == 0 {
+            self.peers.remove(peer);
+        } else if let Some(peer) = self.peers.get_mut(peer) {
+            peer.connections.retain(|connection| connection.id != id);
+        }
+    }
+
+    /// This node itself asks for the peer: it is not left as one that only a search dialled.
+    pub(crate) fn want(&mut self, peer: &PeerId) {
+        if let Some(peer) = self.peers.get_mut(peer) {
+            peer.wanted = true;
+            return;
+        }
+        if self.awaited.len() >= PEERS_TRACKED_MAX {
+            self.awaited.clear();
+        }
+        self.awaited.insert(*peer);
+    }
+
+    fn connection(&self, peer: &PeerId, id: ConnectionId) -> Option<&Connection> {
+        self.peers.get(peer)?.connections.iter().find(|connection| connection.id == id)
+    }
+
+    /// Where the other end of a connection is.
+    pub(crate) fn remote(&self, peer: &PeerId, id: ConnectionId) -> Option<&Multiaddr> {
+        self.connection(peer, id).map(|connection| &connection.remote)
+    }
+
+    /// Whether a relay passes the connection on.
+    pub(crate) fn is_relayed(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        self.connection(peer, id).is_some_and(|connection| connection.is_relayed)
+    }
+
+    /// Peers of our network that we dialled, and where.
+    pub(crate) fn dialled(&self) -> impl Iterator<Item = (PublicKey, &Multiaddr)> {
+        self.peers
+            .values()
+            .filter(|peer| peer.identified)
+            .filter_map(|peer| Some((peer.key, &peer.dialled()?.remote)))
+    }
+
+    /// Connections that we dialled a while ago to peers that nobody here asked for, that have nothing to do with us,
+    /// and that `keeps` does not name.
+    pub(crate) fn idle_finds(&self, now: Instant, keeps: impl Fn(&PublicKey) -> bool) -> Vec<ConnectionId> {
+        let idle = |peer: &&Peer| {
+            let lingers = now.saturating_duration_since(peer.since) >= LINGER;
+            lingers && !peer.wanted && !peer.is_busy() && !keeps(&peer.key)
+        };
+        let dialled = self.peers.values().filter(idle).filter_map(Peer::dialled);
+        dialled.map(|connection| connection.id).collect()
     }
 
     /// The peer named our network; `true` the first time.
@@ -111,19 +212,37 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
+    use libp2p::core::{Endpoint, transport::PortUse};
+
     use super::*;
     use crate::net::{identity::peer_of, sample::secret};
+
+    fn dialled() -> ConnectedPoint {
+        let address = "/memory/1".parse().expect("an address");
+        ConnectedPoint::Dialer { address, role_override: Endpoint::Dialer, port_use: PortUse::Reuse }
+    }
 
     fn peers(seeds: impl IntoIterator<Item = u8>) -> (Peers, Vec<PeerId>) {
         let mut peers = Peers::default();
         let ids = seeds.into_iter().map(|seed| {
             let key = secret(seed).public();
             let id = peer_of(&key).expect("a public key is a point");
-            peers.connected(id, key);
+            peers.connected(id, key, ConnectionId::new_unchecked(usize::from(seed)), &dialled());
             id
         });
         let ids = ids.collect();
         (peers, ids)
+    }
+
+    #[test]
+    fn a_found_peer_is_left_unless_it_is_wanted_kept_or_at_work() {
+        let (mut peers, ids) = peers([1, 2, 3, 4]);
+        peers.want(&ids[0]);
+        let _job = peers.take_job(&ids[1]).expect("a place");
+        let kept = secret(3).public();
+        let later = Instant::now() + LINGER;
+        assert_eq!(peers.idle_finds(later, |key| *key == kept), [ConnectionId::new_unchecked(4)]);
+        assert!(peers.idle_finds(Instant::now(), |_| false).is_empty(), "not at once");
     }
 
     #[test]

@@ -89,5 +89,6 @@ pub(crate) fn advert(seed: u8, sequence: u64) -> Advert {
         queued: 0,
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
+        coordinate: None,
     }
 }

@@ -4,16 +4,19 @@
 mod adverts;
 mod checkpoints;
 mod connections;
+mod discovery;
 mod echoes;
+mod relaying;
 mod requests;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use futures::StreamExt;
-use gridhour_protocol::{id::NetworkId, signed::PublicKey, units::Timestamp};
+use gridhour_protocol::{id::NetworkId, market::coordinate::Vivaldi, signed::PublicKey, units::Timestamp};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::transport::ListenerId,
@@ -25,6 +28,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
+use self::discovery::Search;
 use crate::net::{
     advert_table::AdvertTable,
     behaviour::{Behaviour, BehaviourEvent},
@@ -35,14 +39,17 @@ use crate::net::{
     error::{DialError, RequestError},
     event::NetEvent,
     handle::{Command, Shown},
-    identity::{Address, peer_of},
+    identity::{Address, ip_of, peer_of},
     job_protocol::{InboundJob, OpenReply},
     job_stream::{JobStream, StreamKind},
     latency::LatencyWindow,
     limits::{BACKLOG_PER_TURN, FORWARDS_PER_SECOND},
+    outbound::Outbound,
     peer_score::{Offence, PeerScores},
     peers::Peers,
     protocols::Protocols,
+    relays::Relays,
+    scoped::Scope,
     service::Service,
 };
 
@@ -89,7 +96,14 @@ pub(crate) struct Task {
     names: Protocols,
     clock: fn() -> Timestamp,
     delay: Duration,
+    region: Option<String>,
+    vivaldi: Vivaldi,
     bootstrap: Bootstrap,
+    outbound: Outbound,
+    is_near: fn(&Address) -> bool,
+    finds_peers: bool,
+    /// Peers of an earlier run.
+    remembered: Vec<Address>,
     measure_every: Duration,
     state: State,
 }
@@ -111,6 +125,12 @@ struct State {
     forwards: VecDeque<Vec<u8>>,
     latencies: BTreeMap<PublicKey, LatencyWindow>,
     next_measure: Option<Instant>,
+    /// Where the other ends of connections are.
+    remotes: HashMap<ConnectionId, IpAddr>,
+    search: Search,
+    relays: Relays,
+    /// Connections to peers of other networks, and when they are closed.
+    foreign: Vec<(ConnectionId, Instant)>,
     dialing: HashMap<ConnectionId, Dialing>,
     asking: HashMap<(Service, OutboundRequestId), Asking>,
     echoing: HashMap<OutboundRequestId, Echoing>,
@@ -125,11 +145,12 @@ pub(crate) struct Parts {
     pub(crate) events: mpsc::Sender<NetEvent>,
     pub(crate) shown: Shown,
     pub(crate) bootstrap: Bootstrap,
+    pub(crate) outbound: Outbound,
 }
 
 impl Task {
     pub(crate) fn new(swarm: Swarm<Behaviour>, config: &NetConfig, parts: Parts) -> Self {
-        let Parts { listeners, commands, commands_sender, events, shown, bootstrap } = parts;
+        let Parts { listeners, commands, commands_sender, events, shown, bootstrap, outbound } = parts;
         Self {
             swarm,
             listeners,
@@ -141,14 +162,28 @@ impl Task {
             names: Protocols::new(&config.network),
             clock: config.clock,
             delay: config.delay_bounded(),
+            region: config.region.clone(),
+            vivaldi: Vivaldi::new(config.coordinate, config.seed()),
             bootstrap,
+            outbound,
+            is_near: config.is_near,
+            finds_peers: config.find_peers,
+            remembered: config.remembered.clone(),
             measure_every: config.measure_every,
-            state: State { checkpoints: CheckpointTable::new(config.log_keys.clone()), ..State::default() },
+            state: State {
+                checkpoints: CheckpointTable::new(config.log_keys.clone()),
+                relays: Relays::new(config.relayed),
+                ..State::default()
+            },
         }
     }
 
     /// Runs until it is told to stop, or nobody is left who could.
     pub(crate) async fn run(mut self) {
+        let listening = self.shown.listening.borrow().clone();
+        for address in listening {
+            self.show_if_public(&address.nameless());
+        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -166,7 +201,8 @@ impl Task {
                 }
             }
         }
-        for listener in std::mem::take(&mut self.listeners) {
+        let relayed: Vec<_> = self.state.relays.listeners().collect();
+        for listener in std::mem::take(&mut self.listeners).into_iter().chain(relayed) {
             self.swarm.remove_listener(listener);
         }
     }
@@ -182,17 +218,24 @@ impl Task {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, .. } => {
-                self.on_connected(peer_id, connection_id);
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                if let Some(ip) = ip_of(endpoint.get_remote_address()) {
+                    self.state.remotes.insert(connection_id, ip);
+                }
+                self.on_connected(peer_id, connection_id, &endpoint);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.state.remotes.remove(&connection_id);
                 self.on_disconnected(&peer_id, connection_id, num_established);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.on_dial_failure(connection_id, error);
             }
             SwarmEvent::IncomingConnectionError { error, .. } => self.on_incoming_failure(&error),
+            SwarmEvent::ExternalAddrConfirmed { address } => self.on_public(&address),
+            SwarmEvent::ExternalAddrExpired { .. } => self.show_public(),
             SwarmEvent::NewListenAddr { address, .. } => self.on_listening(address),
+            SwarmEvent::ListenerClosed { listener_id, .. } => self.state.relays.lost(listener_id),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.on_not_listening(address),
             _ => {}
         }
@@ -200,7 +243,11 @@ impl Task {
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::Identify(event) => self.on_identify(event),
+            BehaviourEvent::NearIdentify(event) | BehaviourEvent::FarIdentify(event) => {
+                self.on_identify(event)
+            }
+            BehaviourEvent::NearPeers(event) => self.on_kademlia(Scope::Near, event),
+            BehaviourEvent::FarPeers(event) => self.on_kademlia(Scope::Far, event),
             BehaviourEvent::Ping(event) => self.on_ping(event),
             BehaviourEvent::Gossip(event) => self.on_gossip(event),
             BehaviourEvent::Echo(event) => self.on_echo(event),
@@ -209,6 +256,12 @@ impl Task {
             BehaviourEvent::Asset(event) => self.on_service(Service::Asset, event),
             BehaviourEvent::Jobs(job) => self.on_stream(job, NetEvent::Job),
             BehaviourEvent::Calibrations(stream) => self.on_stream(stream, NetEvent::Calibration),
+            BehaviourEvent::Mdns(event) => self.on_mdns(event),
+            BehaviourEvent::Reachability(event) => self.on_reachability(event),
+            BehaviourEvent::Dcutr(event) => self.on_upgrade(event),
+            BehaviourEvent::RelayClient(_)
+            | BehaviourEvent::Relay(_)
+            | BehaviourEvent::ReachabilityOfOthers(_) => {}
             BehaviourEvent::Limits(never) | BehaviourEvent::Banned(never) => match never {},
         }
     }
@@ -221,6 +274,9 @@ impl Task {
                 let _ = reply.send(self.publish(&advert));
             }
             Command::PublishCheckpoint(checkpoint) => self.publish_checkpoint(&checkpoint),
+            Command::Advert { provider, reply } => {
+                let _ = reply.send(self.state.adverts.get(&provider).cloned());
+            }
             Command::Echo { peer, reply } => self.echo(peer, Some(reply)),
             Command::Request { peer, service, bytes, reply } => self.request(peer, service, bytes, reply),
             Command::Respond { service, channel, answer } => {
@@ -233,6 +289,9 @@ impl Task {
 
     fn on_tick(&mut self, now: Instant) {
         self.redial(now);
+        self.leave_foreign(now);
+        self.look_for_peers(now);
+        self.look_for_relays(now);
         self.forward_pushed(FORWARDS_PER_TICK);
         self.lift_bans(now);
         self.ban_gossip_vandals(now);
@@ -246,6 +305,7 @@ impl Task {
             let _ = reply.send(Err(RequestError::NotAPeer(*peer)));
             return;
         };
+        self.state.peers.want(&id);
         let addresses = self.addresses_of(peer);
         self.swarm.behaviour_mut().streams(kind).open(id, addresses, reply);
     }

@@ -2,12 +2,14 @@
 //! under a limit that only fails.
 
 mod checkpoints;
+mod discovery;
 mod gossip;
 mod hostile;
 mod jobs;
 mod latency;
 mod lifecycle;
 mod raw;
+mod relaying;
 mod requests;
 
 use std::time::Duration;
@@ -36,7 +38,7 @@ const MEMORY: &str = "/memory/0";
 
 fn config(seed: u8, listen: &str) -> NetConfig {
     let listen = vec![listen.parse().expect("an address")];
-    NetConfig { listen, clock, ..NetConfig::new(NETWORK, secret(seed)) }
+    NetConfig { listen, clock, find_peers: false, ..NetConfig::new(NETWORK, secret(seed)) }
 }
 
 /// A node and what it was handed.

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, TcpListener},
 };
 
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::{
     Multiaddr, PeerId, Transport,
     core::{
@@ -16,10 +17,11 @@ use libp2p::{
     dns,
     identity::Keypair,
     multiaddr::Protocol,
-    noise, quic, tcp, yamux,
+    noise, quic, relay, tcp, yamux,
 };
 
 use crate::net::{
+    config::Transports,
     error::NetError,
     limits::{HANDSHAKE_TIMEOUT, STREAMS_PER_CONNECTION_MAX},
 };
@@ -36,7 +38,20 @@ const QUIC_CONNECTION_BYTES_MAX: u32 = 8 * 1024 * 1024;
 ///
 /// # Errors
 /// If the key cannot be used for the handshake.
-pub(crate) fn build(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
+pub(crate) fn build(
+    keypair: &Keypair,
+    transports: Transports,
+    relayed: relay::client::Transport,
+) -> Result<BoxedTransport, NetError> {
+    let direct = match transports {
+        Transports::Memory => memory(keypair)?,
+        Transports::All => everything(keypair)?,
+    };
+    let relayed = secure(relayed, keypair)?;
+    Ok(OrTransport::new(relayed, direct).map(|either, _| either.into_inner()).boxed())
+}
+
+fn everything(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
     match dns::tokio::Transport::system(plain(keypair)?) {
         Ok(resolving) => Ok(resolving.boxed()),
         Err(error) => {
@@ -46,24 +61,35 @@ pub(crate) fn build(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
     }
 }
 
-fn plain(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
+/// The handshake and the streams that every way of bare bytes gets, a relay's too: the relay reads nothing.
+fn secure<T>(transport: T, keypair: &Keypair) -> Result<BoxedTransport, NetError>
+where
+    T: Transport + Send + Unpin + 'static,
+    T::Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    T::Error: Send + Sync + 'static,
+    T::Dial: Send,
+    T::ListenerUpgrade: Send,
+{
     let noise = noise::Config::new(keypair).map_err(|error| NetError::Setup(error.to_string()))?;
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
-        .upgrade(Version::V1Lazy)
-        .authenticate(noise.clone())
-        .multiplex(yamux_config())
-        .timeout(HANDSHAKE_TIMEOUT)
-        .boxed();
-    let memory = MemoryTransport::default()
+    Ok(transport
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
         .multiplex(yamux_config())
         .timeout(HANDSHAKE_TIMEOUT)
-        .boxed();
+        .boxed())
+}
+
+/// Within the process, with the same handshake as everywhere.
+fn memory(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
+    secure(MemoryTransport::default(), keypair)
+}
+
+fn plain(keypair: &Keypair) -> Result<BoxedTransport, NetError> {
+    let tcp = secure(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)), keypair)?;
     let quic = quic::tokio::Transport::new(quic_config(keypair))
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
         .boxed();
-    let streams = OrTransport::new(tcp, memory).map(|either, _| either.into_inner()).boxed();
+    let streams = OrTransport::new(tcp, memory(keypair)?).map(|either, _| either.into_inner()).boxed();
     Ok(OrTransport::new(quic, streams).map(|either, _| either.into_inner()).boxed())
 }
 

@@ -18,7 +18,8 @@ use super::{
     logprobs::Logprobs,
     message::{Chunk, ClientMessage, Open, ProviderMessage, RefusalCode},
     misbehavior::Misbehavior,
-    receipt_check::{Facts, prompt_tokens},
+    pace::Pace,
+    receipt_check::Facts,
     request::{OutputChain, Request},
 };
 use crate::{
@@ -53,8 +54,10 @@ pub struct BuyerSetup {
 pub struct BuyerPatience {
     /// From the request to the first token.
     pub first_token: Millis,
-    /// Between two tokens, and from the last one to the receipt.
+    /// Between two chunks, and from the last one to the receipt, at most.
     pub stall: Millis,
+    /// The same at least, however fast the provider has been: between these its own pace decides ([`Pace`]).
+    pub stall_least: Millis,
 }
 
 /// Why a job cannot be started. Nothing was sent; our own side must choose another lane or smaller numbers.
@@ -120,6 +123,8 @@ pub struct BuyerOutcome {
     pub lane: LaneLedger,
     /// Tokens delivered.
     pub output_tokens: u32,
+    /// Tokens that the provider may collect for: those delivered if it was settled, otherwise up to a chunk more.
+    pub paid_for: u32,
     /// The most that this job costs: exact if it was settled, otherwise what the provider may collect.
     pub cost: Credits,
 }
@@ -180,6 +185,7 @@ pub struct Buyer {
     /// Whether the last token of the output has come.
     ending: Ending,
     cancelled: bool,
+    pace: Pace,
     deadline: Timestamp,
 }
 
@@ -214,6 +220,7 @@ impl Buyer {
             paid_before: None,
             ending,
             cancelled: false,
+            pace: Pace::default(),
             deadline,
         };
         buyer.ask(fx).ok_or(NotStarted::Overflow)?;
@@ -223,7 +230,7 @@ impl Buyer {
     fn ask(&mut self, fx: Asks<'_>) -> Option<()> {
         // The whole job must be billable, so that no later voucher can fail.
         let most = self.setup.request.max_tokens;
-        self.setup.lane.amount_with(&self.setup.terms, prompt_tokens(&self.setup.request), most)?;
+        self.setup.request.amount_on(&self.setup.lane, &self.setup.terms, most)?;
         self.paid_for = self.next_boundary();
         let voucher = self.sign_for(self.paid_for)?;
         self.keep(voucher.clone(), fx);
@@ -261,6 +268,12 @@ impl Buyer {
         self.phase == Phase::Over
     }
 
+    /// Whether the last token of the output has come.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.ended()
+    }
+
     /// The request as it was sent, with its place in the session.
     #[must_use]
     pub fn request(&self) -> &Request {
@@ -288,7 +301,7 @@ impl Buyer {
     }
 
     fn accept(&mut self, claimed: u32) -> Result<(), Misbehavior> {
-        let sent = prompt_tokens(&self.setup.request);
+        let sent = self.setup.request.start();
         if claimed != sent {
             return Err(Misbehavior::WrongPromptCount { claimed, sent });
         }
@@ -309,9 +322,15 @@ impl Buyer {
         if !self.ended() && !self.cancelled && self.received == self.paid_for {
             self.pay(now, fx);
         }
-        self.deadline = now.after(self.setup.patience.stall).unwrap_or(Timestamp(u64::MAX));
-        fx.ask(BuyerEffect::WakeAt(self.deadline));
+        self.wait_for_more(now, fx);
         Ok(())
+    }
+
+    fn wait_for_more(&mut self, now: Timestamp, fx: Asks<'_>) {
+        self.pace.note(now);
+        let wait = self.pace.patience(self.setup.patience.stall_least, self.setup.patience.stall);
+        self.deadline = now.after(wait).unwrap_or(Timestamp(u64::MAX));
+        fx.ask(BuyerEffect::WakeAt(self.deadline));
     }
 
     fn ended(&self) -> bool {
@@ -418,6 +437,7 @@ impl Buyer {
         let true_cause = match cause {
             Cause::Delivered => !fault && self.ended(),
             Cause::ClientFault => !fault && !self.ended() && (self.cancelled || waited),
+            Cause::Reclaimed => !fault && !self.ended(),
             Cause::ProviderFault => fault,
             Cause::Network => false,
         };
@@ -442,8 +462,7 @@ impl Buyer {
 
     /// A voucher that pays for the output up to `tokens`. `None` on overflow.
     fn sign_for(&self, tokens: u32) -> Option<Signed<Voucher>> {
-        let prompt = prompt_tokens(&self.setup.request);
-        let amount = self.setup.lane.amount_with(&self.setup.terms, prompt, tokens)?;
+        let amount = self.setup.request.amount_on(&self.setup.lane, &self.setup.terms, tokens)?;
         self.sign(&self.setup.lane, amount)
     }
 
@@ -469,7 +488,13 @@ impl Buyer {
         let promised = self.setup.lane.newest.as_ref().map_or(self.base, |voucher| voucher.body.amount);
         let owed = if matches!(end, BuyerEnd::Refused { .. }) { self.base } else { promised };
         let cost = owed.saturating_sub(self.base);
-        let lane = self.setup.lane.clone();
-        fx.ask(BuyerEffect::Finish(Box::new(BuyerOutcome { end, lane, output_tokens: self.received, cost })));
+        let paid_for = match &end {
+            BuyerEnd::Refused { .. } => 0,
+            BuyerEnd::Settled(receipt) if receipt.body.reference.0 == 0 => 0,
+            BuyerEnd::Settled(_) => self.received,
+            BuyerEnd::Stalled | BuyerEnd::Disconnected | BuyerEnd::Cheated(_) => self.paid_for,
+        };
+        let (lane, output_tokens) = (self.setup.lane.clone(), self.received);
+        fx.ask(BuyerEffect::Finish(Box::new(BuyerOutcome { end, lane, output_tokens, paid_for, cost })));
     }
 }

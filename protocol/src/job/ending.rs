@@ -30,6 +30,16 @@ impl StopTexts {
         Self { texts: texts.to_vec(), tokenizer, tail: Vec::new() }
     }
 
+    /// Watches for the texts of `request` in what this job writes behind what was written before.
+    #[must_use]
+    pub fn of(request: &Request, tokenizer: Arc<TokenizerAsset>) -> Self {
+        let mut texts = Self::new(&request.stop_texts, tokenizer);
+        for token in &request.written {
+            texts.push(*token);
+        }
+        texts
+    }
+
     /// Whether `token`, the next of the output, completes one of the texts.
     pub fn push(&mut self, token: u32) -> bool {
         let Some(longest) = self.texts.iter().map(String::len).max() else { return false };
@@ -71,11 +81,16 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// The end of an answer to `request` by a model with this tokenizer.
+    /// The end of an answer to `request` by a model with this tokenizer. What was written before may have ended it.
     #[must_use]
     pub fn new(request: &Request, tokenizer: Arc<TokenizerAsset>) -> Self {
         let texts = StopTexts::new(&request.stop_texts, tokenizer);
-        Self { stop: request.stop.clone(), texts, left: request.max_tokens, end: None }
+        let mut ending = Self { stop: request.stop.clone(), texts, left: u32::MAX, end: None };
+        for token in &request.written {
+            ending.push(*token);
+        }
+        ending.left = request.max_tokens;
+        ending
     }
 
     /// Takes in the next token and says whether it is the last. What follows the last changes nothing.
@@ -112,7 +127,7 @@ pub fn ends_as_stated(
     let end = output.iter().position(|token| ending.push(*token).is_some());
     match cause {
         Cause::Delivered => end.is_some_and(|end| end + 1 == output.len()),
-        Cause::ClientFault | Cause::ProviderFault | Cause::Network => end.is_none(),
+        Cause::ClientFault | Cause::ProviderFault | Cause::Network | Cause::Reclaimed => end.is_none(),
     }
 }
 

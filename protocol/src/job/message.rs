@@ -113,6 +113,10 @@ pub enum RefusalCode {
     LaneUnsettled,
     /// The session's hold does not cover the job's longest output.
     HoldExhausted,
+    /// The output that is to be continued has ended already.
+    OutputComplete,
+    /// Tokens are prepaid elsewhere in a job that is not its session's first, or more than a chunk of them.
+    PrepaidTooMuch,
 }
 
 impl RefusalCode {
@@ -130,6 +134,8 @@ impl RefusalCode {
             Self::TokenOutOfRange => "token-out-of-range",
             Self::LaneUnsettled => "lane-unsettled",
             Self::HoldExhausted => "hold-exhausted",
+            Self::OutputComplete => "output-complete",
+            Self::PrepaidTooMuch => "prepaid-too-much",
         }
     }
 }

@@ -5,7 +5,7 @@
 //!    │ voucher 0 persisted: Accepted, inference of one chunk
 //!    v            voucher n+1 persisted: one chunk more
 //!  Running ─────────────────────────────────────────────> Running
-//!    │ end of the output, Cancel, no voucher in time, engine failed: receipt persisted, sent
+//!    │ end of the output, Cancel, no voucher in time, device reclaimed, engine failed: receipt persisted, sent
 //!    v
 //!  AwaitFinal ── exact voucher persisted, or no answer ──> Over
 //! ```
@@ -21,7 +21,7 @@ use super::{
     logprobs::Logprobs,
     message::{Chunk, ClientMessage, Open, ProviderMessage, RefusalCode, detail},
     misbehavior::Misbehavior,
-    receipt_check::{Facts, empty_scores, prompt_tokens},
+    receipt_check::Facts,
     request::{OutputChain, Request},
 };
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
     receipt::{Cause, MeasuredTime, Receipt},
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::{SecretKey, Signed, Verified},
-    units::{Credits, Millis, Timestamp},
+    units::{Credits, GpuNs, Millis, Timestamp, Work},
 };
 
 /// What a provider needs to run a job. The driver has found the session of [`Open::terms`] on its ledger.
@@ -90,6 +90,8 @@ pub enum ProviderInput {
         /// Time that the engine has spent on this job so far.
         measured: MeasuredTime,
     },
+    /// The device is wanted back: the client is to go on elsewhere.
+    Reclaim,
     /// The engine cannot go on.
     InferenceFailed {
         /// What happened, in a sentence.
@@ -198,7 +200,7 @@ impl Provider {
     pub fn open(now: Timestamp, setup: ProviderSetup, open: Open, fx: Asks<'_>) -> Result<Self, Misbehavior> {
         let voucher = open.voucher.verify()?;
         let chain = OutputChain::start(&open.request.digest());
-        let scores = empty_scores(&open.request);
+        let scores = open.request.scores_before();
         let ending = Ending::new(&open.request, setup.tokenizer.clone());
         let mut provider = Self {
             setup,
@@ -250,10 +252,9 @@ impl Provider {
     /// Why the provider will not start, though the client did nothing wrong.
     fn refusal(&self, now: Timestamp) -> Result<Option<(RefusalCode, String)>, Misbehavior> {
         let lane = &self.setup.lane;
-        let prompt = prompt_tokens(&self.request);
-        let most = lane.amount_with(&self.terms, prompt, self.request.max_tokens);
+        let most = self.request.amount_on(lane, &self.terms, self.request.max_tokens);
         let most = most.ok_or(Misbehavior::Unbillable)?;
-        let length = u64::from(prompt).saturating_add(u64::from(self.request.max_tokens));
+        let length = u64::from(self.request.start()).saturating_add(u64::from(self.request.max_tokens));
         let (vocabulary, context, cap) = (self.setup.vocabulary, self.setup.context, self.setup.lane_cap);
         let refusal = if now >= self.terms.use_until {
             (RefusalCode::SessionOver, format!("{} ms ago", now.since(self.terms.use_until).0))
@@ -261,14 +262,29 @@ impl Provider {
             (RefusalCode::LaneUnsettled, format!("job {} of lane {}", lane.next_index(), lane.lane))
         } else if length > u64::from(context) {
             (RefusalCode::ContextTooShort, format!("{length} tokens, context {context}"))
-        } else if let Some(token) = self.request.prompt.iter().find(|token| **token >= vocabulary) {
+        } else if let Some(token) = self.request.text().into_iter().find(|token| *token >= vocabulary) {
             (RefusalCode::TokenOutOfRange, format!("token {token}, vocabulary {vocabulary}"))
+        } else if self.ending.end().is_some() {
+            (RefusalCode::OutputComplete, format!("after {} tokens", self.request.written.len()))
+        } else if self.request.prepaid > self.prepaid_max() {
+            let (asked, most) = (self.request.prepaid, self.prepaid_max());
+            (
+                RefusalCode::PrepaidTooMuch,
+                format!("{asked} tokens prepaid elsewhere, {most} are accepted here"),
+            )
         } else if most > cap {
             (RefusalCode::HoldExhausted, format!("may reach {most} credits on this lane, {cap} are held"))
         } else {
             return Ok(None);
         };
         Ok(Some(refusal))
+    }
+
+    /// Who takes over is paid for reading, not for writing, what was paid for elsewhere: one chunk at most, and once a
+    /// session, because nothing here shows that it was.
+    fn prepaid_max(&self) -> u32 {
+        let is_first = self.setup.lane.lane == 0 && self.setup.lane.next_index() == 0;
+        if is_first { u32::from(self.terms.chunk_tokens) } else { 0 }
     }
 
     fn refuse(&mut self, code: RefusalCode, why: String, fx: Asks<'_>) {
@@ -282,7 +298,7 @@ impl Provider {
             return Err(Misbehavior::WrongIndex { claimed: self.request.index, next });
         }
         self.accept_voucher(voucher, fx)?;
-        let accepted = ProviderMessage::Accepted { prompt_tokens: prompt_tokens(&self.request) };
+        let accepted = ProviderMessage::Accepted { prompt_tokens: self.request.start() };
         fx.ask(ProviderEffect::Send(accepted));
         let request = Box::new(self.request.clone());
         fx.ask(ProviderEffect::StartInference { request, grant: self.granted });
@@ -297,7 +313,7 @@ impl Provider {
         if next == self.granted {
             return Err(Misbehavior::VoucherNotDue { sequence: voucher.sequence });
         }
-        let due = self.setup.lane.amount_with(&self.terms, prompt_tokens(&self.request), next);
+        let due = self.request.amount_on(&self.setup.lane, &self.terms, next);
         check_amount(&voucher, due.ok_or(Misbehavior::Unbillable)?)?;
         self.granted = next;
         self.deadline = None;
@@ -321,7 +337,11 @@ impl Provider {
                 self.release(now, &tokens, fx);
             }
             (Phase::Running, ProviderInput::InferenceFailed { detail }) => self.fail(now, detail, fx),
-            (_, ProviderInput::Tokens { .. } | ProviderInput::InferenceFailed { .. }) => {}
+            (Phase::Running, ProviderInput::Reclaim) => self.stop(now, Cause::Reclaimed, fx),
+            (
+                _,
+                ProviderInput::Tokens { .. } | ProviderInput::InferenceFailed { .. } | ProviderInput::Reclaim,
+            ) => {}
             (_, ProviderInput::Wake) => self.wake(now, fx),
             (_, ProviderInput::Disconnected) => self.disconnect(now, fx),
         }
@@ -476,8 +496,7 @@ impl Provider {
 
     fn receipt(&self, now: Timestamp, cause: Cause) -> Receipt {
         let facts = self.facts();
-        let bill = facts.bill(cause).expect("open checked that the longest output can be billed");
-        Receipt {
+        let mut receipt = Receipt {
             numerics: self.setup.numerics,
             session: self.setup.lane.session,
             provider: self.terms.provider,
@@ -487,11 +506,12 @@ impl Provider {
             request: self.request.digest(),
             output: facts.output,
             scores: self.scores,
-            prompt_tokens: prompt_tokens(&self.request),
+            prompt_tokens: self.request.start(),
             output_tokens: self.sent,
-            prefill_work: bill.prefill,
-            decode_work: bill.decode,
-            reference: bill.reference,
+            prepaid: self.request.prepaid,
+            prefill_work: Work(0),
+            decode_work: Work(0),
+            reference: GpuNs(0),
             measured: self.measured.time,
             measured_by: self.measured.clock,
             started_at: self.started_at,
@@ -499,7 +519,11 @@ impl Provider {
             device: self.setup.device,
             cause,
             previous: facts.previous(),
-        }
+        };
+        let bill = receipt.bill(&self.terms).expect("open checked that the longest output can be billed");
+        (receipt.prefill_work, receipt.decode_work) = (bill.prefill, bill.decode);
+        receipt.reference = bill.reference;
+        receipt
     }
 
     fn facts(&self) -> Facts<'_> {

@@ -4,13 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{logprobs::Logprobs, sampling::Sampling};
 use crate::{
-    id::{JobId, OutputDigest, RequestDigest, SessionId},
+    exact::score_chain::ScoreChain,
+    id::{JobId, OutputDigest, RequestDigest, ScoreDigest, SessionId},
     layout::Layout,
     limits::{
-        JOB_FRAME_BYTES_MAX, LANES_MAX, LOGPROBS_MAX, OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX,
+        CHUNK_TOKENS_MAX, JOB_FRAME_BYTES_MAX, LANES_MAX, LOGPROBS_MAX, OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX,
         STOP_TEXT_BYTES_MAX, STOP_TEXTS_MAX, STOP_TOKENS_MAX,
     },
+    session::{lane::LaneLedger, terms::Terms},
+    units::Credits,
     wire::{Wire, at_most},
+    work::billed,
 };
 
 /// One inference request.
@@ -24,9 +28,14 @@ pub struct Request {
     pub index: u32,
     /// Token ids of the prompt, template applied.
     pub prompt: Vec<u32>,
+    /// Output that other providers wrote before, with which this job goes on; empty for a job that begins.
+    pub written: Vec<u32>,
+    /// How many tokens behind those the client had paid another provider for, which did not send them: this job writes
+    /// them and bills them as if they had been there to read.
+    pub prepaid: u32,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// Most tokens to write.
+    /// Most tokens to write, without those that were written before.
     pub max_tokens: u32,
     /// Token ids that end the output; the one that did is part of it.
     pub stop: Vec<u32>,
@@ -42,9 +51,9 @@ impl Request {
     /// Binds salted prompt, parameters and the job's place in its session.
     #[must_use]
     pub fn digest(&self) -> RequestDigest {
-        let mut out = Layout::new("gridhour/request/v2");
+        let mut out = Layout::new("gridhour/request/v3");
         out.fixed(&self.session.0).u16(self.lane).u32(self.index).fixed(&self.salt);
-        out.tokens(&self.prompt);
+        out.tokens(&self.prompt).tokens(&self.written).u32(self.prepaid);
         self.sampling.lay_out(&mut out);
         out.u64(self.sampling.seed).u32(self.max_tokens).tokens(&self.stop).count(self.stop_texts.len());
         for text in &self.stop_texts {
@@ -55,13 +64,56 @@ impl Request {
     }
 
     /// What the sampling key is drawn from, beside the seed: the unsalted prompt and the rules of sampling. Neither salt
-    /// nor session enters, nor where the output ends, so (model, prompt, rules, seed) gives one text.
+    /// nor session enters, nor where the output ends or who wrote its beginning, so (model, prompt, rules, seed) gives
+    /// one text.
     #[must_use]
     pub fn core(&self) -> Vec<u8> {
         let mut out = Layout::new("gridhour/request-core/v2");
         out.tokens(&self.prompt);
         self.sampling.lay_out(&mut out);
         out.as_bytes().to_vec()
+    }
+
+    /// Tokens that are read: the prompt, and what was written before. It is also the position of this job's first token.
+    #[must_use]
+    pub fn start(&self) -> u32 {
+        // A request's bounds keep both far below 2^32.
+        u32::try_from(self.prompt.len().saturating_add(self.written.len())).unwrap_or(u32::MAX)
+    }
+
+    /// What is read, in order.
+    #[must_use]
+    pub fn text(&self) -> Vec<u32> {
+        [&self.prompt[..], &self.written].concat()
+    }
+
+    /// The score chain of this job before its first token.
+    #[must_use]
+    pub fn scores_before(&self) -> ScoreDigest {
+        ScoreDigest(ScoreChain::start(&self.digest().0, self.start()).digest())
+    }
+
+    /// What `lane` owes in all once this job, its next, has written `output` tokens. `None` on overflow.
+    #[must_use]
+    pub fn amount_on(&self, lane: &LaneLedger, terms: &Terms, output: u32) -> Option<Credits> {
+        let (read, written) = billed(self.start(), output, self.prepaid);
+        lane.amount_with(terms, read, written)
+    }
+
+    /// The request for the rest, after `delivered` tokens of this one, for another provider. The client has paid for the
+    /// first `paid_for` tokens of this one. `None` if nothing is left to write.
+    #[must_use]
+    pub fn rest(&self, delivered: &[u32], paid_for: u32) -> Option<Self> {
+        let count = u32::try_from(delivered.len()).ok()?;
+        let left = self.max_tokens.checked_sub(count).filter(|left| *left > 0)?;
+        // What was to be paid elsewhere and did not come is still owed to this client, by nobody else.
+        let paid = paid_for.max(self.prepaid.min(self.max_tokens));
+        Some(Self {
+            written: [&self.written[..], delivered].concat(),
+            prepaid: paid.saturating_sub(count).min(left),
+            max_tokens: left,
+            ..self.clone()
+        })
     }
 
     /// The job's id.
@@ -77,8 +129,13 @@ impl Wire for Request {
     const BYTES_MAX: usize = JOB_FRAME_BYTES_MAX - 4096;
 
     fn check_bounds(&self) -> Result<(), String> {
-        at_most("prompt tokens", self.prompt.len(), PROMPT_TOKENS_MAX)?;
-        at_most("output tokens", self.max_tokens as usize, OUTPUT_TOKENS_MAX)?;
+        at_most("prompt tokens", self.prompt.len().saturating_add(self.written.len()), PROMPT_TOKENS_MAX)?;
+        at_most(
+            "output tokens",
+            self.written.len().saturating_add(self.max_tokens as usize),
+            OUTPUT_TOKENS_MAX,
+        )?;
+        at_most("prepaid tokens", self.prepaid as usize, CHUNK_TOKENS_MAX.min(self.max_tokens as usize))?;
         at_most("stop tokens", self.stop.len(), STOP_TOKENS_MAX)?;
         at_most("stop texts", self.stop_texts.len(), STOP_TEXTS_MAX)?;
         for text in &self.stop_texts {

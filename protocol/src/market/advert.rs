@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::coordinate::Coordinate;
 use crate::{
     calibration::receipt::{Calibration, CalibrationFault, DeviceName},
     exact::{NUMERICS_VERSION, numerics_digest},
@@ -48,6 +49,8 @@ pub struct Advert {
     pub region: Option<String>,
     /// Declared jurisdiction, such as `DE`. Absent matches no order that asks for one.
     pub jurisdiction: Option<String>,
+    /// Where the provider is in the network, as far as its own round trips tell. Absent, nothing follows from it.
+    pub coordinate: Option<Coordinate>,
 }
 
 /// What a device is.
@@ -135,7 +138,7 @@ impl Signed<Advert> {
 
 impl Signable for Advert {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/advert/v1");
+        let mut out = Layout::new("gridhour/advert/v2");
         out.u16(self.version).fixed(&self.network.0).fixed(&self.provider.0).count(self.addresses.len());
         for address in &self.addresses {
             out.bytes(address.as_bytes());
@@ -151,6 +154,13 @@ impl Signable for Advert {
         for place in [&self.region, &self.jurisdiction] {
             lay_out_optional(&mut out, place.as_deref());
         }
+        match &self.coordinate {
+            None => out.u8(0),
+            Some(coordinate) => {
+                coordinate.lay_out(out.u8(1));
+                &mut out
+            }
+        };
         out
     }
 
@@ -216,6 +226,9 @@ impl Wire for Advert {
         }
         for place in [&self.region, &self.jurisdiction].into_iter().flatten() {
             at_most("region", place.len(), REGION_BYTES_MAX)?;
+        }
+        if let Some(coordinate) = &self.coordinate {
+            coordinate.check_bounds()?;
         }
         self.check_numbers()
     }
@@ -287,6 +300,7 @@ mod tests {
     use crate::{
         arbitrary::key,
         calibration::job::Challenge,
+        market::coordinate::{ERROR_PPM_MAX, FAR_US_MAX},
         sample::{self, CLIENT, PROVIDER},
     };
 
@@ -325,6 +339,19 @@ mod tests {
             CalibrationFault::OtherDevice,
         ];
         assert_eq!(found, expected.map(Some));
+    }
+
+    #[test]
+    fn an_insane_coordinate_makes_an_advert_malformed() {
+        let with = |coordinate| Advert { coordinate, ..sample::advert() }.check_bounds();
+        assert_eq!(with(None), Ok(()));
+        assert_eq!(with(Some(sample::coordinate())), Ok(()));
+        let sane = sample::coordinate();
+        let far = Coordinate { height_us: FAR_US_MAX + 1, ..sane };
+        let sure = Coordinate { error_ppm: ERROR_PPM_MAX + 1, ..sane };
+        let mut edge = sane;
+        edge.position_us[7] = i32::MIN;
+        assert!([far, sure, edge].into_iter().all(|coordinate| with(Some(coordinate)).is_err()));
     }
 
     #[test]

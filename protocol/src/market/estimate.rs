@@ -3,16 +3,17 @@
 //! All of it is integer arithmetic on what both sides signed and on what the buyer measured itself. The cost is that of
 //! the order's longest prompt and output by the work formula and the advert's rates, so it is a ceiling.
 //!
-//! - first token: one round trip, the queue, and the prefill with the first token; or what the buyer measured before,
-//!   once it has seen enough ([`HISTORY_SAMPLES_MIN`]);
+//! - first token: the queue, and then one round trip and the prefill with the first token; or, for these two, what the
+//!   buyer measured before, once it has seen enough ([`HISTORY_SAMPLES_MIN`]);
 //! - last token: the first, the rest of the decoding, and one round trip for each voucher after voucher 0, because a
-//!   chunk starts when its voucher arrives;
+//!   chunk starts when its voucher arrives; or, for these two, what the buyer measured between tokens;
 //! - queue: each waiting job is taken to be as long as this one.
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     advert::{Advert, ModelOffer},
+    exploration::Tries,
     order::Order,
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     units::{Credits, GpuNs},
 };
 
-/// Samples from which on a buyer's own measurements of first tokens replace the estimate.
+/// Samples from which on a buyer's own measurements of jobs replace the estimate.
 pub const HISTORY_SAMPLES_MIN: u32 = 5;
 
 /// Round-trip time to a provider, measured by the buyer.
@@ -46,6 +47,18 @@ pub struct TtftHistory {
     pub samples: u32,
 }
 
+/// Times from a token to the next that the buyer measured at this provider for prompts of this size, waits for vouchers
+/// included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Pace {
+    /// Exponentially weighted mean, in nanoseconds.
+    pub ewma_ns: u64,
+    /// 95th percentile, in nanoseconds.
+    pub p95_ns: u64,
+    /// Jobs behind these numbers.
+    pub samples: u32,
+}
+
 /// What the buyer knows of one provider beside its advert: what it measured, and what it saw on the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Measured {
@@ -53,6 +66,12 @@ pub struct Measured {
     pub latency: Option<Latency>,
     /// First tokens; absent until a job ran there.
     pub history: Option<TtftHistory>,
+    /// The tokens after the first; absent until a job of more than one token ran there.
+    pub pace: Option<Pace>,
+    /// Share of its runs that the provider served in the last minutes, in parts per million; absent until it was tried.
+    pub availability_ppm: Option<u32>,
+    /// How often it was tried, for its chance as a newcomer; absent where newcomers get none.
+    pub tries: Option<Tries>,
     /// Bonded for the device, not on its way back, and until the session's use is over; absent until the ledger was
     /// asked.
     pub stake: Option<Credits>,
@@ -63,16 +82,37 @@ impl Measured {
     pub fn lay_out(&self, out: &mut Layout) {
         let latency = self.latency.map(|l| (l.ewma_us, l.p95_us, l.samples));
         let history = self.history.map(|h| (h.ewma_us, h.p95_us, h.samples));
-        for numbers in [latency, history] {
+        let pace = self.pace.map(|p| (p.ewma_ns, p.p95_ns, p.samples));
+        for numbers in [latency, history, pace] {
             match numbers {
                 None => out.u8(0),
                 Some((ewma, p95, samples)) => out.u8(1).u64(ewma).u64(p95).u32(samples),
             };
         }
+        match self.availability_ppm {
+            None => out.u8(0),
+            Some(ppm) => out.u8(1).u32(ppm),
+        };
+        match self.tries {
+            None => out.u8(0),
+            Some(Tries { here, all }) => out.u8(1).u32(here).u32(all),
+        };
         match self.stake {
             None => out.u8(0),
             Some(stake) => out.u8(1).u64(stake.0),
         };
+    }
+}
+
+impl Measured {
+    /// The soonest that [`times`] may expect the first token of any order, in milliseconds: by the means, and at the 95th
+    /// percentile. At once where nothing was measured.
+    #[must_use]
+    pub fn soonest_ms(&self) -> (u64, u64) {
+        let history = self.history.filter(|history| history.samples >= HISTORY_SAMPLES_MIN);
+        let trip = self.latency.map_or((0, 0), |latency| (latency.ewma_us, latency.p95_us));
+        let (mean, p95) = history.map_or(trip, |history| (history.ewma_us, history.p95_us));
+        (mean.div_ceil(1_000), p95.div_ceil(1_000))
     }
 }
 
@@ -103,10 +143,27 @@ pub fn times(order: &Order, advert: &Advert, model: &ModelOffer, measured: &Meas
     let latency = measured.latency?;
     let compute = Compute::of(order, advert, model)?;
     let history = measured.history.filter(|history| history.samples >= HISTORY_SAMPLES_MIN);
-    let (ttft_ms, total_ms) = compute.with_round_trip(order, latency.ewma_us, history.map(|h| h.ewma_us));
-    let (ttft_p95_ms, total_p95_ms) =
-        compute.with_round_trip(order, latency.p95_us, history.map(|h| h.p95_us));
+    let pace = measured.pace.filter(|pace| pace.samples >= HISTORY_SAMPLES_MIN);
+    let mean = Seen {
+        rtt_us: latency.ewma_us,
+        first_us: history.map(|h| h.ewma_us),
+        token_ns: pace.map(|p| p.ewma_ns),
+    };
+    let p95 = Seen {
+        rtt_us: latency.p95_us,
+        first_us: history.map(|h| h.p95_us),
+        token_ns: pace.map(|p| p.p95_ns),
+    };
+    let (ttft_ms, total_ms) = compute.seen_as(order, &mean);
+    let (ttft_p95_ms, total_p95_ms) = compute.seen_as(order, &p95);
     Some(Times { ttft_ms, total_ms, ttft_p95_ms, total_p95_ms })
+}
+
+/// One reading of what was measured: the means, or the percentiles.
+struct Seen {
+    rtt_us: u64,
+    first_us: Option<u64>,
+    token_ns: Option<u64>,
 }
 
 /// Time on the device, in nanoseconds.
@@ -125,17 +182,20 @@ impl Compute {
         Some(Self { queue, first_token: first, rest: all.saturating_sub(first) })
     }
 
-    /// First and last token in milliseconds, with this round trip and, if known, this measured first token. The sums
-    /// are of 64-bit numbers times at most 2^17, so 128 bits hold them.
-    fn with_round_trip(&self, order: &Order, rtt_us: u64, measured_us: Option<u64>) -> (u64, u64) {
-        let rtt = u128::from(rtt_us) * 1_000;
-        let ttft = match measured_us {
+    /// First and last token in milliseconds. The sums are of 64-bit numbers times at most 2^17, so 128 bits hold them.
+    fn seen_as(&self, order: &Order, seen: &Seen) -> (u64, u64) {
+        let rtt = u128::from(seen.rtt_us) * 1_000;
+        let started = match seen.first_us {
             Some(us) => u128::from(us) * 1_000,
-            None => rtt + self.queue + self.first_token,
+            None => rtt + self.first_token,
         };
-        let chunks = u128::from(order.output_tokens).div_ceil(CHUNK_TOKENS_MAX as u128);
-        let total = ttft + self.rest + rtt * chunks.saturating_sub(1);
-        (ceil_ms(ttft), ceil_ms(total))
+        let tokens = u128::from(order.output_tokens);
+        let rest = match seen.token_ns {
+            Some(ns) => u128::from(ns) * tokens.saturating_sub(1),
+            None => self.rest + rtt * tokens.div_ceil(CHUNK_TOKENS_MAX as u128).saturating_sub(1),
+        };
+        let ttft = self.queue + started;
+        (ceil_ms(ttft), ceil_ms(ttft + rest))
     }
 }
 

@@ -6,6 +6,8 @@
 //! score = cost of the longest job
 //!       + soft first-token limit: (expected - limit in ms, if positive) x its micro-credits per ms
 //!       + soft total-time limit:  likewise
+//!       + egress and risk of a run in vain, see costs
+//!       - a newcomer's discount, see exploration
 //! ```
 //!
 //! Between equal scores the earlier advert wins, then the lower provider key. Everything is integer arithmetic, so
@@ -17,9 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     advert::Advert,
-    estimate::{Measured, Times},
-    mask::{self, Failure, Fit, Reason},
-    order::{LatencyLimit, LimitKind, Order},
+    costs::BuyerCosts,
+    estimate::Measured,
+    mask::{self, Failure, Reason},
+    order::Order,
+    score::Score,
 };
 use crate::{
     id::OrderId,
@@ -46,19 +50,8 @@ pub struct Matcher<'a> {
     pub numerics: u16,
     /// The buyer's time.
     pub now: Timestamp,
-}
-
-/// The score of an offer, with its terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Score {
-    /// What is compared: cost and penalties.
-    pub total: Credits,
-    /// Cost of the order's longest job.
-    pub cost: Credits,
-    /// Soft penalties. Nobody pays them.
-    pub penalty: Credits,
-    /// Expected times, where the provider was measured.
-    pub times: Option<Times>,
+    /// What the buyer counts beside the price.
+    pub costs: &'a BuyerCosts,
 }
 
 /// An offer that meets the order.
@@ -72,6 +65,12 @@ pub struct Candidate {
     pub cost: Credits,
     /// Soft penalties.
     pub penalty: Credits,
+    /// Traffic to another region.
+    pub egress: Credits,
+    /// Runs in vain.
+    pub risk: Credits,
+    /// A newcomer's discount.
+    pub discount: Credits,
     /// Expected milliseconds to the first token; `None` if the provider was not measured.
     pub expected_ttft_ms: Option<u64>,
     /// Expected milliseconds to the last token; `None` if the provider was not measured.
@@ -102,7 +101,9 @@ pub struct MatchRecord {
     pub candidates: Vec<Candidate>,
     /// Offers that do not, by provider.
     pub refused: Vec<Refusal>,
-    /// Hash of what went in: order, time, numerics, every advert's id and what was measured.
+    /// What the buyer counted beside the price.
+    pub costs: BuyerCosts,
+    /// Hash of what went in: order, time, numerics, these costs, every advert's id and what was measured.
     pub considered: [u8; 32],
 }
 
@@ -113,7 +114,9 @@ impl<'a> Matcher<'a> {
     /// With the first mask that fails.
     pub fn judge(&self, offer: &Offer<'a>) -> Result<Score, Failure<'a>> {
         let fit = mask::check(self.order, self.numerics, self.now, offer.advert, &offer.measured)?;
-        score(self.order, &fit).ok_or(Failure::ScoreOverflow(fit.cost))
+        let region = offer.advert.region.as_deref();
+        Score::of(self.order, self.costs, &fit, region, &offer.measured)
+            .ok_or(Failure::ScoreOverflow(fit.cost))
     }
 
     /// The best of `offers` and its score: the choice of [`Matcher::record`] without the record. Does not allocate.
@@ -143,13 +146,16 @@ impl<'a> Matcher<'a> {
             chosen: candidates.first().map(|best| best.provider),
             candidates,
             refused,
+            costs: self.costs.clone(),
             considered: self.considered(&offers),
         }
     }
 
     fn considered(&self, offers: &[Offer<'a>]) -> [u8; 32] {
-        let mut out = Layout::new("gridhour/match/v1");
-        out.fixed(&self.order.signed().id().0).u16(self.numerics).u64(self.now.0).count(offers.len());
+        let mut out = Layout::new("gridhour/match/v3");
+        out.fixed(&self.order.signed().id().0).u16(self.numerics).u64(self.now.0);
+        self.costs.lay_out(&mut out);
+        out.count(offers.len());
         for offer in offers {
             out.fixed(&offer.advert.signed().id().0);
             offer.measured.lay_out(&mut out);
@@ -164,27 +170,9 @@ fn identity(offer: &Offer<'_>) -> (PublicKey, [u8; 64], Measured) {
 }
 
 /// Price-time priority; the identity also settles what one provider signed twice.
-fn price_time((a, left): &(Offer<'_>, Score), (b, right): &(Offer<'_>, Score)) -> Ordering {
+pub(super) fn price_time((a, left): &(Offer<'_>, Score), (b, right): &(Offer<'_>, Score)) -> Ordering {
     let earlier = || a.advert.issued_at.cmp(&b.advert.issued_at);
     left.total.cmp(&right.total).then_with(earlier).then_with(|| identity(a).cmp(&identity(b)))
-}
-
-fn score(order: &Order, fit: &Fit) -> Option<Score> {
-    let penalty = match fit.times {
-        None => Credits::ZERO,
-        Some(times) => {
-            let first = penalty(order.ttft, times.ttft_ms)?;
-            first.checked_add(penalty(order.total_time, times.total_ms)?)?
-        }
-    };
-    Some(Score { total: fit.cost.checked_add(penalty)?, cost: fit.cost, penalty, times: fit.times })
-}
-
-fn penalty(limit: Option<LatencyLimit>, expected_ms: u64) -> Option<Credits> {
-    let Some(LatencyLimit { limit, kind: LimitKind::Soft { per_ms } }) = limit else {
-        return Some(Credits::ZERO);
-    };
-    expected_ms.saturating_sub(limit.0).checked_mul(per_ms.0).map(Credits)
 }
 
 fn candidate(offer: &Offer<'_>, score: &Score) -> Candidate {
@@ -193,6 +181,9 @@ fn candidate(offer: &Offer<'_>, score: &Score) -> Candidate {
         score: score.total,
         cost: score.cost,
         penalty: score.penalty,
+        egress: score.egress,
+        risk: score.risk,
+        discount: score.discount,
         expected_ttft_ms: score.times.map(|times| times.ttft_ms),
         expected_total_ms: score.times.map(|times| times.total_ms),
     }

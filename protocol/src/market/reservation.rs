@@ -16,7 +16,7 @@ use crate::{
     signed::{PublicKey, Signable},
     units::{Credits, GpuNs, Millis, PricePerHour, Timestamp},
     wire::{Wire, at_most},
-    work::Rates,
+    work::{Rates, WorkModel},
 };
 
 /// Shares are counted in thousandths.
@@ -44,8 +44,12 @@ pub struct ReservationOffer {
     pub device: DeviceId,
     /// The model that it serves.
     pub model: ModelId,
+    /// Work formula of the model.
+    pub work: WorkModel,
     /// The rates at which work becomes reference time.
     pub rates: Rates,
+    /// Version of the exact arithmetic that results are computed with.
+    pub numerics: u16,
     /// Price of a reference GPU-hour.
     pub price: PricePerHour,
     /// When the first slot begins.
@@ -107,7 +111,8 @@ impl ReservationOffer {
     /// What the provider puts up: all that it can still lose after `missed` missed slots.
     #[must_use]
     pub fn bond(&self, missed: usize) -> Credits {
-        let penalties = (missed..self.ladder.len()).map(|missed| self.penalty(missed).0);
+        let (price, rungs) = (self.slot_price(), self.ladder.get(missed..).unwrap_or_default());
+        let penalties = rungs.iter().map(|rung| share(price, *rung).0);
         Credits(penalties.fold(0, u64::saturating_add))
     }
 
@@ -117,13 +122,14 @@ impl ReservationOffer {
         share(unused, self.standby)
     }
 
-    /// Whether an advert offers what is reserved.
+    /// Whether an advert offers what is reserved: also as much work for the money, and the same results.
     #[must_use]
     pub fn is_offered_by(&self, advert: &Advert) -> bool {
         let device = DeviceName::of(&advert.device).id_of(&advert.provider);
         let whose = (advert.network, advert.provider, device) == (self.network, self.provider, self.device);
-        let terms = advert.device.rates == self.rates && advert.ask == self.price;
-        whose && terms && advert.offer_of(&self.model).is_some()
+        let terms = (advert.device.rates, advert.device.numerics, advert.ask)
+            == (self.rates, self.numerics, self.price);
+        whose && terms && advert.offer_of(&self.model).is_some_and(|offer| offer.work == self.work)
     }
 
     fn check_time(&self) -> Result<(), String> {
@@ -155,6 +161,9 @@ impl ReservationOffer {
         if self.slot_price() == Credits::ZERO || self.price.0 > PRICE_MAX {
             return Err("a slot's price is nothing, or absurd".into());
         }
+        if !self.work.is_sane() {
+            return Err("work per token is absurd".into());
+        }
         at_most("rungs of the ladder", self.ladder.len(), RUNGS_MAX)?;
         let rungs = self.ladder.iter().all(|rung| (1..=RUNG_MAX).contains(rung));
         if self.ladder.is_empty() || !rungs || !self.ladder.is_sorted() {
@@ -172,11 +181,17 @@ fn share(amount: Credits, thousandths: u16) -> Credits {
 
 impl Signable for ReservationOffer {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/reservation/v1");
+        let mut out = Layout::new("gridhour/reservation/v2");
         out.fixed(&self.network.0).fixed(&self.provider.0).fixed(&self.client.0);
         out.fixed(&self.device.0).fixed(&self.model.0);
+        self.work.lay_out(&mut out);
         self.rates.lay_out(&mut out);
-        out.u64(self.price.0).u64(self.starts_at.0).u64(self.slot.0).u16(self.slots).u64(self.capacity.0);
+        out.u16(self.numerics)
+            .u64(self.price.0)
+            .u64(self.starts_at.0)
+            .u64(self.slot.0)
+            .u16(self.slots)
+            .u64(self.capacity.0);
         out.u16(self.standby).u64(self.answer_within.0).u64(self.notice.0).count(self.ladder.len());
         for rung in &self.ladder {
             out.u16(*rung);
@@ -230,7 +245,7 @@ mod tests {
 
     #[test]
     fn terms_out_of_bounds_are_refused() {
-        let faults: [fn(&mut ReservationOffer); 15] = [
+        let faults: [fn(&mut ReservationOffer); 16] = [
             |offer| offer.slots = 0,
             |offer| offer.slots = SLOTS_MAX + 1,
             |offer| offer.slot.0 = SLOT_MS_MIN - 1,
@@ -242,6 +257,7 @@ mod tests {
             |offer| offer.capacity.0 = offer.slot.0 * NS_PER_MS + 1,
             |offer| offer.price.0 = 0,
             |offer| offer.price.0 = PRICE_MAX + 1,
+            |offer| offer.work.attention = u64::MAX,
             |offer| offer.standby = WHOLE + 1,
             |offer| offer.ladder.clear(),
             |offer| offer.ladder = vec![2, 1],
@@ -263,17 +279,21 @@ mod tests {
             provider: advert.provider,
             device: DeviceName::of(&advert.device).id_of(&advert.provider),
             model: advert.models[0].model,
+            work: advert.models[0].work,
             rates: advert.device.rates,
+            numerics: advert.device.numerics,
             price: advert.ask,
             ..sample::reservation_offer()
         };
         assert!(offer.is_offered_by(&advert));
-        let others: [fn(&mut Advert); 6] = [
+        let others: [fn(&mut Advert); 8] = [
             |advert| advert.network.0[0] ^= 1,
             |advert| advert.provider.0[0] ^= 1,
             |advert| advert.device.name.push('x'),
             |advert| advert.device.rates.decode.0 -= 1,
+            |advert| advert.device.numerics += 1,
             |advert| advert.ask.0 += 1,
+            |advert| advert.models[0].work.layers *= 1_000,
             |advert| advert.models.clear(),
         ];
         for (number, change) in others.iter().enumerate() {

@@ -154,6 +154,7 @@ impl<T: Twist> MarketProvider<T> {
             queued: 0,
             region: None,
             jurisdiction: None,
+            coordinate: None,
         }
     }
 

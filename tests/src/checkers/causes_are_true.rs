@@ -95,6 +95,8 @@ impl CausesAreTrue {
             Cause::ProviderFault => job.engine_failed && receipt.reference == GpuNs(0),
             Cause::ClientFault => !job.engine_failed && (job.cancelled || waited(job, now)),
             Cause::Delivered | Cause::Network => !job.engine_failed,
+            // No provider of these worlds is told to leave.
+            Cause::Reclaimed => false,
         };
         if stated && true_cause && receipt.output_tokens as usize == job.output.len() {
             return Ok(());

@@ -16,6 +16,7 @@ use gridhour_protocol::{
     },
     session::terms::Terms,
     units::{Credits, GpuNs},
+    work::billed,
 };
 
 use super::{Checker, View};
@@ -31,7 +32,8 @@ type LaneKey = (SessionId, u16);
 struct Job {
     stream: StreamId,
     index: u32,
-    prompt: u32,
+    read: u32,
+    prepaid: u32,
     max: u32,
     tokens: u32,
     /// The provider said that it failed: nothing is billed.
@@ -41,15 +43,17 @@ struct Job {
 impl Job {
     fn new(stream: StreamId, request: &Request) -> Self {
         let (index, max) = (request.index, request.max_tokens);
-        Self { stream, index, prompt: request.prompt.len() as u32, max, tokens: 0, failed: false }
+        let (read, prepaid) = (request.start(), request.prepaid);
+        Self { stream, index, read, prepaid, max, tokens: 0, failed: false }
+    }
+
+    fn time(&self, terms: &Terms, tokens: u32) -> GpuNs {
+        let (read, written) = billed(self.read, tokens, self.prepaid);
+        terms.job_time(read, written).unwrap_or(GpuNs(u64::MAX))
     }
 
     fn bill(&self, terms: &Terms) -> GpuNs {
-        if self.failed {
-            GpuNs(0)
-        } else {
-            terms.job_time(self.prompt, self.tokens).unwrap_or(GpuNs(u64::MAX))
-        }
+        if self.failed { GpuNs(0) } else { self.time(terms, self.tokens) }
     }
 }
 
@@ -95,7 +99,7 @@ impl Watch {
     fn expose(&mut self) {
         let Some(job) = &self.client.job else { return };
         let ahead = (job.tokens + u32::from(self.terms.chunk_tokens)).min(job.max);
-        let time = self.terms.job_time(job.prompt, ahead).unwrap_or(GpuNs(u64::MAX));
+        let time = job.time(&self.terms, ahead);
         let amount = self.terms.amount(GpuNs(self.client.settled.saturating_add(time.0)));
         self.exposed = self.exposed.max(amount.unwrap_or(Credits(u64::MAX)));
     }

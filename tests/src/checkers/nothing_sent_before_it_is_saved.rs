@@ -85,7 +85,7 @@ fn is_pending(record: Option<&LaneLedger>, receipt: &Signed<Receipt>) -> bool {
 
 fn pays_for(record: Option<&LaneLedger>, open: &Open, tokens: u32) -> bool {
     record.is_some_and(|lane| {
-        let due = lane.amount_with(&open.terms, open.request.prompt.len() as u32, tokens);
+        let due = open.request.amount_on(lane, &open.terms, tokens);
         let paid = lane.newest.as_ref().map(|voucher| voucher.body.amount);
         due.is_some_and(|due| paid.is_some_and(|paid| paid >= due))
     })

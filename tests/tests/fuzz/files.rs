@@ -9,14 +9,15 @@ use std::{
 
 use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_node::{
-    drivers::results::{JobResult, Results},
+    drivers::results::{JobResult, Part, Results},
     keys, network_json,
     settings::Settings,
 };
 use gridhour_protocol::{
     arbitrary,
     id::{OrderId, from_hex},
-    market::matching::MatchRecord,
+    market::{costs::BuyerCosts, matching::MatchRecord},
+    receipt::Cause,
     signed::Signed,
     units::{Credits, Timestamp},
     wire::{decode, encode},
@@ -120,6 +121,20 @@ fn key_files() {
     });
 }
 
+/// What another provider wrote before.
+fn part() -> Part {
+    Part {
+        terms: samples(arbitrary::terms(), 1).remove(0),
+        request: samples(arbitrary::requests(), 1).remove(0),
+        tokens: 2,
+        logprobs: samples(arbitrary::logprobs(), 2),
+        receipt: Some(samples(arbitrary::signed(arbitrary::receipts), 1).remove(0)),
+        voucher: samples(arbitrary::signed(arbitrary::vouchers), 1).remove(0),
+        cost: Credits(3),
+        cause: Cause::Network,
+    }
+}
+
 /// A result of a small job.
 pub(crate) fn job_result() -> JobResult {
     let terms = samples(arbitrary::terms(), 1).remove(0);
@@ -131,12 +146,15 @@ pub(crate) fn job_result() -> JobResult {
         receipt: samples(arbitrary::signed(arbitrary::receipts), 1).remove(0),
         voucher: samples(arbitrary::signed(arbitrary::vouchers), 1).remove(0),
         cost: Credits(9),
+        before: vec![part()],
+        beside: Some(part()),
         matched: MatchRecord {
             order: OrderId([4; 32]),
             at: Timestamp(77),
             chosen: Some(provider),
             candidates: vec![],
             refused: vec![],
+            costs: BuyerCosts::NONE,
             considered: [5; 32],
         },
         ttft_ms: 30,

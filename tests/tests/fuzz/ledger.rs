@@ -12,6 +12,7 @@ use gridhour_contracts_sim::{
     tx::{Accusation, Call, Open, Tx},
 };
 use gridhour_protocol::{
+    merkle::Hash,
     receipt::Receipt,
     session::{terms::Terms, voucher::Voucher},
     signed::{PublicKey, SecretKey, Signable, Signed},
@@ -240,19 +241,20 @@ fn stored_state() {
 /// end.
 #[test]
 fn interrupted_audits() {
+    const PROGRAM: Hash = [3; 32];
     let chain = busy_chain();
     let export = chain.export();
     let unhashed = |read: usize| {
         let mut auditor = Auditor::new(Trust::SelfTrust);
         auditor.push(&export[..read]);
-        let mut file = auditor.save().expect("the ledger has begun");
+        let mut file = auditor.save(PROGRAM).expect("the ledger has begun");
         file.truncate(file.len() - blake3::OUT_LEN);
         file
     };
     let corpus = vec![unhashed(export.len() / 3), unhashed(export.len() * 2 / 3)];
     run(&Target::new("audit-resume", corpus), |bytes| {
         let file = [bytes, blake3::hash(bytes).as_bytes()].concat();
-        let mut resume = Resume::open(&file, Trust::SelfTrust).map_err(|error| error.to_string())?;
+        let mut resume = Resume::open(&file, Trust::SelfTrust, PROGRAM).map_err(|error| error.to_string())?;
         let audited = usize::try_from(resume.bytes()).map_or(export.len(), |bytes| bytes.min(export.len()));
         resume.push(&export[..audited]);
         let mut auditor = resume.finish().map_err(|error| error.to_string())?;

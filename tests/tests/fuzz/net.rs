@@ -9,7 +9,9 @@ use gridhour_protocol::{
     limits::CLOCK_SKEW_MS_MAX,
     market::{
         advert::{Advert, RateSource},
-        estimate::{Latency, Measured, TtftHistory},
+        costs::BuyerCosts,
+        estimate::{Latency, Measured, Pace, TtftHistory},
+        exploration::Tries,
         matching::{Matcher, Offer},
         order::Order,
     },
@@ -153,10 +155,22 @@ fn judge(mut order: Signed<Order>, advert: Signed<Advert>) -> Result<(), String>
     let measured = [
         Measured::default(),
         Measured { latency: Some(latency), stake: Some(Credits(7)), ..Measured::default() },
-        Measured { latency: Some(latency), history: Some(history), ..Measured::default() },
+        Measured {
+            latency: Some(latency),
+            history: Some(history),
+            pace: Some(Pace { ewma_ns: u64::MAX, p95_ns: 1, samples: 9 }),
+            availability_ppm: Some(u32::MAX),
+            tries: Some(Tries { here: 0, all: u32::MAX }),
+            ..Measured::default()
+        },
     ];
     let offers = measured.map(|measured| Offer { advert: &advert, measured });
-    let matcher = Matcher { order: &order, numerics: advert.device.numerics, now: order.issued_at };
+    let matcher = Matcher {
+        order: &order,
+        numerics: advert.device.numerics,
+        now: order.issued_at,
+        costs: &BuyerCosts::NONE,
+    };
     let record = matcher.record(&offers);
     assert_eq!(record.candidates.len() + record.refused.len(), offers.len(), "each offer has its answer");
     let best = matcher.best(offers).map(|(offer, _)| offer.advert.provider);

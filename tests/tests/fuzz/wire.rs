@@ -17,7 +17,8 @@ use gridhour_node::{
     limbo::{Cause, Limbo},
     rpc::{
         self, Account, AssetPart, Hold, LedgerAnswer, LedgerRequest, LedgerStatus, ProviderAnswer,
-        ProviderRequest, Purpose,
+        ProviderRequest, Purpose, Selling,
+        checkup::{Checkup, CheckupRequest, Outcome, Port, SeenOffer, Transport, TriedPort},
     },
 };
 use gridhour_protocol::{
@@ -36,7 +37,13 @@ use gridhour_protocol::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
     },
-    market::{advert::Advert, order::Order, reservation::ReservationOffer},
+    market::{
+        advert::Advert,
+        coordinate::{Coordinate, Vivaldi},
+        history::{Ended, PPM, ProviderHistory, Run},
+        order::Order,
+        reservation::ReservationOffer,
+    },
     receipt::Receipt,
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::Signed,
@@ -70,6 +77,30 @@ fn adverts() {
             (advert.id(), advert.body.is_live(Timestamp(1 << 40)), advert.body.offer_of(&ModelId([0; 32])));
         let _ = advert.body.check_calibration();
         let _ = advert.verify();
+    });
+}
+
+#[test]
+fn coordinates() {
+    let values = samples(arbitrary::coordinates(), 8);
+    canonical("coordinate", &values, |coordinate: Coordinate| {
+        let mut node = Vivaldi::new(coordinate, 1);
+        let _ = node.learn(&values[0], u64::from(coordinate.height_us), 0);
+        assert!(coordinate.is_sane() && node.coordinate().is_sane());
+        assert!(coordinate.distance_us(&values[0]) > 0);
+    });
+}
+
+#[test]
+fn histories() {
+    let values = samples(arbitrary::histories(), 8);
+    canonical("history", &values, |mut history: ProviderHistory| {
+        let at = history.newest();
+        let model = ModelId([0; 32]);
+        let _ = history.learned(Timestamp(1 << 50), &model, 40);
+        history.record(model, 40, Ended::Served(Run::new(at, u64::MAX, u64::MAX, 1)));
+        let learned = history.learned(at, &model, 40);
+        assert!(learned.first_token.is_some() && learned.availability_ppm <= PPM);
     });
 }
 
@@ -390,9 +421,20 @@ fn testimonies_and_accusations() {
     });
 }
 
+fn checkup() -> Checkup {
+    let ports = vec![Port { transport: Transport::Tcp, number: 1 }];
+    let offer = SeenOffer { sequence: 7, expires_at: Timestamp(9), offers_model: true, ports };
+    let why = || "no answer".to_owned();
+    let outcomes = [Outcome::Reached, Outcome::Unreached(why()), Outcome::NotTried(why())];
+    let port = Port { transport: Transport::Quic, number: 4802 };
+    let tried = outcomes.map(|outcome| TriedPort { port, outcome });
+    Checkup { now: Timestamp(8), offer: Some(offer), tried: tried.into() }
+}
+
 #[test]
 fn ledger_requests() {
     let chain = busy_chain();
+    let ports: Vec<Port> = checkup().tried.into_iter().map(|tried| tried.port).collect();
     let (session, _) = chain.state().sessions().next().expect("one is open");
     let values = [
         LedgerRequest::Status,
@@ -406,6 +448,7 @@ fn ledger_requests() {
         LedgerRequest::Record(StateKey::Account(arbitrary::key(2).public())),
         LedgerRequest::Devices(arbitrary::key(3).public()),
         LedgerRequest::Budgets(arbitrary::key(4).public()),
+        LedgerRequest::Checkup(CheckupRequest { node: arbitrary::key(5).public(), ports: ports.clone() }),
     ];
     canonical("ledger-request", &values, |_| {});
 }
@@ -439,7 +482,11 @@ fn ledger_answers() {
     let values = [
         LedgerAnswer::Status(status),
         LedgerAnswer::Network(Box::new(chain.network_file())),
-        LedgerAnswer::Account(Account { balance: Credits(5), holds: holds.to_vec() }),
+        LedgerAnswer::Account(Account {
+            balance: Credits(5),
+            holds: holds.to_vec(),
+            selling: Selling::default(),
+        }),
         LedgerAnswer::Limbo(limbo.to_vec()),
         LedgerAnswer::Session(Some(Box::new(session.clone()))),
         LedgerAnswer::Applied(rpc::Applied { tx, height: Height(1) }),
@@ -453,6 +500,7 @@ fn ledger_answers() {
         record(StateKey::Session(SessionId([9; 32]))),
         LedgerAnswer::Devices(chain.state().devices().map(|(_, device)| device.clone()).collect()),
         LedgerAnswer::Budgets(vec![budget]),
+        LedgerAnswer::Checkup(checkup()),
     ];
     canonical("ledger-answer", &values, |_| {});
 }

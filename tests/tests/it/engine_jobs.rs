@@ -47,6 +47,7 @@ fn scheduler(seed: u64) -> Scheduler {
 pub(crate) fn request(engine: &Engine, prompt: usize, max_tokens: u32, seed: u64) -> JobRequest {
     JobRequest {
         prompt: tokens(engine.config().vocab, prompt, seed),
+        written: 0,
         sampling: warm(seed),
         max_tokens,
         stop: Vec::new(),
@@ -163,6 +164,7 @@ fn a_stop_token_is_the_last_token() {
     assert_eq!((end.reason, end.output_tokens), (Reason::Stop, last as u32 + 1));
     let claim = Claim {
         prompt: &stopped.prompt,
+        written: &[],
         output: &found,
         sampling: stopped.sampling,
         logprobs: &[],
@@ -216,6 +218,7 @@ fn log_probabilities_are_confirmed_by_a_rerun_and_false_ones_named() {
     }
     let claim = Claim {
         prompt: &asked.prompt,
+        written: &[],
         output: &output,
         sampling: asked.sampling,
         logprobs: &logprobs,

@@ -277,6 +277,7 @@ fn claim(prompt: &[u32], seed: u64) -> Claim<'_> {
     Claim {
         prompt,
         output: &[],
+        written: &[],
         sampling: Sampling::new(Rules { temperature_q16: 65_536, ..Rules::GREEDY }, key(seed)),
         logprobs: &[],
         request_digest: [7; 32],

@@ -11,10 +11,10 @@ use gridhour_node::{
     consensus::{LedgerView, ledger_time::SystemClock, solo::Solo},
     data_dir::DataDir,
     drivers::{
-        client::{Client, ClientConfig, RunEvent, RunSpec},
+        client::{Client, ClientConfig, Hedge, RunEvent, RunSpec},
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Parts, Provider, ProviderConfig, ProviderEvent, Reload, Served, measure_device},
+        provider::{Monitor, Parts, Provider, ProviderConfig, ProviderEvent, Reload, Served, measure_device},
         results::JobResult,
         validator::Validator,
     },
@@ -37,7 +37,7 @@ use gridhour_node::{
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     job::{message::ClientMessage, sampling::Sampling},
-    market::advert::ModelOffer,
+    market::{advert::ModelOffer, costs::BuyerCosts},
     receipt::{Cause, ClockSource},
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -78,6 +78,8 @@ pub(crate) struct Market {
     pub(crate) provider_net: NetHandle,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) offer: ModelOffer,
+    /// A look at the provider from outside.
+    pub(crate) monitor: Monitor,
 }
 
 pub(crate) fn listening(network: &NetworkFile, n: u8) -> NetConfig {
@@ -221,6 +223,7 @@ pub(crate) async fn provider_asking(
         slots: 2,
         hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
         stake: Credits::ZERO,
+        drain: Millis(500),
     };
     let parts = Parts {
         key: key(3),
@@ -234,8 +237,9 @@ pub(crate) async fn provider_asking(
         events: told,
     };
     let provider = Provider::new(parts).expect("nothing remembered");
+    let monitor = provider.monitor();
     tokio::spawn(provider.run(inbox, stopped));
-    Market { network, provider: key(3).public(), events, provider_net: net, stop, offer }
+    Market { network, provider: key(3).public(), events, provider_net: net, stop, offer, monitor }
 }
 
 impl Market {
@@ -281,16 +285,23 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         jurisdictions: Vec::new(),
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
+        costs: BuyerCosts::NONE,
         tag: None,
         use_for: Millis(60_000),
         pays: None,
+        failover: true,
+        hedge: Hedge::Never,
     }
 }
 
 /// A client with a million micro-credits.
 pub(crate) async fn funded_client(market: &Market, folder: &Path) -> Client {
-    let config =
-        ClientConfig { data_dir: DataDir::new(folder), key: key(4), network: market.network.clone() };
+    let config = ClientConfig {
+        data_dir: DataDir::new(folder),
+        key: key(4),
+        network: market.network.clone(),
+        region: None,
+    };
     let client = Client::connect(config).await.expect("the ledger node is there");
     let mint = Call::Mint { to: client.id(), amount: Credits(1_000_000) };
     client.ledger().submit(&key(2), mint).await.expect("the issuer mints");
@@ -476,8 +487,10 @@ async fn a_lost_device_is_never_still_offered() {
     let mut market = market_of(folder.path(), Duration::ZERO, served).await;
     let client = funded_client(&market, &folder.path().join("client")).await;
     let old_offers = client.offers(1, PATIENCE).await;
+    assert_eq!(market.monitor.trouble(), None, "it is healthy");
     job_on_a_device_that_is_lost(&market, &client, watch, unplug).await;
     market.hear(withdrawn).await;
+    assert_eq!(market.monitor.trouble().map(|reason| reason.name), Some("engine-failed"));
     let (_keep, cancel) = watch::channel(false);
     let ran = client.run(&spec(market.offer), &old_offers, cancel, &mut |_: RunEvent<'_>| ()).await;
     let refused = ran.expect_err("the model is not served").to_string();
@@ -519,6 +532,7 @@ async fn rules_of_sampling_stop_texts_and_log_probabilities_travel_and_are_confi
     let confirmed = |result: &JobResult| {
         let claim = Claim {
             prompt: &result.request.prompt,
+            written: &result.request.written,
             output: &result.output,
             sampling: EngineSampling::of(&result.request),
             logprobs: &result.logprobs,

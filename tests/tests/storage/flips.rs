@@ -36,7 +36,7 @@ fn found(before: &Auditor, frame: &[u8], rest: &[u8]) -> Option<u64> {
     let mut auditor = before.clone();
     auditor.push(frame);
     // What follows is of no interest where the frame is refused: nothing more is checked then.
-    let _ = auditor.save();
+    let _ = auditor.save([0; 32]);
     auditor.push(rest);
     auditor.finish().0.findings.first().map(|finding| finding.height.0)
 }
@@ -65,7 +65,7 @@ fn flip_some(file: &[u8], frames: &[Frame], rng: &mut Rng) {
     for (height, frame) in (0..).zip(frames) {
         while let Some(at) = places.next_if(|at| *at < frame.end) {
             // Whoever keeps where it stands has replayed what it was given.
-            let _ = auditor.save();
+            let _ = auditor.save([0; 32]);
             flip(file, frame, height, at, &auditor);
         }
         auditor.push(&file[frame.begin..frame.end]);

@@ -1,7 +1,9 @@
 //! Where an audit stands, kept in the data directory so that an interrupted one goes on there.
 
 use std::{
-    fs::{self, OpenOptions},
+    cell::OnceCell,
+    env,
+    fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
@@ -10,6 +12,7 @@ use std::{
 
 use gridhour_contracts_sim::audit::{Auditor, RESUME_BYTES_MAX, Resume, Trust};
 use gridhour_node::clock;
+use gridhour_protocol::merkle::Hash;
 
 use super::{read_at_most, reading::Reading};
 use crate::{
@@ -27,13 +30,15 @@ pub(super) struct Kept {
     due: Instant,
     /// Whether the file is of this audit.
     ours: bool,
+    /// [`program_hash`], once it was needed.
+    program: OnceCell<Hash>,
 }
 
 impl Kept {
     /// In the data directory, written every so often.
     pub(super) fn new(context: &Context, every: Duration) -> Self {
         let path = context.data_dir.audit_resume();
-        Self { path, every, due: Instant::now() + every, ours: false }
+        Self { path, every, due: Instant::now() + every, ours: false, program: OnceCell::new() }
     }
 
     /// The audit of this file that was interrupted, as it stood. `None` where none was, or where that audit cannot be
@@ -61,7 +66,8 @@ impl Kept {
 
     fn compare(&self, reading: &mut Reading, trust: Trust) -> Result<Auditor> {
         let file = read_at_most(&self.path, RESUME_BYTES_MAX)?;
-        let mut resume = Resume::open(&file, trust).map_err(CommandError::refused)?;
+        let program = self.program().map_err(CommandError::refused)?;
+        let mut resume = Resume::open(&file, trust, program).map_err(CommandError::refused)?;
         drop(file);
         reading.pieces(resume.bytes(), |piece| resume.push(piece))?;
         resume.finish().map_err(CommandError::refused)
@@ -73,15 +79,31 @@ impl Kept {
         if start < self.due {
             return;
         }
-        match auditor.save().map(|bytes| self.write(&bytes)) {
-            Some(Ok(())) => self.ours = true,
-            Some(Err(error)) => {
+        match self.save(auditor) {
+            Ok(is_written) => self.ours |= is_written,
+            Err(error) => {
                 tracing::warn!(%error, path = %self.path.display(), "cannot keep how far the audit got");
             }
-            None => {}
         }
         let end = Instant::now();
         self.due = end + self.every.max(COST_PART * (end - start));
+    }
+
+    /// Whether there was anything to keep.
+    fn save(&self, auditor: &mut Auditor) -> io::Result<bool> {
+        let Some(bytes) = auditor.save(self.program()?) else {
+            return Ok(false);
+        };
+        self.write(&bytes)?;
+        Ok(true)
+    }
+
+    fn program(&self) -> io::Result<Hash> {
+        if let Some(program) = self.program.get() {
+            return Ok(*program);
+        }
+        let program = program_hash()?;
+        Ok(*self.program.get_or_init(|| program))
     }
 
     /// A kill leaves the old file or the new one.
@@ -107,4 +129,13 @@ impl Kept {
             _ => Ok(()),
         }
     }
+}
+
+/// BLAKE3 of the program's own file: another build may check more, so it goes on with nothing that this one kept.
+fn program_hash() -> io::Result<Hash> {
+    let unread = |error: io::Error| io::Error::new(error.kind(), format!("this program's own file: {error}"));
+    let file = env::current_exe().and_then(File::open).map_err(unread)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).map_err(unread)?;
+    Ok(*hasher.finalize().as_bytes())
 }

@@ -10,13 +10,20 @@ use gridhour_node::{
 use gridhour_protocol::{
     exact::numerics_digest,
     id::ReceiptId,
-    job::request::OutputChain,
+    job::{
+        logprobs::Logprobs,
+        request::{OutputChain, Request},
+    },
     merkle::{Frontier, leaf_hash},
     model::TokenizerAsset,
+    receipt::Receipt,
+    session::{terms::Terms, voucher::Voucher},
+    signed::Signed,
 };
 use serde_json::json;
 
 use super::{
+    chain,
     proof::{Collected, collected},
     rerun::ends,
 };
@@ -27,9 +34,10 @@ use crate::{
 };
 
 /// One thing that was checked.
-struct Check {
-    what: &'static str,
-    holds: bool,
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    pub what: &'static str,
+    pub holds: bool,
 }
 
 pub fn run(context: &Context, results: &Results, id: ReceiptId, save: Option<&Path>) -> Result {
@@ -50,7 +58,9 @@ pub fn run(context: &Context, results: &Results, id: ReceiptId, save: Option<&Pa
     context.out.document(&json!({
         "ok": ok, "receipt_id": id.to_string(), "checks": listed.collect::<Vec<_>>(),
         "on_ledger": height.is_some(), "height": height, "proof": save.filter(|_| ok && height.is_some()),
+        "parts": chain::document(&result),
     }))?;
+    chain::lines(&result).iter().try_for_each(|line| context.out.line(line))?;
     for check in &checks {
         context.out.line(format!("{}  {}", if check.holds { "ok   " } else { "WRONG" }, check.what))?;
     }
@@ -90,45 +100,65 @@ pub fn failing(result: &JobResult, id: ReceiptId) -> Vec<&'static str> {
 }
 
 fn checks(result: &JobResult, id: ReceiptId) -> Vec<Check> {
-    let JobResult { terms, request, output, logprobs, receipt: signed, voucher, .. } = result;
-    let receipt = &signed.body;
-    let (prompt, count) = (u32::try_from(request.prompt.len()).ok(), u32::try_from(output.len()).ok());
-    let counts = prompt == Some(receipt.prompt_tokens) && count == Some(receipt.output_tokens);
-    let work = terms.work.prefill(receipt.prompt_tokens) == Some(receipt.prefill_work)
-        && terms.work.decode(receipt.prompt_tokens, receipt.output_tokens) == Some(receipt.decode_work);
-    let time = terms.job_time(receipt.prompt_tokens, receipt.output_tokens);
-    let mut lane = Frontier::new();
-    lane.push(leaf_hash(&id.0));
-    let commits = voucher.body.receipts > 1 || voucher.body.receipts_root == lane.root();
-    let paid = voucher.body.receipts > 1 || terms.amount(receipt.reference) == Some(voucher.body.amount);
-    let list = [
-        ("the receipt is the one asked for", signed.id() == id),
-        (
-            "the provider signed the receipt",
-            signed.clone().verify().is_ok() && receipt.provider == terms.provider,
-        ),
-        (
-            "the client signed the voucher",
-            voucher.clone().verify().is_ok() && voucher.body.client == terms.client,
-        ),
-        (
-            "receipt and voucher are of this session",
-            receipt.session == terms.id() && voucher.body.session == terms.id(),
-        ),
-        ("the arithmetic is the one of this program", receipt.numerics == numerics_digest()),
-        ("the model is the session's", receipt.model == terms.model),
-        ("the request has the receipt's digest", request.digest() == receipt.request),
-        (
-            "the output has the receipt's digest",
-            OutputChain::of(&receipt.request, output, logprobs) == receipt.output,
-        ),
-        ("the token counts are right", counts),
-        ("the work follows from the counts", work),
-        ("the reference time follows from the work", time == Some(receipt.reference)),
-        ("the voucher pays exactly that", paid),
-        ("the voucher commits to the receipt", commits),
-    ];
-    list.map(|(what, holds)| Check { what, holds }).into()
+    let JobResult { terms, request, output, logprobs, receipt, voucher, .. } = result;
+    let asked = Check { what: "the receipt is the one asked for", holds: receipt.id() == id };
+    let answered = Answered { terms, request, output, logprobs, receipt, voucher };
+    [vec![asked], answered.checks(), chain::checks(result)].concat()
+}
+
+/// One job with all that was signed about it.
+pub struct Answered<'a> {
+    pub terms: &'a Terms,
+    pub request: &'a Request,
+    pub output: &'a [u32],
+    pub logprobs: &'a [Logprobs],
+    pub receipt: &'a Signed<Receipt>,
+    pub voucher: &'a Signed<Voucher>,
+}
+
+impl Answered<'_> {
+    /// Everything that can be seen without computing it.
+    pub fn checks(&self) -> Vec<Check> {
+        let Self { terms, request, output, logprobs, receipt: signed, voucher } = self;
+        let receipt = &signed.body;
+        let count = u32::try_from(output.len()).ok();
+        let counts = (request.start(), request.prepaid) == (receipt.prompt_tokens, receipt.prepaid)
+            && count == Some(receipt.output_tokens);
+        let bill = receipt.bill(terms);
+        let work = bill.map(|bill| (bill.prefill, bill.decode));
+        let time = bill.map(|bill| bill.reference);
+        let mut lane = Frontier::new();
+        lane.push(leaf_hash(&signed.id().0));
+        let commits = voucher.body.receipts > 1 || voucher.body.receipts_root == lane.root();
+        let paid = voucher.body.receipts > 1 || terms.amount(receipt.reference) == Some(voucher.body.amount);
+        let list = [
+            (
+                "the provider signed the receipt",
+                (*signed).clone().verify().is_ok() && receipt.provider == terms.provider,
+            ),
+            (
+                "the client signed the voucher",
+                (*voucher).clone().verify().is_ok() && voucher.body.client == terms.client,
+            ),
+            (
+                "receipt and voucher are of this session",
+                receipt.session == terms.id() && voucher.body.session == terms.id(),
+            ),
+            ("the arithmetic is the one of this program", receipt.numerics == numerics_digest()),
+            ("the model is the session's", receipt.model == terms.model),
+            ("the request has the receipt's digest", request.digest() == receipt.request),
+            (
+                "the output has the receipt's digest",
+                OutputChain::of(&receipt.request, output, logprobs) == receipt.output,
+            ),
+            ("the token counts are right", counts),
+            ("the work follows from the counts", work == Some((receipt.prefill_work, receipt.decode_work))),
+            ("the reference time follows from the work", time == Some(receipt.reference)),
+            ("the voucher pays exactly that", paid),
+            ("the voucher commits to the receipt", commits),
+        ];
+        list.map(|(what, holds)| Check { what, holds }).into()
+    }
 }
 
 /// The model's tokenizer, if the client kept it, as it does with every order.

@@ -160,6 +160,7 @@ pub fn judge(engine: &Arc<Engine>, tokenizer: &Arc<TokenizerAsset>, result: &Job
     }
     let claim = Claim {
         prompt: &request.prompt,
+        written: &request.written,
         output: &result.output,
         sampling: Sampling::of(request),
         logprobs: &result.logprobs,
@@ -188,11 +189,12 @@ type Generated = (Vec<u32>, Vec<Logprobs>, [u8; 32]);
 
 /// As many tokens as the receipt counts.
 fn generate(engine: &Arc<Engine>, result: &JobResult, sampling: &Sampling) -> Result<Generated> {
-    let (receipt, prompt) = (&result.receipt.body, &result.request.prompt);
-    let end = prompt.len() + receipt.output_tokens as usize;
+    let (receipt, mut text) = (&result.receipt.body, result.request.text());
+    let start = text.len();
+    let end = start + receipt.output_tokens as usize;
     let mut sequence = Sequence::new(engine, end)?;
     let mut chain = ScoreChain::new(&receipt.request.0, receipt.prompt_tokens);
-    let (mut text, mut logprobs) = (prompt.clone(), Vec::new());
+    let mut logprobs = Vec::new();
     while text.len() < end {
         let input = &text[sequence.position()..];
         let choice = sequence.prefill(input, |scores| Choice::of(scores, sampling, &text))?;
@@ -200,7 +202,7 @@ fn generate(engine: &Arc<Engine>, result: &JobResult, sampling: &Sampling) -> Re
         text.push(choice.token);
         logprobs.extend(choice.logprobs);
     }
-    Ok((text.split_off(prompt.len()), logprobs, chain.digest()))
+    Ok((text.split_off(start), logprobs, chain.digest()))
 }
 
 fn milliseconds(since: Instant) -> u64 {

@@ -23,14 +23,14 @@ pub fn document(result: &JobResult) -> Value {
         let top = top.map(|other| json!({ "token_id": other.token, "logprob": nats(other.logprob_q16) }));
         json!({ "token_id": token, "logprob": nats(one.logprob_q16), "top": top.collect::<Vec<_>>() })
     };
-    result.output.iter().zip(&result.logprobs).map(entry).collect()
+    result.answer().iter().zip(&result.all_logprobs()).map(entry).collect()
 }
 
 /// One line a token: its text, its log probability, and the likeliest alternatives.
 pub fn lines(result: &JobResult, tokenizer: &Tokenizer) -> Vec<String> {
     let text = |token: u32| format!("{:?}", tokenizer.token(token).unwrap_or("?"));
     let mut table = Table::new(["token", "logprob", "likeliest"]);
-    for (token, one) in result.output.iter().zip(&result.logprobs) {
+    for (token, one) in result.answer().iter().zip(&result.all_logprobs()) {
         let top = one.top.iter().take(SHOWN);
         let top: Vec<String> =
             top.map(|other| format!("{} {:.4}", text(other.token), nats(other.logprob_q16))).collect();

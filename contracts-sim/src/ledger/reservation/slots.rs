@@ -35,59 +35,83 @@ impl Payout {
             burned: sum(self.burned, other.burned),
         }
     }
+
+    /// The same for so many slots of one reservation.
+    fn times(self, count: u16) -> Self {
+        let product = |one: Credits| Credits(one.0.saturating_mul(count.into()));
+        Self { provider: product(self.provider), client: product(self.client), burned: product(self.burned) }
+    }
 }
 
 impl Reservation {
-    /// Settles every slot that has ended or was missed.
+    /// Settles every slot that has ended or was missed: the first that is not settled, then at once all that follow. Of
+    /// those nothing was drawn, and none was called for. So it takes no longer for many slots than for two.
     pub(crate) fn settle(&mut self, now: Timestamp) -> Payout {
-        let mut payout = Payout::default();
-        while self.is_due(now) {
-            let step = if self.is_missed(now) { self.miss() } else { self.deliver() };
-            payout = payout.and(step);
+        if !self.is_due(now) {
+            return Payout::default();
         }
-        payout
+        let first = if self.is_missed(now) { self.miss() } else { self.deliver(1) };
+        let ended = self.begun(now).saturating_sub(1).min(self.slots);
+        match ended.checked_sub(self.settled) {
+            None | Some(0) => first,
+            Some(count) => first.and(self.deliver(count)),
+        }
     }
 
     /// What is paid of so much of a settled slot's price that nobody worked for.
     pub(crate) fn unused(&self, slot: u16, amount: Credits) -> Payout {
-        let missed = self.missed.contains(&slot);
-        let provider = if missed { Credits::ZERO } else { self.terms.standby_of(amount) };
-        Payout { provider, client: amount.saturating_sub(provider), burned: Credits::ZERO }
+        if self.missed.contains(&slot) {
+            return Payout { client: amount, ..Payout::default() };
+        }
+        self.split(amount)
+    }
+
+    fn split(&self, unused: Credits) -> Payout {
+        let provider = self.terms.standby_of(unused);
+        Payout { provider, client: unused.saturating_sub(provider), burned: Credits::ZERO }
     }
 
     /// Gives up every slot that begins later than the agreed notice from now, if there is one: their whole price goes
     /// back. The slots before keep theirs, and stay what they are.
     pub(crate) fn give_up(&mut self, now: Timestamp) -> Option<Payout> {
         let last = now.after(self.terms.notice)?;
-        let begun = (self.settled..self.slots).take_while(|slot| self.terms.start_of(*slot) <= last);
-        let kept = self.settled.saturating_add(u16::try_from(begun.count()).unwrap_or(u16::MAX));
+        let kept = self.begun(last).max(self.settled);
         let given = self.slots.checked_sub(kept).filter(|given| *given > 0)?;
-        let bond = self.bond();
         self.slots = kept;
-        let provider = bond.saturating_sub(self.bond());
-        Some(Payout { provider, client: self.terms.price_of(given), burned: Credits::ZERO })
+        let client = self.terms.price_of(given);
+        Some(Payout { provider: self.returned(), client, burned: Credits::ZERO })
     }
 
-    /// The first slot that is not settled has ended.
-    fn deliver(&mut self) -> Payout {
-        let (bond, unused) = (self.bond(), self.left_of_slot());
-        let split = self.unused(self.settled, unused);
-        self.next_slot();
-        Payout { provider: bond.saturating_sub(self.bond()), ..Payout::default() }.and(split)
+    /// Slots that have begun at `now`, if they went on for ever.
+    fn begun(&self, now: Timestamp) -> u16 {
+        let passed = now.0.checked_sub(self.terms.starts_at.0);
+        let ended = passed.and_then(|passed| passed.checked_div(self.terms.slot.0));
+        ended.map_or(0, |ended| u16::try_from(ended).unwrap_or(u16::MAX).saturating_add(1))
+    }
+
+    /// The first slots that are not settled have ended, so many of them. If they are several, nothing was drawn.
+    fn deliver(&mut self, count: u16) -> Payout {
+        let each = self.split(self.left_of_slot());
+        self.pass(count);
+        each.times(count).and(Payout { provider: self.returned(), ..Payout::default() })
     }
 
     /// The first slot that is not settled was missed. With the last rung of the ladder the slots after it are gone too.
     fn miss(&mut self) -> Payout {
-        let (bond, penalty, slot) = (self.bond(), self.terms.penalty(self.missed.len()), self.settled);
+        let (penalty, slot) = (self.terms.penalty(self.missed.len()), self.settled);
         self.missed.push(slot);
         let mut client = self.left_of_slot();
         if self.missed.len() >= self.terms.ladder.len() {
             client = self.prepaid();
             self.slots = slot.saturating_add(1);
         }
-        self.next_slot();
-        let provider = bond.saturating_sub(self.bond()).saturating_sub(penalty);
-        Payout { provider, client, burned: penalty }
+        self.pass(1);
+        Payout { provider: self.returned(), client, burned: penalty }
+    }
+
+    /// What the provider has back of the bond: when no slot is left, all that it has not lost.
+    fn returned(&self) -> Credits {
+        if self.is_live() { Credits::ZERO } else { self.terms.bond(self.missed.len()) }
     }
 
     /// What no session has drawn of the slot.
@@ -95,137 +119,12 @@ impl Reservation {
         self.terms.slot_price().saturating_sub(self.drawn)
     }
 
-    fn next_slot(&mut self) {
-        self.settled = self.settled.saturating_add(1);
+    fn pass(&mut self, count: u16) {
+        self.settled = self.settled.saturating_add(count);
         self.drawn = Credits::ZERO;
         self.demand = None;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use gridhour_protocol::{
-        market::reservation::ReservationOffer,
-        units::{GpuNs, Millis, PricePerHour},
-    };
-
-    use super::*;
-    use crate::{
-        harness::{Chain, Deal, START, key},
-        state::reservation::Demand,
-    };
-
-    const MINUTE_MS: u64 = 60_000;
-    const PRICE: u64 = 1_000;
-
-    /// Four slots of ten minutes for 1,000 each, the first at [`START`]; standing by is worth 600.
-    fn reservation() -> Reservation {
-        let deal = Deal::new(&Chain::new(), &key(1), &key(2));
-        Reservation::new(ReservationOffer {
-            starts_at: START,
-            accept_until: START,
-            slot: Millis(10 * MINUTE_MS),
-            slots: 4,
-            capacity: GpuNs(600_000_000_000),
-            price: PricePerHour(6 * PRICE),
-            standby: 600,
-            notice: Millis(10 * MINUTE_MS),
-            answer_within: Millis(MINUTE_MS),
-            ladder: vec![100, 500],
-            ..deal.reservation()
-        })
-    }
-
-    fn at(minutes: u64) -> Timestamp {
-        Timestamp(START.0 + minutes * MINUTE_MS)
-    }
-
-    fn payout(provider: u64, client: u64, burned: u64) -> Payout {
-        Payout { provider: Credits(provider), client: Credits(client), burned: Credits(burned) }
-    }
-
-    /// Settles, and checks that what is paid is what is held less than before.
-    fn settled(reservation: &mut Reservation, now: Timestamp) -> Payout {
-        let before = reservation.total().unwrap().0;
-        let paid = reservation.settle(now);
-        let after = reservation.total().unwrap().0;
-        assert_eq!(before - after, paid.provider.0 + paid.client.0 + paid.burned.0, "{reservation:?}");
-        paid
-    }
-
-    fn call(reservation: &mut Reservation, answer_by: Timestamp) {
-        reservation.demand = Some(Demand { answer_by, answered: false });
-    }
-
-    #[test]
-    fn a_slot_that_nobody_used_is_paid_by_the_agreed_share() {
-        let mut reservation = reservation();
-        assert_eq!(reservation.total(), Some(Credits(4 * PRICE + 600)));
-        assert_eq!(settled(&mut reservation, Timestamp(at(10).0 - 1)), Payout::default());
-        assert_eq!(settled(&mut reservation, at(10)), payout(600, 400, 0));
-        assert_eq!(settled(&mut reservation, at(10)), Payout::default(), "once");
-        assert_eq!(settled(&mut reservation, at(30)), payout(1_200, 800, 0), "both that ended");
-        assert_eq!(settled(&mut reservation, at(999)), payout(600 + 600, 400, 0), "the last, and the bond");
-        assert_eq!((reservation.total(), reservation.is_kept()), (Some(Credits::ZERO), false));
-    }
-
-    #[test]
-    fn what_was_drawn_is_not_split() {
-        let mut reservation = reservation();
-        reservation.drawn = Credits(700);
-        assert_eq!(settled(&mut reservation, at(10)), payout(180, 120, 0));
-        assert_eq!(reservation.drawn, Credits::ZERO, "the next slot is whole");
-    }
-
-    #[test]
-    fn the_ladder_is_climbed_rung_by_rung_and_then_all_is_over() {
-        let mut reservation = reservation();
-        call(&mut reservation, at(1));
-        assert_eq!(settled(&mut reservation, at(1)), Payout::default(), "in time to the millisecond");
-        assert_eq!(settled(&mut reservation, Timestamp(at(1).0 + 1)), payout(0, PRICE, 100));
-        assert_eq!((reservation.running(at(2)), reservation.running(at(10))), (None, Some(1)));
-        reservation.drawn = Credits(300);
-        call(&mut reservation, at(12));
-        assert_eq!(
-            settled(&mut reservation, at(13)),
-            payout(0, 3 * PRICE - 300, 500),
-            "and all slots after it"
-        );
-        assert_eq!((reservation.is_live(), reservation.missed.as_slice()), (false, [0, 1].as_slice()));
-        assert!(!reservation.overlaps(at(0), at(99)), "no capacity stays reserved");
-        assert_eq!(
-            reservation.unused(1, Credits(300)),
-            payout(0, 300, 0),
-            "what sessions hold of it goes back"
-        );
-    }
-
-    #[test]
-    fn an_answer_in_time_is_no_miss() {
-        let mut reservation = reservation();
-        reservation.demand = Some(Demand { answer_by: at(1), answered: true });
-        assert_eq!(settled(&mut reservation, at(9)), Payout::default());
-        assert_eq!(settled(&mut reservation, at(10)), payout(600, 400, 0));
-        assert_eq!(reservation.demand, None, "the next slot has to be called for anew");
-    }
-
-    #[test]
-    fn slots_beyond_the_notice_can_be_given_up_whole() {
-        let mut reservation = reservation();
-        assert_eq!(reservation.give_up(at(1)), Some(payout(0, 2 * PRICE, 0)), "those at 20 and 30 minutes");
-        assert_eq!(reservation.give_up(at(1)), None);
-        assert_eq!((reservation.end(), reservation.bond()), (at(20), Credits(600)), "two slots stay");
-        assert!(!reservation.overlaps(at(20), at(40)), "the device is free again");
-
-        let mut early = self::reservation();
-        assert_eq!(early.give_up(Timestamp(START.0 - 20 * MINUTE_MS)), Some(payout(600, 4 * PRICE, 0)));
-        assert_eq!((early.total(), early.is_kept()), (Some(Credits::ZERO), false), "bond and price go home");
-    }
-
-    #[test]
-    fn a_notice_of_for_ever_gives_nothing_up() {
-        let mut reservation = reservation();
-        reservation.terms.notice = Millis(u64::MAX);
-        assert_eq!(reservation.give_up(START), None);
-    }
-}
+mod tests;

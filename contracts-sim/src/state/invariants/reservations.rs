@@ -5,7 +5,7 @@ use gridhour_protocol::id::ReservationId;
 use super::{Violation, hold};
 use crate::{
     limits::{DEVICE_RESERVATIONS_MAX, RESERVATION_MS_MAX},
-    state::{Draw, Reservation, State},
+    state::{Reservation, State},
 };
 
 pub(super) fn check_reservation(
@@ -24,15 +24,7 @@ pub(super) fn check_reservation(
     let lives = !reservation.is_live() || missed.len() < terms.ladder.len();
     hold("reservation-ladder", rising && lives, || format!("{id}: {missed:?}"))?;
     hold("reservation-kept", reservation.is_kept(), || format!("{id}: {reservation:?}"))?;
-    check_sessions(state, id, reservation)?;
     check_device(state, id, reservation)
-}
-
-fn check_sessions(state: &State, id: &ReservationId, reservation: &Reservation) -> Result<(), Violation> {
-    let draws = state.sessions().filter_map(|(_, session)| session.draw.as_ref().and_then(Draw::slot));
-    let own = draws.filter(|draw| draw.reservation == *id);
-    let count = own.filter(|draw| draw.slot <= reservation.settled).count();
-    hold("reservation-open", u32::try_from(count) == Ok(reservation.open), || format!("{id}: {count}"))
 }
 
 /// No time of a device is promised twice.

@@ -108,6 +108,7 @@ pub(super) fn verify_against_prefill(
     }
     let (prompt, output) = texts.texts[0].split_at(prompt);
     let claim = Claim {
+        written: &[],
         prompt,
         output,
         sampling: Sampling::GREEDY.behind(prompt),

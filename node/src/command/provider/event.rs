@@ -53,6 +53,9 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
             "event": "unclaimed", "session": session.to_string(), "amount": amount.0, "deadline": deadline.0,
             "what": what,
         }),
+        ProviderEvent::Draining { jobs, at_most } => {
+            json!({ "event": "draining", "jobs": jobs, "at_most_ms": at_most.0 })
+        }
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -112,6 +115,10 @@ pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
         ProviderEvent::Unclaimed { session, amount, what, .. } => {
             Some(format!("{amount} credits of session {} are not collected: {what}", session.short()))
         }
+        ProviderEvent::Draining { jobs, at_most } => Some(format!(
+            "told to stop: nothing is offered any more, {jobs} jobs have {} s to end",
+            at_most.0 / 1_000
+        )),
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use tokio::sync::mpsc;
 
 use super::{Reply, SubmitError};
-use crate::consensus::Accepted;
+use crate::consensus::{Accepted, LedgerCounts};
 
 /// Transactions checked together.
 const GROUP_MAX: usize = 1_024;
@@ -38,16 +38,20 @@ pub(super) struct Group {
 }
 
 /// Runs until there are no more submissions, or nobody takes the groups.
-pub(super) fn run(mut waiting: mpsc::Receiver<Submission>, groups: &SyncSender<Group>) {
+pub(super) fn run(
+    mut waiting: mpsc::Receiver<Submission>,
+    groups: &SyncSender<Group>,
+    counts: &LedgerCounts,
+) {
     let mut submissions = Vec::new();
     while waiting.blocking_recv_many(&mut submissions, GROUP_MAX) > 0 {
-        if groups.send(admit(&mut submissions)).is_err() {
+        if groups.send(admit(&mut submissions, counts)).is_err() {
             return;
         }
     }
 }
 
-fn admit(submissions: &mut Vec<Submission>) -> Group {
+fn admit(submissions: &mut Vec<Submission>, counts: &LedgerCounts) -> Group {
     let mut group = Group::default();
     let mut unchecked = Vec::with_capacity(submissions.len());
     for submission in submissions.drain(..) {
@@ -56,17 +60,18 @@ fn admit(submissions: &mut Vec<Submission>) -> Group {
             Submission::Tick(reply) => group.ticks.push(reply),
         }
     }
-    group.txs = unchecked.into_par_iter().filter_map(|(tx, reply)| check(*tx, reply)).collect();
+    group.txs = unchecked.into_par_iter().filter_map(|(tx, reply)| check(*tx, reply, counts)).collect();
     group
 }
 
 /// Answers a transaction that fails at once, so that it holds up nobody.
-fn check(tx: Signed<Tx>, reply: Reply<Accepted>) -> Option<Ready> {
+fn check(tx: Signed<Tx>, reply: Reply<Accepted>, counts: &LedgerCounts) -> Option<Ready> {
     let bytes = wire::encode(&tx).len();
     let checked = if bytes > TX_BYTES_MAX { Err(Reject::Malformed) } else { Admitted::check(tx) };
     match checked {
         Ok(tx) => Some(Ready { tx, bytes, reply }),
         Err(reject) => {
+            counts.refused(&reject);
             // Whoever asked may have gone away; then nobody needs the answer.
             let _ = reply.send(Err(SubmitError::Rejected(reject)));
             None

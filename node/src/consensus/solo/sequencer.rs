@@ -154,8 +154,13 @@ impl Sequencer {
     }
 
     fn reply(&self, askers: Vec<Asker>, answers: Vec<Answer>) {
+        let counts = self.keep.view().counts();
         self.keep.view().read(|state| {
             for (asker, said) in askers.into_iter().zip(answers) {
+                match &said {
+                    Ok(_) => counts.applied(),
+                    Err(reject) => counts.refused(reject),
+                }
                 // One that was applied before is accepted again, at its old place.
                 let outcome = match (said, state.applied(&asker.key)) {
                     (Ok(_) | Err(Reject::Duplicate), Some(applied)) => {

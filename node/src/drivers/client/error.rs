@@ -37,6 +37,9 @@ pub enum RunError {
     /// The job could not be started.
     #[error(transparent)]
     NotStarted(#[from] NotStarted),
+    /// Another provider had begun to answer before this one was asked.
+    #[error("another provider was faster")]
+    Overtaken,
     /// The job started, or was refused, and did not end with a receipt that was paid.
     #[error("{}", describe(.0))]
     Failed(Box<BuyerOutcome>),

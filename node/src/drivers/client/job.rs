@@ -21,6 +21,7 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
+use tracing::Instrument;
 
 use super::RunError;
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
         memory::Memory,
         testimony::{self, Testimony},
     },
+    logging::{job_span, name_job, name_session},
     net::{JobReceiver, JobSender, JobStream},
 };
 
@@ -62,8 +64,8 @@ pub(super) struct Ran {
     /// The provider signed two receipts for the session that cannot both be true.
     pub(super) contradiction: Option<Accusation>,
     pub(super) machine: Buyer,
-    pub(super) ttft: Duration,
-    pub(super) total: Duration,
+    pub(super) started: Instant,
+    pub(super) first_token: Option<Instant>,
 }
 
 impl<'a> Job<'a> {
@@ -94,11 +96,16 @@ impl<'a> Job<'a> {
             first_token: None,
             deliver,
         };
-        let outcome = job.drive(effects).await?;
-        let ended = Instant::now();
-        let ttft = job.first_token.unwrap_or(ended) - job.started;
-        let (total, contradiction) = (ended - job.started, job.contradiction);
-        Ok(Ran { outcome, contradiction, ttft, total, machine: job.machine })
+        let span = job_span(None);
+        span.in_scope(|| {
+            name_session(&job.terms, &job.terms.provider);
+            name_job(&job.machine.request().digest());
+            tracing::info!("a job is asked for");
+        });
+        let outcome = job.drive(effects).instrument(span.clone()).await?;
+        span.in_scope(|| tracing::info!(cost = outcome.cost.0, "the job ended"));
+        let Job { contradiction, machine, started, first_token, .. } = job;
+        Ok(Ran { outcome, contradiction, machine, started, first_token })
     }
 
     async fn drive(&mut self, mut effects: Effects<BuyerEffect>) -> Result<BuyerOutcome, RunError> {

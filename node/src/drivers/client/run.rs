@@ -1,46 +1,42 @@
 //! One order from prompt to settled result.
 
-use std::time::Duration;
-
-use gridhour_contracts_sim::tx::{Accusation, Call, Open};
+use gridhour_contracts_sim::{
+    ledger::reject::Reject,
+    tx::{Accusation, Call, Open},
+};
 use gridhour_protocol::{
-    exact::{NUMERICS_VERSION, numerics_digest},
+    exact::NUMERICS_VERSION,
     id::{BudgetId, ModelId, SessionId},
-    job::{
-        buyer::{BuyerEnd, BuyerPatience, BuyerSetup},
-        logprobs::Logprobs,
-        request::Request,
-        sampling::Sampling,
-    },
-    limits::{CHUNK_TOKENS_MAX, PROTOCOL_VERSION},
+    job::{request::Request, sampling::Sampling},
+    limits::{CHUNK_TOKENS_MAX, ORDER_TTL_MS_MAX, PROTOCOL_VERSION},
     market::{
         advert::Advert,
+        costs::BuyerCosts,
         matching::MatchRecord,
         order::{LatencyLimit, Order},
     },
-    session::{lane::LaneLedger, terms::Terms},
-    signed::{PublicKey, Signed, Verified},
+    session::terms::Terms,
+    signed::{PublicKey, Verified},
     units::{Credits, Millis, PricePerHour},
     wire::Wire,
     work::WorkModel,
 };
 use tokio::sync::watch;
 
-use super::{Client, RunError, job::Job};
+use super::{
+    Client, Hedge, RunError,
+    relay::{Choice, Relay, RelayParts},
+};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, results::JobResult},
     keys::{random_u64, random32},
     model::{assets::ModelAssets, template::Message},
-    net::RequestError,
     rpc::{ProviderAnswer, ProviderRequest},
 };
 
-/// How long an order may open sessions.
+/// How long an order may open sessions, at least.
 const ORDER_LIFE: Millis = Millis(10 * 60_000);
-/// How long the client waits for a provider.
-const PATIENCE: BuyerPatience = BuyerPatience { first_token: Millis(60_000), stall: Millis(20_000) };
-
 /// What a user wants.
 #[derive(Clone, Debug)]
 pub struct RunSpec {
@@ -72,12 +68,18 @@ pub struct RunSpec {
     pub calibrated_by: Vec<PublicKey>,
     /// The least that must be at stake for the provider's device; nothing means that none need be.
     pub stake_min: Credits,
+    /// What counts beside the price when offers are compared.
+    pub costs: BuyerCosts,
     /// Hash of the budget tag.
     pub tag: Option<[u8; 32]>,
     /// How long the session may be used.
     pub use_for: Millis,
     /// Who pays: a budget, under one of its caps; or the client itself.
     pub pays: Option<BudgetCap>,
+    /// Whether another provider goes on where one stops; else the order fails with its provider.
+    pub failover: bool,
+    /// When two providers are asked at once.
+    pub hedge: Hedge,
 }
 
 /// A cap of a budget, by its place.
@@ -110,6 +112,24 @@ pub enum RunEvent<'a> {
     },
     /// Output, in order.
     Tokens(&'a [u32]),
+    /// Two providers were asked, and this one was slower: it was cancelled, and is paid for what it did.
+    Overtaken {
+        /// Who.
+        provider: PublicKey,
+        /// What it can collect at most.
+        cost: Credits,
+    },
+    /// A provider did not finish, and another goes on.
+    Moved {
+        /// Who did not.
+        from: PublicKey,
+        /// Who goes on.
+        to: PublicKey,
+        /// Output tokens that are there already.
+        written: usize,
+        /// What happened, in a sentence.
+        why: &'a str,
+    },
     /// The provider signed two receipts for the session that cannot both be true; the evidence is kept.
     Contradiction(&'a Accusation),
     /// The session is closed on the ledger: the provider is paid, the rest is back.
@@ -137,7 +157,10 @@ impl Client {
             client: self.key.public(),
             nonce: random_u64()?,
             issued_at: now,
-            expires_at: now.after(ORDER_LIFE).unwrap_or(now),
+            // Sessions that take over are opened under it as well.
+            expires_at: now
+                .after(Millis(spec.use_for.0.clamp(ORDER_LIFE.0, ORDER_TTL_MS_MAX)))
+                .unwrap_or(now),
             model: spec.model,
             prompt_tokens: u32::try_from(prompt_tokens)
                 .map_err(|error| RunError::Order(error.to_string()))?,
@@ -157,7 +180,8 @@ impl Client {
     }
 
     /// Runs one order: matches it, opens a session, streams the job, checks and pays the receipt, settles, and keeps the
-    /// result. `cancel` turning true stops the job; what was delivered is paid.
+    /// result. Where a provider stops, the next one goes on, unless `spec` says otherwise. `cancel` turning true stops
+    /// the job; what was delivered is paid.
     ///
     /// # Errors
     /// [`RunError`], saying what it can have cost.
@@ -172,39 +196,22 @@ impl Client {
         self.memory()?;
         let assets = self.assets(spec.model, adverts).await?;
         let request = request(spec, &assets, assets.prompt(&spec.messages)?)?;
-        let prompt_tokens = request.prompt.len();
-        let order = self.order(spec, prompt_tokens)?;
-        let adverts = &with_true_work(adverts, spec.model, assets.work());
-        let matched = self.match_order(&order, adverts, spec.use_for).await?;
-        let chosen = adverts.iter().find(|advert| matched.chosen == Some(advert.provider));
-        let Some(advert) = chosen else {
-            return Err(RunError::NoOffer(Box::new(matched)));
-        };
-        on_event(RunEvent::Matched(&matched));
-        let terms = self.open_session(spec, &order, advert, prompt_tokens, on_event).await?;
-        let ran = self.job(&terms, advert, request, &assets, cancel, on_event).await;
-        self.settle(&terms, on_event).await;
-        let (result, text) = finish(terms, matched, &assets, ran?)?;
-        self.results.keep(&result, &text)?;
-        Ok(result)
+        let order = self.order(spec, request.prompt.len())?;
+        let parts = RelayParts { client: self, spec, order, assets: &assets, adverts, cancel };
+        Relay::new(parts, on_event).run(request).await
     }
 
-    async fn open_session(
+    /// Opens the session of `choice`.
+    pub(super) async fn open_session(
         &self,
         spec: &RunSpec,
         order: &Verified<Order>,
-        advert: &Verified<Advert>,
-        prompt: usize,
-        on_event: OnEvent<'_>,
-    ) -> Result<Terms, RunError> {
-        let terms =
-            self.terms(spec, order, advert).ok_or_else(|| RunError::Order("the times overflow".into()))?;
-        let prompt = u32::try_from(prompt).map_err(|error| RunError::Order(error.to_string()))?;
-        let hold = terms.job_amount(prompt, spec.max_tokens);
-        let hold = hold.ok_or_else(|| RunError::Order("its cost overflows".into()))?.max(Credits(1));
+        choice: &Choice,
+    ) -> Result<(), RunError> {
+        let (terms, hold) = (choice.terms.clone(), choice.hold);
         self.memory()?.keep_session(&terms)?;
-        let (order, advert) = (order.signed().clone(), advert.signed().clone());
-        let open = Open { order, advert, terms: terms.clone(), hold };
+        let (order, advert) = (order.signed().clone(), choice.advert.signed().clone());
+        let open = Open { order, advert, terms, hold };
         let call = match spec.pays {
             Some(cap) => cap.draw(open),
             None => Call::Open(Box::new(open)),
@@ -212,16 +219,20 @@ impl Client {
         if let Err(error) = self.ledger.submit(&self.key, call).await {
             // It never was; without an answer it may be.
             if matches!(error, LedgerError::Rejected { .. }) {
-                self.forget(terms.id());
+                self.forget(choice.terms.id());
             }
             return Err(error.into());
         }
-        on_event(RunEvent::Opened { session: terms.id(), hold });
-        Ok(terms)
+        Ok(())
     }
 
     /// `None` if the times overflow or the provider does not serve the model.
-    fn terms(&self, spec: &RunSpec, order: &Verified<Order>, advert: &Verified<Advert>) -> Option<Terms> {
+    pub(super) fn terms(
+        &self,
+        spec: &RunSpec,
+        order: &Verified<Order>,
+        advert: &Verified<Advert>,
+    ) -> Option<Terms> {
         let now = clock::now();
         let use_until = now.after(spec.use_for)?;
         let offer = advert.offer_of(&spec.model)?;
@@ -243,65 +254,33 @@ impl Client {
         })
     }
 
-    async fn job(
-        &self,
-        terms: &Terms,
-        advert: &Verified<Advert>,
-        request: Request,
-        assets: &ModelAssets,
-        cancel: watch::Receiver<bool>,
-        on_event: OnEvent<'_>,
-    ) -> Result<Delivered, RunError> {
-        let stream =
-            self.net.open_job(terms.provider).await.map_err(|error: RequestError| RunError::from(error))?;
-        let setup = BuyerSetup {
-            key: self.key.clone(),
-            numerics: numerics_digest(),
-            terms: terms.clone(),
-            lane: LaneLedger::new(terms.id(), 0),
-            request,
-            tokenizer: assets.tokenizer().shared_asset(),
-            patience: PATIENCE,
-        };
-        let (mut output, mut logprobs) = (Vec::new(), Vec::new());
-        let mut deliver = |tokens: &[u32], new: &[Logprobs]| {
-            output.extend_from_slice(tokens);
-            logprobs.extend_from_slice(new);
-            on_event(RunEvent::Tokens(tokens));
-        };
-        let advert = advert.signed().clone();
-        let memory = self.memory()?;
-        let ran = Job::run(&memory, stream, setup, advert, cancel, &mut deliver).await?;
-        if let Some(accusation) = &ran.contradiction {
-            on_event(RunEvent::Contradiction(accusation));
-        }
-        match &ran.outcome.end {
-            BuyerEnd::Settled(_) => {
-                let request = ran.machine.request().clone();
-                Ok(Delivered { request, output, logprobs, ran: Box::new(ran) })
-            }
-            _ => Err(RunError::Failed(Box::new(ran.outcome))),
-        }
-    }
-
-    /// Asks the provider to settle. If it does not, closes from this side: then the provider may collect until the
-    /// deadline, and the ledger releases the rest after it.
-    async fn settle(&self, terms: &Terms, on_event: OnEvent<'_>) {
+    /// Settles a session, or says why not. A provider that `answers` is asked to; if it does not, the session is closed
+    /// from this side: then the provider may collect until the deadline, and the ledger releases the rest after it.
+    pub(super) async fn settle(&self, terms: &Terms, answers: bool) -> Result<(), String> {
         let session = terms.id();
-        let why = match self.ask_provider(terms.provider, ProviderRequest::Settle(session)).await {
-            Ok(ProviderAnswer::Settled(_)) => {
-                on_event(RunEvent::Settled);
-                self.forget(session);
-                return;
+        let why = if answers {
+            match self.ask_provider(terms.provider, ProviderRequest::Settle(session)).await {
+                Ok(ProviderAnswer::Settled(_)) => {
+                    self.forget(session);
+                    return Ok(());
+                }
+                Ok(ProviderAnswer::Refused(why)) | Err(why) => why,
+                Ok(ProviderAnswer::Asset(_)) => "the answer is to another question".into(),
             }
-            Ok(ProviderAnswer::Refused(why)) | Err(why) => why,
-            Ok(ProviderAnswer::Asset(_)) => "the answer is to another question".into(),
+        } else {
+            "the provider is gone".into()
         };
         let close = Call::Close { session, vouchers: Vec::new(), release: None };
-        if let Err(error) = self.ledger.submit(&self.key, close).await {
-            tracing::warn!(%error, "the session could not be closed from this side");
+        match self.ledger.submit(&self.key, close).await {
+            // Its provider closed it, and left before it could say so.
+            Err(LedgerError::Rejected { name, .. }) if name == Reject::UnknownSession.name() => {
+                self.forget(session);
+                return Ok(());
+            }
+            Err(error) => tracing::warn!(%error, "the session could not be closed from this side"),
+            Ok(_) => {}
         }
-        on_event(RunEvent::SettleLater { why });
+        Err(why)
     }
 
     fn forget(&self, session: SessionId) {
@@ -313,7 +292,7 @@ impl Client {
 
 /// Offers whose work formula is the one that the model's manifest implies. Work is what is billed, so an offer that
 /// misstates it is not considered at all.
-fn with_true_work(
+pub(super) fn with_true_work(
     adverts: &[Verified<Advert>],
     model: ModelId,
     truth: Option<WorkModel>,
@@ -328,14 +307,6 @@ fn with_true_work(
     adverts.iter().filter(states_it).cloned().collect()
 }
 
-/// A job that was delivered and paid.
-struct Delivered {
-    request: Request,
-    output: Vec<u32>,
-    logprobs: Vec<Logprobs>,
-    ran: Box<super::job::Ran>,
-}
-
 /// The request for `spec`, whose place in a session its machine fills in.
 fn request(spec: &RunSpec, assets: &ModelAssets, prompt: Vec<u32>) -> Result<Request, RunError> {
     let request = Request {
@@ -343,6 +314,8 @@ fn request(spec: &RunSpec, assets: &ModelAssets, prompt: Vec<u32>) -> Result<Req
         lane: 0,
         index: 0,
         prompt,
+        written: Vec::new(),
+        prepaid: 0,
         sampling: spec.sampling,
         max_tokens: spec.max_tokens,
         stop: assets.stop_tokens(),
@@ -352,30 +325,6 @@ fn request(spec: &RunSpec, assets: &ModelAssets, prompt: Vec<u32>) -> Result<Req
     };
     request.check_bounds().map_err(RunError::Order)?;
     Ok(request)
-}
-
-fn finish(
-    terms: Terms,
-    matched: MatchRecord,
-    assets: &ModelAssets,
-    delivered: Delivered,
-) -> Result<(JobResult, String), RunError> {
-    let Delivered { request, output, logprobs, ran } = delivered;
-    let super::job::Ran { outcome, ttft, total, .. } = *ran;
-    let (BuyerEnd::Settled(receipt), Some(voucher)) = (outcome.end.clone(), outcome.lane.newest.clone())
-    else {
-        return Err(RunError::Failed(Box::new(outcome)));
-    };
-    let text = assets.tokenizer().decode_until(&output, &request.stop_texts);
-    let (receipt, cost): (Signed<_>, _) = (*receipt, outcome.cost);
-    let (ttft_ms, total_ms) = (millis(ttft), millis(total));
-    let result =
-        JobResult { terms, request, output, logprobs, receipt, voucher, cost, matched, ttft_ms, total_ms };
-    Ok((result, text))
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

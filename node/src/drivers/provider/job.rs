@@ -13,7 +13,6 @@ use gridhour_protocol::{
     id::{ScoreDigest, SessionId},
     job::{
         effect::Effects,
-        ending::StopTexts,
         message::{ClientMessage, Open, ProviderMessage, RefusalCode, detail},
         provider::{
             Generated, Provider, ProviderEffect, ProviderEnd, ProviderInput, ProviderOutcome,
@@ -27,17 +26,16 @@ use gridhour_protocol::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
+use tracing::Instrument;
 
 use super::{ProviderEvent, Shared, settle, stopped};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
-    engine::{
-        sampler::Sampling,
-        scheduler::{JobControl, JobEnd, JobEvent, JobHandle, JobRequest, Reason, SubmitError},
-    },
+    engine::scheduler::{JobControl, JobEnd, JobEvent, JobHandle, JobRequest, Reason, SubmitError},
+    logging::{job_span, name_job, name_session},
     net::{FrameError, JobReceiver, JobSender, JobStream},
 };
 
@@ -70,21 +68,38 @@ enum JobError {
 }
 
 /// Serves one stream to its end.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: JobStream, stop: watch::Receiver<bool>) {
-    match try_serve(&shared, stream, stop).await {
+pub(crate) async fn serve(
+    shared: Arc<Shared>,
+    stream: JobStream,
+    stopping: bool,
+    reclaimed: watch::Receiver<bool>,
+) {
+    let begun = Instant::now();
+    let span = job_span(Some(&stream.peer()));
+    serve_in_span(&shared, stream, stopping, reclaimed).instrument(span).await;
+    shared.counts.streams.add(begun.elapsed());
+    shared.changed.notify_one();
+}
+
+async fn serve_in_span(
+    shared: &Arc<Shared>,
+    stream: JobStream,
+    stopping: bool,
+    reclaimed: watch::Receiver<bool>,
+) {
+    match try_serve(shared, stream, stopping, reclaimed).await {
         Ok(()) => {}
         Err(JobError::Client { client, what }) => shared.blame(&client, what),
         Err(error) => shared.trouble(error),
     }
-    shared.changed.notify_one();
 }
 
 async fn try_serve(
     shared: &Arc<Shared>,
     stream: JobStream,
-    stop: watch::Receiver<bool>,
+    stopping: bool,
+    reclaimed: watch::Receiver<bool>,
 ) -> Result<(), JobError> {
-    let stopping = *stop.borrow();
     let client = stream.peer();
     let (mut sender, mut receiver) = stream.split();
     let blame = |what: String| JobError::Client { client, what };
@@ -92,24 +107,27 @@ async fn try_serve(
     if open.terms.client != client {
         return Err(blame("the session belongs to another client".into()));
     }
+    name_session(&open.terms, &client);
+    name_job(&open.request.digest());
+    tracing::info!(prompt_tokens = open.request.prompt.len(), "a job is asked for");
     let Some(_slot) = shared.slots.clone().try_acquire_owned().ok() else {
-        refuse(&mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
+        refuse(shared, &mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
         return Ok(());
     };
     shared.changed.notify_one();
     let session = match find_session(shared, &open, stopping).await? {
         Ok(session) => session,
         Err((code, why)) => {
-            refuse(&mut sender, code, why).await;
+            refuse(shared, &mut sender, code, why).await;
             return Ok(());
         }
     };
     let Some(lane) = settle::take_lane(shared, &open, &session).await? else {
-        refuse(&mut sender, RefusalCode::Busy, "the lane is in use, or the session is being closed".into())
-            .await;
+        let why = "the lane is in use, or the session is being closed".into();
+        refuse(shared, &mut sender, RefusalCode::Busy, why).await;
         return Ok(());
     };
-    let ended = run(shared, lane.cap, open, sender, receiver, stop).await;
+    let ended = run(shared, lane.cap, open, sender, receiver, reclaimed).await;
     lane.free(shared).await;
     ended
 }
@@ -124,7 +142,9 @@ async fn receive_open(receiver: &mut JobReceiver) -> Result<Open, String> {
     }
 }
 
-async fn refuse(sender: &mut JobSender, code: RefusalCode, why: String) {
+async fn refuse(shared: &Shared, sender: &mut JobSender, code: RefusalCode, why: String) {
+    tracing::info!(code = code.name(), why, "the job is refused");
+    shared.counts.job(&ProviderEnd::Refused(code), 0);
     let message = ProviderMessage::Refused { code, detail: detail(why) };
     let sent = timeout(SEND_TIME, sender.send(&wire::encode(&message))).await;
     if !matches!(sent, Ok(Ok(()))) {
@@ -165,7 +185,7 @@ async fn run(
     open: Open,
     sender: JobSender,
     receiver: JobReceiver,
-    stop: watch::Receiver<bool>,
+    reclaimed: watch::Receiver<bool>,
 ) -> Result<(), JobError> {
     let client = open.terms.client;
     let (id, lane) = (open.terms.id(), open.request.lane);
@@ -193,7 +213,7 @@ async fn run(
         client,
         session: id,
         ending: Some(shared.ending.subscribe()),
-        stop: Some(stop),
+        reclaimed: Some(reclaimed),
         tokens,
         engine,
         control: None,
@@ -214,6 +234,8 @@ fn report(shared: &Shared, outcome: &ProviderOutcome) {
         ProviderEnd::Cheated { misdeed, .. } => format!("client at fault: {misdeed}"),
     };
     let (session, output_tokens) = (outcome.lane.session, outcome.output_tokens);
+    tracing::info!(end, output_tokens, "the job ended");
+    shared.counts.job(&outcome.end, output_tokens);
     shared.tell(ProviderEvent::Job { session, end, output_tokens });
 }
 
@@ -228,8 +250,8 @@ struct Job {
     session: SessionId,
     /// `None` once the client was seen to close the session.
     ending: Option<watch::Receiver<BTreeSet<SessionId>>>,
-    /// `None` once the provider was told to stop.
-    stop: Option<watch::Receiver<bool>>,
+    /// `None` once the job was to be handed over.
+    reclaimed: Option<watch::Receiver<bool>>,
     /// Events of the engine; nothing if it is gone before the job's end.
     tokens: mpsc::Sender<Option<JobEvent>>,
     engine: mpsc::Receiver<Option<JobEvent>>,
@@ -293,7 +315,7 @@ impl Job {
 
     fn start(&mut self, request: Request, grant: u32) {
         self.granted = grant;
-        match submit(&self.shared, request, &self.client, grant) {
+        match submit(&self.shared, &request, &self.client, grant) {
             Ok(handle) => {
                 self.control = Some(handle.control());
                 self.forward(handle);
@@ -332,34 +354,21 @@ impl Job {
                 Some(ProviderInput::Wake)
             }
             () = ended(&mut self.ending, self.session) => Some(ProviderInput::Disconnected),
-            () = stopped(&mut self.stop) => {
-                Some(ProviderInput::InferenceFailed { detail: "the provider is shutting down".into() })
-            }
+            () = stopped(&mut self.reclaimed) => Some(ProviderInput::Reclaim),
         }
     }
 }
 
 fn submit(
     shared: &Shared,
-    request: Request,
+    request: &Request,
     client: &PublicKey,
     granted: u32,
 ) -> Result<JobHandle, SubmitError> {
     let scheduler = shared.serving.scheduler().ok_or(SubmitError::Stopped)?;
-    let request_digest = request.digest().0;
-    let sampling = Sampling::of(&request);
-    let stop_texts = StopTexts::new(&request.stop_texts, shared.served.tokenizer.clone());
-    scheduler.submit(JobRequest {
-        prompt: request.prompt,
-        sampling,
-        max_tokens: request.max_tokens,
-        stop: request.stop,
-        stop_texts,
-        request_digest,
-        granted,
-        // What a client asked for before is computed already; no other client's time shows it.
-        scope: Some(client.0),
-    })
+    let job = JobRequest::of(request, shared.served.tokenizer.clone());
+    // What a client asked for before is computed already; no other client's time shows it.
+    scheduler.submit(JobRequest { granted, scope: Some(client.0), ..job })
 }
 
 /// Passes events on as long as they are taken. A job's last event is its end or a fault; if none came, the engine is

@@ -12,7 +12,10 @@ use tokio::{
 };
 
 use super::{ProviderEvent, Shared, stopped};
-use crate::engine::{device::DeviceFault, scheduler::Scheduler};
+use crate::engine::{
+    device::DeviceFault,
+    scheduler::{EngineCounts, Scheduler},
+};
 
 /// Loads the model anew, of the same id, after its device failed.
 pub type Reload = Arc<dyn Fn() -> Result<Scheduler, String> + Send + Sync>;
@@ -32,13 +35,31 @@ struct State {
     scheduler: Option<Arc<Scheduler>>,
     /// When the model may next be loaded anew.
     reload_at: Instant,
+    /// It works, and was taken out of service for a while.
+    suspended: bool,
+    /// What schedulers computed that serve no more.
+    retired: EngineCounts,
+}
+
+impl State {
+    fn retire(&mut self, when: impl FnOnce(&Scheduler) -> bool) -> Option<Arc<Scheduler>> {
+        let scheduler = self.scheduler.take_if(|scheduler| when(scheduler))?;
+        self.retired = self.retired + scheduler.counts();
+        Some(scheduler)
+    }
 }
 
 impl Serving {
     /// Serves with `scheduler`, and with those that `reload` gives after faults; without it the first fault is the
     /// end.
     pub(crate) fn new(scheduler: Scheduler, reload: Option<Reload>) -> Self {
-        let state = Mutex::new(State { scheduler: None, reload_at: Instant::now() });
+        let state = State {
+            scheduler: None,
+            reload_at: Instant::now(),
+            suspended: false,
+            retired: EngineCounts::default(),
+        };
+        let state = Mutex::new(state);
         let serving = Self { state, faults: watch::Sender::new(0), reload };
         serving.put(scheduler);
         serving
@@ -56,19 +77,35 @@ impl Serving {
 
     fn put(&self, scheduler: Scheduler) {
         let (scheduler, faults) = (Arc::new(scheduler), self.faults.clone());
-        self.state().scheduler = Some(scheduler.clone());
+        let mut state = self.state();
+        (state.scheduler, state.suspended) = (Some(scheduler.clone()), false);
+        drop(state);
         scheduler.on_fault(move |_| faults.send_modify(|count| *count += 1));
     }
 
     /// The scheduler whose device failed, whose memory the next one needs.
     fn take(&self) -> Option<Arc<Scheduler>> {
-        self.state().scheduler.take_if(|scheduler| scheduler.fault().is_some())
+        self.state().retire(|scheduler| scheduler.fault().is_some())
     }
 
     /// Takes the working scheduler out of service: its memory is wanted for something else, and it is to be
     /// loaded anew.
     pub(crate) fn suspend(&self) -> Option<Arc<Scheduler>> {
-        self.state().scheduler.take_if(|scheduler| scheduler.fault().is_none())
+        let mut state = self.state();
+        let taken = state.retire(|scheduler| scheduler.fault().is_none());
+        state.suspended |= taken.is_some();
+        taken
+    }
+
+    /// Whether it was taken out of service for a while, and nothing failed since.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.state().suspended
+    }
+
+    /// What was computed since the start, up to where an engine was taken out of service.
+    pub(crate) fn counts(&self) -> EngineCounts {
+        let state = self.state();
+        state.scheduler.as_ref().map_or(state.retired, |scheduler| state.retired + scheduler.counts())
     }
 
     /// Whether the model is served now, and could be loaded again.
@@ -127,7 +164,10 @@ pub(crate) async fn restore(shared: &Shared, mut stop: Option<watch::Receiver<bo
                 shared.tell(ProviderEvent::Restored);
                 return shared.changed.notify_one();
             }
-            Err(error) => shared.trouble(format!("the model could not be loaded again: {error}")),
+            Err(error) => {
+                shared.serving.state().suspended = false;
+                shared.trouble(format!("the model could not be loaded again: {error}"));
+            }
         }
         tokio::select! {
             () = sleep_until(shared.serving.next_attempt()) => {}

@@ -96,8 +96,7 @@ pub(crate) async fn take_lane(
 }
 
 fn longest(lane: &LaneLedger, open: &Open) -> Option<Credits> {
-    let prompt = u32::try_from(open.request.prompt.len()).ok()?;
-    lane.amount_with(&open.terms, prompt, open.request.max_tokens)
+    open.request.amount_on(lane, &open.terms, open.request.max_tokens)
 }
 
 /// What a lane may reach: the whole hold, less what the session's other lanes are committed to or have reserved.
@@ -183,8 +182,10 @@ async fn close(shared: &Shared, session: SessionId) -> Result<Applied, SettleErr
         return Err(SettleError::Unknown);
     };
     let vouchers = newest_vouchers(shared, session, &on_ledger)?;
+    let gain = gain(&vouchers, &on_ledger);
     let call = Call::Close { session, vouchers, release: None };
     let applied = shared.ledger.submit(&shared.key, call).await?;
+    shared.counts.collected(gain);
     shared.memory.forget_session(session)?;
     Ok(applied)
 }
@@ -202,6 +203,14 @@ async fn prove_end(shared: &Shared, session: SessionId) -> Result<(), SettleErro
     let evidence = shared.ledger.prove_session(session).await?;
     let ended = evidence.is_some_and(|evidence| evidence.shows_end(entry.care.seen(), skew));
     if ended { Ok(()) } else { Err(SettleError::NotProven) }
+}
+
+/// What `vouchers` bring beyond what the ledger has seen of their lanes.
+fn gain(vouchers: &[Signed<Voucher>], on_ledger: &Session) -> Credits {
+    let seen = |lane| on_ledger.lane(lane).map_or(Credits::ZERO, |seen| seen.amount);
+    let parts = vouchers.iter().map(|voucher| voucher.body.amount.saturating_sub(seen(voucher.body.lane)));
+    // More than 64 bits is more than the session holds, and was refused.
+    Credits::sum(parts).unwrap_or(Credits::ZERO)
 }
 
 /// The newest voucher of each lane, lanes rising, without those that the ledger has seen.

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use super::{
     super::{Engine, device::DeviceFault},
     Job,
+    counts::Counting,
     health::Health,
     job::Running,
     turn,
@@ -14,6 +15,7 @@ use super::{
 pub(super) struct Floor {
     engine: Arc<Engine>,
     health: Health,
+    counts: Counting,
     /// In line for memory, first come first.
     line: VecDeque<Box<Job>>,
     running: Vec<Running>,
@@ -21,8 +23,8 @@ pub(super) struct Floor {
 }
 
 impl Floor {
-    pub(super) fn new(engine: Arc<Engine>, health: Health) -> Self {
-        Self { engine, health, line: VecDeque::new(), running: Vec::new(), turns: 0 }
+    pub(super) fn new(engine: Arc<Engine>, health: Health, counts: Counting) -> Self {
+        Self { engine, health, counts, line: VecDeque::new(), running: Vec::new(), turns: 0 }
     }
 
     /// Puts a job in line.
@@ -41,7 +43,7 @@ impl Floor {
         self.admit();
         // Where rows are short, they go to whoever waits for longest.
         self.running.sort_by_key(|job| job.turn);
-        match turn::compute(self.engine.device(), &mut self.running, self.turns) {
+        match turn::compute(self.engine.device(), &mut self.running, self.turns, &self.counts) {
             Ok(computed) => computed,
             Err(fault) => {
                 self.fail(&fault);

@@ -47,7 +47,8 @@ impl Job {
         let (reporter, handle) = link(request.granted, commands);
         // The engine bounds positions by 2^17.
         let chain = ScoreChain::new(&request.request_digest, request.prompt.len() as u32);
-        request.sampling = request.sampling.behind(&request.prompt);
+        let asked = request.prompt.len().saturating_sub(request.written);
+        request.sampling = request.sampling.behind(&request.prompt[..asked]);
         let prefix = request.scope.map(|scope| PrefixKeys::new(&scope));
         (Self { request, chain, prefix, measured: MeasuredTime::NONE, reporter, place }, handle)
     }

@@ -15,6 +15,7 @@ use super::{
         choice::Choice,
         device::{Decoded, Device, DeviceFault, DeviceTime, Lane, PageId, Pass, Row},
     },
+    counts::Counting,
     job::Running,
     share::share,
 };
@@ -30,7 +31,12 @@ struct Part {
 ///
 /// # Errors
 /// The device's fault; the jobs are then as they were.
-pub(super) fn compute(device: &dyn Device, jobs: &mut Vec<Running>, turn: u64) -> Result<bool, DeviceFault> {
+pub(super) fn compute(
+    device: &dyn Device,
+    jobs: &mut Vec<Running>,
+    turn: u64,
+    counts: &Counting,
+) -> Result<bool, DeviceFault> {
     let wants: Vec<usize> = jobs.iter().map(Running::wants).collect();
     let rows = share(&wants, rows_of_turn(device, jobs, &wants));
     if rows.iter().all(|rows| *rows == 0) {
@@ -47,6 +53,7 @@ pub(super) fn compute(device: &dyn Device, jobs: &mut Vec<Running>, turn: u64) -
     })?;
     let measured = measured(begin.elapsed(), time);
     let all = parts.iter().map(|part| part.rows as u64).sum::<u64>().max(1);
+    counts.pass(all, parts.iter().map(|part| part.choices.len() as u64).sum(), measured.time.0);
     let moved = std::mem::take(jobs).into_iter().zip(parts);
     // A pass that several jobs share is counted to each by its rows.
     jobs.extend(moved.filter_map(|(job, Part { rows, choices })| {

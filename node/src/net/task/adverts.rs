@@ -60,7 +60,7 @@ impl Task {
 
     /// Judges one advert that `from` brought, and keeps it if it is good.
     fn judge(&mut self, from: PublicKey, bytes: &[u8]) -> Result<(), Refusal> {
-        let verdict = self.admit(bytes, true);
+        let verdict = self.admit(bytes, Some(from));
         self.shown.metrics.send_modify(|metrics| metrics.count_advert(from, verdict));
         if let Err(refusal) = verdict {
             self.charge(from, Offence::Advert(refusal));
@@ -68,18 +68,18 @@ impl Task {
         verdict
     }
 
-    fn admit(&mut self, bytes: &[u8], deliver: bool) -> Result<(), Refusal> {
+    fn admit(&mut self, bytes: &[u8], from: Option<PublicKey>) -> Result<(), Refusal> {
         let (now, table) = ((self.clock)(), &mut self.state.adverts);
         let advert = gossip::validate(bytes, &self.network, now, |provider| table.newest(provider))?;
-        table.make_room(&advert.provider, now)?;
-        table.insert(advert, now, deliver);
+        table.make_room(&advert.provider, from, now)?;
+        table.insert(advert, from, now);
         Ok(())
     }
 
     /// Keeps the node's own advert and gossips it.
     pub(super) fn publish(&mut self, advert: &Signed<Advert>) -> Result<(), PublishError> {
         let bytes = wire::encode(advert);
-        self.admit(&bytes, false)?;
+        self.admit(&bytes, None)?;
         let topic = self.names.adverts_topic_hash();
         match self.swarm.behaviour_mut().gossip.publish(topic, bytes) {
             Err(gossipsub::PublishError::AllQueuesFull(_)) => Err(PublishError::QueuesFull),

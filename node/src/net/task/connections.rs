@@ -1,10 +1,15 @@
 //! Connections: dialled, identified, watched, shut out.
 
-use std::{collections::hash_map::Entry, time::Instant};
+use std::{
+    collections::hash_map::Entry,
+    time::{Duration, Instant},
+};
 
 use gridhour_protocol::signed::PublicKey;
 use libp2p::{
-    Multiaddr, PeerId, identify, ping,
+    Multiaddr, PeerId,
+    core::ConnectedPoint,
+    identify, ping,
     swarm::{ConnectionId, DialError as SwarmDialError, ListenError, dial_opts::DialOpts},
 };
 
@@ -13,8 +18,12 @@ use crate::net::{
     bootstrap::Link,
     error::DialError,
     identity::{Address, key_of, peer_of},
-    limits::{BAN, BANS_MAX},
+    limits::{ADDRESSES_CONFIGURED_MAX, BAN, BANS_MAX},
+    scoped::Scope,
 };
+
+/// How long a peer of another network stays connected: until it knows, too, why it is not welcome.
+const FOREIGN_LINGER: Duration = Duration::from_millis(500);
 
 impl Task {
     pub(super) fn dial(&mut self, address: Address, reply: DialReply) {
@@ -22,6 +31,9 @@ impl Task {
             .peer()
             .filter(|key| peer_of(key).is_some_and(|peer| self.state.peers.is_identified(&peer)));
         if let Some(key) = known {
+            if let Some(peer) = peer_of(&key) {
+                self.state.peers.want(&peer);
+            }
             let _ = reply.send(Ok(key));
             return;
         }
@@ -57,9 +69,14 @@ impl Task {
         }
     }
 
-    pub(super) fn on_connected(&mut self, peer: PeerId, connection: ConnectionId) {
+    pub(super) fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         match key_of(&peer) {
-            Some(key) => self.state.peers.connected(peer, key),
+            Some(key) => {
+                self.state.peers.connected(peer, key, connection, endpoint);
+                if self.state.dialing.contains_key(&connection) {
+                    self.state.peers.want(&peer);
+                }
+            }
             // Only ed25519 keys are compiled in, and they are always inline.
             None => {
                 self.swarm.close_connection(connection);
@@ -70,9 +87,9 @@ impl Task {
     pub(super) fn on_disconnected(&mut self, peer: &PeerId, connection: ConnectionId, left: u32) {
         let why = "the connection closed before the peer named its network";
         self.fail_dials(why, |id, _| id == connection);
+        self.state.peers.disconnected(peer, connection, left);
         if left == 0 {
             self.fail_dials(why, |_, dialing| dialing.held && dialing.is_to(peer));
-            self.state.peers.disconnected(peer);
             self.show_peers();
         }
     }
@@ -108,12 +125,36 @@ impl Task {
     }
 
     pub(super) fn on_listening(&mut self, address: Multiaddr) {
+        self.show_if_public(&address);
         let address = Address::of_peer(address, *self.swarm.local_peer_id());
         self.shown.listening.send_modify(|listening| {
             if !listening.contains(&address) {
                 listening.push(address);
             }
         });
+    }
+
+    /// An address of ours that is not of our own networks is told to everyone, without being asked for first.
+    pub(super) fn show_if_public(&mut self, address: &Multiaddr) {
+        if Scope::of(address, self.is_near) == Scope::Far {
+            self.swarm.add_external_address(address.clone());
+            self.show_public();
+        }
+    }
+
+    /// A peer dialled us at `address`. Of a near one, that says that the peer is near.
+    pub(super) fn on_public(&mut self, address: &Multiaddr) {
+        if Scope::of(address, self.is_near) == Scope::Near {
+            self.swarm.remove_external_address(address);
+        }
+        self.show_public();
+    }
+
+    /// Shows under which addresses the world reaches us.
+    pub(super) fn show_public(&self) {
+        let peer = *self.swarm.local_peer_id();
+        let public = self.swarm.external_addresses().map(|address| Address::of_peer(address.clone(), peer));
+        self.shown.public.send_replace(public.take(ADDRESSES_CONFIGURED_MAX).collect());
     }
 
     pub(super) fn on_not_listening(&mut self, address: Multiaddr) {
@@ -137,14 +178,22 @@ impl Task {
             if self.state.peers.identified(&peer_id) {
                 self.show_peers();
             }
+            self.learn(peer_id, connection_id, &info);
             Ok(key)
         } else {
             self.shown.metrics.send_modify(|metrics| metrics.other_network_total += 1);
-            self.swarm.close_connection(connection_id);
+            self.state.foreign.push((connection_id, Instant::now() + FOREIGN_LINGER));
             Err(DialError::OtherNetwork { ours, theirs: info.protocol_version.chars().take(80).collect() })
         };
         let told = |id: &ConnectionId, dialing: &mut Dialing| *id == connection_id || dialing.is_to(&peer_id);
         self.state.dialing.extract_if(told).for_each(|(_, dialing)| dialing.answer(&verdict));
+    }
+
+    /// Closes connections to peers of other networks, once these had time to hear our name.
+    pub(super) fn leave_foreign(&mut self, now: Instant) {
+        for (connection, _) in self.state.foreign.extract_if(.., |(_, until)| *until <= now) {
+            self.swarm.close_connection(connection);
+        }
     }
 
     pub(super) fn on_ping(&mut self, event: ping::Event) {

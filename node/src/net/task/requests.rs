@@ -1,6 +1,6 @@
 //! Requests and answers, ours and theirs.
 
-use std::io;
+use std::{io, net::IpAddr};
 
 use gridhour_protocol::signed::PublicKey;
 use libp2p::{
@@ -39,6 +39,7 @@ impl Task {
             let _ = reply.send(Err(RequestError::Busy(unanswered)));
             return;
         }
+        self.state.peers.want(&id);
         let addresses = self.addresses_of(&peer);
         let behaviour = self.swarm.behaviour_mut().service(service);
         let request = behaviour.send_request_with_addresses(&id, Asked::Bytes(bytes), addresses);
@@ -47,8 +48,11 @@ impl Task {
 
     pub(super) fn on_service(&mut self, service: Service, event: request_response::Event<Asked, Answer>) {
         match event {
-            request_response::Event::Message { peer, message, .. } => match message {
-                Message::Request { request, channel, .. } => self.on_asked(service, &peer, request, channel),
+            request_response::Event::Message { peer, connection_id, message } => match message {
+                Message::Request { request, channel, .. } => {
+                    let observed = self.state.remotes.get(&connection_id).copied();
+                    self.on_asked(service, &peer, observed, request, channel);
+                }
                 Message::Response { request_id, response } => {
                     let outcome = match response {
                         Answer::Served(bytes) => Ok(bytes),
@@ -77,9 +81,16 @@ impl Task {
         }
     }
 
-    fn on_asked(&mut self, service: Service, peer: &PeerId, asked: Asked, channel: ResponseChannel<Answer>) {
+    fn on_asked(
+        &mut self,
+        service: Service,
+        peer: &PeerId,
+        observed: Option<IpAddr>,
+        asked: Asked,
+        channel: ResponseChannel<Answer>,
+    ) {
         let refusal = match asked {
-            Asked::Bytes(bytes) => match self.deliver(service, peer, bytes, channel) {
+            Asked::Bytes(bytes) => match self.deliver(service, peer, observed, bytes, channel) {
                 Ok(()) => return,
                 Err(refused) => refused,
             },
@@ -102,6 +113,7 @@ impl Task {
         &mut self,
         service: Service,
         peer: &PeerId,
+        observed: Option<IpAddr>,
         bytes: Vec<u8>,
         channel: ResponseChannel<Answer>,
     ) -> Result<(), Option<(ResponseChannel<Answer>, String)>> {
@@ -113,7 +125,7 @@ impl Task {
         };
         let commands = self.commands_sender.upgrade().ok_or(None)?;
         let responder = Responder { service, channel, commands, _place: place };
-        room.send(NetEvent::Request(InboundRequest { peer: key, service, bytes, responder }));
+        room.send(NetEvent::Request(InboundRequest { peer: key, service, bytes, observed, responder }));
         Ok(())
     }
 }

@@ -112,6 +112,24 @@ async fn a_peer_over_its_budget_is_shut_out_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn a_spammer_loses_its_mesh_before_it_is_shut_out_and_others_keep_theirs() {
+    let provider = Node::start(1, MEMORY).await;
+    let mut node = Node::start(2, MEMORY).await;
+    provider.connect(&node).await;
+    let mut raw = RawGossiper::connect(9, node.address(), Envelopes::Signed).await;
+    raw.wait_for_mesh(true).await;
+    for sequence in 1..=3 {
+        raw.send(forged(sequence));
+    }
+    raw.wait_for_mesh(false).await;
+    assert!(raw.is_connected(), "three forgeries are within the budget");
+    assert_eq!(node.net.metrics().bans_total, 0);
+
+    provider.publish(1).await;
+    assert_eq!(node.advert().await.provider, provider.key());
+}
+
+#[tokio::test]
 async fn envelopes_without_a_signature_get_a_peer_shut_out() {
     let mut node = Node::start(2, MEMORY).await;
     let mut raw = RawGossiper::connect(9, node.address(), Envelopes::Unsigned).await;

@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use gridhour_protocol::market::{advert::Advert, coordinate::Coordinate};
+
 use super::{MEMORY, Node, TCP, config, within};
-use crate::net::{NetConfig, RequestError, sample::secret};
+use crate::net::{
+    NetConfig, RequestError,
+    sample::{advert, secret},
+};
 
 const DELAY: Duration = Duration::from_millis(60);
 
@@ -50,7 +55,7 @@ async fn connected_peers_are_measured_unasked() {
     client.connect(&server).await;
     let mut latencies = client.net.latencies.clone();
     let measured =
-        latencies.wait_for(|known| known.get(&server.key()).is_some_and(|latency| latency.samples >= 3));
+        latencies.wait_for(|known| known.get(&server.key()).is_some_and(|(latency, _)| latency.samples >= 3));
     within("measurements", measured).await.expect("the network runs");
 }
 
@@ -61,4 +66,30 @@ async fn nobody_has_no_latency() {
     let measured = within("measure", node.net.measure(nobody, 1)).await;
     assert!(matches!(measured, Err(RequestError::Unreachable(_))), "{measured:?}");
     assert_eq!(node.net.latency(&nobody), None);
+}
+
+/// A client in Virginia that measures a provider which says that it is in `region`; where it is then.
+async fn placed(region: &str) -> Coordinate {
+    let server = Node::start(1, MEMORY).await;
+    let here = NetConfig { region: Some("us-va".into()), ..config(2, MEMORY) };
+    let mut client = Node::with(2, here).await;
+    client.connect(&server).await;
+    let (region, coordinate) = (Some(region.to_owned()), Some(Coordinate::UNKNOWN));
+    let signed = secret(1).sign(Advert { region, coordinate, ..advert(1, 1) });
+    within("publish", server.net.publish_advert(signed)).await.expect("an honest advert");
+    client.advert().await;
+    within("measure", client.net.measure(server.key(), 6)).await.expect("answered");
+    client.net.coordinate()
+}
+
+#[tokio::test]
+async fn round_trips_to_a_provider_place_a_node() {
+    let placed = placed("us-va").await;
+    assert_ne!(placed, Coordinate::UNKNOWN);
+    assert!(placed.is_sane() && placed.error_ppm < Coordinate::UNKNOWN.error_ppm, "{placed:?}");
+}
+
+#[tokio::test]
+async fn a_round_trip_faster_than_light_between_declared_regions_places_nobody() {
+    assert_eq!(placed("sg").await, Coordinate::UNKNOWN);
 }

@@ -10,13 +10,14 @@ use libp2p::{
         self, ConfigBuilder, IdentityTransform, MessageAuthenticity, ValidationMode,
         WhitelistSubscriptionFilter,
     },
+    relay,
     swarm::{NetworkBehaviour, SwarmEvent},
 };
 use tokio::sync::{mpsc, watch};
 
 use super::within;
 use crate::net::{
-    Address,
+    Address, Transports,
     behaviour::{Gossip, gossip_config},
     identity::keypair_of,
     protocols::Protocols,
@@ -27,7 +28,9 @@ use crate::net::{
 /// A swarm with any behaviour.
 pub(super) fn swarm<B: NetworkBehaviour>(secret: &SecretKey, behaviour: B) -> Swarm<B> {
     let keypair = keypair_of(secret);
-    let transport = transport::build(&keypair).expect("a transport");
+    // None of them dials through a relay, for which the other half would be needed.
+    let (relayed, _) = relay::client::new(keypair.public().to_peer_id());
+    let transport = transport::build(&keypair, Transports::All, relayed).expect("a transport");
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(std::time::Duration::from_secs(600));
     Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config)
@@ -49,6 +52,7 @@ pub(super) struct RawGossiper {
     pub(super) key: PublicKey,
     messages: mpsc::Sender<Vec<u8>>,
     connected: watch::Receiver<bool>,
+    meshed: watch::Receiver<bool>,
 }
 
 impl RawGossiper {
@@ -58,13 +62,23 @@ impl RawGossiper {
         swarm.dial(to.0).expect("dials");
         let (messages, queue) = mpsc::channel(4096);
         let (shown, mut connected) = watch::channel(false);
-        tokio::spawn(gossip_on(swarm, queue, shown));
+        let (in_mesh, meshed) = watch::channel(false);
+        tokio::spawn(gossip_on(swarm, queue, shown, in_mesh));
         within("raw peer", connected.wait_for(|connected| *connected)).await.expect("runs");
-        Self { key: secret.public(), messages, connected }
+        Self { key: secret.public(), messages, connected, meshed }
     }
 
     pub(super) fn send(&self, bytes: Vec<u8>) {
         self.messages.try_send(bytes).expect("the raw peer runs, and its queue is long");
+    }
+
+    /// Waits until the other side passes messages on to this peer, or does so no longer.
+    pub(super) async fn wait_for_mesh(&mut self, meshed: bool) {
+        within("mesh", self.meshed.wait_for(|now| *now == meshed)).await.expect("the raw peer runs");
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        *self.connected.borrow()
     }
 
     pub(super) async fn wait_until_thrown_out(&mut self) {
@@ -101,10 +115,15 @@ async fn gossip_on(
     mut swarm: Swarm<Gossip>,
     mut queue: mpsc::Receiver<Vec<u8>>,
     connected: watch::Sender<bool>,
+    meshed: watch::Sender<bool>,
 ) {
     let topic = names().adverts_topic_hash();
     let mut heard = false;
+    // Meshes change without an event.
+    let mut look = tokio::time::interval(std::time::Duration::from_millis(50));
     loop {
+        let in_mesh = swarm.behaviour().mesh_peers(&topic).next().is_some();
+        meshed.send_if_modified(|shown| std::mem::replace(shown, in_mesh) != in_mesh);
         tokio::select! {
             event = swarm.select_next_some() => match event {
                 SwarmEvent::Behaviour(gossipsub::Event::Subscribed { .. }) => {
@@ -116,6 +135,7 @@ async fn gossip_on(
                 }
                 _ => {}
             },
+            _ = look.tick() => {}
             message = queue.recv(), if heard => match message {
                 // Fails once we are thrown out, which is what the tests wait for.
                 Some(bytes) => drop(swarm.behaviour_mut().publish(topic.clone(), bytes)),

@@ -51,7 +51,8 @@ pub(super) fn logprobs_of(id: u32) -> Logprobs {
 }
 
 pub(super) fn buyer_setup(terms: Terms, lane: LaneLedger, request: Request) -> BuyerSetup {
-    let patience = BuyerPatience { first_token: Millis(10_000), stall: Millis(2_000) };
+    let patience =
+        BuyerPatience { first_token: Millis(10_000), stall: Millis(2_000), stall_least: Millis(500) };
     let tokenizer = tokenizer();
     BuyerSetup { key: key(sample::CLIENT), numerics: NUMERICS, terms, lane, request, tokenizer, patience }
 }
@@ -176,7 +177,9 @@ impl Pair {
         if tokens == 0 || self.halted {
             return false;
         }
-        let input = generated(self.written, tokens, self.buyer.request().logprobs > 0);
+        let request = self.buyer.request();
+        let first = u32::try_from(request.written.len()).unwrap() + self.written;
+        let input = generated(first, tokens, request.logprobs > 0);
         self.written += tokens;
         self.tell_provider(input);
         true
@@ -267,14 +270,13 @@ impl Pair {
 
     /// What the lane owes with this many output tokens of this job.
     pub(super) fn due(&self, tokens: u32) -> Credits {
-        let prompt = u32::try_from(self.buyer.request().prompt.len()).unwrap();
         // Vouchers of the job commit to the time before it, which both disks hold until the receipt is settled.
         let before = if self.provider_disk.next_index() <= self.buyer.request().index {
             &self.provider_disk
         } else {
             &self.provider_lane
         };
-        before.amount_with(&self.terms(), prompt, tokens).unwrap()
+        self.buyer.request().amount_on(before, &self.terms(), tokens).unwrap()
     }
 
     fn terms(&self) -> Terms {

@@ -3,7 +3,11 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use super::*;
 use crate::{
     arbitrary::key,
-    market::estimate::{HISTORY_SAMPLES_MIN, Latency, TtftHistory},
+    market::{
+        estimate::{HISTORY_SAMPLES_MIN, Latency, Pace, TtftHistory},
+        exploration::Tries,
+        order::{LatencyLimit, LimitKind},
+    },
     sample,
     units::{Millis, PricePerHour, WorkRate},
 };
@@ -35,7 +39,7 @@ fn near() -> Measured {
 }
 
 fn matcher(order: &Verified<Order>) -> Matcher<'_> {
-    Matcher { order, numerics: sample::NUMERICS, now: NOW }
+    Matcher { order, numerics: sample::NUMERICS, now: NOW, costs: &BuyerCosts::NONE }
 }
 
 /// The one refusal of one offer.
@@ -229,6 +233,38 @@ fn enough_history_replaces_the_estimate_and_little_does_not() {
 }
 
 #[test]
+fn the_measured_pace_replaces_decoding_and_its_round_trips() {
+    let with = |samples| Measured {
+        history: Some(TtftHistory { ewma_us: 50_000, p95_us: 60_000, samples: HISTORY_SAMPLES_MIN }),
+        pace: Some(Pace { ewma_ns: 2_000_000, p95_ns: 3_000_000, samples }),
+        ..near()
+    };
+    let known = fits(with(HISTORY_SAMPLES_MIN), |_| (), |_| ()).times.unwrap();
+    assert_eq!((known.total_ms, known.total_p95_ms), (50 + 99 * 2, 60 + 99 * 3), "an order of 100 tokens");
+    let little = fits(with(HISTORY_SAMPLES_MIN - 1), |_| (), |_| ()).times.unwrap();
+    assert!(little.total_ms > known.total_ms, "the advert's rates are slower");
+    let queued = fits(with(HISTORY_SAMPLES_MIN), |a| a.queued = 1, |o| o.ttft = None).times.unwrap();
+    assert!(queued.ttft_ms > known.ttft_ms, "whoever waits now waits on top of what was measured");
+}
+
+#[test]
+fn a_newcomer_is_tried_when_its_discount_reaches_the_best() {
+    let order = order(|o| (o.ttft, o.total_time) = (None, None));
+    let known = advert(2, |a| a.ask = PricePerHour(1_000_000));
+    let newcomer = advert(3, |a| a.ask = PricePerHour(1_050_000));
+    let chosen = |all| {
+        let tried = |here| Measured { tries: Some(Tries { here, all }), ..near() };
+        let offers =
+            [Offer { advert: &known, measured: tried(all) }, Offer { advert: &newcomer, measured: tried(0) }];
+        let record = matcher(&order).record(&offers);
+        assert!(record.candidates.iter().all(|c| c.score.0 + c.discount.0 == c.cost.0 + c.penalty.0));
+        record.chosen
+    };
+    assert_eq!(chosen(HISTORY_SAMPLES_MIN), Some(known.provider), "5 % dearer, its discount is 3 %");
+    assert_eq!(chosen(255), Some(newcomer.provider), "by now it is over 5 %");
+}
+
+#[test]
 fn waiting_jobs_and_voucher_round_trips_count() {
     let idle = fits(near(), |_| (), |o| o.ttft = None).times.unwrap();
     let queued = fits(near(), |a| a.queued = 2, |o| o.ttft = None).times.unwrap();
@@ -294,8 +330,68 @@ fn the_record_commits_to_what_was_considered() {
     let staked = |stake| hash(Measured { stake, ..near() });
     assert_ne!(staked(None), staked(Some(Credits::ZERO)), "nothing at stake is not unknown");
     assert_ne!(staked(Some(Credits(1))), staked(Some(Credits(2))));
+    let tried = |here| hash(Measured { tries: Some(Tries { here, all: 9 }), ..near() });
+    assert_ne!(tried(0), tried(1));
+    let served = |ppm| hash(Measured { availability_ppm: ppm, ..near() });
+    assert_ne!(served(None), served(Some(0)));
+    let paced = |ns| hash(Measured { pace: Some(Pace { ewma_ns: ns, p95_ns: 9, samples: 1 }), ..near() });
+    assert_ne!(paced(1), paced(2));
     let later = Matcher { now: Timestamp(NOW.0 + 1), ..matcher(&order) };
     assert_ne!(hash(near()), later.record(&[Offer { advert: &advert, measured: near() }]).considered);
+    for costs in [
+        BuyerCosts { home: Some("eu-de".into()), ..BuyerCosts::NONE },
+        BuyerCosts { home: Some(String::new()), ..BuyerCosts::NONE },
+        BuyerCosts { egress_per_gib: Credits(1), ..BuyerCosts::NONE },
+        BuyerCosts { retry: Credits(1), ..BuyerCosts::NONE },
+    ] {
+        let other = Matcher { costs: &costs, ..matcher(&order) };
+        let record = other.record(&[Offer { advert: &advert, measured: near() }]);
+        assert_ne!(record.considered, hash(near()), "{costs:?}");
+        assert_eq!(record.costs, costs);
+    }
+}
+
+#[test]
+fn every_term_of_the_score_is_in_the_record() {
+    let costs = BuyerCosts { home: None, egress_per_gib: Credits(10_000_000), retry: Credits(200) };
+    let order = order(|o| o.ttft = Some(soft(200, 3)));
+    let advert = advert(2, |_| ());
+    let measured =
+        Measured { availability_ppm: Some(900_000), tries: Some(Tries { here: 0, all: 15 }), ..near() };
+    let record = Matcher { costs: &costs, ..matcher(&order) }.record(&[Offer { advert: &advert, measured }]);
+    let [found] = &record.candidates[..] else { panic!("one candidate: {record:?}") };
+    let late = 3 * (found.expected_ttft_ms.unwrap() - 200) + 2 * (found.expected_total_ms.unwrap() - 1_000);
+    assert_eq!((found.cost, found.penalty), (Credits(817), Credits(late)));
+    // 512 + 160 + 7 x 320 bytes, a tenth of 817 + 200, and four hundredths of 817.
+    assert_eq!((found.egress, found.risk, found.discount), (Credits(28), Credits(102), Credits(32)));
+    assert_eq!(found.score, Credits(817 + late + 28 + 102 - 32));
+}
+
+#[test]
+fn what_is_often_away_or_far_loses_by_that_and_is_never_refused_for_it() {
+    let (reliable, flaky) = (advert(2, |a| a.ask.0 += 100_000), advert(3, |_| ()));
+    let chosen = |availability_ppm, costs: &BuyerCosts| {
+        let order = order(|o| (o.ttft, o.total_time) = (None, None));
+        let offers = [
+            Offer { advert: &reliable, measured: near() },
+            Offer { advert: &flaky, measured: Measured { availability_ppm, ..near() } },
+        ];
+        let record = Matcher { costs, ..matcher(&order) }.record(&offers);
+        assert_eq!(record.candidates.len(), 2, "soft terms exclude nobody");
+        record.chosen
+    };
+    assert_eq!(chosen(None, &BuyerCosts::NONE), Some(flaky.provider));
+    assert_eq!(
+        chosen(Some(950_000), &BuyerCosts::NONE),
+        Some(flaky.provider),
+        "5% of the run for 10% of price"
+    );
+    assert_eq!(chosen(Some(800_000), &BuyerCosts::NONE), Some(reliable.provider));
+    let hasty = BuyerCosts { retry: Credits(10_000), ..BuyerCosts::NONE };
+    assert_eq!(chosen(Some(950_000), &hasty), Some(reliable.provider), "a run in vain is dear to this buyer");
+    let near_home =
+        BuyerCosts { home: Some("eu-fi".into()), egress_per_gib: Credits(1 << 40), retry: Credits(0) };
+    assert_eq!(chosen(None, &near_home), Some(flaky.provider), "both are elsewhere");
 }
 
 // ---- properties over random offers ----

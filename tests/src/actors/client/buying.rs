@@ -10,6 +10,7 @@ use gridhour_protocol::{
     limits::PROTOCOL_VERSION,
     market::{
         advert::Advert,
+        costs::BuyerCosts,
         estimate::Measured,
         matching::{Matcher, Offer},
         order::Order,
@@ -133,7 +134,7 @@ impl<T: Twist> MarketClient<T> {
             let latency = cx.node_of(&advert.provider).map(|peer| cx.latency(peer));
             Offer { advert, measured: Measured { latency, ..Measured::default() } }
         });
-        let matcher = Matcher { order, numerics: goods::NUMERICS, now };
+        let matcher = Matcher { order, numerics: goods::NUMERICS, now, costs: &BuyerCosts::NONE };
         matcher.best(offers).map(|(offer, _)| offer.advert.signed().clone())
     }
 

@@ -244,6 +244,8 @@ fn request(errand: &Errand, cx: &mut Context<'_>) -> Request {
         lane: 0,
         index: 0,
         prompt: errand.prompt.clone(),
+        written: Vec::new(),
+        prepaid: 0,
         sampling: errand.sampling,
         max_tokens: errand.max_tokens,
         stop: errand.stop.clone(),

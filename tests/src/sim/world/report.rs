@@ -68,6 +68,7 @@ const fn written(cause: Cause) -> &'static str {
         Cause::ClientFault => "receipt-client-fault",
         Cause::ProviderFault => "receipt-provider-fault",
         Cause::Network => "receipt-network",
+        Cause::Reclaimed => "receipt-reclaimed",
     }
 }
 

@@ -9,6 +9,7 @@ use gridhour_protocol::{
     market::{
         advert::Advert,
         book::{Book, Entered},
+        costs::BuyerCosts,
         estimate::Measured,
         matching::{Matcher, Offer},
         order::Order,
@@ -30,7 +31,7 @@ fn deal() -> (Chain, Deal) {
 /// Whom a buyer with this book and this order would choose.
 fn chosen(book: &Book, order: &Order, now: Timestamp) -> Option<PublicKey> {
     let order = key(CLIENT).sign(order.clone()).verify().expect("just signed");
-    let matcher = Matcher { order: &order, numerics: 1, now };
+    let matcher = Matcher { order: &order, numerics: 1, now, costs: &BuyerCosts::NONE };
     let best = matcher.best(book.live(now).map(|advert| Offer { advert, measured: Measured::default() }));
     best.map(|(offer, _)| offer.advert.provider)
 }

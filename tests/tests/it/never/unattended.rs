@@ -220,6 +220,7 @@ impl Life {
                 slots: SLOTS,
                 hospitality,
                 stake: Credits::ZERO,
+                drain: Millis(500),
             },
             events: told,
         });

@@ -112,14 +112,17 @@ impl Care {
         self.look_at = self.look_at.min(self.retry_at);
     }
 
-    /// What is unclaimed, of `granted` by vouchers in all, once the deadline is near; told once.
-    pub(super) fn alert(&mut self, terms: &Terms, granted: Credits, now: Timestamp) -> Option<Credits> {
+    /// What is unclaimed, of `granted` by vouchers in all, while the deadline is near.
+    pub(super) fn at_risk(&self, terms: &Terms, granted: Credits, now: Timestamp) -> Option<Credits> {
         let unclaimed = granted.saturating_sub(self.collected);
-        let is_due = !self.alerted && unclaimed != Credits::ZERO;
-        (is_due && limbo::is_near(terms, self.deadline, now)).then(|| {
-            self.alerted = true;
-            unclaimed
-        })
+        (unclaimed != Credits::ZERO && limbo::is_near(terms, self.deadline, now)).then_some(unclaimed)
+    }
+
+    /// The same, told once.
+    pub(super) fn alert(&mut self, terms: &Terms, granted: Credits, now: Timestamp) -> Option<Credits> {
+        let unclaimed = self.at_risk(terms, granted, now).filter(|_| !self.alerted);
+        self.alerted |= unclaimed.is_some();
+        unclaimed
     }
 }
 

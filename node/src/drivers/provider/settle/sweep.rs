@@ -112,6 +112,7 @@ async fn note_shown(shared: &Shared, session: SessionId, on_ledger: Option<&Sess
 /// Cries about every session that holds money which may soon be lost.
 async fn alert(shared: &Shared, now: Timestamp) {
     let mut busy = shared.busy.lock().await;
+    let mut at_risk = Vec::new();
     for (session, entry) in busy.iter_mut() {
         let granted = match shared.memory.lanes(*session) {
             Ok(lanes) => {
@@ -124,6 +125,7 @@ async fn alert(shared: &Shared, now: Timestamp) {
         };
         // A sum beyond 64 bits is more than any session holds.
         let granted = granted.unwrap_or(Credits(u64::MAX));
+        at_risk.extend(entry.care.at_risk(&entry.terms, granted, now));
         let Some(amount) = entry.care.alert(&entry.terms, granted, now) else { continue };
         let (deadline, what) = (entry.care.deadline(), limbo::COLLECT_ADVICE);
         tracing::warn!(
@@ -133,4 +135,9 @@ async fn alert(shared: &Shared, now: Timestamp) {
         let (session, what) = (*session, what.to_owned());
         shared.tell(ProviderEvent::Unclaimed { session, amount, deadline, what });
     }
+    shared.counts.stand(|now| {
+        now.sessions = busy.len() as u64;
+        now.unclaimed = at_risk.len() as u64;
+        now.unclaimed_amount = Credits::sum(at_risk).unwrap_or(Credits(u64::MAX));
+    });
 }

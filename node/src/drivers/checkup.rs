@@ -1,0 +1,161 @@
+//! Answers whoever looks after a node: our clock, whether we see its offer, and whether we reach it.
+//!
+//! To be reached means to be dialled, which must be of no use to anyone who means others harm. So only the IP address that
+//! the question came from is dialled, only at the few ports that it names, by one checkup at a time, and once in
+//! [`CHECKUP_EVERY`] for an address. The dialling is done under a name that is thrown away: a node that is connected to us
+//! already would not be dialled at all.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use gridhour_protocol::{
+    id::NetworkId,
+    market::advert::Advert,
+    signed::{PublicKey, SecretKey},
+};
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::{
+    clock,
+    keys::random32,
+    net::{Address, Net, NetConfig, NetHandle},
+    rpc::{
+        checkup::{Checkup, CheckupRequest, Outcome, PORTS_MAX, Port, SeenOffer, TriedPort},
+        detail,
+    },
+};
+
+/// How often one address may have itself dialled.
+pub const CHECKUP_EVERY: Duration = Duration::from_secs(10);
+/// How long all ports of one checkup may take together; less than a request waits for its answer.
+const DIAL_TIME: Duration = Duration::from_secs(8);
+/// Addresses that are remembered; while there are as many, no others are dialled.
+const ADDRESSES_MAX: usize = 1024;
+
+/// Whoever asked lately.
+#[derive(Debug, Default)]
+struct Recent(BTreeMap<IpAddr, Instant>);
+
+impl Recent {
+    /// Whether `ip` may be dialled at `now`; then it may not again for a while.
+    fn take(&mut self, ip: IpAddr, now: Instant) -> bool {
+        self.0.retain(|_, at| now.saturating_duration_since(*at) < CHECKUP_EVERY);
+        if self.0.contains_key(&ip) || self.0.len() >= ADDRESSES_MAX {
+            return false;
+        }
+        self.0.insert(ip, now);
+        true
+    }
+}
+
+/// Answers checkups for one node.
+#[derive(Debug)]
+pub struct Checkups {
+    net: NetHandle,
+    network: NetworkId,
+    turn: Semaphore,
+    recent: Mutex<Recent>,
+}
+
+impl Checkups {
+    /// For a node of `network`, which `net` is of.
+    #[must_use]
+    pub fn new(net: NetHandle, network: NetworkId) -> Self {
+        Self { net, network, turn: Semaphore::new(1), recent: Mutex::default() }
+    }
+
+    /// What is seen here of the node that `asked` names, by somebody at `from`.
+    ///
+    /// # Errors
+    /// With a sentence, if this node is shutting down.
+    pub async fn answer(&self, asked: CheckupRequest, from: Option<IpAddr>) -> Result<Checkup, String> {
+        let advert = self.net.advert(asked.node).await.map_err(|error| error.to_string())?;
+        let now = clock::now();
+        let offer = advert.filter(|advert| advert.is_live(now)).map(|advert| seen(&advert));
+        Ok(Checkup { now, offer, tried: self.try_ports(asked, from).await })
+    }
+
+    async fn try_ports(&self, asked: CheckupRequest, from: Option<IpAddr>) -> Vec<TriedPort> {
+        let none = |why: &str| {
+            let outcome = Outcome::NotTried(detail(why.to_owned()));
+            asked.ports.iter().map(|port| TriedPort { port: *port, outcome: outcome.clone() }).collect()
+        };
+        if asked.ports.is_empty() {
+            return Vec::new();
+        }
+        let Some(ip) = from else { return none("your address is not seen here") };
+        let Ok(_turn) = self.turn.try_acquire() else {
+            return none("another checkup is under way; ask again");
+        };
+        if !self.recent.lock().unwrap_or_else(PoisonError::into_inner).take(ip, Instant::now()) {
+            return none("your address was dialled a moment ago; ask again in ten seconds");
+        }
+        match self.stranger().await {
+            Ok(net) => {
+                let tried = dial_all(&net, &asked, ip).await;
+                net.shutdown().await;
+                tried
+            }
+            Err(why) => none(&why),
+        }
+    }
+
+    /// A peer without a past, who listens nowhere.
+    async fn stranger(&self) -> Result<NetHandle, String> {
+        let name = SecretKey::from_seed(random32().map_err(|error| error.to_string())?);
+        let started = Net::start(NetConfig::new(self.network, name)).await;
+        started.map(|(net, _)| net).map_err(|error| error.to_string())
+    }
+}
+
+fn seen(advert: &Advert) -> SeenOffer {
+    let ports: BTreeSet<Port> = advert.addresses.iter().filter_map(|text| Port::of_multiaddr(text)).collect();
+    SeenOffer {
+        sequence: advert.sequence,
+        expires_at: advert.expires_at,
+        offers_model: !advert.models.is_empty(),
+        ports: ports.into_iter().take(PORTS_MAX).collect(),
+    }
+}
+
+/// Dials every port, one after the other.
+async fn dial_all(net: &NetHandle, asked: &CheckupRequest, ip: IpAddr) -> Vec<TriedPort> {
+    let share = DIAL_TIME / u32::try_from(asked.ports.len()).unwrap_or(u32::MAX).max(1);
+    let mut tried = Vec::new();
+    for port in &asked.ports {
+        let outcome = match timeout(share, dial(net, *port, asked.node, ip)).await {
+            Ok(Ok(())) => Outcome::Reached,
+            Ok(Err(why)) => Outcome::Unreached(detail(why)),
+            Err(_) => Outcome::Unreached(format!("no answer within {} s", share.as_secs())),
+        };
+        tried.push(TriedPort { port: *port, outcome });
+    }
+    tried
+}
+
+async fn dial(net: &NetHandle, port: Port, node: PublicKey, ip: IpAddr) -> Result<(), String> {
+    let peer = crate::net::peer_id_of(&node).ok_or("the key is no key")?;
+    let address: Address = port.at(ip, &peer).parse().map_err(|error| format!("{error}"))?;
+    net.dial(address).await.map(drop).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_dialled_now_and_then_and_only_so_many_are_remembered() {
+        let (mut recent, now) = (Recent::default(), Instant::now());
+        let ip = |n: u32| IpAddr::from(n.to_be_bytes());
+        assert!(recent.take(ip(1), now) && recent.take(ip(2), now));
+        assert!(!recent.take(ip(1), now + CHECKUP_EVERY / 2));
+        assert!(recent.take(ip(1), now + CHECKUP_EVERY));
+        let later = now + 3 * CHECKUP_EVERY;
+        let taken = (0..2 * ADDRESSES_MAX as u32).filter(|n| recent.take(ip(*n), later)).count();
+        assert_eq!((taken, recent.0.len()), (ADDRESSES_MAX, ADDRESSES_MAX));
+    }
+}

@@ -1,0 +1,71 @@
+//! The offers that a node hears of and could buy: every provider's newest advert, while it lives.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use gridhour_protocol::{
+    id::NetworkId,
+    market::{advert::Advert, book::Book},
+    signed::Verified,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, timeout_at},
+};
+
+use crate::{clock, net::NetEvent};
+
+/// How long the offers must have stood still before they are taken as all.
+const QUIET_TIME: Duration = Duration::from_millis(400);
+
+/// What was heard of. It listens until the network ends.
+pub(super) struct Offers {
+    book: Arc<Mutex<Book>>,
+    entered: watch::Receiver<u64>,
+}
+
+impl Offers {
+    /// Listens to the events of a node of `network` that serves nobody. To be called within a runtime.
+    pub(super) fn listen(network: NetworkId, inbox: mpsc::Receiver<NetEvent>) -> Self {
+        let book = Arc::new(Mutex::new(Book::new(network)));
+        let (count, entered) = watch::channel(0);
+        tokio::spawn(enter(inbox, book.clone(), count));
+        Self { book, entered }
+    }
+
+    /// Live offers, as soon as there are `least` and no more come, or when `patience` is over.
+    pub(super) async fn wait_for(&self, least: usize, patience: Duration) -> Vec<Verified<Advert>> {
+        let mut entered = self.entered.clone();
+        let end = Instant::now() + patience;
+        loop {
+            let enough = self.live().len() >= least;
+            let wait = if enough { (Instant::now() + QUIET_TIME).min(end) } else { end };
+            if !matches!(timeout_at(wait, entered.changed()).await, Ok(Ok(()))) {
+                return self.live();
+            }
+        }
+    }
+
+    /// Live offers.
+    pub(super) fn live(&self) -> Vec<Verified<Advert>> {
+        lock(&self.book).live(clock::now()).cloned().collect()
+    }
+}
+
+/// Enters adverts into the book until the network ends.
+async fn enter(mut inbox: mpsc::Receiver<NetEvent>, book: Arc<Mutex<Book>>, count: watch::Sender<u64>) {
+    while let Some(event) = inbox.recv().await {
+        // Whoever only listens serves nobody: dropping a stream or a request refuses it.
+        let NetEvent::Advert(advert) = event else { continue };
+        if lock(&book).enter(clock::now(), advert).is_ok() {
+            count.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    // No panic can leave the book half-changed: every change is one insertion.
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
