@@ -137,7 +137,7 @@ mod tests {
         is_given_on(async |held| {
             // Refused once it is closed; until then a byte comes well within what silence may last.
             while held.write_all(b"x").await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         })
         .await;

@@ -56,7 +56,7 @@ impl Tries {
 /// The binary logarithm of a number that is not 0, in thousandths: exact for powers of two, a straight line between them.
 fn log2_milli(number: u64) -> u32 {
     let whole = number.ilog2();
-    let rest = u128::from(number - (1 << whole)) * 1_000 >> whole;
+    let rest = (u128::from(number - (1 << whole)) * 1_000) >> whole;
     whole * 1_000 + u32::try_from(rest).unwrap_or(0)
 }
 

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
     time::Duration,
@@ -76,6 +76,8 @@ const RATES: Rates = Rates { prefill: WorkRate(100_000_000), decode: WorkRate(10
 const GRACE: Millis = Millis(600_000);
 const FIRST: u8 = 3;
 const SECOND: u8 = 6;
+/// More than a client is told in one answer.
+const SEEN_MAX: usize = 1_024;
 /// A delay of every frame within which a provider can be killed between two.
 const SLOW: Duration = Duration::from_millis(700);
 
@@ -185,7 +187,7 @@ impl World {
     }
 
     /// Runs an order with these offers, and tells `seen` of what happens.
-    fn run(&self, spec: &RunSpec, sellers: &[PublicKey], since: u64, seen: &Sender<Seen>) -> Ran {
+    fn run(&self, spec: &RunSpec, sellers: &[PublicKey], since: u64, seen: &SyncSender<Seen>) -> Ran {
         let offers = self.offers(sellers, since);
         let (_keep, cancel) = watch::channel(false);
         let mut shown = Vec::new();
@@ -351,7 +353,7 @@ fn a_provider_killed_at_any_token_of_an_answer_costs_its_client_no_token_and_no_
     let world = World::new();
     let second = world.seller(SECOND, DEAR, Duration::ZERO, served());
     let wish = wish(&served(), WHOLE, sampling());
-    let (unheard, _) = channel();
+    let (unheard, _) = sync_channel(SEEN_MAX);
     let whole = world.run(&wish, &[second.id], 0, &unheard).result.expect("it is delivered");
     let answer = whole.answer();
     assert_eq!((answer.len(), whole.before.len()), (WHOLE as usize, 0));
@@ -360,7 +362,7 @@ fn a_provider_killed_at_any_token_of_an_answer_costs_its_client_no_token_and_no_
         let since = clock::now().0;
         let (served, watch) = served_on_watched_device(engine(), None);
         let first = world.seller(FIRST, CHEAP, Duration::ZERO, served);
-        let (first_id, (seen, told)) = (first.id, channel());
+        let (first_id, (seen, told)) = (first.id, sync_channel(SEEN_MAX));
         let killer = thread::spawn(move || {
             (0..k).for_each(|_| drop(watch.pass()));
             drop(watch.next());
@@ -390,7 +392,7 @@ fn an_answer_whose_receipt_never_came_is_answered_for_by_another() {
     let second = world.seller(SECOND, DEAR, Duration::ZERO, served());
     let first = world.seller(FIRST, CHEAP, SLOW, served());
     let wish = wish(&served(), 5, Sampling::GREEDY);
-    let (seen, told) = channel();
+    let (seen, told) = sync_channel(SEEN_MAX);
     let (first_id, second_id) = (first.id, second.id);
     let killer = thread::spawn(move || first.kill_at(5, told, None));
     let ran = world.run(&wish, &[first_id, second_id], 0, &seen);
@@ -417,7 +419,7 @@ fn an_order_that_wants_no_other_provider_fails_with_its_own() {
     let second = world.seller(SECOND, DEAR, Duration::ZERO, served());
     let first = world.seller(FIRST, CHEAP, SLOW, served());
     let wish = RunSpec { failover: false, ..wish(&served(), 5, Sampling::GREEDY) };
-    let (seen, told) = channel();
+    let (seen, told) = sync_channel(SEEN_MAX);
     let ids = [first.id, second.id];
     let killer = thread::spawn(move || {
         while told.recv_timeout(PATIENCE).expect("the tokens come") != Seen::Tokens(2) {}
@@ -437,7 +439,7 @@ fn of_two_that_are_asked_at_once_the_slower_is_paid_for_what_it_did() {
     let (held, watch) = served_on_watched_device(engine(), None);
     let first = world.seller(FIRST, CHEAP, Duration::ZERO, held);
     let wish = RunSpec { hedge: Hedge::Always, ..wish(&served(), 20, Sampling::GREEDY) };
-    let (unheard, _) = channel();
+    let (unheard, _) = sync_channel(SEEN_MAX);
     let ran = world.run(&wish, &[first.id, second.id], 0, &unheard);
     let result = ran.result.expect("the faster one answers");
     assert_eq!((result.terms.provider, result.before.len()), (second.id, 0));
@@ -466,7 +468,7 @@ fn a_provider_that_is_told_to_stop_hands_its_job_over_and_is_paid_for_what_it_se
     let (held, watch) = served_on_watched_device(engine(), None);
     let mut first = world.seller(FIRST, CHEAP, Duration::ZERO, held);
     let wish = wish(&served(), 30, sampling());
-    let (seen, told) = channel();
+    let (seen, told) = sync_channel(SEEN_MAX);
     let ids = [first.id, second.id];
     let handed_over = thread::spawn(move || {
         (0..7).for_each(|_| drop(watch.pass()));

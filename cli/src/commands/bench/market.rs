@@ -143,7 +143,7 @@ fn tell(plan: &Plan, args: &Args, outcomes: &[Outcome], context: &Context) -> Re
         "worlds": outcomes,
     }))?;
     let Plan { seed, seeds, orders, .. } = plan;
-    context.out.line(&format!("{seeds} worlds from seed {seed}, {orders} orders each"))?;
+    context.out.line(format!("{seeds} worlds from seed {seed}, {orders} orders each"))?;
     let mut table =
         Table::new(["POLICY", "REGRET", "WORST", "SCORE", "LATE", "FASTEST FORESEEN", "PINGS", "REFUSALS"]);
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);

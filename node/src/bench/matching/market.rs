@@ -149,7 +149,6 @@ fn advert(draw: &mut Draw, region: &str, dear: f64) -> Advert {
         slots_free: 0,
         queued: 0,
         region: Some(region.to_owned()),
-        coordinate: None,
         jurisdiction: None,
         coordinate: None,
     }
