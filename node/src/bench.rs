@@ -9,6 +9,8 @@ pub mod gossip;
 pub mod ledger;
 pub mod market;
 pub mod matching;
+pub mod matrix;
+mod random;
 
 /// The middle of `samples`, the mean of both where there are two; 0 for none.
 pub fn median(samples: &mut [f64]) -> f64 {

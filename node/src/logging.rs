@@ -5,7 +5,7 @@
 
 use std::{
     fmt::{self, Debug, Write},
-    io,
+    io::{self, IsTerminal},
 };
 
 use clap::ValueEnum;
@@ -40,7 +40,7 @@ pub enum LogFormat {
 
 /// Logs what `filter` lets through from now on. Done once in a process; a second time changes nothing.
 pub fn start(filter: EnvFilter, format: LogFormat) {
-    let dispatch = dispatch(filter, format, io::stderr);
+    let dispatch = dispatch(filter, format, io::stderr().is_terminal(), io::stderr);
     // Fails only where somebody logs already.
     let _ = tracing::dispatcher::set_global_default(dispatch);
 }
@@ -48,9 +48,10 @@ pub fn start(filter: EnvFilter, format: LogFormat) {
 fn dispatch(
     filter: EnvFilter,
     format: LogFormat,
+    colours: bool,
     writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
 ) -> tracing::Dispatch {
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
     match format {
         LogFormat::Text => logs.fmt_fields(debug_fn(write_field).delimited(" ")).finish().into(),
         LogFormat::Json => logs.json().with_current_span(false).finish().into(),
@@ -75,20 +76,15 @@ fn shortened(text: &str) -> &str {
 /// The span of a job with `peer`, whatever is logged: it is as good as free while nothing is. What is not known yet is
 /// entered by [`name_job`].
 #[must_use]
-pub fn job_span(peer: Option<&PublicKey>) -> Span {
-    let span = tracing::error_span!("job", job = Empty, session = Empty, order = Empty, peer = Empty);
-    if let Some(peer) = peer {
-        span.record("peer", display(peer));
-    }
-    span
+pub fn job_span(peer: &PublicKey) -> Span {
+    tracing::error_span!("job", %peer, job = Empty, session = Empty, order = Empty)
 }
 
-/// Enters into the span around what the job's terms say. `peer` is the one on the other side.
-pub fn name_session(terms: &Terms, peer: &PublicKey) {
+/// Enters into the span around what the job's terms say.
+pub fn name_session(terms: &Terms) {
     let span = Span::current();
     span.record("session", display(terms.id()));
     span.record("order", display(terms.order));
-    span.record("peer", display(peer));
 }
 
 /// Enters into the span around which job it is.
@@ -123,11 +119,11 @@ mod tests {
     fn logged(format: LogFormat) -> (String, Terms) {
         let lines = Lines::default();
         let written = lines.clone();
-        let dispatch = dispatch(EnvFilter::new("info"), format, move || lines.clone());
+        let dispatch = dispatch(EnvFilter::new("info"), format, false, move || lines.clone());
         let terms = Deal::new(&Chain::new(), &key(1), &key(2)).sign().terms;
         tracing::dispatcher::with_default(&dispatch, || {
-            let _job = job_span(Some(&terms.client)).entered();
-            name_session(&terms, &terms.client);
+            let _job = job_span(&terms.client).entered();
+            name_session(&terms);
             name_job(&RequestDigest([7; 32]));
             tracing::info!(tokens = 3, "it goes on");
             tracing::debug!("nobody asked for this");
@@ -142,8 +138,8 @@ mod tests {
         for part in [
             format!("session={} ", terms.id().short()),
             format!("order={} ", terms.order.short()),
-            format!("peer={}", terms.client.short()),
-            "job=07070707 ".into(),
+            format!("{{peer={} ", terms.client.short()),
+            "job=07070707}".into(),
             "it goes on".into(),
             "tokens=3".into(),
         ] {

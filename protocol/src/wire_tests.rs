@@ -133,5 +133,5 @@ fn signed_bytes_are_frozen() {
     assert_eq!(found, expected);
     assert_eq!(terms, "f904014c591b1a4965ff88780f89d28b36f0686e760d00ada5794d815e2229c0");
     assert_eq!(request, "511aca37f7f1ed0301b200f928e3129e9aec0ddfdfdfeeabe0d0d116eb691bf1");
-    assert_eq!(continued, "");
+    assert_eq!(continued, "b9ecf4c1d574275537ac462608f0312e1ea907f5b69a01c68a74d7e22dacb3a0");
 }

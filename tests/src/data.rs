@@ -12,7 +12,7 @@ use std::{
 };
 
 use gridhour_node::{
-    bench::market::matrix::Matrix,
+    bench::matrix::Matrix,
     engine::gpu::adapter::{Adapter, AdapterChoice, choose, describe},
     model::{
         catalogue::{CATALOGUE, MODEL_CACHE_VARIABLE, ModelCache},

@@ -6,6 +6,7 @@ mod gossip;
 mod ledger;
 mod market;
 mod matching;
+mod matrix;
 
 use clap::Subcommand;
 

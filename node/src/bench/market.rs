@@ -9,9 +9,7 @@
 //! All follows from a seed. Times are virtual; nothing waits.
 
 mod buyer;
-pub mod matrix;
 mod policy;
-mod random;
 mod run;
 mod world;
 
@@ -19,7 +17,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 pub use self::policy::Policy;
-use self::{matrix::Matrix, run::run, world::World};
+use self::{run::run, world::World};
+use super::matrix::Matrix;
 
 /// What is simulated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,10 +4,8 @@
 //! must choose alike. Batches are timed, and what they are worth is compared with the optimum of a linear program that the
 //! caller solves, and with serving the orders as they came.
 
-mod draw;
 mod market;
 mod problem;
-pub mod regions;
 
 use std::time::Instant;
 
@@ -16,13 +14,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use thiserror::Error;
 
+use self::market::{Market, Size};
 pub use self::problem::{Pair, Problem};
-use self::{
-    draw::Draw,
-    market::{Market, Size},
-    regions::Regions,
-};
-use super::median;
+use super::{matrix::Matrix, median};
 
 /// Loads of a batch: orders for a hundred slots.
 const LOADS_PERCENT: [usize; 3] = [50, 90, 130];
@@ -36,8 +30,8 @@ const OPTIMUM_SLACK: f64 = 1e-6;
 pub struct Plan {
     /// Decides everything that is drawn.
     pub seed: u64,
-    /// Where providers and clients are; drawn if absent.
-    pub regions: Option<Regions>,
+    /// Where providers and clients are.
+    pub regions: Matrix,
     /// Orders that are matched one by one, a round.
     pub orders: usize,
     /// Offers that each of them meets.
@@ -145,18 +139,18 @@ pub fn measure(
     optimum: Optimum<'_>,
     told: &(dyn Fn() + Sync),
 ) -> Result<Report, MatchBenchError> {
-    let regions = plan.regions.clone().unwrap_or_else(|| Regions::drawn(&mut Draw::new(plan.seed)));
-    let continuous = continuous(plan, &regions)?;
+    let regions = &plan.regions;
+    let continuous = continuous(plan, regions)?;
     told();
     let mut batches = Vec::new();
     for (orders, offers) in SIZES {
         for load_percent in LOADS_PERCENT {
-            let [ms, worst_ms] = batch_ms(plan, &regions, Size::at_load(orders, offers, load_percent))?;
+            let [ms, worst_ms] = batch_ms(plan, regions, Size::at_load(orders, offers, load_percent))?;
             batches.push(BatchTime { orders, offers, load_percent, ms, worst_ms });
             told();
         }
     }
-    let surplus = LOADS_PERCENT.map(|load_percent| surplus(plan, &regions, load_percent, optimum, told));
+    let surplus = LOADS_PERCENT.map(|load_percent| surplus(plan, regions, load_percent, optimum, told));
     let surplus = surplus.into_iter().collect::<Result<_, _>>()?;
     Ok(Report { continuous, batches, surplus })
 }
@@ -167,7 +161,7 @@ pub const fn steps(plan: &Plan) -> u64 {
     (1 + SIZES.len() * LOADS_PERCENT.len() + plan.markets * LOADS_PERCENT.len()) as u64
 }
 
-fn continuous(plan: &Plan, regions: &Regions) -> Result<Continuous, MatchBenchError> {
+fn continuous(plan: &Plan, regions: &Matrix) -> Result<Continuous, MatchBenchError> {
     // So many slots that almost every offer has one.
     let size = Size { orders: plan.orders, offers: plan.offers, slots: 8 * plan.offers };
     let market = Market::drawn(size, regions, plan.seed);
@@ -198,7 +192,7 @@ fn continuous(plan: &Plan, regions: &Regions) -> Result<Continuous, MatchBenchEr
 }
 
 /// Times of so many markets: the median, and the worst.
-fn batch_ms(plan: &Plan, regions: &Regions, size: Size) -> Result<[f64; 2], MatchBenchError> {
+fn batch_ms(plan: &Plan, regions: &Matrix, size: Size) -> Result<[f64; 2], MatchBenchError> {
     let mut samples = Vec::new();
     for at in 0..plan.repeat as u64 {
         let market = Market::drawn(size, regions, plan.seed.wrapping_add(at));
@@ -213,7 +207,7 @@ fn batch_ms(plan: &Plan, regions: &Regions, size: Size) -> Result<[f64; 2], Matc
 
 fn surplus(
     plan: &Plan,
-    regions: &Regions,
+    regions: &Matrix,
     load_percent: usize,
     optimum: Optimum<'_>,
     told: &(dyn Fn() + Sync),
@@ -240,7 +234,7 @@ fn surplus(
 
 /// Batch, greedy alone and first come, first served, over the optimum.
 fn compare(
-    regions: &Regions,
+    regions: &Matrix,
     load_percent: usize,
     seed: u64,
     optimum: Optimum<'_>,

@@ -65,6 +65,7 @@ mod standing;
 use calibrated::Calibrated;
 use drain::{Drain, LAST_ADVERT_LIFE};
 pub use measure::{MeasureError, measure_device};
+pub(crate) use monitor::Look;
 pub use monitor::Monitor;
 pub use serving::Reload;
 use serving::Serving;

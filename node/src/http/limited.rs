@@ -135,6 +135,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_trickles_is_closed_and_its_place_given_on() {
         is_given_on(async |held| {
+            held.write_all(b"TP/1.1\r\na: ").await.unwrap();
             // Refused once it is closed; until then a byte comes well within what silence may last.
             while held.write_all(b"x").await.is_ok() {
                 sleep(Duration::from_millis(5)).await;

@@ -12,7 +12,7 @@ use super::{
         Unit::{Microcredits, Things},
     },
 };
-use crate::drivers::provider::Monitor;
+use crate::drivers::provider::{Look, Monitor};
 
 fn value(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)
@@ -20,21 +20,25 @@ fn value(counter: &AtomicU64) -> u64 {
 
 impl Source for Monitor {
     fn write(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
-        let scheduler = self.scheduler();
-        let help = "Whether the model is loaded and offered";
-        sheet.flag("provider_serving", help, scheduler.is_some())?;
-        let (slots, free) = self.slots();
-        sheet.gauge("provider_slots", Things, "Jobs served at once", slots.into())?;
-        sheet.gauge("provider_slots_free", Things, "Slots that no job takes", free as u64)?;
-        jobs(self, sheet)?;
-        money(self, sheet)?;
-        doings(self, sheet)?;
-        engine::write(sheet, &self.engine_counts(), scheduler.as_deref())
+        self.look().map_or(Ok(()), |provider| write(&provider, sheet))
     }
 }
 
-fn jobs(monitor: &Monitor, sheet: &mut Sheet<'_>) -> fmt::Result {
-    let counts = monitor.counts();
+fn write(provider: &Look, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let scheduler = provider.scheduler();
+    let help = "Whether the model is loaded and offered";
+    sheet.flag("provider_serving", help, scheduler.is_some())?;
+    let (slots, free) = provider.slots();
+    sheet.gauge("provider_slots", Things, "Jobs served at once", slots.into())?;
+    sheet.gauge("provider_slots_free", Things, "Slots that no job takes", free as u64)?;
+    jobs(provider, sheet)?;
+    money(provider, sheet)?;
+    doings(provider, sheet)?;
+    engine::write(sheet, &provider.engine_counts(), scheduler.as_deref())
+}
+
+fn jobs(provider: &Look, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let counts = provider.counts();
     let ends = [
         ("settled", value(&counts.settled)),
         ("unsettled", value(&counts.unsettled)),
@@ -47,11 +51,11 @@ fn jobs(monitor: &Monitor, sheet: &mut Sheet<'_>) -> fmt::Result {
     let help = "How long job streams were open, refused ones too";
     sheet.times("provider_job_stream", help, &counts.streams)?;
     let help = "What clients did against the rules";
-    sheet.counter("provider_misdeeds", Things, help, monitor.misdeeds())
+    sheet.counter("provider_misdeeds", Things, help, provider.misdeeds())
 }
 
-fn money(monitor: &Monitor, sheet: &mut Sheet<'_>) -> fmt::Result {
-    let (counts, standing) = (monitor.counts(), monitor.counts().standing());
+fn money(provider: &Look, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let (counts, standing) = (provider.counts(), provider.counts().standing());
     sheet.gauge("provider_sessions", Things, "Sessions not closed yet", standing.sessions)?;
     let closed = [("closed", value(&counts.closed)), ("forgotten", value(&counts.forgotten))];
     let help = "Sessions that ended: closed by this provider, or on the ledger by another's doing";
@@ -67,8 +71,8 @@ fn money(monitor: &Monitor, sheet: &mut Sheet<'_>) -> fmt::Result {
     sheet.credits("provider_stake_missing", help, standing.stake_missing)
 }
 
-fn doings(monitor: &Monitor, sheet: &mut Sheet<'_>) -> fmt::Result {
-    let counts = monitor.counts();
+fn doings(provider: &Look, sheet: &mut Sheet<'_>) -> fmt::Result {
+    let counts = provider.counts();
     sheet.counter("provider_adverts", Things, "Adverts that went out", value(&counts.adverts))?;
     let help = "Times that the device failed and the offer was withdrawn";
     sheet.counter("provider_withdrawals", Things, help, value(&counts.withdrawn))?;

@@ -102,10 +102,12 @@ pub const ADVERTS_MAX: usize = 4096;
 pub const PUSH_ADVERTS_MAX: usize = 512;
 /// Bytes of one push.
 pub const PUSH_BYTES_MAX: usize = 512 * 1024;
-/// Pushes that one peer may send, or provoke, in a burst.
-pub const PUSH_BURST_MAX: u32 = 4;
-/// Seconds until a peer may send or provoke one push more.
-pub const PUSH_SECONDS_MIN: u32 = 5;
+/// KiB of pushes that one peer may send, or provoke, in a burst: four of the longest.
+pub const PUSH_BURST_KIB: u32 = 2_048;
+/// KiB of pushes a second that one peer may send, or provoke, in the long run.
+pub const PUSH_KIB_PER_SECOND: u32 = 100;
+/// What the shortest push counts, in KiB: whoever runs one command after the other is told every time what is offered.
+pub const PUSH_KIB_MIN: u32 = 16;
 /// Pushed adverts that wait for their check, all peers together.
 pub const BACKLOG_MAX: usize = 2048;
 /// Pushed adverts that are checked before other work gets its turn.

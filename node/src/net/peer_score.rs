@@ -15,7 +15,7 @@ use crate::net::{
     gossip::Refusal,
     limits::{
         ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, PEERS_TRACKED_MAX,
-        PUSH_BURST_MAX, PUSH_SECONDS_MIN,
+        PUSH_BURST_KIB, PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
     },
 };
 
@@ -57,9 +57,9 @@ impl Offence {
 pub(crate) enum Rate {
     /// Bring an advert.
     Gossip,
-    /// Send a push.
+    /// Send pushes, by their bytes.
     PushIn,
-    /// Be sent a push.
+    /// Be sent pushes, by their bytes.
     PushOut,
     /// Ask for an echo.
     Echo,
@@ -72,9 +72,7 @@ impl Rate {
     fn bucket(self) -> (u32, Duration) {
         match self {
             Self::Gossip => (GOSSIP_BURST_MAX, Duration::from_secs(1) / GOSSIP_PER_SECOND_MAX),
-            Self::PushIn | Self::PushOut => {
-                (PUSH_BURST_MAX, Duration::from_secs(u64::from(PUSH_SECONDS_MIN)))
-            }
+            Self::PushIn | Self::PushOut => (PUSH_BURST_KIB, Duration::from_secs(1) / PUSH_KIB_PER_SECOND),
             Self::Echo => (ECHO_BURST_MAX, Duration::from_secs(1) / ECHO_PER_SECOND_MAX),
         }
     }
@@ -87,9 +85,9 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn take(&mut self, rate: Rate, now: Instant) -> bool {
+    fn take(&mut self, rate: Rate, count: u32, now: Instant) -> bool {
         let (tokens, each) = rate.bucket();
-        let full_at = self.full_at.max(now) + each;
+        let full_at = self.full_at.max(now) + each * count;
         let fits = full_at.duration_since(now) <= each * tokens;
         if fits {
             self.full_at = full_at;
@@ -139,8 +137,18 @@ impl PeerScores {
 
     /// Takes one token of the peer's; `false` if it is over its rate.
     pub(crate) fn admit(&mut self, peer: PublicKey, rate: Rate, now: Instant) -> bool {
+        self.take(peer, rate, 1, now)
+    }
+
+    /// Takes the tokens of a push of `len` bytes; `false` if the peer is over its rate.
+    pub(crate) fn admit_push(&mut self, peer: PublicKey, rate: Rate, len: usize, now: Instant) -> bool {
+        let kib = u32::try_from(len.div_ceil(1024)).unwrap_or(u32::MAX);
+        self.take(peer, rate, kib.clamp(PUSH_KIB_MIN, PUSH_BURST_KIB), now)
+    }
+
+    fn take(&mut self, peer: PublicKey, rate: Rate, count: u32, now: Instant) -> bool {
         let at = Rate::ALL.iter().position(|&other| other == rate).unwrap_or_default();
-        self.entry(peer, now).buckets[at].take(rate, now)
+        self.entry(peer, now).buckets[at].take(rate, count, now)
     }
 
     fn entry(&mut self, peer: PublicKey, now: Instant) -> &mut Entry {
@@ -157,6 +165,7 @@ impl PeerScores {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::limits::PUSH_BYTES_MAX;
 
     const FORGED: Offence = Offence::Advert(Refusal::BadSignature);
 
@@ -164,6 +173,14 @@ mod tests {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&n.to_le_bytes());
         PublicKey(key)
+    }
+
+    #[test]
+    fn pushes_count_by_what_is_in_them() {
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        let mut pushed =
+            |n, len| (0..1000).filter(|_| scores.admit_push(peer(n), Rate::PushOut, len, now)).count();
+        assert_eq!([pushed(1, PUSH_BYTES_MAX), pushed(2, 1), pushed(3, usize::MAX)], [4, 128, 1]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gridhour_node::bench::market::matrix::Matrix;
+use gridhour_node::bench::matrix::Matrix;
 use gridhour_protocol::market::{
     coordinate::{Coordinate, Vivaldi},
     geography::{guess_us, light_us},

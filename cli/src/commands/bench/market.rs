@@ -1,19 +1,12 @@
 //! `gridhour bench market`.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use gridhour_node::bench::market::{Outcome, Plan, Policy, matrix::Matrix, measure, regret};
+use gridhour_node::bench::market::{Outcome, Plan, Policy, measure, regret};
 use serde_json::{Value, json};
 
-use crate::{
-    context::Context,
-    error::{CommandError, Result},
-    output::Table,
-};
+use super::matrix;
+use crate::{context::Context, error::Result, output::Table};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
@@ -26,9 +19,6 @@ late adverts. Every order is matched as clients do, by price alone, and by the f
 realised score is what is paid and the order's penalty for being late; regret is the share by which it
 exceeds the best in hindsight. Without --matrix the round trips are those of a made-up globe. The same
 seed gives the same figures everywhere. The command reports and never judges.";
-
-/// Bytes of the longest matrix that is read.
-const MATRIX_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Measure how well orders are matched in a simulated market
 #[derive(Debug, clap::Args)]
@@ -64,7 +54,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
-    let matrix = args.matrix.as_deref().map_or_else(|| Ok(Matrix::synthetic()), read)?;
+    let matrix = matrix::load(args.matrix.as_deref())?;
     let plan = Plan {
         seed: args.seed,
         seeds: args.seeds.into(),
@@ -76,17 +66,6 @@ pub fn run(args: &Args, context: &Context) -> Result {
     let outcomes = measure(&plan, &matrix, &|| bar.inc(1));
     bar.finish_and_clear();
     tell(&plan, args, &outcomes, context)
-}
-
-fn read(path: &Path) -> Result<Matrix> {
-    let refused = |error: String| CommandError::usage(format!("{}: {error}", path.display()));
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| refused(error.to_string()))?;
-    file.take(MATRIX_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| refused(error.to_string()))?;
-    if text.len() as u64 > MATRIX_BYTES_MAX {
-        return Err(refused(format!("more than {MATRIX_BYTES_MAX} bytes are no matrix")));
-    }
-    Matrix::parse(&text).map_err(refused)
 }
 
 /// One policy over all worlds.

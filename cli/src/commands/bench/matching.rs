@@ -1,22 +1,15 @@
 //! `gridhour bench match`.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use good_lp::{Expression, ProblemVariables, Solution, SolverModel, microlp, variable};
 use gridhour_node::{
-    bench::matching::{
-        Plan, Problem, Report, measure,
-        regions::{MATRIX_BYTES_MAX, Regions},
-        steps,
-    },
+    bench::matching::{Plan, Problem, Report, measure, steps},
     keys::random_u64,
 };
 use serde_json::json;
 
+use super::matrix;
 use crate::{
     context::Context,
     error::{CommandError, Result},
@@ -69,7 +62,7 @@ pub struct Args {
 pub fn run(args: &Args, context: &Context) -> Result {
     let plan = Plan {
         seed: args.seed.map_or_else(random_u64, Ok).map_err(CommandError::internal)?,
-        regions: args.matrix.as_deref().map(read_matrix).transpose()?,
+        regions: matrix::load(args.matrix.as_deref())?,
         orders: args.orders as usize,
         offers: args.offers as usize,
         repeat: args.repeat.into(),
@@ -78,22 +71,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
     let bar = context.out.item_bar("matching", steps(&plan));
     let report = measure(&plan, &optimum, &|| bar.inc(1)).map_err(CommandError::refused);
     bar.finish_and_clear();
-    tell(&report?, &plan, context)
-}
-
-fn read_matrix(path: &Path) -> Result<Regions> {
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| CommandError::file(path, &error))?;
-    // One byte more than there may be, so that a longer file is seen to be one.
-    let read = file.take(MATRIX_BYTES_MAX as u64 + 1).read_to_string(&mut text);
-    read.map_err(|error| CommandError::file(path, &error))?;
-    if text.len() > MATRIX_BYTES_MAX {
-        return Err(CommandError::usage(format!(
-            "{} is longer than {MATRIX_BYTES_MAX} bytes",
-            path.display()
-        )));
-    }
-    Regions::parse(&text).map_err(|error| CommandError::usage(format!("{}: {error}", path.display())))
+    tell(&report?, args, &plan, context)
 }
 
 /// The largest surplus, by the linear program. Its optimum is whole-numbered: every order takes one slot.
@@ -119,9 +97,9 @@ fn optimum(problem: &Problem) -> std::result::Result<f64, String> {
     Ok(solution.eval(surplus))
 }
 
-fn tell(report: &Report, plan: &Plan, context: &Context) -> Result {
+fn tell(report: &Report, args: &Args, plan: &Plan, context: &Context) -> Result {
     context.out.document(&json!({
-        "seed": plan.seed, "regions": if plan.regions.is_some() { "file" } else { "drawn" },
+        "seed": plan.seed, "regions": if args.matrix.is_some() { "file" } else { "synthetic" },
         "repeat": plan.repeat, "continuous": report.continuous, "batches": report.batches,
         "surplus": report.surplus,
     }))?;

@@ -14,7 +14,8 @@ use gridhour_protocol::{
     work::{Rates, WorkModel},
 };
 
-use super::{Plan, matrix::Matrix, random::Random};
+use super::Plan;
+use crate::bench::{matrix::Matrix, random::Random};
 
 /// Buyers, each with a place and a memory of its own.
 const BUYERS: usize = 6;

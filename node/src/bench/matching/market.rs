@@ -18,7 +18,7 @@ use gridhour_protocol::{
 };
 use rayon::prelude::*;
 
-use super::{draw::Draw, regions::Regions};
+use crate::bench::{matrix::Matrix, random::Random};
 
 /// When every order and advert is alive.
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -68,8 +68,8 @@ pub(super) struct Market {
 
 impl Market {
     /// The market of a seed.
-    pub(super) fn drawn(size: Size, regions: &Regions, seed: u64) -> Self {
-        let mut draw = Draw::new(seed);
+    pub(super) fn drawn(size: Size, regions: &Matrix, seed: u64) -> Self {
+        let mut draw = Random::new(&[seed]);
         // Prices differ between regions, as those of power do.
         let dear: Vec<f64> = (0..regions.len()).map(|_| draw.between(0.8, 1.25)).collect();
         let places: Vec<usize> = (0..size.offers).map(|_| draw.below(regions.len())).collect();
@@ -123,7 +123,7 @@ impl Market {
     }
 }
 
-fn advert(draw: &mut Draw, region: &str, dear: f64) -> Advert {
+fn advert(draw: &mut Random, region: &str, dear: f64) -> Advert {
     let speed = draw.between(0.25, 2.0);
     let rate = |factor: f64| WorkRate((RATE * speed * factor) as u64);
     Advert {
@@ -154,7 +154,7 @@ fn advert(draw: &mut Draw, region: &str, dear: f64) -> Advert {
     }
 }
 
-fn order(draw: &mut Draw, regions: &Regions) -> Order {
+fn order(draw: &mut Random, regions: &Matrix) -> Order {
     let (prompt_tokens, output_tokens) = (16 + draw.below(1_009) as u32, 16 + draw.below(497) as u32);
     let rates = Rates { prefill: WorkRate((RATE * PREFILL) as u64), decode: WorkRate(RATE as u64) };
     let time = rates.time(&WORK, prompt_tokens, output_tokens);
@@ -164,7 +164,7 @@ fn order(draw: &mut Draw, regions: &Regions) -> Order {
         version: PROTOCOL_VERSION,
         network: NETWORK,
         client: SecretKey::from_seed([0; 32]).public(),
-        nonce: draw.next(),
+        nonce: draw.bits(),
         issued_at: Timestamp(NOW.0 - draw.below(1_000) as u64),
         expires_at: Timestamp(NOW.0 + 60_000),
         model: MODEL,
@@ -183,7 +183,7 @@ fn order(draw: &mut Draw, regions: &Regions) -> Order {
 }
 
 /// A third is interactive, a third standard, a sixth would pay for speed, a sixth does not care.
-fn ttft(draw: &mut Draw) -> Option<LatencyLimit> {
+fn ttft(draw: &mut Random) -> Option<LatencyLimit> {
     let hard = |ms| Some(LatencyLimit { limit: Millis(ms), kind: LimitKind::Hard });
     match draw.below(6) {
         0 | 1 => hard(TTFT_MS[0]),

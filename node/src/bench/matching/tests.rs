@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 
 fn plan() -> Plan {
-    Plan { seed: 3, regions: None, orders: 60, offers: 40, repeat: 1, markets: 1 }
+    Plan { seed: 3, regions: Matrix::synthetic(), orders: 60, offers: 40, repeat: 1, markets: 1 }
 }
 
 /// Not the optimum, but no plan is worth more: every order at its best offer.
@@ -37,7 +37,7 @@ fn an_optimum_that_a_plan_exceeds_is_none() {
 
 #[test]
 fn a_seed_is_a_market() {
-    let regions = Regions::drawn(&mut Draw::new(9));
+    let regions = Matrix::synthetic();
     let size = Size::at_load(30, 12, 90);
     let problem = |seed| Problem::of(&Market::drawn(size, &regions, seed));
     assert_eq!(problem(5), problem(5));

@@ -96,9 +96,9 @@ impl<'a> Job<'a> {
             first_token: None,
             deliver,
         };
-        let span = job_span(None);
+        let span = job_span(&job.terms.provider);
         span.in_scope(|| {
-            name_session(&job.terms, &job.terms.provider);
+            name_session(&job.terms);
             name_job(&job.machine.request().digest());
             tracing::info!("a job is asked for");
         });

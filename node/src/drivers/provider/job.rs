@@ -75,7 +75,7 @@ pub(crate) async fn serve(
     reclaimed: watch::Receiver<bool>,
 ) {
     let begun = Instant::now();
-    let span = job_span(Some(&stream.peer()));
+    let span = job_span(&stream.peer());
     serve_in_span(&shared, stream, stopping, reclaimed).instrument(span).await;
     shared.counts.streams.add(begun.elapsed());
     shared.changed.notify_one();
@@ -107,7 +107,7 @@ async fn try_serve(
     if open.terms.client != client {
         return Err(blame("the session belongs to another client".into()));
     }
-    name_session(&open.terms, &client);
+    name_session(&open.terms);
     name_job(&open.request.digest());
     tracing::info!(prompt_tokens = open.request.prompt.len(), "a job is asked for");
     let Some(_slot) = shared.slots.clone().try_acquire_owned().ok() else {

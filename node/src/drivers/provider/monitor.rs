@@ -1,6 +1,6 @@
 //! A look at a running provider from outside its tasks: its numbers, and whether it serves.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::{Shared, counts::Counts};
 use crate::{
@@ -8,18 +8,32 @@ use crate::{
     health::{Reason, Severity},
 };
 
-/// Looks at a provider. Cheap to clone.
+/// Looks at a provider as long as there is one, and does not keep it. Cheap to clone.
 #[derive(Clone)]
-pub struct Monitor(Arc<Shared>);
+pub struct Monitor(Weak<Shared>);
 
 impl Monitor {
     pub(super) fn of(shared: &Arc<Shared>) -> Self {
-        Self(shared.clone())
+        Self(Arc::downgrade(shared))
     }
 
     /// Why it sells nothing just now, if so.
     #[must_use]
     pub fn trouble(&self) -> Option<Reason> {
+        self.look()?.trouble()
+    }
+
+    /// It as it is; nothing once it has ended.
+    pub(crate) fn look(&self) -> Option<Look> {
+        self.0.upgrade().map(Look)
+    }
+}
+
+/// A provider, looked at for a moment.
+pub(crate) struct Look(Arc<Shared>);
+
+impl Look {
+    fn trouble(&self) -> Option<Reason> {
         if self.0.serving.scheduler().is_some() {
             return None;
         }

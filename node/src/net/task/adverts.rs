@@ -19,7 +19,7 @@ use crate::net::{
     error::PublishError,
     gossip::{self, Refusal},
     identity::key_of,
-    limits::{BACKLOG_MAX, FORWARDS_MAX},
+    limits::{BACKLOG_MAX, FORWARDS_MAX, PUSH_BYTES_MAX},
     peer_score::{Offence, Rate},
     push,
 };
@@ -97,10 +97,13 @@ impl Task {
     fn push_to(&mut self, peer: PeerId) {
         let Some(key) = self.state.peers.key(&peer) else { return };
         let live = self.state.adverts.live((self.clock)());
-        if live.is_empty() || !self.state.scores.admit(key, Rate::PushOut, Instant::now()) {
+        if live.is_empty() {
             return;
         }
         let packed = push::pack(live.into_iter().map(Verified::signed).map(wire::encode));
+        if !self.state.scores.admit_push(key, Rate::PushOut, packed.len(), Instant::now()) {
+            return;
+        }
         self.swarm.behaviour_mut().adverts.send_request(&peer, Asked::Bytes(packed));
     }
 
@@ -129,7 +132,11 @@ impl Task {
 
     /// Puts the pushed adverts into the backlog, to be judged a few at a time.
     fn take_push(&mut self, from: PublicKey, pushed: Asked) -> Result<(), &'static str> {
-        if !self.state.scores.admit(from, Rate::PushIn, Instant::now()) {
+        let len = match &pushed {
+            Asked::Bytes(bytes) => bytes.len(),
+            Asked::Oversized { .. } => PUSH_BYTES_MAX,
+        };
+        if !self.state.scores.admit_push(from, Rate::PushIn, len, Instant::now()) {
             self.charge(from, Offence::OverRate);
             return Err("too many pushes");
         }

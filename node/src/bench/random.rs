@@ -1,4 +1,4 @@
-//! Numbers from a seed (SplitMix64): the same run for ever.
+//! Numbers from a seed (SplitMix64, Steele et al., 2014): a seed means the same run on every machine.
 
 /// A generator.
 #[derive(Clone, Debug)]
@@ -15,7 +15,8 @@ impl Random {
         random
     }
 
-    fn bits(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub(super) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

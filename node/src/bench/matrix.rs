@@ -6,6 +6,8 @@ use super::random::Random;
 const REGIONS_MAX: usize = 256;
 /// The longest round trip that a matrix may state, in milliseconds.
 const RTT_MS_MAX: f64 = 10_000.0;
+/// What a matrix is written like.
+const FORM: &str = "a matrix is a header `id,NAME,...` and for each name a line `NAME,MILLISECONDS,...`";
 
 /// Round trips between regions, each way the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,13 +27,13 @@ impl Matrix {
         let names: Vec<String> =
             lines.next().unwrap_or_default().split(',').skip(1).map(|name| name.trim().to_owned()).collect();
         if names.is_empty() || names.len() > REGIONS_MAX {
-            return Err(format!("line 1 names {} regions, not 1 to {REGIONS_MAX}", names.len()));
+            return Err(format!("line 1: {} regions, not 1 to {REGIONS_MAX}; {FORM}", names.len()));
         }
-        let rows = lines.take(names.len()).enumerate().map(|(i, line)| row(line, &names[i], names.len()));
+        let rows = names.iter().enumerate().map(|(i, name)| {
+            let line = lines.next().unwrap_or_default();
+            row(line, name, names.len()).map_err(|why| format!("line {}: {why}; {FORM}", i + 2))
+        });
         let rtt_us = rows.collect::<Result<Vec<_>, _>>()?;
-        if rtt_us.len() != names.len() {
-            return Err(format!("{} rows for {} regions", rtt_us.len(), names.len()));
-        }
         Ok(Self { names, rtt_us })
     }
 
@@ -54,6 +56,16 @@ impl Matrix {
         Self { names, rtt_us }
     }
 
+    /// How many regions there are.
+    pub(super) const fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// A region's name.
+    pub(super) fn name(&self, region: usize) -> &str {
+        &self.names[region]
+    }
+
     /// The regions, in the order of their numbers.
     #[must_use]
     pub fn names(&self) -> &[String] {
@@ -73,14 +85,14 @@ impl Matrix {
 fn row(line: &str, name: &str, len: usize) -> Result<Vec<u64>, String> {
     let mut fields = line.split(',').map(str::trim);
     if fields.next() != Some(name) {
-        return Err(format!("the row of {name:?} is not where its column is: {line:?}"));
+        return Err(format!("expected the row of {name:?}"));
     }
     let micros = |field: &str| match field.parse::<f64>() {
         Ok(ms) if ms > 0.0 && ms <= RTT_MS_MAX => Ok((ms * 1_000.0) as u64),
-        _ => Err(format!("{field:?} in the row of {name:?} is no round trip of at most {RTT_MS_MAX} ms")),
+        _ => Err(format!("{field:?} is no round trip of at most {RTT_MS_MAX} ms")),
     };
     let row = fields.map(micros).collect::<Result<Vec<u64>, String>>()?;
-    if row.len() == len { Ok(row) } else { Err(format!("{} round trips in the row of {name:?}", row.len())) }
+    if row.len() == len { Ok(row) } else { Err(format!("{} round trips, not {len}", row.len())) }
 }
 
 fn on_globe(random: &mut Random) -> [f64; 3] {
@@ -106,13 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_matrix_is_refused_with_its_place() {
+    fn what_is_no_matrix_is_refused_with_its_line() {
         let cases = ["", "id,a,b\na,2,4\n", "id,a\nb,2\n", "id,a\na,fast\n", "id,a\na,0\n", "id,a\na,2,3\n"];
         for case in cases {
             assert!(Matrix::parse(case).is_err(), "{case:?}");
         }
         let refused = Matrix::parse("id,a,b\na,2,4\nb,4,inf\n").unwrap_err();
-        assert!(refused.contains("\"b\"") && refused.contains("inf"), "{refused}");
+        assert!(refused.starts_with("line 3: \"inf\" is no round trip"), "{refused}");
     }
 
     #[test]
