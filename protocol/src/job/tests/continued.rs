@@ -245,6 +245,19 @@ fn what_is_prepaid_is_in_the_digest_and_in_the_due() {
     assert_eq!(refused.map(|misdeed| misdeed.name()), Some("underpaid"));
 }
 
+/// What was promised for tokens that did not come stays with them, however often an answer breaks.
+#[test]
+fn what_is_prepaid_goes_on_with_the_tokens_that_it_is_for() {
+    let first = Request { max_tokens: 10, ..whole() };
+    let broken = first.rest(&[7, 8], 6).unwrap();
+    assert_eq!((&broken.written[..], broken.prepaid, broken.max_tokens), (&[7, 8][..], 4, 8));
+    // Of the next provider's turn nothing was paid.
+    let prepaid = |came: &[u32], paid_for| broken.rest(came, paid_for).map(|rest| rest.prepaid);
+    assert_eq!([prepaid(&[], 0), prepaid(&[9, 9], 0), prepaid(&[9; 5], 0)], [Some(4), Some(2), Some(0)]);
+    assert_eq!(prepaid(&[9], 1_000), Some(7), "no more than is left to write");
+    assert_eq!(prepaid(&[9; 8], 8), None, "nothing is left to write");
+}
+
 proptest! {
     /// Whatever the chunk, the rates and the place of the break, writing is never paid twice.
     #[test]
