@@ -105,7 +105,8 @@ impl Turn {
     /// Tokens that stay if another goes on. Somebody must answer for the end of the answer: if its last token came
     /// without a receipt, that token is asked for again.
     fn kept(&self) -> usize {
-        self.output.len() - usize::from(self.complete)
+        // A chunk that broke a rule may have ended the answer without adding to it.
+        self.output.len().saturating_sub(usize::from(self.complete))
     }
 
     /// Whether its provider may still answer.
