@@ -22,6 +22,7 @@
 //! | `neighbours` | who announces itself on our own network |
 //! | `relays` | who passes on connections for a node that cannot be dialled |
 //! | `kademlia`, `outbound` | where peers are found, and which of them we stay connected to |
+//! | [`Turns`] | what whoever is at one address may have us do only so often |
 //! | [`limits`] | what peers can make a node hold or do at most |
 //!
 //! docs/NETWORK.md has the protocols and the sums.
@@ -60,6 +61,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod turns;
 
 use std::time::Duration;
 
@@ -95,6 +97,7 @@ pub use self::{
     push::{BadPush, unpack as unpack_push},
     reach::is_near,
     service::Service,
+    turns::Turns,
 };
 
 /// How long the system may take to name the addresses that a node listens on.

@@ -88,18 +88,22 @@ async fn a_node_that_restarts_keeps_its_name_and_finds_its_peers_again() {
 
 /// What a peer that keeps no rules is told.
 #[derive(NetworkBehaviour)]
-struct Curious {
-    kademlia: kad::Behaviour<MemoryStore>,
+pub(super) struct Curious {
+    pub(super) kademlia: kad::Behaviour<MemoryStore>,
     identify: identify::Behaviour,
 }
 
 fn curious(seed: u8, protocol: StreamProtocol) -> Swarm<Curious> {
+    raw::swarm(&secret(seed), curiosity(seed, protocol))
+}
+
+pub(super) fn curiosity(seed: u8, protocol: StreamProtocol) -> Curious {
     let keypair = keypair_of(&secret(seed));
     let peer = keypair.public().to_peer_id();
     let mut kademlia = kad::Behaviour::with_config(peer, MemoryStore::new(peer), kad::Config::new(protocol));
     kademlia.set_mode(Some(kad::Mode::Server));
     let identify = identify::Behaviour::new(identify::Config::new(raw::names().identity(), keypair.public()));
-    raw::swarm(&secret(seed), Curious { kademlia, identify })
+    Curious { kademlia, identify }
 }
 
 /// What the curious heard.
@@ -145,7 +149,7 @@ async fn ask(seed: u8, protocol: StreamProtocol, node: &Node, address: Address) 
     heard
 }
 
-fn kademlia(name: &str) -> StreamProtocol {
+pub(super) fn kademlia(name: &str) -> StreamProtocol {
     raw::names().stream(name)
 }
 
