@@ -13,6 +13,7 @@ use gridhour_protocol::{
 use crate::net::{
     gossip::Refusal,
     limits::{ADVERTS_MAX, PUSH_ADVERTS_MAX},
+    scoped::Scope,
 };
 
 /// How long a provider's sequence number is remembered: as long as any advert that was signed before it can
@@ -24,6 +25,8 @@ struct Entry {
     advert: Verified<Advert>,
     /// Who brought the provider's first advert; nobody for the node's own.
     from: Option<PublicKey>,
+    /// Whether a peer on our own networks told of the provider.
+    is_told_near: bool,
     forget_at: Timestamp,
 }
 
@@ -97,7 +100,7 @@ impl AdvertTable {
         match self.entries.get_mut(&provider) {
             Some(entry) => (entry.advert, entry.forget_at) = (advert, forget_at),
             None => {
-                self.entries.insert(provider, Entry { advert, from, forget_at });
+                self.entries.insert(provider, Entry { advert, from, is_told_near: false, forget_at });
                 if let Some(from) = from {
                     *self.brought.entry(from).or_default() += 1;
                 }
@@ -133,9 +136,20 @@ impl AdvertTable {
         self.entries.get(provider).map(|entry| &entry.advert)
     }
 
-    /// Where the provider says that it listens.
-    pub(crate) fn addresses(&self, provider: &PublicKey) -> &[String] {
-        self.entries.get(provider).map_or(&[], |entry| &entry.advert.addresses)
+    /// A peer of this reach told of the provider. One that is near is believed for as long as the provider is remembered,
+    /// as which peer is first with an advert is chance.
+    pub(crate) fn told_by(&mut self, provider: &PublicKey, teller: Scope) {
+        if let Some(entry) = self.entries.get_mut(provider) {
+            entry.is_told_near |= teller == Scope::Near;
+        }
+    }
+
+    /// Where the provider says that it listens, and the reach of who told.
+    pub(crate) fn addresses(&self, provider: &PublicKey) -> (Scope, &[String]) {
+        self.entries.get(provider).map_or((Scope::Far, &[]), |entry| {
+            let teller = if entry.is_told_near { Scope::Near } else { Scope::Far };
+            (teller, &entry.advert.addresses)
+        })
     }
 
     /// Live adverts for a peer that just subscribed: those that live longest, at most [`PUSH_ADVERTS_MAX`].
@@ -199,7 +213,9 @@ mod tests {
         let forget_at = NOW.after(MEMORY).expect("in range");
         for n in 0..ADVERTS_MAX {
             let from = Some(key(ADVERTS_MAX + n % bringers));
-            table.entries.insert(key(n), Entry { advert: template.clone(), from, forget_at });
+            table
+                .entries
+                .insert(key(n), Entry { advert: template.clone(), from, is_told_near: false, forget_at });
         }
         table.recount();
         table

@@ -11,8 +11,10 @@ use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, swarm::ConnectionId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::net::{
+    identity::Address,
     job_stream::Place,
     limits::{JOBS_MAX, JOBS_PER_PEER_MAX, LINGER, PEERS_TRACKED_MAX, REQUESTS_IN_MAX},
+    scoped::Scope,
     service::Service,
 };
 
@@ -132,6 +134,13 @@ impl Peers {
     /// Where the other end of a connection is.
     pub(crate) fn remote(&self, peer: &PeerId, id: ConnectionId) -> Option<&Multiaddr> {
         self.connection(peer, id).map(|connection| &connection.remote)
+    }
+
+    /// The reach of a peer: near if one of its connections is.
+    pub(crate) fn scope(&self, peer: &PeerId, is_near: fn(&Address) -> bool) -> Scope {
+        let mut connections = self.peers.get(peer).into_iter().flat_map(|peer| &peer.connections);
+        let is_near = connections.any(|connection| Scope::of(&connection.remote, is_near) == Scope::Near);
+        if is_near { Scope::Near } else { Scope::Far }
     }
 
     /// Whether a relay passes the connection on.

@@ -18,7 +18,7 @@ use libp2p::{
     },
 };
 
-use crate::net::identity::Address;
+use crate::net::{identity::Address, reach::may_follow};
 
 /// Which connections a protocol is spoken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,10 @@ impl<B: NetworkBehaviour> Scoped<B> {
 
     fn covers(&self, remote: &Multiaddr) -> bool {
         Scope::of(remote, self.is_near) == self.scope
+    }
+
+    fn may_follow(&self, address: &Multiaddr) -> bool {
+        may_follow(address, self.scope, self.is_near)
     }
 
     fn on_established(&mut self, event: ConnectionEstablished<'_>) {
@@ -121,7 +125,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
         self.of(remote).handle_established_inbound_connection(connection, peer, local, remote)
     }
 
-    /// Where `B` would dial the peer: a far protocol dials nothing near, whoever told it to.
+    /// Where `B` would dial the peer: nowhere that a peer of this scope is not followed to, whoever told `B`.
     fn handle_pending_outbound_connection(
         &mut self,
         connection: ConnectionId,
@@ -130,7 +134,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         let mut more = self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)?;
-        more.retain(|address| self.scope == Scope::Near || self.covers(address));
+        more.retain(|address| self.may_follow(address));
         Ok(more)
     }
 
@@ -165,13 +169,16 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         loop {
-            let action = std::task::ready!(self.inner.poll(context));
-            let ToSwarm::NotifyHandler { peer_id, handler, event } = action else {
-                return Poll::Ready(action);
-            };
-            // Without a connection there is nobody to tell; `B` hears of its end.
-            if let Some(handler) = self.pick(&peer_id, handler) {
-                return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
+            match std::task::ready!(self.inner.poll(context)) {
+                ToSwarm::NotifyHandler { peer_id, handler, event } => {
+                    // Without a connection there is nobody to tell; `B` hears of its end.
+                    if let Some(handler) = self.pick(&peer_id, handler) {
+                        return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
+                    }
+                }
+                // All other protocols would hear of it, and some dial what they heard of.
+                ToSwarm::NewExternalAddrOfPeer { address, .. } if !self.may_follow(&address) => {}
+                action => return Poll::Ready(action),
             }
         }
     }

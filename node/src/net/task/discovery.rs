@@ -24,7 +24,7 @@ use crate::net::{
     },
     neighbours::Neighbours,
     outbound::Candidate,
-    reach::Group,
+    reach::{Group, may_follow},
     scoped::Scope,
 };
 
@@ -53,23 +53,24 @@ impl Task {
     /// A peer of our network said where it listens and what it speaks: into the table of its connection's reach.
     pub(super) fn learn(&mut self, peer: PeerId, connection: ConnectionId, info: &identify::Info) {
         let Some(remote) = self.state.peers.remote(&peer, connection) else { return };
-        let (scope, is_near) = (Scope::of(remote, self.is_near), self.is_near);
+        let scope = Scope::of(remote, self.is_near);
         if !info.protocols.contains(&scope.protocol(&self.names)) {
             return;
         }
         let told = info.listen_addrs.iter().filter(|address| is_fit(address, &peer));
-        let told = told.filter(|address| scope == Scope::Near || Scope::of(address, is_near) == Scope::Far);
+        let told = told.filter(|address| may_follow(address, scope, self.is_near));
         let addresses: Vec<Multiaddr> = told.cloned().collect();
         kademlia::learn(self.swarm.behaviour_mut().peers_of(scope), peer, &addresses);
     }
 
-    /// Keeps what a table holds of one peer within its bounds: libp2p adds each address that it dialled.
+    /// Keeps what a table holds of one peer within its bounds: libp2p adds each address that it dialled, a name that this
+    /// node was configured with among them.
     pub(super) fn on_kademlia(&mut self, scope: Scope, event: kad::Event) {
         let kad::Event::RoutingUpdated { peer, addresses, .. } = event else { return };
         let Some(table) = self.swarm.behaviour_mut().peers_of(scope).inner() else { return };
         let excess = addresses.len().saturating_sub(KADEMLIA_ADDRESSES_MAX);
-        let surplus =
-            addresses.iter().enumerate().filter(|(at, address)| *at < excess || !is_fit(address, &peer));
+        let is_fit = |address| is_fit(address, &peer) && may_follow(address, scope, self.is_near);
+        let surplus = addresses.iter().enumerate().filter(|(at, address)| *at < excess || !is_fit(address));
         for (_, address) in surplus {
             table.remove_address(&peer, address);
         }
@@ -171,7 +172,8 @@ impl Task {
         match event {
             mdns::Event::Discovered(announced) => {
                 for (peer, address) in announced {
-                    if is_fit(&address, &peer) && !neighbours.announce(peer, address) {
+                    let is_fit = is_fit(&address, &peer) && may_follow(&address, Scope::Near, self.is_near);
+                    if is_fit && !neighbours.announce(peer, address) {
                         tracing::debug!(%peer, "announced, and no room for it");
                     }
                 }
