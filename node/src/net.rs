@@ -22,7 +22,7 @@
 //! | `neighbours` | who announces itself on our own network |
 //! | `relays` | who passes on connections for a node that cannot be dialled |
 //! | `kademlia`, `outbound` | where peers are found, and which of them we stay connected to |
-//! | [`Turns`] | what whoever is at one address may have us do only so often |
+//! | `dial_back`, [`Turns`] | whom we try to dial for others, and how often |
 //! | [`limits`] | what peers can make a node hold or do at most |
 //!
 //! docs/NETWORK.md has the protocols and the sums.
@@ -33,6 +33,7 @@ mod bootstrap;
 mod checkpoint_table;
 mod codec;
 mod config;
+mod dial_back;
 mod error;
 mod event;
 mod frame;

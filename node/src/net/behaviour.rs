@@ -23,6 +23,7 @@ use libp2p::{
 use crate::net::{
     codec::{Bounded, EchoCodec},
     config::NetConfig,
+    dial_back::DialBack,
     error::NetError,
     job_protocol::JobBehaviour,
     job_stream::StreamKind,
@@ -72,7 +73,7 @@ pub(crate) struct Behaviour {
     relay: Toggle<relay::Behaviour>,
     dcutr: dcutr::Behaviour,
     reachability: Scoped<autonat::v2::client::Behaviour>,
-    reachability_of_others: Toggle<autonat::v2::server::Behaviour>,
+    reachability_of_others: Scoped<DialBack>,
     pub(crate) gossip: Gossip,
     pub(crate) echo: request_response::Behaviour<EchoCodec>,
     pub(crate) adverts: request_response::Behaviour<Bounded>,
@@ -106,7 +107,7 @@ impl Behaviour {
             relay: config.relays.then(|| relaying(peer)).into(),
             dcutr: dcutr::Behaviour::new(peer),
             reachability: reachability(config),
-            reachability_of_others: config.relays.then(autonat::v2::server::Behaviour::default).into(),
+            reachability_of_others: dial_back(config),
             gossip: gossip(keypair, names).map_err(NetError::Setup)?,
             echo: echo(config.delay_bounded(), names),
             adverts: pushes(config.request_timeout, names),
@@ -171,6 +172,11 @@ fn identity(
 /// Asks peers to dial us: far ones, as what a neighbour can dial says nothing of the rest of the world.
 fn reachability(config: &NetConfig) -> Scoped<autonat::v2::client::Behaviour> {
     Scoped::new(Some(autonat::v2::client::Behaviour::default()), Scope::Far, config.is_near)
+}
+
+/// Dials peers that ask for it: far ones, where they are themselves.
+fn dial_back(config: &NetConfig) -> Scoped<DialBack> {
+    Scoped::new(config.relays.then(DialBack::new), Scope::Far, config.is_near)
 }
 
 fn mdns(config: &NetConfig, peer: PeerId) -> Result<Option<mdns::tokio::Behaviour>, NetError> {

@@ -75,6 +75,10 @@ pub const RELAY_CIRCUITS_PER_PEER_MAX: usize = 4;
 pub const RELAY_CIRCUIT: Duration = Duration::from_secs(10 * 60);
 /// Bytes that a relay passes on in each direction of a connection.
 pub const RELAY_CIRCUIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Dials that a node does for peers at one address, to try whether they can be dialled, in [`DIAL_BACK_TIME`].
+pub const DIAL_BACKS_MAX: u32 = 16;
+/// See [`DIAL_BACKS_MAX`].
+pub const DIAL_BACK_TIME: Duration = Duration::from_secs(60);
 /// Relays through which a node that cannot be dialled lets itself be reached.
 pub const RELAYS_USED_MAX: usize = 2;
 /// How often a relay is looked for.

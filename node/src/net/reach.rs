@@ -37,6 +37,11 @@ pub(crate) fn may_follow(address: &Multiaddr, teller: Scope, is_near: fn(&Addres
     first_hop(address).is_some_and(|hop| teller == Scope::Near || !is_near(&Address(hop)))
 }
 
+/// Whether an address says by number which machine is dialled, and no relay.
+pub(crate) fn is_direct(address: &Multiaddr) -> bool {
+    first_hop(address).as_ref() == Some(address)
+}
+
 /// The machine that is dialled for an address, if the address has one of the shapes that we listen on. In others the
 /// transports find another machine than the one that comes first.
 fn first_hop(address: &Multiaddr) -> Option<Multiaddr> {
