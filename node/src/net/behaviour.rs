@@ -17,7 +17,7 @@ use libp2p::{
     identity::Keypair,
     mdns, ping, relay,
     request_response::{self, ProtocolSupport},
-    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    swarm::{ConnectionId, NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
 use crate::net::{
@@ -130,6 +130,11 @@ impl Behaviour {
             Scope::Near => &mut self.near_peers,
             Scope::Far => &mut self.far_peers,
         }
+    }
+
+    /// Whether a search of a table dialled this connection.
+    pub(crate) fn has_searched(&self, connection: ConnectionId) -> bool {
+        self.near_peers.has_dialled(connection) || self.far_peers.has_dialled(connection)
     }
 
     pub(crate) fn streams(&mut self, kind: StreamKind) -> &mut JobBehaviour {

@@ -4,7 +4,7 @@
 //! which no check of single messages could say as plainly.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     task::{Context, Poll},
 };
 
@@ -45,16 +45,24 @@ pub(crate) struct Scoped<B> {
     is_near: fn(&Address) -> bool,
     /// The connections that `B` knows.
     connections: BTreeMap<PeerId, Vec<ConnectionId>>,
+    /// Connections that `B` dials or dialled.
+    dialled: BTreeSet<ConnectionId>,
 }
 
 impl<B: NetworkBehaviour> Scoped<B> {
     /// `None` for a protocol that is not spoken at all.
     pub(crate) fn new(inner: Option<B>, scope: Scope, is_near: fn(&Address) -> bool) -> Self {
-        Self { inner: inner.into(), absent: None.into(), scope, is_near, connections: BTreeMap::new() }
+        let (connections, dialled) = (BTreeMap::new(), BTreeSet::new());
+        Self { inner: inner.into(), absent: None.into(), scope, is_near, connections, dialled }
     }
 
     pub(crate) fn inner(&mut self) -> Option<&mut B> {
         self.inner.as_mut()
+    }
+
+    /// Whether `B` dialled this connection, and not a peer or another protocol.
+    pub(crate) fn has_dialled(&self, connection: ConnectionId) -> bool {
+        self.dialled.contains(&connection)
     }
 
     /// Makes the handler for a connection to `remote`.
@@ -85,6 +93,7 @@ impl<B: NetworkBehaviour> Scoped<B> {
     }
 
     fn on_closed(&mut self, event: ConnectionClosed<'_>) {
+        self.dialled.remove(&event.connection_id);
         let Some(known) = self.connections.get_mut(&event.peer_id) else { return };
         let Some(at) = known.iter().position(|id| *id == event.connection_id) else { return };
         known.swap_remove(at);
@@ -154,7 +163,12 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
             FromSwarm::ConnectionEstablished(event) => self.on_established(event),
             FromSwarm::ConnectionClosed(event) => self.on_closed(event),
             FromSwarm::AddressChange(event) if !self.is_known(&event.peer_id, event.connection_id) => {}
-            event => self.inner.on_swarm_event(event),
+            event => {
+                if let FromSwarm::DialFailure(failed) = event {
+                    self.dialled.remove(&failed.connection_id);
+                }
+                self.inner.on_swarm_event(event);
+            }
         }
     }
 
@@ -178,6 +192,10 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
                 }
                 // All other protocols would hear of it, and some dial what they heard of.
                 ToSwarm::NewExternalAddrOfPeer { address, .. } if !self.may_follow(&address) => {}
+                ToSwarm::Dial { opts } => {
+                    self.dialled.insert(opts.connection_id());
+                    return Poll::Ready(ToSwarm::Dial { opts });
+                }
                 action => return Poll::Ready(action),
             }
         }

@@ -18,7 +18,7 @@ use crate::net::{
     bootstrap::Link,
     error::DialError,
     identity::{Address, key_of, peer_of},
-    limits::{ADDRESSES_CONFIGURED_MAX, BAN, BANS_MAX},
+    limits::{ADDRESSES_CONFIGURED_MAX, BAN, BANS_MAX, CONNECTIONS_IN_MAX},
     scoped::Scope,
 };
 
@@ -72,15 +72,28 @@ impl Task {
     pub(super) fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         match key_of(&peer) {
             Some(key) => {
-                self.state.peers.connected(peer, key, connection, endpoint);
-                if self.state.dialing.contains_key(&connection) {
+                let is_told = self.state.dialing.contains_key(&connection);
+                let is_begun = is_told || self.has_searched(connection);
+                self.state.peers.connected(peer, key, connection, endpoint, is_begun);
+                if is_told {
                     self.state.peers.want(&peer);
                 }
+                self.keep_places_for_ours(connection);
             }
             // Only ed25519 keys are compiled in, and they are always inline.
             None => {
                 self.swarm.close_connection(connection);
             }
+        }
+    }
+
+    /// Leaves the connection if others have as many as they may. libp2p sees to that for those that they dial; those that
+    /// they have us dial would take the rest.
+    fn keep_places_for_ours(&mut self, connection: ConnectionId) {
+        let State { peers, .. } = &self.state;
+        if !peers.is_ours(connection) && peers.of_others() > CONNECTIONS_IN_MAX as usize {
+            self.shown.metrics.send_modify(|metrics| metrics.connections_denied_total += 1);
+            self.swarm.close_connection(connection);
         }
     }
 
@@ -102,6 +115,7 @@ impl Task {
     }
 
     pub(super) fn on_dial_failure(&mut self, connection: ConnectionId, error: SwarmDialError) {
+        self.forget_search(connection);
         let denied = matches!(error, SwarmDialError::Denied { .. });
         if denied {
             self.shown.metrics.send_modify(|metrics| metrics.connections_denied_total += 1);

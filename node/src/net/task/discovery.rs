@@ -1,7 +1,7 @@
 //! Finding peers: tables fed, searched, and a few of those that were found kept.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -37,6 +37,8 @@ pub(super) struct Search {
     look_at: Option<Instant>,
     search_at: Option<Instant>,
     tried: BTreeMap<PeerId, Instant>,
+    /// Dials for a place that are under way.
+    dials: BTreeSet<ConnectionId>,
     neighbours: Neighbours,
 }
 
@@ -160,10 +162,22 @@ impl Task {
             self.state.search.tried.insert(peer, now + OUTBOUND_AGAIN);
             let condition = PeerCondition::DisconnectedAndNotDialing;
             let opts = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
-            if let Err(error) = self.swarm.dial(opts) {
-                tracing::debug!(%peer, %error, "found peer not dialled");
+            let connection = opts.connection_id();
+            match self.swarm.dial(opts) {
+                Ok(()) => drop(self.state.search.dials.insert(connection)),
+                Err(error) => tracing::debug!(%peer, %error, "found peer not dialled"),
             }
         }
+    }
+
+    /// Whether a search made this connection, which is there now.
+    pub(super) fn has_searched(&mut self, connection: ConnectionId) -> bool {
+        self.forget_search(connection) || self.swarm.behaviour().has_searched(connection)
+    }
+
+    /// A dial is over; `true` if it was for a place.
+    pub(super) fn forget_search(&mut self, connection: ConnectionId) -> bool {
+        self.state.search.dials.remove(&connection)
     }
 
     /// Peers announced themselves on our own network, or did so no longer.
