@@ -19,6 +19,7 @@
 //! | `latency` | round trips, measured by echoes |
 //! | `bootstrap`, `peers`, `task` | who is dialled, who is here, and the loop |
 //! | `reach`, `scoped` | what is near and what is far, and protocols that keep them apart |
+//! | `leaving` | connections to peers of other networks, until these know |
 //! | `neighbours` | who announces itself on our own network |
 //! | `relays` | who passes on connections for a node that cannot be dialled |
 //! | `kademlia`, `outbound` | where peers are found, and which of them we stay connected to |
@@ -44,6 +45,7 @@ mod job_protocol;
 mod job_stream;
 mod kademlia;
 mod latency;
+mod leaving;
 pub mod limits;
 mod metrics;
 mod neighbours;

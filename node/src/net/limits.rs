@@ -29,6 +29,11 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without streams is closed after this time.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Times that a peer may say where it listens, and be believed, in a burst.
+pub const IDENTITY_BURST_MAX: u32 = 16;
+/// Time until it is believed once more, in the long run; less than libp2p lets pass before it asks again.
+pub const IDENTITY_EVERY: Duration = Duration::from_secs(60);
+
 /// Records that are kept for others: none. Kademlia finds peers here, and nothing else.
 pub const KADEMLIA_RECORDS_MAX: usize = 0;
 /// Peers of one bucket of a table, and peers named in one answer. A table has 256 buckets, of which a network of n

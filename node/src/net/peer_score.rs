@@ -14,8 +14,8 @@ use gridhour_protocol::signed::PublicKey;
 use crate::net::{
     gossip::Refusal,
     limits::{
-        ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, PEERS_TRACKED_MAX,
-        PUSH_BURST_KIB, PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
+        ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, IDENTITY_BURST_MAX,
+        IDENTITY_EVERY, PEERS_TRACKED_MAX, PUSH_BURST_KIB, PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
     },
 };
 
@@ -63,10 +63,12 @@ pub(crate) enum Rate {
     PushOut,
     /// Ask for an echo.
     Echo,
+    /// Say where it listens.
+    Identity,
 }
 
 impl Rate {
-    const ALL: [Self; 4] = [Self::Gossip, Self::PushIn, Self::PushOut, Self::Echo];
+    const ALL: [Self; 5] = [Self::Gossip, Self::PushIn, Self::PushOut, Self::Echo, Self::Identity];
 
     /// Tokens that a full bucket holds, and the time in which one comes back.
     fn bucket(self) -> (u32, Duration) {
@@ -74,6 +76,7 @@ impl Rate {
             Self::Gossip => (GOSSIP_BURST_MAX, Duration::from_secs(1) / GOSSIP_PER_SECOND_MAX),
             Self::PushIn | Self::PushOut => (PUSH_BURST_KIB, Duration::from_secs(1) / PUSH_KIB_PER_SECOND),
             Self::Echo => (ECHO_BURST_MAX, Duration::from_secs(1) / ECHO_PER_SECOND_MAX),
+            Self::Identity => (IDENTITY_BURST_MAX, IDENTITY_EVERY),
         }
     }
 }
@@ -218,6 +221,14 @@ mod tests {
         let later = now + Duration::from_secs(1);
         let admitted = (0..1000).filter(|_| scores.admit(peer(1), Rate::Echo, later)).count();
         assert_eq!(admitted, ECHO_PER_SECOND_MAX as usize);
+    }
+
+    #[test]
+    fn a_peer_says_where_it_listens_a_few_times_and_then_slowly() {
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        let mut heard = |at| (0..1000).filter(|_| scores.admit(peer(1), Rate::Identity, at)).count();
+        let counts = [heard(now), heard(now), heard(now + IDENTITY_EVERY), heard(now + 3 * IDENTITY_EVERY)];
+        assert_eq!(counts, [IDENTITY_BURST_MAX as usize, 0, 1, 2]);
     }
 
     #[test]

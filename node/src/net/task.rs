@@ -43,6 +43,7 @@ use crate::net::{
     job_protocol::{InboundJob, OpenReply},
     job_stream::{JobStream, StreamKind},
     latency::LatencyWindow,
+    leaving::Leaving,
     limits::{BACKLOG_PER_TURN, FORWARDS_PER_SECOND},
     outbound::Outbound,
     peer_score::{Offence, PeerScores},
@@ -137,8 +138,8 @@ struct State {
     remotes: HashMap<ConnectionId, IpAddr>,
     search: Search,
     relays: Relays,
-    /// Connections to peers of other networks, and when they are closed.
-    foreign: Vec<(ConnectionId, Instant)>,
+    /// Connections to peers of other networks.
+    foreign: Leaving,
     dialing: HashMap<ConnectionId, Dialing>,
     asking: HashMap<(Service, OutboundRequestId), Asking>,
     echoing: HashMap<OutboundRequestId, Echoing>,

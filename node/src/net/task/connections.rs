@@ -1,9 +1,6 @@
 //! Connections: dialled, identified, watched, shut out.
 
-use std::{
-    collections::hash_map::Entry,
-    time::{Duration, Instant},
-};
+use std::{collections::hash_map::Entry, time::Instant};
 
 use gridhour_protocol::signed::PublicKey;
 use libp2p::{
@@ -21,9 +18,6 @@ use crate::net::{
     limits::{ADDRESSES_CONFIGURED_MAX, BAN, BANS_MAX, CONNECTIONS_IN_MAX},
     scoped::Scope,
 };
-
-/// How long a peer of another network stays connected: until it knows, too, why it is not welcome.
-const FOREIGN_LINGER: Duration = Duration::from_millis(500);
 
 impl Task {
     pub(super) fn dial(&mut self, address: Address, reply: DialReply) {
@@ -101,6 +95,7 @@ impl Task {
         let why = "the connection closed before the peer named its network";
         self.fail_dials(why, |id, _| id == connection);
         self.state.peers.disconnected(peer, connection, left);
+        self.state.foreign.gone(connection);
         if left == 0 {
             self.fail_dials(why, |_, dialing| dialing.held && dialing.is_to(peer));
             self.show_peers();
@@ -196,7 +191,7 @@ impl Task {
             Ok(key)
         } else {
             self.shown.metrics.send_modify(|metrics| metrics.other_network_total += 1);
-            self.state.foreign.push((connection_id, Instant::now() + FOREIGN_LINGER));
+            self.state.foreign.leave(connection_id, Instant::now());
             Err(DialError::OtherNetwork { ours, theirs: info.protocol_version.chars().take(80).collect() })
         };
         let told = |id: &ConnectionId, dialing: &mut Dialing| *id == connection_id || dialing.is_to(&peer_id);
@@ -205,7 +200,7 @@ impl Task {
 
     /// Closes connections to peers of other networks, once these had time to hear our name.
     pub(super) fn leave_foreign(&mut self, now: Instant) {
-        for (connection, _) in self.state.foreign.extract_if(.., |(_, until)| *until <= now) {
+        for connection in self.state.foreign.due(now) {
             self.swarm.close_connection(connection);
         }
     }

@@ -24,6 +24,7 @@ use crate::net::{
     },
     neighbours::Neighbours,
     outbound::Candidate,
+    peer_score::Rate,
     reach::{Group, may_follow},
     scoped::Scope,
 };
@@ -52,7 +53,8 @@ fn is_due(moment: &mut Option<Instant>, now: Instant, every: Duration) -> bool {
 }
 
 impl Task {
-    /// A peer of our network said where it listens and what it speaks: into the table of its connection's reach.
+    /// A peer of our network said where it listens and what it speaks: into the table of its connection's reach. What it
+    /// says over its rate waits for the next time, which libp2p asks for every five minutes.
     pub(super) fn learn(&mut self, peer: PeerId, connection: ConnectionId, info: &identify::Info) {
         let Some(remote) = self.state.peers.remote(&peer, connection) else { return };
         let scope = Scope::of(remote, self.is_near);
@@ -62,6 +64,11 @@ impl Task {
         let told = info.listen_addrs.iter().filter(|address| is_fit(address, &peer));
         let told = told.filter(|address| may_follow(address, scope, self.is_near));
         let addresses: Vec<Multiaddr> = told.cloned().collect();
+        // Each time, the table is searched soon after: as often as a peer likes it must not be.
+        let is_rare = |key| self.state.scores.admit(key, Rate::Identity, Instant::now());
+        if !self.state.peers.key(&peer).is_some_and(is_rare) {
+            return;
+        }
         kademlia::learn(self.swarm.behaviour_mut().peers_of(scope), peer, &addresses);
     }
 
