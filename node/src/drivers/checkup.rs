@@ -40,13 +40,20 @@ pub struct Checkups {
     network: NetworkId,
     turn: Semaphore,
     recent: Mutex<Turns>,
+    dial_time: Duration,
 }
 
 impl Checkups {
     /// For a node of `network`, which `net` is of.
     #[must_use]
     pub fn new(net: NetHandle, network: NetworkId) -> Self {
-        Self { net, network, turn: Semaphore::new(1), recent: Mutex::new(Turns::new(1, CHECKUP_EVERY)) }
+        Self::patient(net, network, DIAL_TIME)
+    }
+
+    /// The same, with `dial_time` for all ports of one checkup.
+    pub(crate) fn patient(net: NetHandle, network: NetworkId, dial_time: Duration) -> Self {
+        let recent = Mutex::new(Turns::new(1, CHECKUP_EVERY));
+        Self { net, network, turn: Semaphore::new(1), recent, dial_time }
     }
 
     /// What is seen here of the node that `asked` names, by somebody at `from`.
@@ -80,7 +87,7 @@ impl Checkups {
 
     /// Dials every port, one after the other.
     async fn dial_all(&self, asked: &CheckupRequest, ip: IpAddr) -> Vec<TriedPort> {
-        let share = DIAL_TIME / u32::try_from(asked.ports.len()).unwrap_or(u32::MAX).max(1);
+        let share = self.dial_time / u32::try_from(asked.ports.len()).unwrap_or(u32::MAX).max(1);
         let mut tried = Vec::new();
         for port in &asked.ports {
             tried.push(TriedPort { port: *port, outcome: self.dial(*port, asked.node, ip, share).await });
