@@ -154,20 +154,7 @@ impl Order {
     pub fn allows(&self, other: &Self) -> bool {
         let Self { nonce, issued_at, expires_at, prompt_tokens, output_tokens, .. } = *self;
         let alike = Self { nonce, issued_at, expires_at, prompt_tokens, output_tokens, ..other.clone() };
-        *self == alike && self.is_for_jobs_of(other)
-    }
-
-    /// Whether a session that is open under this order may take a job of `other`, as far as both orders say: the job is
-    /// no longer than this one allows, it is for the same purse, and `other` allows as much in all. What `other` insists
-    /// on beside that is for the session's provider to meet.
-    #[must_use]
-    pub fn lends_to(&self, other: &Self) -> bool {
-        let parties = |order: &Self| (order.network, order.client, order.model, order.tag);
-        parties(self) == parties(other) && self.total_max <= other.total_max && self.is_for_jobs_of(other)
-    }
-
-    fn is_for_jobs_of(&self, other: &Self) -> bool {
-        other.prompt_tokens <= self.prompt_tokens && other.output_tokens <= self.output_tokens
+        *self == alike && other.prompt_tokens <= prompt_tokens && other.output_tokens <= output_tokens
     }
 
     fn check_numbers(&self) -> Result<(), String> {
@@ -199,16 +186,11 @@ mod tests {
     #[test]
     fn an_order_stands_for_others_that_insist_on_the_same() {
         let standing = sample::order();
-        let same = with(|order| (order.nonce, order.issued_at, order.prompt_tokens) = (99, Timestamp(1), 1));
-        assert!(standing.allows(&same) && standing.lends_to(&same));
-        let longer = with(|order| order.prompt_tokens += 1);
-        assert!(!standing.allows(&longer) && !standing.lends_to(&longer));
-        let other_purse = with(|order| order.tag = Some([9; 32]));
-        assert!(!standing.allows(&other_purse) && !standing.lends_to(&other_purse));
-        let poorer = with(|order| order.total_max = Credits(order.total_max.0 - 1));
-        assert!(!standing.allows(&poorer) && !standing.lends_to(&poorer));
-        let elsewhere = with(|order| order.regions = vec!["us-tx".into()]);
-        assert!(!standing.allows(&elsewhere), "it insists on another place");
-        assert!(standing.lends_to(&elsewhere), "but a session's provider may be there");
+        let allows = |change: fn(&mut Order)| standing.allows(&with(change));
+        assert!(allows(|order| (order.nonce, order.issued_at, order.prompt_tokens) = (99, Timestamp(1), 1)));
+        assert!(!allows(|order| order.prompt_tokens += 1) && !allows(|order| order.output_tokens += 1));
+        assert!(!allows(|order| order.tag = Some([9; 32])), "another purse");
+        assert!(!allows(|order| order.total_max.0 += 1) && !allows(|order| order.total_max.0 -= 1));
+        assert!(!allows(|order| order.regions = vec!["us-tx".into()]), "another place");
     }
 }

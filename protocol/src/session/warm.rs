@@ -48,15 +48,6 @@ enum State {
     Closing,
 }
 
-/// What a kept session needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// As much more held. [`WarmSession::rose`] or [`WarmSession::did_not_rise`] tells what came of it.
-    TopUp(Credits),
-    /// To be closed. It takes no job any more, and none runs.
-    Close,
-}
-
 /// Why a kept session does not take a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
@@ -176,21 +167,31 @@ impl WarmSession {
         self.used_at
     }
 
-    /// What it needs at `now`, with `left` of its order; said once, until it is answered.
-    pub fn due(&mut self, left: Credits, now: Timestamp) -> Option<Due> {
-        if !self.is_busy() && self.state != State::Closing {
-            let leaves = self.state == State::Leaving || now >= self.close_at();
-            if leaves {
-                self.state = State::Closing;
-                return Some(Due::Close);
-            }
+    /// Whether it is to be closed at `now`: it was idle for too long, its time is nearly over, or it was left, and no job
+    /// runs. Said once; from then on it takes no job.
+    pub fn close_due(&mut self, now: Timestamp) -> bool {
+        let is_due = match self.state {
+            State::Open => now >= self.close_at(),
+            State::Leaving => true,
+            State::Closing => false,
+        };
+        let closes = is_due && !self.is_busy();
+        if closes {
+            self.state = State::Closing;
         }
-        let amount = self.top_up(Credits::ZERO, left).filter(|_| now >= self.rise_at)?;
-        self.rising = true;
-        Some(Due::TopUp(amount))
+        closes
     }
 
-    /// When it is to be looked at again, if nothing happens before; `None` while a job of it runs, and once it closes.
+    /// How much more to hold at `now`, with `left` of its order, so that the next jobs find what they need. Said once,
+    /// until [`WarmSession::rose`] or [`WarmSession::did_not_rise`] tells what came of it.
+    pub fn top_up_due(&mut self, left: Credits, now: Timestamp) -> Option<Credits> {
+        if now < self.rise_at {
+            return None;
+        }
+        self.rise_for(Credits::ZERO, left)
+    }
+
+    /// When [`WarmSession::close_due`] is to be asked, if nothing happens before; `None` while a job of it runs, and once it closes.
     #[must_use]
     pub fn look_at(&self) -> Option<Timestamp> {
         let rests = !self.is_busy() && self.state == State::Open;
@@ -198,21 +199,17 @@ impl WarmSession {
     }
 
     /// How much more to hold so that `needed` is free, and the next jobs find what they need: as much again as was used,
-    /// or a few jobs. `None` if enough is free, nothing is left of the order, or a top-up is on its way.
-    #[must_use]
-    pub fn top_up(&self, needed: Credits, left: Credits) -> Option<Credits> {
+    /// or a few jobs. `None` if enough is free, nothing is left of the order, or a top-up is on its way already. Said
+    /// once, as [`WarmSession::top_up_due`].
+    pub fn rise_for(&mut self, needed: Credits, left: Credits) -> Option<Credits> {
         let (free, needed) = (self.book.remaining(), rounded(needed).max(self.longest));
         if self.rising || self.state != State::Open || free >= needed {
             return None;
         }
         let ahead = self.owed().max(Credits(needed.0.saturating_mul(AHEAD)));
         let amount = ahead.saturating_sub(free).min(left);
-        (amount != Credits::ZERO).then_some(amount)
-    }
-
-    /// A top-up is on its way that [`WarmSession::due`] did not ask for.
-    pub fn rises(&mut self) {
-        self.rising = true;
+        self.rising = amount != Credits::ZERO;
+        self.rising.then_some(amount)
     }
 
     /// The top-up is on the ledger.

@@ -46,12 +46,11 @@ fn paid(mut lane: LaneLedger, prompt: u32, output: u32) -> LaneLedger {
 fn an_idle_session_is_closed_once_and_a_busy_one_is_not() {
     let mut warm = opened(cost(5, 40));
     let taken = warm.take(5, 10, later(10)).expect("it fits");
-    assert_eq!((warm.look_at(), warm.due(Credits::ZERO, later(HOUR))), (None, None), "a job runs");
+    assert_eq!((warm.look_at(), warm.close_due(later(HOUR))), (None, false), "a job runs");
     warm.give_back(paid(taken.lane, 5, 3), later(500));
     assert_eq!(warm.look_at(), Some(later(1_500)));
-    assert_eq!(warm.due(Credits::ZERO, later(1_499)), None);
-    assert_eq!(warm.due(Credits::ZERO, later(1_500)), Some(Due::Close));
-    assert_eq!(warm.due(Credits::ZERO, later(9_000)), None, "said once");
+    assert!(!warm.close_due(later(1_499)) && warm.close_due(later(1_500)));
+    assert!(!warm.close_due(later(9_000)), "said once");
     assert_eq!(warm.take(5, 10, later(1_501)), Err(NotTaken::Leaving));
     assert_eq!(warm.owed(), cost(5, 3), "all else comes back");
 }
@@ -63,7 +62,7 @@ fn a_session_takes_no_job_near_its_end_and_none_that_would_outlast_it() {
     let taken = warm.take(5, 10, later(over - 1)).expect("in time");
     assert_eq!(warm.take(5, 10, later(over)), Err(NotTaken::Over));
     warm.give_back(taken.lane, later(over));
-    assert_eq!(warm.due(Credits::ZERO, later(over)), Some(Due::Close), "who needs one matches anew");
+    assert!(warm.close_due(later(over)), "who needs one matches anew");
     let mut other = WarmSession::new(terms(), Credits(u64::MAX), Millis(HOUR), NOW);
     assert_eq!(other.take(500_000, 500_000, NOW), Err(NotTaken::Over), "it takes longer than an hour");
 }
@@ -76,9 +75,9 @@ fn a_lane_that_was_left_unsettled_ends_the_session_behind_its_last_job() {
     lane.unsettled = true;
     warm.give_back(lane, NOW);
     assert!(warm.is_leaving() && warm.is_busy());
-    assert_eq!(warm.due(Credits(9), NOW), None);
+    assert_eq!((warm.top_up_due(Credits(9), NOW), warm.close_due(NOW)), (None, false));
     warm.give_back(paid(other.lane, 5, 10), NOW);
-    assert_eq!(warm.due(Credits(9), NOW), Some(Due::Close));
+    assert!(warm.close_due(NOW));
 }
 
 #[test]
@@ -86,14 +85,14 @@ fn a_top_up_that_failed_is_tried_again_later_and_never_twice_at_once() {
     let mut warm = opened(cost(5, 10));
     let taken = warm.take(5, 10, NOW).expect("it fits");
     let wanted = Credits((cost(5, 10).0 + 1) * AHEAD);
-    assert_eq!(warm.due(Credits(u64::MAX), NOW), Some(Due::TopUp(wanted)));
-    assert_eq!(warm.due(Credits(u64::MAX), NOW), None, "it is on its way");
+    assert_eq!(warm.top_up_due(Credits(u64::MAX), NOW), Some(wanted));
+    assert_eq!(warm.top_up_due(Credits(u64::MAX), NOW), None, "it is on its way");
     warm.did_not_rise(NOW);
-    assert_eq!(warm.due(Credits(u64::MAX), later(TOP_UP_AGAIN.0 - 1)), None);
-    assert_eq!(warm.due(Credits(7), later(TOP_UP_AGAIN.0)), Some(Due::TopUp(Credits(7))), "no more than is left");
+    assert_eq!(warm.top_up_due(Credits(u64::MAX), later(TOP_UP_AGAIN.0 - 1)), None);
+    assert_eq!(warm.top_up_due(Credits(7), later(TOP_UP_AGAIN.0)), Some(Credits(7)), "no more than is left");
     warm.rose(Credits(7));
     assert_eq!(warm.hold(), Credits(cost(5, 10).0 + 7));
-    assert_eq!(warm.due(Credits::ZERO, later(TOP_UP_AGAIN.0)), None, "the order is used up");
+    assert_eq!(warm.top_up_due(Credits::ZERO, later(TOP_UP_AGAIN.0)), None, "the order is used up");
     warm.give_back(taken.lane, NOW);
 }
 
@@ -103,6 +102,9 @@ fn jobs() -> impl Strategy<Value = Vec<(u32, u32, u32)>> {
 }
 
 proptest! {
+    // Each job is a signature.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn what_is_held_stays_within_the_order_and_covers_what_is_promised(jobs in jobs(), cap in 1_u64..5_000_000) {
         let mut left = Credits(cap);
@@ -114,7 +116,7 @@ proptest! {
         left = left.saturating_sub(hold);
         let mut warm = opened(hold);
         for (prompt, output, percent) in jobs {
-            if let Some(Due::TopUp(amount)) = warm.due(left, NOW) {
+            if let Some(amount) = warm.top_up_due(left, NOW) {
                 prop_assert!(amount <= left);
                 left = left.saturating_sub(amount);
                 warm.rose(amount);
@@ -136,7 +138,7 @@ proptest! {
         for _ in 0..count {
             // It is asked for while the job before runs, so that this one finds what it needs.
             let taken = warm.take(prompt, output, NOW).expect("there is enough");
-            if let Some(Due::TopUp(amount)) = warm.due(Credits(u64::MAX), NOW) {
+            if let Some(amount) = warm.top_up_due(Credits(u64::MAX), NOW) {
                 top_ups += 1;
                 warm.rose(amount);
             }
@@ -155,9 +157,8 @@ proptest! {
         let taken = warm.take(first.0, first.1, NOW).expect("it covers the first");
         let needed = cost(second.0, second.1);
         if let Err(NotTaken::Lane(NoLane::HoldExhausted { .. })) = warm.take(second.0, second.1, NOW) {
-            let amount = warm.top_up(needed, Credits(u64::MAX)).expect("less is free");
-            warm.rises();
-            prop_assert_eq!(warm.top_up(needed, Credits(u64::MAX)), None);
+            let amount = warm.rise_for(needed, Credits(u64::MAX)).expect("less is free");
+            prop_assert_eq!(warm.rise_for(needed, Credits(u64::MAX)), None, "one at a time");
             warm.rose(amount);
             prop_assert!(warm.take(second.0, second.1, NOW).is_ok());
         }
