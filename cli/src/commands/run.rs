@@ -230,6 +230,7 @@ impl OrderOptions {
             pays: None,
             failover: !self.no_failover,
             hedge: self.hedge.into(),
+            keep: None,
         })
     }
 }
@@ -315,7 +316,7 @@ pub async fn stream(
         RunEvent::Contradiction(_) => note(context.out.line(
             "\nthe provider signed two receipts that cannot both be true; see `gridhour audit accuse`",
         )),
-        RunEvent::Matched(_) | RunEvent::Opened { .. } | RunEvent::Settled => {}
+        RunEvent::Matched(_) | RunEvent::GoesOn { .. } | RunEvent::Opened { .. } | RunEvent::Settled => {}
     };
     let result = client.run(spec, offers, cancel, &mut on_event).await;
     context.out.line("")?;

@@ -291,6 +291,7 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         pays: None,
         failover: true,
         hedge: Hedge::Never,
+        keep: None,
     }
 }
 

@@ -22,3 +22,4 @@ mod never;
 mod simulated_wan;
 mod standard_model;
 mod threats;
+mod warm_sessions;

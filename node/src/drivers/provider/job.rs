@@ -157,7 +157,7 @@ async fn find_session(
     shared: &Shared,
     open: &Open,
     stopping: bool,
-) -> Result<Result<Session, (RefusalCode, String)>, LedgerError> {
+) -> Result<Result<Session, (RefusalCode, String)>, JobError> {
     let terms = &open.terms;
     let refusal = if stopping {
         Some((RefusalCode::Stopping, "the provider is shutting down".to_owned()))
@@ -174,8 +174,14 @@ async fn find_session(
     if let Some(refusal) = refusal {
         return Ok(Err(refusal));
     }
+    if let Some(session) = settle::recall(shared, open).await? {
+        return Ok(Ok(session));
+    }
     let session = shared.ledger.session(terms.id()).await?;
     let open = session.filter(|session| !session.closing && session.terms == *terms);
+    if let Some(session) = &open {
+        settle::note_shown(shared, terms.id(), session).await;
+    }
     Ok(open.ok_or_else(|| (RefusalCode::UnknownSession, format!("session {}", terms.id().short()))))
 }
 

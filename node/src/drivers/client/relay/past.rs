@@ -30,6 +30,8 @@ pub(super) struct Past {
     pub(super) started: Option<Instant>,
     pub(super) first_token: Option<Instant>,
     pub(super) open: Vec<Unsettled>,
+    /// Whether one of the last turns was to go on in a kept session, and its provider refused, or was gone.
+    pub(super) was_stale: bool,
     /// Why sessions were not settled yet.
     pub(super) late: Vec<String>,
 }
@@ -37,8 +39,10 @@ pub(super) struct Past {
 /// What came of a turn.
 pub(super) struct Attempt {
     pub(super) choice: Choice,
-    /// Whether its session is open.
-    pub(super) is_open: bool,
+    /// Whether a session was opened for it.
+    pub(super) is_new: bool,
+    /// Its session, if it is open and not kept.
+    pub(super) open: Option<Unsettled>,
     /// Output tokens that the user has now.
     pub(super) shown: usize,
     pub(super) turn: Result<Turn, RunError>,
@@ -54,23 +58,27 @@ pub(super) struct Unsettled {
 impl Past {
     /// Takes in how a turn went: who had it, and how it ended. Its times become those of the answer.
     pub(super) fn take_in(&mut self, attempt: Attempt) -> (PublicKey, Result<Turn, RunError>) {
-        let Attempt { choice: Choice { terms, hold, .. }, is_open, shown, mut turn } = attempt;
-        let provider = terms.provider;
-        self.asked.insert(provider);
+        let Attempt { choice, is_new, open, shown, mut turn } = attempt;
+        let provider = choice.terms.provider;
+        let is_stale = choice.is_open
+            && match &turn {
+                Ok(turn) => matches!(turn.outcome.end, BuyerEnd::Refused { .. }),
+                Err(error) => !matches!(error, RunError::Overtaken),
+            };
+        self.was_stale |= is_stale;
+        if !(is_stale && turn.as_ref().is_ok_and(Turn::wants_new_session)) {
+            self.asked.insert(provider);
+        }
         self.shown = self.shown.max(shown);
         if let Ok(turn) = &mut turn {
             turn.started = *self.started.get_or_insert(turn.started);
             self.first_token = self.first_token.or(turn.first_token);
             turn.first_token = self.first_token;
         }
-        if is_open {
-            self.held = self.held.checked_add(hold).unwrap_or(Credits(u64::MAX));
-            let answers = match &turn {
-                Ok(turn) => turn.answers(),
-                Err(error) => matches!(error, RunError::Overtaken),
-            };
-            self.open.push(Unsettled { terms, answers });
+        if is_new {
+            self.held = self.held.checked_add(choice.hold).unwrap_or(Credits(u64::MAX));
         }
+        self.open.extend(open);
         (provider, turn)
     }
 
