@@ -1,9 +1,13 @@
 //! `gridhour run`: one order, streamed.
 
+mod batch;
 mod logprobs;
 mod sampling;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use clap::ValueEnum;
 use gridhour_node::{
@@ -11,7 +15,7 @@ use gridhour_node::{
         client::{Client, Hedge, RunError, RunEvent, RunSpec},
         results::JobResult,
     },
-    model::template::{Message, Role},
+    model::template::Message,
 };
 use gridhour_protocol::{
     id::ModelId,
@@ -46,6 +50,12 @@ EXAMPLES:
   gridhour run \"Hello\" --region eu-de --max-price 2 --max-total 0.01 --json
   gridhour run \"Tell me a story.\" --temperature 0.8 --top-p 0.95 --seed 7 --max-tokens 200
   gridhour run \"List ten colours.\" --repeat-penalty 1.1 --stop \"5.\" --logprobs 3
+  gridhour run --batch prompts.txt --max-total 2 --json
+  sort questions.txt | gridhour run --batch - --max-tokens 32
+
+A batch is one order: --max-total is the most for all its answers, for as long as --use-secs. Sessions with its providers
+stay open from one prompt to the next, so that only the first waits for the ledger; at the end they are settled. With
+--json each answer is one line. The first prompt that fails ends the batch.
 
 Providers see your prompt. Amounts are credits; --max-price is per reference GPU-hour.";
 
@@ -57,7 +67,12 @@ const FASTEST_PER_MS: Credits = Credits(1_000_000);
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// What to ask the model
-    prompt: String,
+    #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+    prompt: Option<String>,
+
+    /// Ask each line of this file, one after the other under one order; - is standard input
+    #[arg(long, value_name = "FILE")]
+    batch: Option<PathBuf>,
 
     /// Put this before the conversation as the system's message
     #[arg(long)]
@@ -252,11 +267,10 @@ pub fn model_id(asked: Option<&str>, context: &Context) -> Result<ModelId> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
-    let mut messages = Vec::new();
-    if let Some(system) = &args.system {
-        messages.push(Message { role: Role::System, content: system.clone() });
+    if let Some(file) = &args.batch {
+        return batch::run(args, file, context);
     }
-    messages.push(Message { role: Role::User, content: args.prompt.clone() });
+    let messages = args.conversation(args.prompt.clone().unwrap_or_default());
     let spec = args.order.spec(context, messages)?;
     with_client(context, async |client, cancel| {
         client.claim()?;

@@ -31,4 +31,6 @@ mod show;
 mod stakes;
 mod tokenize;
 mod usage;
+
+mod warm;
 mod witnesses;

@@ -182,10 +182,16 @@ impl Shelf {
         due.collect()
     }
 
-    /// Lets no kept session take another job.
-    pub(super) fn leave_all(&self) {
-        self.state().sessions.values_mut().for_each(|entry| entry.session.leave());
-        self.tell();
+    /// Lets no kept session take another job. Those in which none runs, also if they are being closed already.
+    pub(super) fn leave_all(&self, now: Timestamp) -> Vec<Terms> {
+        let mut state = self.state();
+        let resting = state.sessions.values_mut().filter_map(|entry| {
+            entry.session.leave();
+            // The caller closes it, and nobody else.
+            entry.session.close_due(now);
+            (!entry.session.is_busy()).then(|| entry.session.terms().clone())
+        });
+        resting.collect()
     }
 
     /// The session was closed, or could not be and is the ledger's to release: then its whole hold counts as gone.
