@@ -5,12 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use gridhour_protocol::{
-    market::advert::Advert,
-    receipt::Cause,
-    signed::Verified,
-    units::Millis,
-};
+use gridhour_protocol::{market::advert::Advert, receipt::Cause, signed::Verified, units::Millis};
 use thiserror::Error;
 use tokio::sync::watch;
 

@@ -212,6 +212,12 @@ impl WarmSession {
         self.rising.then_some(amount)
     }
 
+    /// Whether a top-up is on its way.
+    #[must_use]
+    pub fn is_rising(&self) -> bool {
+        self.rising
+    }
+
     /// The top-up is on the ledger.
     pub fn rose(&mut self, amount: Credits) {
         self.rising = false;

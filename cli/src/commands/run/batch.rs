@@ -50,7 +50,8 @@ struct Batch<'a> {
 /// If it cannot be read, is no text, is too long, or has no prompt.
 pub fn prompts(file: &Path) -> Result<Vec<String>> {
     let shown = file.display();
-    let cannot = |error: io::Error| CommandError::usage(format!("cannot read the prompts in {shown}: {error}"));
+    let cannot =
+        |error: io::Error| CommandError::usage(format!("cannot read the prompts in {shown}: {error}"));
     let mut input: Box<dyn Read> = match file.to_str() {
         Some("-") => Box::new(io::stdin().lock()),
         _ => Box::new(File::open(file).map_err(cannot)?),
@@ -61,7 +62,8 @@ pub fn prompts(file: &Path) -> Result<Vec<String>> {
         return Err(CommandError::usage(format!("the prompts in {shown} are over {BATCH_BYTES_MAX} bytes"))
             .hint("split the file, and run the parts one after the other"));
     }
-    let prompts: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
+    let prompts: Vec<String> =
+        text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
     if prompts.is_empty() {
         return Err(CommandError::usage(format!("{shown} has no prompt")).hint("write one on each line"));
     }
@@ -102,11 +104,7 @@ pub fn run(args: &Args, file: &Path, context: &Context) -> Result {
 
 impl Batch<'_> {
     /// Answers one prompt after the other, until one fails or the user stops; what was answered stays.
-    async fn answer_all(
-        &self,
-        conversations: Vec<Vec<Message>>,
-        cancel: &watch::Receiver<bool>,
-    ) -> Result {
+    async fn answer_all(&self, conversations: Vec<Vec<Message>>, cancel: &watch::Receiver<bool>) -> Result {
         let (mut cost, count) = (Credits::ZERO, conversations.len());
         for (at, messages) in conversations.into_iter().enumerate() {
             if *cancel.borrow() {

@@ -247,8 +247,7 @@ impl<'a> Relay<'a> {
         if !may_go_on || *self.parts.cancel.borrow() || past.asked.len() >= PROVIDERS_MAX {
             return None;
         }
-        let next =
-            self.pick(&rest, past).await.inspect_err(|error| tracing::warn!(%error, "nobody goes on"));
+        let next = self.pick(&rest, past).await.inspect_err(|error| tracing::warn!(%error, "nobody goes on"));
         Some((rest, next.ok()?))
     }
 

@@ -33,9 +33,12 @@ use gridhour_protocol::{
 };
 
 pub(super) use self::shelf::Shelf;
-use self::shelf::Kept;
+use self::shelf::{Kept, Rising};
 use super::{Client, RunError, relay::Choice, run::RunSpec};
 use crate::{clock, drivers::ledger_client::LedgerError};
+
+/// Top-ups that a request waits for in one session: one that is on its way, and one of its own.
+const TOP_UPS_MAX: usize = 2;
 
 /// What a client keeps open for requests to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +88,7 @@ impl Client {
         let mut kept = self.shelf.of(order.signed().id());
         kept.retain(|kept| !asked.contains(&kept.advert.provider));
         for session in self.best_first(spec, order, &kept) {
-            if let Some(choice) = self.take_kept(spec, session, request).await {
+            if let Some(choice) = self.take_kept(session, request).await {
                 return Some(choice);
             }
         }
@@ -95,9 +98,8 @@ impl Client {
     /// Those that meet the order now, by what is known of their providers.
     fn best_first(&self, spec: &RunSpec, order: &Verified<Order>, kept: &[Kept]) -> Vec<SessionId> {
         let latency = |kept: &Kept| self.net.latency(&kept.advert.provider);
-        let known = |kept: &Kept| {
-            (kept.advert.provider, Measured { latency: latency(kept), ..Measured::default() })
-        };
+        let known =
+            |kept: &Kept| (kept.advert.provider, Measured { latency: latency(kept), ..Measured::default() });
         let mut measured = kept.iter().map(known).collect();
         self.remember(order, &mut measured);
         let judged = kept.iter().filter_map(|kept| {
@@ -115,20 +117,28 @@ impl Client {
         judged.into_iter().map(|(_, session)| session).collect()
     }
 
-    async fn take_kept(&self, spec: &RunSpec, session: SessionId, request: &Request) -> Option<Choice> {
+    async fn take_kept(&self, session: SessionId, request: &Request) -> Option<Choice> {
         let (read, write) = (request.start(), request.max_tokens);
-        let needed = match self.shelf.take(session, read, write, clock::now())? {
-            Ok(choice) => return Some(choice),
-            Err(NotTaken::Lane(NoLane::HoldExhausted { .. })) => {
-                self.shelf.job_amount(session, read, write)?
+        for _ in 0..TOP_UPS_MAX {
+            match self.shelf.take(session, read, write, clock::now())? {
+                Ok(choice) => return Some(choice),
+                Err(NotTaken::Lane(NoLane::HoldExhausted { .. })) => {
+                    self.make_room(session, read, write).await?;
+                }
+                Err(_) => return None,
             }
-            Err(_) => return None,
-        };
-        // The only call of the ledger before a first token: the request would not fit otherwise.
-        let amount = self.shelf.rise_for(session, needed)?;
-        self.top_up(session, amount).await.ok()?;
-        tracing::debug!(keep = ?spec.keep, "a session was topped up before its job");
+        }
         self.shelf.take(session, read, write, clock::now())?.ok()
+    }
+
+    /// The only word to the ledger before a first token: the job would not fit the hold otherwise. Waits for the top-up
+    /// that is on its way, or makes one.
+    async fn make_room(&self, session: SessionId, read: u32, write: u32) -> Option<()> {
+        let needed = self.shelf.job_amount(session, read, write)?;
+        match self.shelf.rise_for(session, needed) {
+            Some(rising) => self.top_up(rising).await.ok(),
+            None => self.shelf.risen(session).await,
+        }
     }
 
     /// Keeps the session of `choice`, which was just opened and whose first lane its job takes. Without [`RunSpec::keep`],
@@ -143,13 +153,13 @@ impl Client {
     }
 
     /// Adds to a session's hold.
-    pub(super) async fn top_up(&self, session: SessionId, amount: Credits) -> Result<(), LedgerError> {
-        let call = Call::TopUp { session, amount };
-        match self.ledger.submit(&self.key, call).await {
-            Ok(_) => self.shelf.rose(session, amount),
+    async fn top_up(&self, rising: Rising<'_>) -> Result<(), LedgerError> {
+        let Rising { session, amount, .. } = rising;
+        let topped_up = self.ledger.submit(&self.key, Call::TopUp { session, amount }).await;
+        match topped_up {
+            Ok(_) => rising.rose(),
             Err(error) => {
                 tracing::warn!(%error, session = %session.short(), "a kept session was not topped up");
-                self.shelf.did_not_rise(session, clock::now());
                 return Err(error);
             }
         }

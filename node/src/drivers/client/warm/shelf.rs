@@ -19,6 +19,7 @@ use gridhour_protocol::{
 use tokio::sync::watch;
 
 use super::super::{relay::Choice, run::BudgetCap};
+use crate::clock;
 
 /// Sessions that are kept; beyond that the one that was not used for longest is closed.
 pub(super) const KEPT_MAX: usize = 8;
@@ -60,6 +61,27 @@ pub(super) struct Kept {
     pub(super) advert: Verified<Advert>,
 }
 
+/// A top-up that is to be made. If nobody comes to say that it was, it failed: so whoever waits for it never waits in vain.
+pub(super) struct Rising<'a> {
+    shelf: &'a Shelf,
+    pub(super) session: SessionId,
+    pub(super) amount: Credits,
+    rose: bool,
+}
+
+impl Rising<'_> {
+    /// The ledger holds so much more.
+    pub(super) fn rose(mut self) {
+        self.rose = true;
+    }
+}
+
+impl Drop for Rising<'_> {
+    fn drop(&mut self) {
+        self.shelf.end_rise(self.session, self.rose.then_some(self.amount));
+    }
+}
+
 impl Shelf {
     /// Ready at the next change after this call.
     pub(super) fn changed(&self) -> impl Future<Output = ()> + use<> {
@@ -77,7 +99,12 @@ impl Shelf {
     }
 
     /// The order that stands for `wish`, paid by the same purse.
-    pub(super) fn order(&self, wish: &Order, pays: Option<BudgetCap>, now: Timestamp) -> Option<Verified<Order>> {
+    pub(super) fn order(
+        &self,
+        wish: &Order,
+        pays: Option<BudgetCap>,
+        now: Timestamp,
+    ) -> Option<Verified<Order>> {
         let lives = |standing: &&Standing| standing.order.expires_at.since(now).0 > ORDER_MARGIN_MS;
         let state = self.state();
         let mut fitting = state.standing.iter().filter(|it| it.pays == pays && it.order.allows(wish));
@@ -109,10 +136,12 @@ impl Shelf {
     /// The sessions of an order that still take jobs.
     pub(super) fn of(&self, order: OrderId) -> Vec<Kept> {
         let state = self.state();
-        let fitting = state.sessions.values().filter(|entry| {
-            entry.session.terms().order == order && !entry.session.is_leaving()
-        });
-        let kept = |entry: &Entry| Kept { terms: entry.session.terms().clone(), advert: entry.advert.clone() };
+        let fitting = state
+            .sessions
+            .values()
+            .filter(|entry| entry.session.terms().order == order && !entry.session.is_leaving());
+        let kept =
+            |entry: &Entry| Kept { terms: entry.session.terms().clone(), advert: entry.advert.clone() };
         fitting.map(kept).collect()
     }
 
@@ -161,7 +190,12 @@ impl Shelf {
 
     /// Gives a lane back after its job; `goes_on` if the session may take another one. Whether the session is kept, and
     /// not to be settled by the caller.
-    pub(in crate::drivers::client) fn give_back(&self, lane: LaneLedger, goes_on: bool, now: Timestamp) -> bool {
+    pub(in crate::drivers::client) fn give_back(
+        &self,
+        lane: LaneLedger,
+        goes_on: bool,
+        now: Timestamp,
+    ) -> bool {
         let mut state = self.state();
         let Some(entry) = state.sessions.get_mut(&lane.session) else { return false };
         if !goes_on {
@@ -176,9 +210,10 @@ impl Shelf {
     /// Sessions that are to be closed now. The caller closes them, and tells with [`Shelf::closed`] how that went.
     pub(in crate::drivers::client) fn due(&self, now: Timestamp) -> Vec<Terms> {
         let mut state = self.state();
-        let due = state.sessions.values_mut().filter_map(|entry| {
-            entry.session.close_due(now).then(|| entry.session.terms().clone())
-        });
+        let due = state
+            .sessions
+            .values_mut()
+            .filter_map(|entry| entry.session.close_due(now).then(|| entry.session.terms().clone()));
         due.collect()
     }
 
@@ -206,36 +241,45 @@ impl Shelf {
     }
 
     /// Top-ups that are due: each is said once.
-    pub(super) fn top_ups(&self, now: Timestamp) -> Vec<(SessionId, Credits)> {
+    pub(super) fn top_ups(&self, now: Timestamp) -> Vec<Rising<'_>> {
         let mut state = self.state();
         let sessions: Vec<SessionId> = state.sessions.keys().copied().collect();
         let due = |id: SessionId| {
             let left = state.left_for(id)?;
-            Some((id, state.sessions.get_mut(&id)?.session.top_up_due(left, now)?))
+            let amount = state.sessions.get_mut(&id)?.session.top_up_due(left, now)?;
+            Some(Rising { shelf: self, session: id, amount, rose: false })
         };
         sessions.into_iter().filter_map(due).collect()
     }
 
     /// How much to top up a session by, so that `needed` is free there.
-    pub(super) fn rise_for(&self, session: SessionId, needed: Credits) -> Option<Credits> {
+    pub(super) fn rise_for(&self, session: SessionId, needed: Credits) -> Option<Rising<'_>> {
         let mut state = self.state();
         let left = state.left_for(session)?;
-        state.sessions.get_mut(&session)?.session.rise_for(needed, left)
+        let amount = state.sessions.get_mut(&session)?.session.rise_for(needed, left)?;
+        Some(Rising { shelf: self, session, amount, rose: false })
     }
 
-    /// The ledger holds so much more.
-    pub(super) fn rose(&self, session: SessionId, amount: Credits) {
+    /// Waits for the top-up that is on its way, if one is. `None` if the session is not kept any more.
+    pub(super) async fn risen(&self, session: SessionId) -> Option<()> {
+        loop {
+            // Registered before the look, so that no change is missed.
+            let changed = self.changed();
+            if !self.state().sessions.get(&session)?.session.is_rising() {
+                return Some(());
+            }
+            changed.await;
+        }
+    }
+
+    fn end_rise(&self, session: SessionId, rose: Option<Credits>) {
         if let Some(entry) = self.state().sessions.get_mut(&session) {
-            entry.session.rose(amount);
+            match rose {
+                Some(amount) => entry.session.rose(amount),
+                None => entry.session.did_not_rise(clock::now()),
+            }
         }
         self.tell();
-    }
-
-    /// A top-up failed.
-    pub(super) fn did_not_rise(&self, session: SessionId, now: Timestamp) {
-        if let Some(entry) = self.state().sessions.get_mut(&session) {
-            entry.session.did_not_rise(now);
-        }
     }
 
     /// When something is due next, if nothing happens before.

@@ -20,9 +20,9 @@ impl Client {
     async fn tend_holds(&self) -> Infallible {
         loop {
             let changed = self.shelf.changed();
-            for (session, amount) in self.shelf.top_ups(clock::now()) {
+            for rising in self.shelf.top_ups(clock::now()) {
                 // What failed is logged, and due again with a later request.
-                let _ = self.top_up(session, amount).await;
+                let _ = self.top_up(rising).await;
             }
             changed.await;
         }
