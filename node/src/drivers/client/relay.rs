@@ -25,7 +25,7 @@ use self::past::{Attempt, Past, Unsettled, why};
 use super::{
     Client, RunError,
     race::{Entry, Race},
-    run::{OnEvent, RunEvent, RunSpec, with_true_work},
+    run::{OnEvent, RunEvent, RunSpec, may_be_applied, with_true_work},
     turn::Turn,
 };
 use crate::{
@@ -144,18 +144,23 @@ impl<'a> Relay<'a> {
 
     /// Opens the session of `choice`, if it is not kept, and runs its job.
     async fn turn(&self, choice: Choice, begin: Begin<'_>, entry: &Entry<'_>) -> Attempt {
-        let (is_new, mut shown) = (!choice.is_open, begin.shown);
-        if let Err(error) = self.enter(&choice, begin.request).await {
-            return Attempt { choice, is_new: false, open: None, shown, turn: Err(error) };
-        }
-        let turn = self.job(&choice, begin.request.clone(), &mut shown, entry).await;
-        let open = self.leave(&choice, &turn);
-        Attempt { choice, is_new, open, shown, turn }
+        let (was_open, mut shown) = (choice.is_open, begin.shown);
+        let (is_open, turn) = match self.enter(&choice, begin.request, entry).await {
+            Ok(()) => (true, self.job(&choice, begin.request.clone(), &mut shown, entry).await),
+            // What may be open counts as held, and is closed.
+            Err(RunError::Ledger(error)) => (may_be_applied(&error), Err(RunError::Ledger(error))),
+            Err(error) => (was_open, Err(error)),
+        };
+        let is_loose = is_open && !self.is_kept(&choice, &turn);
+        Attempt { choice, is_new: is_open && !was_open, is_loose, shown, turn }
     }
 
-    async fn enter(&self, choice: &Choice, request: &Request) -> Result<(), RunError> {
+    async fn enter(&self, choice: &Choice, request: &Request, entry: &Entry<'_>) -> Result<(), RunError> {
         let RelayParts { client, spec, order, .. } = &self.parts;
         let (session, provider) = (choice.terms.id(), choice.terms.provider);
+        if entry.is_overtaken() {
+            return Err(RunError::Overtaken);
+        }
         if choice.is_open {
             self.tell(RunEvent::GoesOn { session, provider });
             return Ok(());
@@ -166,15 +171,13 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Gives the job's lane back to its session; returns the session if it is not kept.
-    fn leave(&self, choice: &Choice, turn: &Result<Turn, RunError>) -> Option<Unsettled> {
-        let overtaken = matches!(turn, Err(RunError::Overtaken));
-        let (lane, goes_on, answers) = match turn {
-            Ok(turn) => (turn.outcome.lane.clone(), turn.goes_on(), turn.answers()),
-            Err(_) => (choice.lane.clone(), overtaken, overtaken),
+    /// Gives the job's lane back to its session. Whether that is kept, and not to be settled now.
+    fn is_kept(&self, choice: &Choice, turn: &Result<Turn, RunError>) -> bool {
+        let (lane, goes_on) = match turn {
+            Ok(turn) => (turn.outcome.lane.clone(), turn.goes_on()),
+            Err(error) => (choice.lane.clone(), matches!(error, RunError::Overtaken)),
         };
-        let is_kept = self.parts.client.shelf.give_back(lane, goes_on, clock::now());
-        (!is_kept).then(|| Unsettled { terms: choice.terms.clone(), answers })
+        self.parts.client.shelf.give_back(lane, goes_on, clock::now())
     }
 
     async fn job(

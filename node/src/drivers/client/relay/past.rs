@@ -41,8 +41,8 @@ pub(super) struct Attempt {
     pub(super) choice: Choice,
     /// Whether a session was opened for it.
     pub(super) is_new: bool,
-    /// Its session, if it is open and not kept.
-    pub(super) open: Option<Unsettled>,
+    /// Whether its session is, or may be, open and is not kept.
+    pub(super) is_loose: bool,
     /// Output tokens that the user has now.
     pub(super) shown: usize,
     pub(super) turn: Result<Turn, RunError>,
@@ -58,7 +58,7 @@ pub(super) struct Unsettled {
 impl Past {
     /// Takes in how a turn went: who had it, and how it ended. Its times become those of the answer.
     pub(super) fn take_in(&mut self, attempt: Attempt) -> (PublicKey, Result<Turn, RunError>) {
-        let Attempt { choice, is_new, open, shown, mut turn } = attempt;
+        let Attempt { choice, is_new, is_loose, shown, mut turn } = attempt;
         let provider = choice.terms.provider;
         let is_stale = choice.is_open
             && match &turn {
@@ -78,7 +78,11 @@ impl Past {
         if is_new {
             self.held = self.held.checked_add(choice.hold).unwrap_or(Credits(u64::MAX));
         }
-        self.open.extend(open);
+        if is_loose {
+            // Who was never asked knows of no session.
+            let answers = turn.as_ref().is_ok_and(Turn::answers);
+            self.open.push(Unsettled { terms: choice.terms, answers });
+        }
         (provider, turn)
     }
 
@@ -102,5 +106,51 @@ pub(super) fn why(turn: &Result<Turn, RunError>) -> String {
             BuyerEnd::Disconnected => "the connection to it broke".into(),
             BuyerEnd::Cheated(misdeed) => format!("it broke the rules: {misdeed}"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gridhour_contracts_sim::harness::{Chain, Deal, START, key};
+    use gridhour_protocol::{
+        id::TxId,
+        market::{costs::BuyerCosts, matching::Matcher},
+        session::lane::LaneLedger,
+        units::Height,
+    };
+
+    use super::{
+        super::{super::run::may_be_applied, RunError},
+        *,
+    };
+    use crate::drivers::ledger_client::LedgerError;
+
+    fn choice(hold: Credits) -> Choice {
+        let deal = Deal::new(&Chain::new(), &key(1), &key(2));
+        let order = key(1).sign(deal.order.clone()).verify().expect("sound");
+        let advert = key(2).sign(deal.advert.clone()).verify().expect("sound");
+        let matcher = Matcher { order: &order, numerics: 1, now: START, costs: &BuyerCosts::NONE };
+        let (matched, terms) = (matcher.record(&[]), deal.terms.clone());
+        let lane = LaneLedger::new(terms.id(), 0);
+        Choice { advert, terms, hold, matched, lane, is_open: false }
+    }
+
+    fn refused() -> LedgerError {
+        LedgerError::Rejected { name: "insufficient-funds".into(), detail: String::new(), transient: false }
+    }
+
+    #[test]
+    fn a_session_whose_opening_was_not_answered_counts_as_held_and_is_closed_from_this_side() {
+        let (tx, valid_until, source) = (TxId([1; 32]), Height(9), Box::new(refused()));
+        let (unknown, mut past) = (LedgerError::Unknown { tx, valid_until, source }, Past::default());
+        assert!(may_be_applied(&unknown) && !may_be_applied(&refused()));
+        for (is_open, error) in [(true, unknown), (false, refused())] {
+            let turn = Err(RunError::Ledger(error));
+            let (is_new, is_loose, choice) = (is_open, is_open, choice(Credits(70)));
+            let (_, turn) = past.take_in(Attempt { choice, is_new, is_loose, shown: 0, turn });
+            assert!(turn.is_err());
+        }
+        assert_eq!((past.held, past.asked.len()), (Credits(70), 1));
+        assert!(matches!(past.open[..], [Unsettled { answers: false, .. }]));
     }
 }
