@@ -40,7 +40,7 @@ enum Command {
     Audit(audit::Args),
     Market(market::Args),
     Match(matching::Args),
-    FirstToken(first_token::Args),
+    FirstToken(Box<first_token::Args>),
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {

@@ -30,7 +30,7 @@ fn a_batch_is_answered_in_one_session_that_is_settled_at_its_end() {
     let paid = funds - market.balance_without_holds();
     assert_eq!(paid, results.iter().map(cost).sum::<u64>());
     assert_eq!(market.earned(), paid);
-    let found = market.sandbox.json(&[&["bench", "first-token", "--orders", "3"], &LIMITS[..]].concat());
+    let found = market.sandbox.json(&[&["bench", "first-token", "--orders", "20"], &LIMITS[..]].concat());
     let rows = found["rows"].as_array().expect("rows");
     let published = [
         "first_token_cold_ms",

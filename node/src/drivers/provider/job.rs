@@ -110,7 +110,8 @@ async fn try_serve(
     name_session(&open.terms);
     name_job(&open.request.digest());
     tracing::info!(prompt_tokens = open.request.prompt.len(), "a job is asked for");
-    let Some(_slot) = shared.slots.clone().try_acquire_owned().ok() else {
+    settle::lane_freed(shared, &open).await;
+    let Some(slot) = shared.slots.clone().try_acquire_owned().ok() else {
         refuse(shared, &mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
         return Ok(());
     };
@@ -128,6 +129,8 @@ async fn try_serve(
         return Ok(());
     };
     let ended = run(shared, lane.cap, open, sender, receiver, reclaimed).await;
+    // The next job of this lane, which waits for it, finds a slot.
+    drop(slot);
     lane.free(shared).await;
     ended
 }

@@ -27,6 +27,8 @@ use crate::{
 
 /// How long a wish to settle waits for the session's jobs to end.
 const IDLE_TIME: Duration = Duration::from_secs(10);
+/// How long a job waits for the one before it on its lane.
+const LANE_TIME: Duration = Duration::from_secs(3);
 
 /// What a session is busy with.
 #[derive(Clone, Debug)]
@@ -96,6 +98,26 @@ pub(crate) async fn recall(shared: &Shared, open: &Open) -> Result<Option<Sessio
 pub(crate) async fn note_shown(shared: &Shared, id: SessionId, session: &Session) {
     if let Some(entry) = shared.busy.lock().await.get_mut(&id) {
         entry.note_shown(session);
+    }
+}
+
+/// Waits a moment while a job runs on the lane that `open` names: its client starts the next one as soon as the last
+/// voucher has left, which may be overtaken.
+pub(crate) async fn lane_freed(shared: &Shared, open: &Open) {
+    let (id, lane) = (open.terms.id(), open.request.lane);
+    let end = Instant::now() + LANE_TIME;
+    loop {
+        // Registered before the look, so that a job that ends in between is not missed.
+        let freed = shared.freed.notified();
+        tokio::pin!(freed);
+        freed.as_mut().enable();
+        let is_taken = {
+            let busy = shared.busy.lock().await;
+            busy.get(&id).is_some_and(|entry| entry.lanes.contains_key(&lane))
+        };
+        if !is_taken || timeout_at(end, freed).await.is_err() {
+            return;
+        }
     }
 }
 
