@@ -1,5 +1,6 @@
 //! `gridhour run`: one order, streamed.
 
+mod agreed;
 mod logprobs;
 mod sampling;
 
@@ -16,9 +17,10 @@ use gridhour_node::{
 use gridhour_protocol::{
     id::ModelId,
     job::sampling::Sampling,
+    limits::REDUNDANT_MAX,
     market::{
         costs::BuyerCosts,
-        order::{LatencyLimit, LimitKind},
+        order::{LatencyLimit, LimitKind, Verification},
     },
     signed::PublicKey,
     units::{Credits, Millis, PricePerHour},
@@ -45,6 +47,7 @@ EXAMPLES:
   gridhour run \"Write a haiku.\" --prefer fastest --explain
   gridhour run \"Hello\" --region eu-de --max-price 2 --max-total 0.01 --json
   gridhour run \"Tell me a story.\" --temperature 0.8 --top-p 0.95 --seed 7 --max-tokens 200
+  gridhour run \"What is 17 * 23?\" --redundant 3 --max-total 3
   gridhour run \"List ten colours.\" --repeat-penalty 1.1 --stop \"5.\" --logprobs 3
 
 Providers see your prompt. Amounts are credits; --max-price is per reference GPU-hour.";
@@ -149,6 +152,14 @@ pub struct OrderOptions {
     )]
     pub hedge: HedgeKind,
 
+    /// Have this many providers with different stake accounts (2 to 5) write the answer at the same time, and take it only
+    /// if more than half of them agree. All are paid; --max-total is for all together
+    #[arg(
+        long, value_name = "K", env = "GRIDHOUR_REDUNDANT", hide_env_values = true,
+        value_parser = clap::value_parser!(u8).range(2..=i64::from(REDUNDANT_MAX))
+    )]
+    pub redundant: Option<u8>,
+
     /// Fail if the provider does, instead of going on with another one
     #[arg(long)]
     pub no_failover: bool,
@@ -220,6 +231,9 @@ impl OrderOptions {
             jurisdictions: self.jurisdiction.clone(),
             calibrated_by: self.calibrated_by.clone(),
             stake_min: self.min_stake,
+            verification: self
+                .redundant
+                .map_or(Verification::Receipt, |providers| Verification::Redundant { providers }),
             costs: BuyerCosts {
                 home: self.home.clone(),
                 egress_per_gib: self.egress_per_gib,
@@ -309,6 +323,11 @@ pub async fn stream(
             let text = format!("\n{} was asked too, was slower, and costs {cost} credits", provider.short());
             note(context.out.note(&text))
         }
+        RunEvent::NoVote { provider, why } => {
+            let text = format!("\n{} gave no answer that counts: {why}", provider.short());
+            note(context.out.note(&text))
+        }
+        RunEvent::Disagreed { tally, evidence } => note(context.out.note(&agreed::dissent(tally, evidence))),
         RunEvent::SettleLater { why } => {
             note(context.out.line(format!("\nnot settled by the provider yet: {why}")))
         }
@@ -334,7 +353,7 @@ fn refused(context: &Context, drawing: Option<&Drawing>, error: RunError) -> Com
 /// An order that met no offer says why for each.
 fn explained(context: &Context, error: RunError) -> CommandError {
     let record = match &error {
-        RunError::NoOffer(record) => Some(record.clone()),
+        RunError::NoOffer(record) | RunError::TooFew { record, .. } => Some(record.clone()),
         _ => None,
     };
     let mut error = CommandError::from(error);
@@ -355,8 +374,9 @@ pub fn summary(result: &JobResult) -> String {
         0 => String::new(),
         count => format!(" after {count} other{}", if count == 1 { "" } else { "s" }),
     };
+    let agreed = result.agreement.as_ref().map_or_else(String::new, agreed::summary);
     format!(
-        "{} + {} tokens, {} credits ({} ms of reference GPU time, {} vouchers), first token after {} ms, {} by {}{earlier}",
+        "{} + {} tokens, {} credits ({} ms of reference GPU time, {} vouchers), first token after {} ms, {} by {}{earlier}{agreed}",
         result.request.prompt.len(),
         result.answer().len(),
         result.cost_in_all(),
@@ -385,7 +405,7 @@ pub fn json_of(result: &JobResult, text: &str) -> Value {
         "parts": chain::document(result), "hedged": chain::hedged(result),
         "gpu_ms": receipt.reference.0 / 1_000_000, "measured_ms": receipt.measured.0 / 1_000_000,
         "ttft_ms": result.ttft_ms, "total_ms": result.total_ms, "cause": receipt.cause.name(),
-        "verification": { "level": "none", "odds": 0 }, "seed": result.request.sampling.seed,
+        "verification": agreed::document(result), "seed": result.request.sampling.seed,
         "sampling": sampling_json(&result.request.sampling), "stop": result.request.stop_texts,
         "session": result.terms.id().to_string(), "match": match_json(&result.matched),
     })

@@ -58,7 +58,7 @@ mod turn;
 
 pub use assets::FetchError;
 pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
-pub use error::RunError;
+pub use error::{RunError, Undecided};
 pub use race::Hedge;
 pub use run::{BudgetCap, RunEvent, RunSpec};
 

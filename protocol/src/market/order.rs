@@ -1,5 +1,7 @@
 //! What a client wants: one signed object that holds everything it insists on. An order carries no prompt.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     layout::Layout,
     limits::{
         CHALLENGERS_MAX, GOSSIP_BYTES_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX,
-        PROTOCOL_VERSION, REGION_BYTES_MAX, REGIONS_MAX,
+        PROTOCOL_VERSION, REDUNDANT_MAX, REGION_BYTES_MAX, REGIONS_MAX,
     },
     signed::{PublicKey, Signable, Signed},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -51,8 +53,52 @@ pub struct Order {
     pub calibrated_by: Vec<PublicKey>,
     /// The least that must be at stake for the device until the session's use is over; nothing means that none need be.
     pub stake_min: Credits,
+    /// How the client finds out whether the answer is right.
+    pub verification: Verification,
     /// Hash of the client's budget tag. The tag itself never travels.
     pub tag: Option<[u8; 32]>,
+}
+
+/// How a client finds out whether an answer is what the model gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verification {
+    /// One provider runs it and signs a receipt, by which it can be held to its answer later.
+    #[default]
+    Receipt,
+    /// So many providers with different stake accounts run it at the same time, and their answers are compared.
+    Redundant {
+        /// From 2 to [`REDUNDANT_MAX`].
+        providers: u8,
+    },
+}
+
+impl Verification {
+    /// Providers that run the order at the same time.
+    #[must_use]
+    pub const fn providers(self) -> u8 {
+        match self {
+            Self::Receipt => 1,
+            Self::Redundant { providers } => providers,
+        }
+    }
+
+    fn check(self) -> Result<(), String> {
+        match self {
+            Self::Redundant { providers } if !(2..=REDUNDANT_MAX).contains(&providers) => {
+                Err(format!("{providers} providers at the same time are not between 2 and {REDUNDANT_MAX}"))
+            }
+            Self::Receipt | Self::Redundant { .. } => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receipt => f.write_str("receipt"),
+            Self::Redundant { providers } => write!(f, "redundant({providers})"),
+        }
+    }
 }
 
 /// A limit on a time.
@@ -86,7 +132,7 @@ impl Signed<Order> {
 
 impl Signable for Order {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/order/v3");
+        let mut out = Layout::new("gridhour/order/v4");
         out.u16(self.version).fixed(&self.network.0).fixed(&self.client.0).u64(self.nonce);
         out.u64(self.issued_at.0).u64(self.expires_at.0);
         out.fixed(&self.model.0).u32(self.prompt_tokens).u32(self.output_tokens);
@@ -105,6 +151,10 @@ impl Signable for Order {
             out.fixed(&challenger.0);
         }
         out.u64(self.stake_min.0);
+        match self.verification {
+            Verification::Receipt => out.u8(0),
+            Verification::Redundant { providers } => out.u8(1).u8(providers),
+        };
         match &self.tag {
             None => out.u8(0),
             Some(tag) => out.u8(1).fixed(tag),
@@ -144,6 +194,7 @@ impl Wire for Order {
         at_most("challengers", self.calibrated_by.len(), CHALLENGERS_MAX)?;
         at_most("prompt tokens", self.prompt_tokens as usize, PROMPT_TOKENS_MAX)?;
         at_most("output tokens", self.output_tokens as usize, OUTPUT_TOKENS_MAX)?;
+        self.verification.check()?;
         self.check_numbers()
     }
 }

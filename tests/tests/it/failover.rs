@@ -68,33 +68,33 @@ const WHOLE: u32 = 64;
 const CHUNK: u32 = CHUNK_TOKENS_MAX as u32;
 const FUNDS: Credits = Credits(100_000_000_000);
 /// The cheap provider is asked first.
-const CHEAP: PricePerHour = PricePerHour(100_000_000_000);
-const DEAR: PricePerHour = PricePerHour(1_000_000_000_000);
+pub(crate) const CHEAP: PricePerHour = PricePerHour(100_000_000_000);
+pub(crate) const DEAR: PricePerHour = PricePerHour(1_000_000_000_000);
 /// So slow that every token costs something, and the same for all.
 const RATES: Rates = Rates { prefill: WorkRate(100_000_000), decode: WorkRate(10_000_000) };
 /// Time to collect: longer than any test.
 const GRACE: Millis = Millis(600_000);
-const FIRST: u8 = 3;
-const SECOND: u8 = 6;
+pub(crate) const FIRST: u8 = 3;
+pub(crate) const SECOND: u8 = 6;
 /// More than a client is told in one answer.
 const SEEN_MAX: usize = 1_024;
 /// A delay of every frame within which a provider can be killed between two.
 const SLOW: Duration = Duration::from_millis(700);
 
 /// A ledger node and a client, and a place for providers.
-struct World {
-    main: Runtime,
+pub(crate) struct World {
+    pub(crate) main: Runtime,
     folder: TempDir,
     network: Verified<NetworkFile>,
     view: LedgerView,
-    client: Client,
+    pub(crate) client: Client,
     _stop: watch::Sender<bool>,
 }
 
 /// A provider in a runtime of its own.
-struct Seller {
-    id: PublicKey,
-    runtime: Runtime,
+pub(crate) struct Seller {
+    pub(crate) id: PublicKey,
+    pub(crate) runtime: Runtime,
     net: NetHandle,
     events: mpsc::Receiver<ProviderEvent>,
     stop: watch::Sender<bool>,
@@ -102,7 +102,7 @@ struct Seller {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let main = Runtime::new().expect("a runtime");
         let folder = tempfile::tempdir().expect("a folder");
         let (stop, stopped) = watch::channel(false);
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Starts provider `n`, over the records that it had before.
-    fn seller(&self, n: u8, ask: PricePerHour, delay: Duration, served: Served) -> Seller {
+    pub(crate) fn seller(&self, n: u8, ask: PricePerHour, delay: Duration, served: Served) -> Seller {
         let runtime = Runtime::new().expect("a runtime");
         let (stop, stopped) = watch::channel(false);
         let (net, events, running) = runtime.block_on(async {
@@ -173,7 +173,7 @@ impl World {
     }
 
     /// Waits until the client sees these providers' offers, signed no earlier than `since`.
-    fn offers(&self, wanted: &[PublicKey], since: u64) -> Vec<Verified<Advert>> {
+    pub(crate) fn offers(&self, wanted: &[PublicKey], since: u64) -> Vec<Verified<Advert>> {
         let fresh = async {
             loop {
                 let mut offers = self.client.offers(wanted.len(), PATIENCE).await;
@@ -219,12 +219,12 @@ impl World {
             .unwrap_or(Credits(0))
     }
 
-    fn balance(&self, account: PublicKey) -> Credits {
+    pub(crate) fn balance(&self, account: PublicKey) -> Credits {
         self.view.read(|state| state.balance(&account))
     }
 
     /// Waits until no session is open any more.
-    fn settled(&self) {
+    pub(crate) fn settled(&self) {
         let mut tip = self.view.tip();
         let empty = async {
             while self.view.read(|state| state.sessions().next().is_some()) {
@@ -235,7 +235,7 @@ impl World {
     }
 
     /// The whole ledger is in order, and nothing is held.
-    fn audit(&self) {
+    pub(crate) fn audit(&self) {
         let tip = *self.view.tip().borrow();
         let mut auditor = Auditor::new(Trust::Genesis(self.network.id()));
         auditor.push(&opening(self.network.signed()));
@@ -282,7 +282,7 @@ impl Seller {
     }
 
     /// Tells it to stop, and waits until it has left by itself.
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.stop.send_replace(true);
         let Self { runtime, running, net, .. } = self;
         runtime.block_on(async {
@@ -292,7 +292,7 @@ impl Seller {
     }
 }
 
-fn wish(seller: &Served, max_tokens: u32, sampling: Sampling) -> RunSpec {
+pub(crate) fn wish(seller: &Served, max_tokens: u32, sampling: Sampling) -> RunSpec {
     let total_max = Credits(1_000_000_000);
     RunSpec { max_tokens, sampling, price_max: DEAR, total_max, ..spec(seller.offer) }
 }
@@ -309,7 +309,7 @@ fn sampling() -> Sampling {
     }
 }
 
-fn confirmed(result: &JobResult) -> bool {
+pub(crate) fn confirmed(result: &JobResult) -> bool {
     let claim = Claim {
         prompt: &result.request.prompt,
         written: &result.request.written,

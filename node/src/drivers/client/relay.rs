@@ -9,6 +9,7 @@
 //! Sessions of earlier turns are settled while the next turn runs, those of the last one at the end.
 
 mod past;
+mod redundant;
 
 use std::sync::{Mutex, PoisonError};
 

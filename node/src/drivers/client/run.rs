@@ -1,5 +1,7 @@
 //! One order from prompt to settled result.
 
+use std::path::Path;
+
 use gridhour_contracts_sim::{
     ledger::reject::Reject,
     tx::{Accusation, Call, Open},
@@ -7,13 +9,13 @@ use gridhour_contracts_sim::{
 use gridhour_protocol::{
     exact::NUMERICS_VERSION,
     id::{BudgetId, ModelId, SessionId},
-    job::{request::Request, sampling::Sampling},
+    job::{agreement::Tally, request::Request, sampling::Sampling},
     limits::{CHUNK_TOKENS_MAX, ORDER_TTL_MS_MAX, PROTOCOL_VERSION},
     market::{
         advert::Advert,
         costs::BuyerCosts,
         matching::MatchRecord,
-        order::{LatencyLimit, Order},
+        order::{LatencyLimit, Order, Verification},
     },
     session::terms::Terms,
     signed::{PublicKey, Verified},
@@ -68,6 +70,9 @@ pub struct RunSpec {
     pub calibrated_by: Vec<PublicKey>,
     /// The least that must be at stake for the provider's device; nothing means that none need be.
     pub stake_min: Credits,
+    /// How it is found out whether the answer is right. Several providers at the same time are neither hedged nor
+    /// replaced.
+    pub verification: Verification,
     /// What counts beside the price when offers are compared.
     pub costs: BuyerCosts,
     /// Hash of the budget tag.
@@ -130,6 +135,21 @@ pub enum RunEvent<'a> {
         /// What happened, in a sentence.
         why: &'a str,
     },
+    /// One of several providers that were asked at the same time gave no answer to its end: it is for nobody and
+    /// against nobody.
+    NoVote {
+        /// Who.
+        provider: PublicKey,
+        /// What happened, in a sentence.
+        why: &'a str,
+    },
+    /// Not all of several providers that were asked at the same time gave the answer of the majority.
+    Disagreed {
+        /// Who gave it, and who did not.
+        tally: &'a Tally,
+        /// What they signed.
+        evidence: &'a Path,
+    },
     /// The provider signed two receipts for the session that cannot both be true; the evidence is kept.
     Contradiction(&'a Accusation),
     /// The session is closed on the ledger: the provider is paid, the rest is back.
@@ -173,6 +193,7 @@ impl Client {
             jurisdictions: spec.jurisdictions.clone(),
             calibrated_by: spec.calibrated_by.clone(),
             stake_min: spec.stake_min,
+            verification: spec.verification,
             tag: spec.tag,
         };
         order.check_bounds().map_err(RunError::Order)?;
@@ -198,7 +219,11 @@ impl Client {
         let request = request(spec, &assets, assets.prompt(&spec.messages)?)?;
         let order = self.order(spec, request.prompt.len())?;
         let parts = RelayParts { client: self, spec, order, assets: &assets, adverts, cancel };
-        Relay::new(parts, on_event).run(request).await
+        let relay = Relay::new(parts, on_event);
+        match spec.verification {
+            Verification::Receipt => relay.run(request).await,
+            Verification::Redundant { providers } => relay.run_together(request, providers).await,
+        }
     }
 
     /// Opens the session of `choice`.

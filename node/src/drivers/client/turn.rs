@@ -149,6 +149,7 @@ impl Turn {
             cost: self.outcome.cost,
             before: before.to_vec(),
             beside,
+            agreement: None,
             matched: self.choice.matched.clone(),
             ttft_ms: millis(self.first_token.unwrap_or(now)),
             total_ms: millis(now),

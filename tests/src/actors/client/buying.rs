@@ -13,7 +13,7 @@ use gridhour_protocol::{
         costs::BuyerCosts,
         estimate::Measured,
         matching::{Matcher, Offer},
-        order::Order,
+        order::{Order, Verification},
     },
     session::{book::SessionBook, terms::Terms},
     signed::{Signed, Verified},
@@ -121,6 +121,7 @@ impl<T: Twist> MarketClient<T> {
             jurisdictions: Vec::new(),
             calibrated_by: Vec::new(),
             stake_min: Credits::ZERO,
+            verification: Verification::Receipt,
             tag: None,
         });
         let order = order.verify().expect("signed with the client's own key");
