@@ -275,7 +275,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
         client.claim()?;
         let drawing = args.draw.resolve(context, &client).await?;
         let spec = RunSpec { pays: drawing.as_ref().map(|drawing| drawing.cap), ..spec };
-        let offers = live_offers(&client).await?;
+        let offers = live_offers(&client, usize::from(spec.verification.providers())).await?;
         let result = stream(context, &client, &spec, &offers, cancel, args.explain, drawing.as_ref()).await?;
         context.out.document(&result_json(&client, &result).await?)?;
         if result.request.logprobs > 0 {

@@ -214,3 +214,21 @@ impl Order {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn an_order_is_for_one_provider_or_for_two_to_five_at_the_same_time() {
+        let with = |verification| Order { verification, ..sample::order() };
+        assert_eq!(with(Verification::Receipt).check_bounds(), Ok(()));
+        for providers in 0..=u8::MAX {
+            let order = with(Verification::Redundant { providers });
+            assert_eq!(order.check_bounds().is_ok(), (2..=5).contains(&providers), "{providers}");
+            assert_ne!(order.layout().hash(), with(Verification::Receipt).layout().hash());
+        }
+        assert_eq!(Verification::Redundant { providers: 3 }.to_string(), "redundant(3)");
+    }
+}

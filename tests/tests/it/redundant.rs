@@ -2,6 +2,7 @@
 //! differs is told of with everything that it signed, and all are paid for what they did.
 
 use std::{
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -19,6 +20,7 @@ use gridhour_node::{
         results::JobResult,
     },
     engine::{Engine, EngineConfig, scheduler::Scheduler},
+    model::gguf::Gguf,
 };
 use gridhour_protocol::{
     job::{agreement::Verdict, sampling::Sampling},
@@ -52,9 +54,8 @@ fn together(providers: u8) -> RunSpec {
 
 /// One that computes with other weights than those of the model that it sells.
 fn lying() -> Served {
-    let file =
-        gridhour_node::model::gguf::Gguf::from_bytes(SmallModel::new(6).bytes()).expect("a sound model");
-    let config = EngineConfig { threads: std::num::NonZeroUsize::MIN, ..EngineConfig::default() };
+    let file = Gguf::from_bytes(SmallModel::new(6).bytes()).expect("a sound model");
+    let config = EngineConfig { threads: NonZeroUsize::MIN, ..EngineConfig::default() };
     let other = Engine::from_gguf(&file, config).expect("the engine takes it");
     Served { scheduler: Scheduler::start(Arc::new(other)).expect("a thread"), ..served() }
 }
@@ -83,7 +84,7 @@ fn run_alone(world: &World, sellers: &[&Seller], count: u8) -> Ran {
     run(world, &together(count), &world.offers(&ids, 0), &unheard)
 }
 
-/// The kept results, each of which must be of another provider.
+/// Every result that the client kept.
 fn kept(world: &World) -> Vec<JobResult> {
     let all = world.client.results().list().expect("they can be read");
     all.into_iter().map(|(result, _)| result).collect()

@@ -3,10 +3,7 @@
 
 use std::path::Path;
 
-use gridhour_node::drivers::{
-    client::RunError,
-    mismatch::{Answer, Mismatch},
-};
+use gridhour_node::drivers::mismatch::{Answer, Mismatch};
 use gridhour_protocol::{job::agreement::Tally, signed::PublicKey};
 use serde_json::{Value, json};
 
@@ -16,7 +13,7 @@ use crate::{
 };
 
 pub fn run(context: &Context, file: &Path) -> Result {
-    let mismatch = Mismatch::load(file).map_err(RunError::from)?;
+    let mismatch = Mismatch::load(file)?;
     let tally = match mismatch.tally() {
         Ok(tally) => tally,
         Err(fault) => return refuse(context, &fault.to_string()),

@@ -25,6 +25,7 @@ use gridhour_protocol::{
     },
     market::redundant::{Bid, pick},
     receipt::Cause,
+    session::terms::Terms,
     units::Credits,
 };
 use tokio::time::Instant;
@@ -86,20 +87,20 @@ impl Relay<'_> {
         if matched.chosen.is_none() {
             return Err(RunError::NoOffer(Box::new(matched)));
         }
-        let choice = |provider| {
-            let advert = newest.iter().find(|advert| advert.provider == provider)?;
+        let able = matched.candidates.iter().filter_map(|candidate| {
+            let advert = newest.iter().find(|advert| advert.provider == candidate.provider)?;
             let (terms, hold) = self.terms(advert, request)?;
-            Some(Choice { advert: advert.clone(), terms, hold, matched: matched.clone() })
-        };
-        let able = matched.candidates.iter().filter_map(|candidate| choice(candidate.provider));
-        let mut able: Vec<Choice> = able.collect();
-        let bid = |choice: &Choice| Bid { account: choice.terms.provider, hold: choice.hold };
-        let bids: Vec<Bid> = able.iter().map(bid).collect();
-        let picked = pick(&bids, count, order.total_max)
+            Some((advert, terms, hold))
+        });
+        let able: Vec<_> = able.collect();
+        let bid = |(_, terms, hold): &(_, Terms, Credits)| Bid { account: terms.provider, hold: *hold };
+        let picked = pick(&able.iter().map(bid).collect::<Vec<_>>(), count, order.total_max)
             .map_err(|why| RunError::TooFew { why, record: Box::new(matched.clone()) })?;
-        let mut place = 0..;
-        able.retain(|_| place.next().is_some_and(|place| picked.contains(&place)));
-        Ok(able)
+        let choice = |place: usize| {
+            let (advert, terms, hold) = able[place].clone();
+            Choice { advert: advert.clone(), terms, hold, matched: matched.clone() }
+        };
+        Ok(picked.into_iter().map(choice).collect())
     }
 
     /// Opens the session of `choice` and runs its job.
