@@ -31,7 +31,11 @@ use gridhour_protocol::{
 use tokio::time::Instant;
 
 use super::{
-    super::{RunError, Undecided, run::RunEvent, turn::Turn},
+    super::{
+        RunError, Undecided,
+        run::{RunEvent, may_be_applied},
+        turn::Turn,
+    },
     Choice, Relay, RelayParts, Unsettled, why, with_true_work,
 };
 use crate::drivers::{
@@ -51,7 +55,7 @@ struct Desk {
 /// What came of asking one of them.
 struct Ballot {
     choice: Choice,
-    /// Whether its session is open.
+    /// Whether its session is, or may be, open.
     is_open: bool,
     turn: Result<Turn, RunError>,
 }
@@ -107,7 +111,9 @@ impl Relay<'_> {
     async fn ballot(&self, choice: Choice, request: Request, desk: &Mutex<Desk>) -> Ballot {
         let RelayParts { client, spec, order, assets, cancel, .. } = &self.parts;
         if let Err(error) = client.open_session(spec, order, &choice).await {
-            return Ballot { choice, is_open: false, turn: Err(error) };
+            // What may be open is closed.
+            let is_open = matches!(&error, RunError::Ledger(error) if may_be_applied(error));
+            return Ballot { choice, is_open, turn: Err(error) };
         }
         self.tell(RunEvent::Opened { session: choice.terms.id(), hold: choice.hold });
         let (who, mut text) = (choice.terms.provider, Vec::new());
