@@ -26,7 +26,7 @@
 //!
 //! docs/NETWORK.md has the protocols and the sums.
 
-mod advert_table;
+pub mod advert_table;
 mod behaviour;
 mod bootstrap;
 mod checkpoint_table;
@@ -46,7 +46,7 @@ pub mod limits;
 mod metrics;
 mod neighbours;
 mod outbound;
-mod peer_score;
+pub mod peer_score;
 mod peers;
 mod protocols;
 mod push;

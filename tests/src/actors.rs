@@ -6,7 +6,7 @@ use gridhour_protocol::{
     id::{NetworkId, SessionId},
     market::advert::Advert,
     session::{book::SessionBook, lane::LaneLedger, terms::Terms},
-    signed::{SecretKey, Signed},
+    signed::{SecretKey, Signed, Verified},
     units::{Credits, Height},
     wire,
 };
@@ -16,6 +16,7 @@ use crate::sim::{
     durable::{Change, Durable, PowerCut},
     fact::Frame,
     ledger_node::{Answer, Request},
+    mesh::Whisper,
     net::{NodeId, StreamId},
 };
 
@@ -44,6 +45,11 @@ pub trait Actor {
     /// # Errors
     /// If the power goes while it writes; the actor is then dropped.
     fn hear(&mut self, input: Input, cx: &mut Context<'_>) -> Result<(), PowerCut>;
+
+    /// How much it remembers: table by table, with the most that may be.
+    fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        Vec::new()
+    }
 }
 
 /// What happens to a node.
@@ -66,7 +72,14 @@ pub enum Input {
         stream: StreamId,
     },
     /// An advert came by.
-    Gossip(Box<Signed<Advert>>),
+    Gossip(Box<Verified<Advert>>),
+    /// A neighbour gossips. The node itself hears only what its network room lets through.
+    Whisper {
+        /// Who.
+        from: NodeId,
+        /// What.
+        whisper: Whisper,
+    },
     /// Someone asks the ledger.
     Request {
         /// Who.
@@ -94,6 +107,7 @@ impl Input {
             Self::Frame { frame, .. } => frame.name(),
             Self::Closed { .. } => "closed",
             Self::Gossip(_) => "advert",
+            Self::Whisper { .. } => "whisper",
             Self::Request { .. } => "request",
             Self::Answer { .. } => "answer",
         }

@@ -32,7 +32,7 @@ use crate::{
         ledger_node::LedgerNode,
         net::{NodeId, Partition, Weather},
         rng::Rng,
-        world::{Failure, NodeSpec, Outage, Part, Report, Role, World},
+        world::{Failure, Land, NodeSpec, Outage, Part, Report, Role, World},
     },
 };
 
@@ -188,7 +188,7 @@ impl Scenario {
     pub fn run(&self) -> Result<Report, Failure> {
         let genesis = self.genesis();
         let nodes = self.nodes(&genesis);
-        World::new(self.seed, genesis, nodes, self.weather, self.partitions.clone()).run()
+        World::new(self.seed, genesis, nodes, Land::small(self.weather, self.partitions.clone())).run()
     }
 
     fn keeper(&self) -> NodeId {
@@ -252,6 +252,7 @@ impl Scenario {
         NodeSpec {
             role: Role { part, key: self.key(node).public(), honest, returns },
             clock: SimClock { ahead_ms, drift_ppm },
+            absences: Vec::new(),
             outage: trouble.map(|one| one.outage),
             down_ms: trouble.and_then(|one| one.down_ms).unwrap_or(0),
             flips_bit: trouble.is_some_and(|one| one.flips_bit),

@@ -48,7 +48,7 @@ mod assets;
 mod calibrate;
 mod error;
 mod job;
-mod learning;
+pub mod learning;
 mod pings;
 mod race;
 mod records;

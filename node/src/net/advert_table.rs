@@ -29,7 +29,7 @@ struct Entry {
 
 /// At most [`ADVERTS_MAX`] providers' newest adverts.
 #[derive(Debug, Default)]
-pub(crate) struct AdvertTable {
+pub struct AdvertTable {
     entries: BTreeMap<PublicKey, Entry>,
     undelivered: BTreeSet<PublicKey>,
     /// How many of the providers each peer brought.
@@ -37,8 +37,21 @@ pub(crate) struct AdvertTable {
 }
 
 impl AdvertTable {
+    /// Providers that are remembered: at most [`ADVERTS_MAX`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The highest sequence number of a provider.
-    pub(crate) fn newest(&self, provider: &PublicKey) -> Option<u64> {
+    #[must_use]
+    pub fn newest(&self, provider: &PublicKey) -> Option<u64> {
         self.entries.get(provider).map(|entry| entry.advert.sequence)
     }
 
@@ -47,7 +60,7 @@ impl AdvertTable {
     ///
     /// # Errors
     /// If `from` itself brought as many as anyone.
-    pub(crate) fn make_room(
+    pub fn make_room(
         &mut self,
         provider: &PublicKey,
         from: Option<PublicKey>,
@@ -91,7 +104,7 @@ impl AdvertTable {
 
     /// Keeps an advert that [`crate::net::gossip::validate`] accepted and [`AdvertTable::make_room`] has room
     /// for. The node is to hear of what others brought.
-    pub(crate) fn insert(&mut self, advert: Verified<Advert>, from: Option<PublicKey>, now: Timestamp) {
+    pub fn insert(&mut self, advert: Verified<Advert>, from: Option<PublicKey>, now: Timestamp) {
         let provider = advert.provider;
         let forget_at = now.after(MEMORY).unwrap_or(Timestamp(u64::MAX));
         match self.entries.get_mut(&provider) {
@@ -109,7 +122,7 @@ impl AdvertTable {
     }
 
     /// Drops the providers that no live advert can name any more.
-    pub(crate) fn forget(&mut self, now: Timestamp) {
+    pub fn forget(&mut self, now: Timestamp) {
         let before = self.entries.len();
         self.entries.retain(|_, entry| now < entry.forget_at);
         if self.entries.len() < before {
@@ -139,7 +152,8 @@ impl AdvertTable {
     }
 
     /// Live adverts for a peer that just subscribed: those that live longest, at most [`PUSH_ADVERTS_MAX`].
-    pub(crate) fn live(&self, now: Timestamp) -> Vec<&Verified<Advert>> {
+    #[must_use]
+    pub fn live(&self, now: Timestamp) -> Vec<&Verified<Advert>> {
         let mut live: Vec<_> =
             self.entries.values().map(|entry| &entry.advert).filter(|advert| advert.is_live(now)).collect();
         live.sort_by_key(|advert| std::cmp::Reverse(advert.expires_at));

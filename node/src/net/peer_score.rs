@@ -20,13 +20,13 @@ use crate::net::{
 };
 
 /// Points at which a peer is shut out.
-pub(crate) const BUDGET: u32 = 100;
+pub const BUDGET: u32 = 100;
 /// Points that fade in a second.
 const FADE_PER_SECOND: u32 = 1;
 
 /// What a peer is charged for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offence {
+pub enum Offence {
     /// Brought an advert that every honest node refuses.
     Advert(Refusal),
     /// Brought a checkpoint that every honest node refuses.
@@ -42,7 +42,7 @@ pub(crate) enum Offence {
 impl Offence {
     /// Points: five forged adverts, or fifty messages over the rate, use up the budget.
     #[must_use]
-    pub(crate) fn points(self) -> u32 {
+    pub fn points(self) -> u32 {
         match self {
             Self::Advert(refusal) if refusal.is_misbehavior() => 20,
             Self::Advert(_) => 0,
@@ -54,7 +54,7 @@ impl Offence {
 
 /// What a peer may do only so often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rate {
+pub enum Rate {
     /// Bring an advert.
     Gossip,
     /// Send pushes, by their bytes.
@@ -119,13 +119,25 @@ impl Entry {
 
 /// Scores of at most [`PEERS_TRACKED_MAX`] peers.
 #[derive(Debug, Default)]
-pub(crate) struct PeerScores {
+pub struct PeerScores {
     entries: BTreeMap<PublicKey, Entry>,
 }
 
 impl PeerScores {
+    /// Peers that are remembered: at most [`PEERS_TRACKED_MAX`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Charges a peer; `true` once it is over its budget.
-    pub(crate) fn charge(&mut self, peer: PublicKey, offence: Offence, now: Instant) -> bool {
+    pub fn charge(&mut self, peer: PublicKey, offence: Offence, now: Instant) -> bool {
         if offence.points() == 0 {
             return false;
         }
@@ -136,12 +148,12 @@ impl PeerScores {
     }
 
     /// Takes one token of the peer's; `false` if it is over its rate.
-    pub(crate) fn admit(&mut self, peer: PublicKey, rate: Rate, now: Instant) -> bool {
+    pub fn admit(&mut self, peer: PublicKey, rate: Rate, now: Instant) -> bool {
         self.take(peer, rate, 1, now)
     }
 
     /// Takes the tokens of a push of `len` bytes; `false` if the peer is over its rate.
-    pub(crate) fn admit_push(&mut self, peer: PublicKey, rate: Rate, len: usize, now: Instant) -> bool {
+    pub fn admit_push(&mut self, peer: PublicKey, rate: Rate, len: usize, now: Instant) -> bool {
         let kib = u32::try_from(len.div_ceil(1024)).unwrap_or(u32::MAX);
         self.take(peer, rate, kib.clamp(PUSH_KIB_MIN, PUSH_BURST_KIB), now)
     }

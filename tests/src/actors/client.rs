@@ -12,7 +12,7 @@ use gridhour_protocol::{
     job::{buyer::BuyerPatience, message::ClientMessage, sampling::Sampling},
     market::{advert::Advert, book::Book, order::Order},
     session::terms::Terms,
-    signed::{PublicKey, SecretKey, Signed, Verified},
+    signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp},
 };
 
@@ -274,16 +274,14 @@ impl<T: Twist> Actor for MarketClient<T> {
                 Ok(())
             }
             Input::Answer { id, answer } => self.answered(id, answer, cx),
-            Input::Wake(_) | Input::Request { .. } | Input::Frame { .. } => Ok(()),
+            Input::Wake(_) | Input::Whisper { .. } | Input::Request { .. } | Input::Frame { .. } => Ok(()),
         }
     }
 }
 
 impl<T> MarketClient<T> {
     /// Late, repeated and expired adverts are what gossip brings: the book says no to them.
-    fn enter(&mut self, advert: Signed<Advert>, now: Timestamp) {
-        if let Ok(advert) = advert.verify() {
-            let _ = self.book.enter(now, advert);
-        }
+    fn enter(&mut self, advert: Verified<Advert>, now: Timestamp) {
+        let _ = self.book.enter(now, advert);
     }
 }

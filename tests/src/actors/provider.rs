@@ -209,7 +209,7 @@ impl<T: Twist> Actor for MarketProvider<T> {
             }
             Input::Closed { stream } => self.disconnect(stream, cx),
             Input::Answer { id, answer } => self.answered(id, answer, cx),
-            Input::Gossip(_) | Input::Request { .. } | Input::Frame { .. } => Ok(()),
+            Input::Gossip(_) | Input::Whisper { .. } | Input::Request { .. } | Input::Frame { .. } => Ok(()),
         }
     }
 }

@@ -76,8 +76,9 @@ pub(super) fn ended(ran: &Ran, at: Timestamp) -> Ended {
     }
 }
 
-/// Whether an end is the caller's doing, or nobody's.
-fn says_nothing(end: &BuyerEnd) -> bool {
+/// Whether an end is the caller's doing, or nobody's: then nothing is learned of the provider.
+#[must_use]
+pub fn says_nothing(end: &BuyerEnd) -> bool {
     match end {
         BuyerEnd::Settled(receipt) => receipt.body.cause == Cause::ClientFault,
         BuyerEnd::Refused { code, .. } => match code {
