@@ -20,17 +20,22 @@ use crate::sim::{
     net::{NodeId, StreamId},
 };
 
+pub mod advert_flooder;
+pub mod advert_forger;
 pub mod client;
 pub mod double_spender;
+pub mod ghost_advertiser;
 pub mod goods;
 pub mod honest_client;
 pub mod honest_provider;
 pub mod keeper;
 pub mod lying_provider;
+pub mod misplaced_provider;
 pub mod observer;
 pub mod provider;
 pub mod replaying_provider;
 pub mod silent_provider;
+pub mod uncollecting_provider;
 
 /// One node's program. It is built anew after a crash, and finds what it wrote in [`Context::saved`].
 pub trait Actor {
@@ -167,8 +172,17 @@ pub fn forget_session(saved: &Durable, session: &SessionId) -> Vec<Change> {
     lanes.chain([(terms_key(session), None)]).collect()
 }
 
-/// A transaction that stays valid for the whole run. The nonce is the node's own random number.
+/// Blocks for which a transaction stays valid: longer than any message takes.
+const VALID_BLOCKS: u64 = 400;
+
+/// A transaction that stays valid for a while. The nonce is the node's own random number.
 pub fn sign_tx(cx: &mut Context<'_>, key: &SecretKey, network: NetworkId, call: Call) -> Box<Signed<Tx>> {
-    let nonce = cx.rng().bits();
-    Box::new(key.sign(Tx { network, sender: key.public(), nonce, valid_until: Height(16_000), call }))
+    let (nonce, height) = (cx.rng().bits(), cx.published() as u64);
+    Box::new(key.sign(Tx {
+        network,
+        sender: key.public(),
+        nonce,
+        valid_until: Height(height + VALID_BLOCKS),
+        call,
+    }))
 }

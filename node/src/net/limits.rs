@@ -95,6 +95,11 @@ pub const GOSSIP_QUEUE_TIME: Duration = Duration::from_secs(10);
 pub const GOSSIP_BURST_MAX: u32 = 400;
 /// Adverts a second that one peer may bring in the long run.
 pub const GOSSIP_PER_SECOND_MAX: u32 = 200;
+/// Adverts of others that this node passes on in a burst, whoever brought them: so few that no neighbour charges it for what
+/// others flooded it with.
+pub const PASSED_BURST_MAX: u32 = GOSSIP_BURST_MAX / 2;
+/// Adverts of others a second that this node passes on in the long run.
+pub const PASSED_PER_SECOND_MAX: u32 = GOSSIP_PER_SECOND_MAX / 2;
 
 /// Providers whose newest advert is kept. Further ones are ignored until one dies.
 pub const ADVERTS_MAX: usize = 4096;
@@ -194,6 +199,10 @@ const _: () = assert!(CHECKPOINT_BYTES_MAX < GOSSIP_BYTES_MAX, "a checkpoint is 
 const _: () = assert!(GOSSIP_BYTES_MAX < GOSSIP_RPC_BYTES_MAX, "a message and its envelope fit an RPC");
 const _: () =
     assert!(FORWARDS_PER_SECOND * 2 < GOSSIP_PER_SECOND_MAX as usize, "forwarding is within our rate");
+const _: () = assert!(
+    FORWARDS_PER_SECOND + (PASSED_PER_SECOND_MAX as usize) < GOSSIP_PER_SECOND_MAX as usize,
+    "passing on and forwarding together are within our rate"
+);
 const _: () = assert!(PUSH_ADVERTS_MAX <= BACKLOG_MAX, "one push fits the backlog");
 const _: () = assert!(
     JOBS_PER_PEER_MAX + 2 * (REQUESTS_IN_MAX + REQUESTS_OUT_MAX) < STREAMS_PER_CONNECTION_MAX,

@@ -14,8 +14,8 @@ use gridhour_protocol::signed::PublicKey;
 use crate::net::{
     gossip::Refusal,
     limits::{
-        ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, PEERS_TRACKED_MAX,
-        PUSH_BURST_KIB, PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
+        ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, PASSED_BURST_MAX,
+        PASSED_PER_SECOND_MAX, PEERS_TRACKED_MAX, PUSH_BURST_KIB, PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
     },
 };
 
@@ -85,14 +85,28 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn take(&mut self, rate: Rate, count: u32, now: Instant) -> bool {
-        let (tokens, each) = rate.bucket();
+    fn take(&mut self, (tokens, each): (u32, Duration), count: u32, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + each * count;
         let fits = full_at.duration_since(now) <= each * tokens;
         if fits {
             self.full_at = full_at;
         }
         fits
+    }
+}
+
+/// How much of what others bring this node passes on at once. What is over it is kept, and told to whoever subscribes:
+/// neighbours see who carried an advert and not who flooded the carrier with it, and would charge this node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PassingOn {
+    bucket: Option<Bucket>,
+}
+
+impl PassingOn {
+    /// Whether one more advert is to be passed on now.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let bucket = self.bucket.get_or_insert(Bucket { full_at: now });
+        bucket.take((PASSED_BURST_MAX, Duration::from_secs(1) / PASSED_PER_SECOND_MAX), 1, now)
     }
 }
 
@@ -160,7 +174,7 @@ impl PeerScores {
 
     fn take(&mut self, peer: PublicKey, rate: Rate, count: u32, now: Instant) -> bool {
         let at = Rate::ALL.iter().position(|&other| other == rate).unwrap_or_default();
-        self.entry(peer, now).buckets[at].take(rate, count, now)
+        self.entry(peer, now).buckets[at].take(rate.bucket(), count, now)
     }
 
     fn entry(&mut self, peer: PublicKey, now: Instant) -> &mut Entry {
@@ -240,5 +254,18 @@ mod tests {
         }
         assert_eq!(scores.entries.len(), PEERS_TRACKED_MAX);
         assert!(!scores.entries.contains_key(&peer(0)));
+    }
+
+    /// Whatever a node is flooded with, and by however many, a neighbour to which it passes on what it may never charges it.
+    #[test]
+    fn who_passes_on_a_flood_is_not_charged_for_it() {
+        let (mut carrier, mut neighbour, start) =
+            (PassingOn::default(), PeerScores::default(), Instant::now());
+        for ms in 0..20_000 {
+            let now = start + Duration::from_millis(ms);
+            // Two thousand a second come in.
+            let passed = (0..2).filter(|_| carrier.take(now)).count();
+            assert!((0..passed).all(|_| neighbour.admit(peer(1), Rate::Gossip, now)), "after {ms} ms");
+        }
     }
 }

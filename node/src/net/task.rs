@@ -45,7 +45,7 @@ use crate::net::{
     latency::LatencyWindow,
     limits::{BACKLOG_PER_TURN, FORWARDS_PER_SECOND},
     outbound::Outbound,
-    peer_score::{Offence, PeerScores},
+    peer_score::{Offence, PassingOn, PeerScores},
     peers::Peers,
     protocols::Protocols,
     relays::Relays,
@@ -113,6 +113,7 @@ pub(crate) struct Task {
 struct State {
     peers: Peers,
     scores: PeerScores,
+    passing_on: PassingOn,
     /// Until when peers are shut out.
     bans: BTreeMap<PeerId, Instant>,
     adverts: AdvertTable,

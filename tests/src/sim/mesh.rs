@@ -14,7 +14,7 @@ use gridhour_node::net::{
     advert_table::AdvertTable,
     gossip::{self, Refusal},
     limits::{ADVERTS_MAX, BAN, BANS_MAX, PEERS_TRACKED_MAX},
-    peer_score::{Offence, PeerScores, Rate},
+    peer_score::{Offence, PassingOn, PeerScores, Rate},
 };
 use gridhour_protocol::{
     id::NetworkId,
@@ -105,6 +105,7 @@ pub struct Mesh {
     table: AdvertTable,
     packets: BTreeMap<PublicKey, Rc<Packet>>,
     scores: PeerScores,
+    passing_on: PassingOn,
     seen: BTreeSet<Hash>,
     seen_at: VecDeque<(Moment, Hash)>,
     bans: BTreeMap<NodeId, Moment>,
@@ -121,6 +122,7 @@ impl Mesh {
             table: AdvertTable::default(),
             packets: BTreeMap::new(),
             scores: PeerScores::default(),
+            passing_on: PassingOn::default(),
             seen: BTreeSet::new(),
             seen_at: VecDeque::new(),
             bans: BTreeMap::new(),
@@ -160,19 +162,45 @@ impl Mesh {
         if !self.note_seen(packet.id, when.at) || !self.neighbours(when.at).any(|peer| peer == from) {
             return Heard::default();
         }
-        let instant = self.origin + Duration::from_millis(when.at.0);
-        let mut heard = Heard { is_news: true, ..Heard::default() };
-        if !self.scores.admit(key, Rate::Gossip, instant) {
-            heard.banned = self.charge((from, key), Offence::OverRate, when.at);
+        let instant = self.instant(when.at);
+        let admitted = self.scores.admit(key, Rate::Gossip, instant);
+        let over_rate = if admitted { None } else { self.charge((from, key), Offence::OverRate, when.at) };
+        let heard = self.judged((from, key), packet, when);
+        let passes_on = heard.advert.is_some() && self.passing_on.take(instant);
+        Heard { banned: over_rate.or(heard.banned), forward: passes_on.then(|| packet.clone()), ..heard }
+    }
+
+    /// Hears all that a neighbour knows. A real node also passes that on, slowly; here the next renewal does.
+    pub fn hear_push(
+        &mut self,
+        (from, key): (NodeId, PublicKey),
+        packets: &[Rc<Packet>],
+        when: When,
+    ) -> Vec<Heard> {
+        let bytes = packets.iter().map(|packet| packet.bytes().len()).sum();
+        if !self.neighbours(when.at).any(|peer| peer == from) {
+            return Vec::new();
         }
+        if !self.scores.admit_push(key, Rate::PushIn, bytes, self.instant(when.at)) {
+            let banned = self.charge((from, key), Offence::OverRate, when.at);
+            return vec![Heard { banned, ..Heard::default() }];
+        }
+        packets.iter().map(|packet| self.judged((from, key), packet, when)).collect()
+    }
+
+    fn instant(&self, at: Moment) -> Instant {
+        self.origin + Duration::from_millis(at.0)
+    }
+
+    /// Judges what a neighbour brought: keeps it, or charges for it.
+    fn judged(&mut self, (from, key): (NodeId, PublicKey), packet: &Rc<Packet>, when: When) -> Heard {
+        let heard = Heard { is_news: true, ..Heard::default() };
         match self.take(packet, key, when.now) {
-            Ok(advert) => (heard.advert, heard.forward) = (Some(advert), Some(packet.clone())),
+            Ok(advert) => Heard { advert: Some(advert), ..heard },
             Err(refusal) => {
-                let banned = self.charge((from, key), Offence::Advert(refusal), when.at);
-                heard.banned = heard.banned.or(banned);
+                Heard { banned: self.charge((from, key), Offence::Advert(refusal), when.at), ..heard }
             }
         }
-        heard
     }
 
     fn take(
@@ -212,7 +240,7 @@ impl Mesh {
         offence: Offence,
         at: Moment,
     ) -> Option<&'static str> {
-        if !self.scores.charge(key, offence, self.origin + Duration::from_millis(at.0)) {
+        if !self.scores.charge(key, offence, self.instant(at)) {
             return None;
         }
         if self.bans.len() >= BANS_MAX {

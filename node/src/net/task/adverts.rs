@@ -52,7 +52,8 @@ impl Task {
             self.charge(from, Offence::OverRate);
         }
         match self.judge(from, bytes) {
-            Ok(()) => MessageAcceptance::Accept,
+            Ok(()) if self.state.passing_on.take(Instant::now()) => MessageAcceptance::Accept,
+            Ok(()) => MessageAcceptance::Ignore,
             Err(refusal) if refusal.is_misbehavior() => MessageAcceptance::Reject,
             Err(_) => MessageAcceptance::Ignore,
         }

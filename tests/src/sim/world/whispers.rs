@@ -44,7 +44,13 @@ impl World {
     pub(super) fn hear_whisper(&mut self, to: NodeId, from: NodeId, whisper: Whisper) {
         match whisper {
             Whisper::Advert(packet) => self.hear_packet(to, from, &packet),
-            Whisper::Push(packets) => packets.iter().for_each(|packet| self.hear_packet(to, from, packet)),
+            Whisper::Push(packets) => {
+                let (when, key) = (self.when(to), self.cast[usize::from(from.0)].key);
+                let mesh = &mut self.nodes[usize::from(to.0)].body.mesh;
+                for heard in mesh.hear_push((from, key), &packets, when) {
+                    self.take_in(to, from, heard);
+                }
+            }
             Whisper::Hello => {
                 let when = self.when(to);
                 let offered = self.nodes[usize::from(to.0)].body.mesh.offered(when.now);
@@ -55,13 +61,18 @@ impl World {
 
     fn hear_packet(&mut self, to: NodeId, from: NodeId, packet: &Rc<Packet>) {
         let (when, key) = (self.when(to), self.cast[usize::from(from.0)].key);
-        let Heard { is_news, forward, advert, banned } =
-            self.nodes[usize::from(to.0)].body.mesh.hear((from, key), packet, when);
-        if is_news {
+        let heard = self.nodes[usize::from(to.0)].body.mesh.hear((from, key), packet, when);
+        if heard.is_news {
             self.shared.trace.note(self.shared.at, to, "advert", packet.id());
+            self.take_in(to, from, heard);
         }
+    }
+
+    /// What a node's room lets through goes to the node and to the other neighbours.
+    fn take_in(&mut self, to: NodeId, from: NodeId, Heard { forward, advert, banned, .. }: Heard) {
         if let Some(why) = banned {
-            self.shared.facts.push(Fact::Banned { by: to, whom: key, why });
+            let whom = self.cast[usize::from(from.0)].key;
+            self.shared.facts.push(Fact::Banned { by: to, whom, why });
         }
         if let Some(packet) = forward {
             self.tell_neighbours(to, from, &Whisper::Advert(packet));

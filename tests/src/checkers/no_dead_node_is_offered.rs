@@ -1,0 +1,55 @@
+//! An honest client chooses nobody who is gone for longer than an advert lives, and no advert that is over.
+
+use std::collections::BTreeMap;
+
+use gridhour_protocol::{
+    limits::ADVERT_TTL_MS_MAX,
+    units::{Millis, Timestamp},
+};
+
+use super::{Checker, View};
+use crate::sim::{fact::Fact, net::NodeId};
+
+/// How far two clocks may be apart.
+const CLOCKS: Millis = Millis(8_000);
+
+/// Since when nodes are gone.
+#[derive(Clone, Debug, Default)]
+pub struct NoDeadNodeIsOffered {
+    gone: BTreeMap<NodeId, Timestamp>,
+}
+
+impl Checker for NoDeadNodeIsOffered {
+    fn name(&self) -> &'static str {
+        "no_dead_node_is_offered"
+    }
+
+    fn check(&mut self, view: &View<'_>) -> Result<(), String> {
+        for fact in view.facts {
+            match fact {
+                Fact::Crashed { node } => {
+                    self.gone.entry(*node).or_insert(view.time);
+                }
+                Fact::Started { node } => {
+                    self.gone.remove(node);
+                }
+                Fact::Chose { by, provider, expires_at }
+                    if view.role(*by).is_some_and(|role| role.honest) =>
+                {
+                    let whom = view.node_of(provider);
+                    let gone = whom
+                        .and_then(|node| self.gone.get(&node))
+                        .map_or(Millis(0), |at| view.time.since(*at));
+                    let stale =
+                        view.time.since(*expires_at) > CLOCKS || gone > Millis(ADVERT_TTL_MS_MAX + CLOCKS.0);
+                    if stale || whom.is_none() {
+                        let gone = gone.0;
+                        return Err(format!("node {} chose {}, gone for {gone} ms", by.0, provider.short()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
