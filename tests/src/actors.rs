@@ -1,12 +1,13 @@
 //! Who acts in the world. Honest parties drive the protocol's own state machines; every other actor is an
 //! honest one with one twist, in a file named after the misdeed.
 
+use std::rc::Rc;
+
 use gridhour_contracts_sim::tx::{Call, Tx};
 use gridhour_protocol::{
     id::{NetworkId, SessionId},
-    market::advert::Advert,
     session::{book::SessionBook, lane::LaneLedger, terms::Terms},
-    signed::{SecretKey, Signed, Verified},
+    signed::{SecretKey, Signed},
     units::{Credits, Height},
     wire,
 };
@@ -16,7 +17,7 @@ use crate::sim::{
     durable::{Change, Durable, PowerCut},
     fact::Frame,
     ledger_node::{Answer, Request},
-    mesh::Whisper,
+    mesh::{Packet, Whisper},
     net::{NodeId, StreamId},
 };
 
@@ -76,8 +77,8 @@ pub enum Input {
         /// Which stream.
         stream: StreamId,
     },
-    /// An advert came by.
-    Gossip(Box<Verified<Advert>>),
+    /// An advert came by, and was kept.
+    Gossip(Rc<Packet>),
     /// A neighbour gossips. The node itself hears only what its network room lets through.
     Whisper {
         /// Who.

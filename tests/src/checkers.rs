@@ -24,6 +24,8 @@ pub mod nothing_sent_before_it_is_saved;
 pub mod orders_are_served_or_refunded;
 pub mod receipts_paid_once;
 pub mod replay_gives_same_root;
+#[cfg(test)]
+mod stage;
 
 /// The world after one event.
 #[derive(Clone, Copy)]

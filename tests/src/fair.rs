@@ -48,6 +48,9 @@ const ADVERTS_MS: (u64, u64) = (60_000, 150_000);
 /// Time between two orders of a client, and the time that each has.
 const ORDER_EVERY_MS: core::ops::Range<u64> = 60_000..180_000;
 const ORDER_MS: u64 = 240_000;
+/// What providers ask. Liars are cheaper, so every client meets every one of them that it does not see through.
+const HONEST_ASKS: core::ops::Range<u64> = 36_000_000..72_000_000;
+const LIARS_ASKS: core::ops::Range<u64> = 30_000_000..33_000_000;
 /// What every client begins with.
 const WEALTH: Credits = Credits(20_000_000_000);
 /// How far clocks are off at the beginning, in milliseconds, and how much they gain or lose in a million.
@@ -150,7 +153,8 @@ impl Fair {
     /// # Errors
     /// With the first thing that a checker finds.
     pub fn run(&self) -> Result<Report, Failure> {
-        let atlas = Atlas::new(self.matrix.clone(), self.nodes());
+        let keeper = NodeId((self.nodes() - 1) as u16);
+        let atlas = Atlas::new(self.matrix.clone(), self.nodes()).with_beside(keeper, NodeId(0));
         let mut rng = Rng::new(self.seed ^ 0xfa_1200);
         let genesis = self.genesis();
         let nodes = self.cast(&genesis, &atlas, &mut rng);
@@ -193,7 +197,12 @@ impl Fair {
         let mut nodes = vec![self.spec(Part::Ledger, true, NodeId(0), ledger, rng)];
         for at in 0..self.providers {
             let (node, kind) = (NodeId(nodes.len() as u16), self.provider_kind(at));
-            let build = provider_of(kind, self.provider_profile(node, network, atlas, rng));
+            let asks = if kind == ProviderKind::Honest { HONEST_ASKS } else { LIARS_ASKS };
+            let profile = provider::Profile {
+                ask: PricePerHour(between(rng, &asks)),
+                ..self.provider_profile(node, network, atlas, rng)
+            };
+            let build = provider_of(kind, profile);
             nodes.push(self.spec(Part::Provider, kind == ProviderKind::Honest, node, build, rng));
         }
         for at in 0..self.clients {
@@ -222,13 +231,14 @@ impl Fair {
         }
     }
 
-    /// When a node is away: in each period by the chance of one in [`ABSENT`], the ledger never for long.
+    /// When a node is away: in each period by the chance of one in [`ABSENT`], the ledger never for long. Who has overdue
+    /// holds released stands for the ledger node's own sweep, and stays.
     fn absences(&self, part: Part, rng: &mut Rng) -> Vec<(Moment, u64)> {
         let mut absences = Vec::new();
         for period in 0..self.minutes * 60_000 / PERIOD_MS {
             let (leaves, away) = (rng.below(PERIOD_MS / 2), between(rng, &AWAY_MS));
             let away = if part == Part::Ledger { AWAY_MS.start } else { away };
-            if rng.one_in(ABSENT) {
+            if rng.one_in(ABSENT) && part != Part::Bystander {
                 absences.push((Moment(period * PERIOD_MS + leaves), away));
             }
         }
@@ -255,7 +265,7 @@ impl Fair {
         provider::Profile {
             key: self.key(node),
             network,
-            ask: PricePerHour(36_000_000 + rng.below(36_000_000)),
+            ask: PricePerHour(HONEST_ASKS.end),
             adverts: ADVERTS_MS,
             region: Some(atlas.region(node).to_owned()),
             slots: 1 + rng.below(4) as u16,

@@ -216,7 +216,7 @@ impl Scenario {
         NodeId(self.keeper().0 + 1 + at as u16)
     }
 
-    fn genesis(&self) -> Genesis {
+    pub(crate) fn genesis(&self) -> Genesis {
         let ledger = self.key(Self::LEDGER).public();
         let accounts = (0..self.clients.len())
             .map(|at| Allocation { account: self.key(self.client(at)).public(), amount: self.wealth(at) });

@@ -2,3 +2,5 @@
 
 #[path = "market/fair.rs"]
 mod fair;
+#[path = "market/scores.rs"]
+mod scores;

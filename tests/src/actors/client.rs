@@ -12,7 +12,7 @@ use gridhour_protocol::{
     id::{NetworkId, SessionId},
     job::{buyer::BuyerPatience, message::ClientMessage, sampling::Sampling},
     limits::OFFERS_MAX,
-    market::{advert::Advert, book::Book, history::ProviderHistory, order::Order},
+    market::{book::Book, history::ProviderHistory, order::Order},
     session::terms::Terms,
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -25,6 +25,7 @@ use crate::sim::{
     durable::PowerCut,
     fact::{Fact, Frame},
     ledger_node::{Answer, Request},
+    mesh::Packet,
     net::StreamId,
 };
 
@@ -234,7 +235,6 @@ impl<T: Twist> MarketClient<T> {
     fn sweep(&mut self, cx: &mut Context<'_>) -> Result<(), PowerCut> {
         self.say_again(cx);
         self.note_wanted(cx);
-        self.book.forget_expired(cx.now());
         self.start_waiting(cx)?;
         for _ in 0..self.twist.sessions(&self.profile) {
             if !self.waiting(cx.now()).is_empty() && self.may_buy(cx.now()) {
@@ -320,8 +320,8 @@ impl<T: Twist> Actor for MarketClient<T> {
             Input::Wake(Alarm::Machine(stream)) => self.wake(stream, cx),
             Input::Frame { stream, frame: Frame::Provider(message), .. } => self.receive(stream, message, cx),
             Input::Closed { stream } => self.disconnect(stream, cx),
-            Input::Gossip(advert) => {
-                self.enter(*advert, cx.now());
+            Input::Gossip(packet) => {
+                self.enter(&packet, cx.now());
                 Ok(())
             }
             Input::Answer { id, answer } => self.answered(id, answer, cx),
@@ -343,7 +343,9 @@ impl<T: Twist> Actor for MarketClient<T> {
 
 impl<T> MarketClient<T> {
     /// Late, repeated and expired adverts are what gossip brings: the book says no to them.
-    fn enter(&mut self, advert: Verified<Advert>, now: Timestamp) {
-        let _ = self.book.enter(now, advert);
+    fn enter(&mut self, packet: &Packet, now: Timestamp) {
+        if let Some(advert) = packet.advert() {
+            let _ = self.book.enter(now, advert.clone());
+        }
     }
 }

@@ -245,8 +245,8 @@ impl<T: Twist> Actor for MarketProvider<T> {
             }
             Input::Closed { stream } => self.disconnect(stream, cx),
             Input::Answer { id, answer } => self.answered(id, answer, cx),
-            Input::Gossip(advert) => {
-                self.twist.heard_advert(advert.signed());
+            Input::Gossip(packet) => {
+                packet.advert().into_iter().for_each(|advert| self.twist.heard_advert(advert.signed()));
                 Ok(())
             }
             Input::Whisper { .. } | Input::Request { .. } | Input::Frame { .. } => Ok(()),

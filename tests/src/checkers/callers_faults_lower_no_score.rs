@@ -75,3 +75,33 @@ impl Checker for CallersFaultsLowerNoScore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::stage::{CLIENT, PROVIDER, Stage},
+        *,
+    };
+
+    const STREAM: StreamId = StreamId(1);
+
+    fn refused(code: RefusalCode) -> Fact {
+        let frame = Frame::Provider(ProviderMessage::Refused { code, detail: String::new() });
+        Fact::Heard { stream: STREAM, by: CLIENT, frame }
+    }
+
+    #[test]
+    fn a_callers_fault_that_is_held_against_a_provider_is_found() {
+        let stage = Stage::new();
+        let provider = stage.cast[usize::from(PROVIDER.0)].key;
+        let learned = |failed| Fact::Learned { by: CLIENT, stream: STREAM, provider, failed };
+        let says = |facts: &[Fact]| stage.show(&mut CallersFaultsLowerNoScore::default(), facts);
+        assert!(says(&[refused(RefusalCode::Busy), learned(true)]).is_err());
+        assert_eq!(
+            says(&[refused(RefusalCode::Stopping), learned(true)]),
+            Ok(()),
+            "that is the provider's doing"
+        );
+        assert_eq!(says(&[refused(RefusalCode::Busy), learned(false)]), Ok(()));
+    }
+}

@@ -75,3 +75,30 @@ impl Checker for MemoryIsFlat {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::stage::{CLIENT, Stage},
+        *,
+    };
+
+    fn look(entries: usize) -> [Fact; 2] {
+        [Fact::Size { node: CLIENT, table: "runs", entries, most: 1_000 }, Fact::Sampled]
+    }
+
+    fn looks(sizes: impl Iterator<Item = usize>) -> Result<(), String> {
+        let (stage, mut checker) = (Stage::new(), MemoryIsFlat::default());
+        let facts: Vec<Fact> = sizes.flat_map(look).collect();
+        stage.show(&mut checker, &facts)?;
+        checker.finish(&stage.view(1, &[]))
+    }
+
+    #[test]
+    fn a_table_over_its_maximum_or_one_that_grows_is_found() {
+        assert!(looks([1_001].into_iter()).is_err(), "more than allowed");
+        assert!(looks((0..60).map(|minute| 10 * minute)).is_err(), "it grows");
+        assert_eq!(looks((0..60).map(|minute| 400 + minute % 7)), Ok(()));
+        assert_eq!(looks((0..60).map(|minute| 400 * usize::from(minute > 20))), Ok(()), "it was filled once");
+    }
+}

@@ -53,3 +53,39 @@ impl Checker for NoDeadNodeIsOffered {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::stage::{CLIENT, PROVIDER, Stage, time},
+        *,
+    };
+
+    const LONG: u64 = ADVERT_TTL_MS_MAX + CLOCKS.0 + 1;
+
+    fn chose(stage: &Stage, expires_ms: u64) -> Fact {
+        let provider = stage.cast[usize::from(PROVIDER.0)].key;
+        Fact::Chose { by: CLIENT, provider, expires_at: time(expires_ms) }
+    }
+
+    #[test]
+    fn a_choice_of_who_is_gone_for_long_is_found() {
+        let stage = Stage::new();
+        let mut checker = NoDeadNodeIsOffered::default();
+        let late = chose(&stage, 2 * LONG);
+        assert_eq!(checker.check(&stage.view(0, &[Fact::Crashed { node: PROVIDER }])), Ok(()));
+        assert_eq!(checker.check(&stage.view(5, &[late.clone()])), Ok(()), "nobody can know yet");
+        assert!(checker.check(&stage.view(LONG, &[late.clone()])).is_err());
+        assert_eq!(checker.check(&stage.view(LONG, &[Fact::Started { node: PROVIDER }, late])), Ok(()));
+    }
+
+    #[test]
+    fn a_choice_of_an_advert_that_is_over_or_of_nobody_is_found() {
+        let stage = Stage::new();
+        let mut checker = NoDeadNodeIsOffered::default();
+        assert!(checker.check(&stage.view(CLOCKS.0 + 2, &[chose(&stage, 1)])).is_err());
+        let ghost = gridhour_protocol::signed::PublicKey([9; 32]);
+        let fact = Fact::Chose { by: CLIENT, provider: ghost, expires_at: time(LONG) };
+        assert!(checker.check(&stage.view(1, &[fact])).is_err());
+    }
+}

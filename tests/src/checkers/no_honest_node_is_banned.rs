@@ -24,3 +24,23 @@ impl Checker for NoHonestNodeIsBanned {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::stage::{CLIENT, LIAR, PROVIDER, Stage},
+        *,
+    };
+
+    #[test]
+    fn an_honest_node_that_is_shut_out_is_found() {
+        let stage = Stage::new();
+        let banned = |by, whom| {
+            let whom = stage.cast[usize::from(whom)].key;
+            stage.show(&mut NoHonestNodeIsBanned, &[Fact::Banned { by, whom, why: "over-rate" }])
+        };
+        assert!(banned(PROVIDER, CLIENT.0).is_err());
+        assert_eq!(banned(PROVIDER, LIAR.0), Ok(()), "it deserves it");
+        assert_eq!(banned(LIAR, PROVIDER.0), Ok(()), "liars do as they like");
+    }
+}

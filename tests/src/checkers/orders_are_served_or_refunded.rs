@@ -103,3 +103,42 @@ impl Checker for OrdersAreServedOrRefunded {
         self.judge(view, true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::stage::{CLIENT, Stage, time},
+        *,
+    };
+
+    fn wanted() -> Fact {
+        Fact::Wanted { by: CLIENT, errand: 0, until: time(10) }
+    }
+
+    fn with_session() -> OrdersAreServedOrRefunded {
+        let mut checker = OrdersAreServedOrRefunded::default();
+        checker.sessions.insert(SessionId([1; 32]), (CLIENT, time(5)));
+        checker
+    }
+
+    #[test]
+    fn an_order_that_is_neither_served_nor_refunded_is_found() {
+        let stage = Stage::new();
+        let mut checker = with_session();
+        assert_eq!(stage.show(&mut checker, &[wanted()]), Ok(()));
+        assert_eq!(checker.check(&stage.view(20, &[])), Ok(()), "its session may still end");
+        assert!(checker.finish(&stage.view(20, &[])).is_err());
+    }
+
+    #[test]
+    fn one_that_was_served_or_whose_sessions_ended_is_not() {
+        let stage = Stage::new();
+        let mut checker = with_session();
+        let served = Fact::Delivered { by: CLIENT, errand: 0 };
+        assert_eq!(stage.show(&mut checker, &[wanted(), served, wanted()]), Ok(()));
+        assert_eq!(checker.finish(&stage.view(20, &[])), Ok(()));
+        let mut checker = OrdersAreServedOrRefunded::default();
+        assert_eq!(stage.show(&mut checker, &[wanted()]), Ok(()));
+        assert_eq!(checker.finish(&stage.view(20, &[])), Ok(()));
+    }
+}

@@ -19,6 +19,13 @@ impl Atlas {
         Self { regions: (0..nodes).map(|node| node % count).collect(), matrix }
     }
 
+    /// The same with one node in the region of another.
+    #[must_use]
+    pub fn with_beside(mut self, node: NodeId, other: NodeId) -> Self {
+        self.regions[usize::from(node.0)] = self.regions[usize::from(other.0)];
+        self
+    }
+
     /// The region of a node.
     #[must_use]
     pub fn region(&self, node: NodeId) -> &str {
@@ -56,5 +63,6 @@ mod tests {
         assert_eq!(atlas.delay_ms(NodeId(0), NodeId(3)), 23);
         assert_eq!(atlas.delay_ms(NodeId(0), NodeId(2)), 1);
         assert_eq!(atlas.within(1), [NodeId(1), NodeId(3)]);
+        assert_eq!(atlas.with_beside(NodeId(2), NodeId(1)).region(NodeId(2)), "b");
     }
 }

@@ -55,6 +55,12 @@ impl Packet {
         &self.id
     }
 
+    /// The advert, if the bytes are one that somebody answers for.
+    #[must_use]
+    pub fn advert(&self) -> Option<&Verified<Advert>> {
+        self.read.as_ref().ok()?.1.as_ref().ok()
+    }
+
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -89,8 +95,8 @@ pub struct Heard {
     pub is_news: bool,
     /// To be passed on.
     pub forward: Option<Rc<Packet>>,
-    /// To be told to the node.
-    pub advert: Option<Verified<Advert>>,
+    /// It is kept, and to be told to the node.
+    pub kept: Option<Rc<Packet>>,
     /// The peer that brought it has just been shut out.
     pub banned: Option<&'static str>,
 }
@@ -166,7 +172,7 @@ impl Mesh {
         let admitted = self.scores.admit(key, Rate::Gossip, instant);
         let over_rate = if admitted { None } else { self.charge((from, key), Offence::OverRate, when.at) };
         let heard = self.judged((from, key), packet, when);
-        let passes_on = heard.advert.is_some() && self.passing_on.take(instant);
+        let passes_on = heard.kept.is_some() && self.passing_on.take(instant);
         Heard { banned: over_rate.or(heard.banned), forward: passes_on.then(|| packet.clone()), ..heard }
     }
 
@@ -196,23 +202,18 @@ impl Mesh {
     fn judged(&mut self, (from, key): (NodeId, PublicKey), packet: &Rc<Packet>, when: When) -> Heard {
         let heard = Heard { is_news: true, ..Heard::default() };
         match self.take(packet, key, when.now) {
-            Ok(advert) => Heard { advert: Some(advert), ..heard },
+            Ok(()) => Heard { kept: Some(packet.clone()), ..heard },
             Err(refusal) => {
                 Heard { banned: self.charge((from, key), Offence::Advert(refusal), when.at), ..heard }
             }
         }
     }
 
-    fn take(
-        &mut self,
-        packet: &Rc<Packet>,
-        from: PublicKey,
-        now: Timestamp,
-    ) -> Result<Verified<Advert>, Refusal> {
+    fn take(&mut self, packet: &Rc<Packet>, from: PublicKey, now: Timestamp) -> Result<(), Refusal> {
         let advert = self.judge(packet, now)?;
         self.table.make_room(&advert.provider, Some(from), now)?;
-        self.keep(advert.clone(), packet, Some(from), now);
-        Ok(advert)
+        self.keep(advert, packet, Some(from), now);
+        Ok(())
     }
 
     /// As [`gossip::validate`] does, but for what follows from the bytes alone, which the packet knows.

@@ -85,6 +85,7 @@ impl<T: Twist> MarketClient<T> {
 
     /// Matches the order and opens a session with the best provider.
     pub(super) fn buy(&mut self, cx: &mut Context<'_>) -> Result<(), PowerCut> {
+        self.book.forget_expired(cx.now());
         let order = self.live_order(cx);
         let Some(advert) = self.best_offer(&order, cx) else { return Ok(()) };
         let (by, provider, expires_at) = (cx.me(), advert.body.provider, advert.body.expires_at);

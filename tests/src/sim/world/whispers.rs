@@ -69,7 +69,7 @@ impl World {
     }
 
     /// What a node's room lets through goes to the node and to the other neighbours.
-    fn take_in(&mut self, to: NodeId, from: NodeId, Heard { forward, advert, banned, .. }: Heard) {
+    fn take_in(&mut self, to: NodeId, from: NodeId, Heard { forward, kept, banned, .. }: Heard) {
         if let Some(why) = banned {
             let whom = self.cast[usize::from(from.0)].key;
             self.shared.facts.push(Fact::Banned { by: to, whom, why });
@@ -77,8 +77,8 @@ impl World {
         if let Some(packet) = forward {
             self.tell_neighbours(to, from, &Whisper::Advert(packet));
         }
-        if let Some(advert) = advert {
-            self.hand_over(to, Input::Gossip(Box::new(advert)));
+        if let Some(packet) = kept {
+            self.hand_over(to, Input::Gossip(packet));
         }
     }
 
