@@ -258,13 +258,8 @@ impl Client {
             }
         }
         let matcher = Matcher { order, numerics: NUMERICS_VERSION, now: clock::now(), costs: &spec.costs };
-        let pinged = self.ping_shortlist(&matcher, adverts, &measured).await;
-        let offers = adverts.iter().filter_map(|advert| {
-            let known = measured.get(&advert.provider).copied().unwrap_or_default();
-            let latency = pinged.get(&advert.provider).copied().flatten();
-            self.is_possible(advert, latency)
-                .then_some(Offer { advert, measured: Measured { latency, ..known } })
-        });
+        let found = self.search(&matcher, adverts, &measured).await;
+        let offers = adverts.iter().zip(found).map(|(advert, measured)| Offer { advert, measured });
         let offers: Vec<Offer<'_>> = offers.collect();
         Ok(Matcher { now: clock::now(), ..matcher }.record(&offers))
     }

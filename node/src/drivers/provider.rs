@@ -435,8 +435,10 @@ impl Provider {
             }
         }
         shared.draining.store(true, Ordering::Relaxed);
-        let (tasks, inbox) = (&mut tasks, &mut inbox);
-        Drain { shared: &shared, tasks, inbox, stops: &stops, reclaim: &reclaim }.run(&mut sequence).await;
+        let (tasks, inbox, sweep) = (&mut tasks, &mut inbox, &mut sweep);
+        Drain { shared: &shared, tasks, inbox, stops: &stops, sweep, reclaim: &reclaim }
+            .run(&mut sequence)
+            .await;
         reclaim.send_replace(true);
         while tasks.join_next().await.is_some() {}
     }

@@ -58,6 +58,8 @@ pub struct BuyerPatience {
     pub stall: Millis,
     /// The same at least, however fast the provider has been: between these its own pace decides ([`Pace`]).
     pub stall_least: Millis,
+    /// From the wish to stop to the receipt, whatever comes in between.
+    pub parting: Millis,
 }
 
 /// Why a job cannot be started. Nothing was sent; our own side must choose another lane or smaller numbers.
@@ -254,7 +256,7 @@ impl Buyer {
                     self.finish(BuyerEnd::Cheated(misdeed.clone()), fx);
                 });
             }
-            BuyerInput::Cancel => self.cancel(fx),
+            BuyerInput::Cancel => self.cancel(now, fx),
             BuyerInput::Wake if now >= self.deadline => self.finish(BuyerEnd::Stalled, fx),
             BuyerInput::Wake => {}
             BuyerInput::Disconnected => self.finish(BuyerEnd::Disconnected, fx),
@@ -272,6 +274,12 @@ impl Buyer {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.ended()
+    }
+
+    /// Whether the user, or the end of the session, stopped it before the last token.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled
     }
 
     /// The request as it was sent, with its place in the session.
@@ -328,6 +336,9 @@ impl Buyer {
 
     fn wait_for_more(&mut self, now: Timestamp, fx: Asks<'_>) {
         self.pace.note(now);
+        if self.cancelled {
+            return;
+        }
         let wait = self.pace.patience(self.setup.patience.stall_least, self.setup.patience.stall);
         self.deadline = now.after(wait).unwrap_or(Timestamp(u64::MAX));
         fx.ask(BuyerEffect::WakeAt(self.deadline));
@@ -355,7 +366,9 @@ impl Buyer {
             return Err(Misbehavior::ExtraTokens { reached, allowed: self.paid_for });
         }
         let last = chunk.tokens.len() - 1;
-        let end = chunk.tokens.iter().position(|token| self.ending.push(*token).is_some());
+        // Taken over with the chunk: one that breaks a rule ends nothing.
+        let mut ending = self.ending.clone();
+        let end = chunk.tokens.iter().position(|token| ending.push(*token).is_some());
         if end.is_some_and(|end| end < last) {
             return Err(Misbehavior::TokensAfterStop);
         }
@@ -367,7 +380,7 @@ impl Buyer {
         if chain.digest() != chunk.digest {
             return Err(Misbehavior::WrongDigest { tokens: reached });
         }
-        self.chain = chain;
+        (self.chain, self.ending) = (chain, ending);
         Ok(())
     }
 
@@ -388,14 +401,18 @@ impl Buyer {
                 self.keep(voucher.clone(), fx);
                 fx.ask(BuyerEffect::Send(ClientMessage::Voucher(voucher)));
             }
-            None => self.cancel(fx),
+            None => self.cancel(now, fx),
         }
     }
 
-    fn cancel(&mut self, fx: Asks<'_>) {
+    /// All that is still to come is a receipt, for which nothing has to be computed.
+    fn cancel(&mut self, now: Timestamp, fx: Asks<'_>) {
         if !self.cancelled && !self.ended() {
             self.cancelled = true;
             fx.ask(BuyerEffect::Send(ClientMessage::Cancel));
+            self.deadline =
+                now.after(self.setup.patience.parting).unwrap_or(self.deadline).min(self.deadline);
+            fx.ask(BuyerEffect::WakeAt(self.deadline));
         }
     }
 

@@ -283,6 +283,15 @@ mod tests {
     }
 
     #[test]
+    fn an_estimate_that_misses_by_all_that_can_be_is_as_wrong_as_can_be() {
+        let far = FAR_US_MAX as i32;
+        let corner = |side: i32| Coordinate { position_us: [side; DIMENSIONS], ..at(0, 300_000) };
+        let mut node = Vivaldi::new(corner(-far), 1);
+        node.learn(&Coordinate { error_ppm: 0, ..corner(far) }, 1, 0).unwrap();
+        assert_eq!(node.coordinate().error_ppm, ERROR_PPM_MAX);
+    }
+
+    #[test]
     fn what_cannot_be_true_teaches_nothing() {
         let mut node = Vivaldi::new(at(500, 300_000), 1);
         let before = node.coordinate();

@@ -59,11 +59,29 @@ pub struct Pace {
     pub samples: u32,
 }
 
+/// What came of asking a provider whether it is there, just before a match.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Reach {
+    /// It was not asked: others looked better.
+    #[default]
+    NotAsked,
+    /// It answered.
+    Answered,
+    /// It did not.
+    Silent,
+    /// It was not asked, because too many that looked as good did not answer or were worse than they looked.
+    GivenUp,
+}
+
 /// What the buyer knows of one provider beside its advert: what it measured, and what it saw on the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Measured {
     /// Round trips; absent until the provider was pinged.
     pub latency: Option<Latency>,
+    /// Whether it answered when it was asked last.
+    pub reach: Reach,
+    /// The least round trip that light allows from where both say they are, in microseconds; 0 if that is not known.
+    pub light_us: u64,
     /// First tokens; absent until a job ran there.
     pub history: Option<TtftHistory>,
     /// The tokens after the first; absent until a job of more than one token ran there.
@@ -89,6 +107,7 @@ impl Measured {
                 Some((ewma, p95, samples)) => out.u8(1).u64(ewma).u64(p95).u32(samples),
             };
         }
+        out.u8(self.reach as u8).u64(self.light_us);
         match self.availability_ppm {
             None => out.u8(0),
             Some(ppm) => out.u8(1).u32(ppm),

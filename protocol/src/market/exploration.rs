@@ -10,8 +10,9 @@
 //!
 //! Nobody pays or is paid a discount. An offer that wins by it costs the buyer, in money and in soft penalties together,
 //! at most [`DISCOUNT_PPM_MAX`] of its own price more than the offer that it displaced was expected to, at most
-//! [`HISTORY_SAMPLES_MIN`] times before it is known. Hard limits, and the most that an order pays, hold for newcomers as for all.
-//! There is no randomness: the discount follows from two counts, which the match record commits to.
+//! [`HISTORY_SAMPLES_MIN`] times a day: runs that failed, or that it was too busy for, are tries too. Hard limits, and the
+//! most that an order pays, hold for newcomers as for all. There is no randomness: the discount follows from two counts,
+//! which the match record commits to.
 
 use serde::{Deserialize, Serialize};
 

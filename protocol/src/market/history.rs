@@ -2,8 +2,9 @@
 //!
 //! Times are kept apart by model and size of the prompt, because both decide them: to the first token, and between the
 //! tokens after it, which with the order's length give the total. What is said of a provider is what a run showed that
-//! went as it should. A run that failed by the provider's fault, or for want of it, counts against its availability; a
-//! run that the caller broke off, or that found the last free slot taken, says nothing of it, and counts nowhere.
+//! went as it should. A run that failed by the provider's fault, or for want of it, counts against its availability. One
+//! that found the last free slot taken does not, but it was a try: whoever is always busy does not stay new. A run that
+//! the caller broke off says nothing, and counts nowhere.
 //!
 //! Everything is bounded: [`CELLS_MAX`] pairs of model and size, [`RUNS_MAX`] runs of each, [`OUTCOMES_MAX`] outcomes;
 //! the oldest go first. Samples fade by [`RUN_FADING`], so a provider that was slow once is judged anew.
@@ -80,7 +81,9 @@ pub enum Ended {
     Served(Run),
     /// By the provider's fault, or it could not be reached or went away.
     Failed(Timestamp),
-    /// By the caller's fault or wish, or because another caller took the free slot first.
+    /// Before it began: another caller took the free slot first.
+    Busy(Timestamp),
+    /// By the caller's fault or wish.
     Blameless,
 }
 
@@ -95,7 +98,14 @@ struct Cell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Outcome {
     at: Timestamp,
-    served: bool,
+    how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum How {
+    Served,
+    Failed,
+    Busy,
 }
 
 /// All that is remembered of one provider.
@@ -115,7 +125,8 @@ pub struct Learned {
     pub first_token: Option<TtftHistory>,
     /// The tokens after them.
     pub pace: Option<Pace>,
-    /// Runs that count in these, and failures of the last minutes: how often the provider was tried.
+    /// Runs that count in these, and those that came to nothing since the oldest that could: how often the provider was
+    /// tried.
     pub tries: u32,
     /// Share of runs that were served in the last minutes, in parts per million.
     pub availability_ppm: u32,
@@ -144,10 +155,11 @@ impl ProviderHistory {
     pub fn record(&mut self, model: ModelId, prompt_tokens: u32, ended: Ended) -> bool {
         let outcome = match ended {
             Ended::Blameless => return false,
-            Ended::Failed(at) => Outcome { at, served: false },
+            Ended::Failed(at) => Outcome { at, how: How::Failed },
+            Ended::Busy(at) => Outcome { at, how: How::Busy },
             Ended::Served(run) => {
                 self.record_run(model, PromptSize::of(prompt_tokens), run);
-                Outcome { at: run.at, served: true }
+                Outcome { at: run.at, how: How::Served }
             }
         };
         push_bounded(&mut self.outcomes, outcome, OUTCOMES_MAX);
@@ -172,7 +184,9 @@ impl ProviderHistory {
         let runs = cell.map_or(&[][..], |cell| &cell.runs);
         let first = RUN_FADING.summary(now, runs.iter().map(|run| (run.at, run.first_token_us)));
         let pace = RUN_FADING.summary(now, runs.iter().filter_map(|run| Some((run.at, run.token_ns?))));
-        let (served, failed) = self.recent(now);
+        let recent = |how| self.count(now, AVAILABILITY_WINDOW, how);
+        let in_vain = |how| self.count(now, RUN_FADING.age_max, how);
+        let served = first.map_or(0, |it| it.samples);
         Learned {
             first_token: first.map(|it| TtftHistory {
                 ewma_us: it.mean,
@@ -180,18 +194,16 @@ impl ProviderHistory {
                 samples: it.samples,
             }),
             pace: pace.map(|it| Pace { ewma_ns: it.mean, p95_ns: it.p95, samples: it.samples }),
-            tries: first.map_or(0, |it| it.samples).saturating_add(failed),
-            availability_ppm: availability_ppm(served, failed),
+            tries: served.saturating_add(in_vain(How::Failed)).saturating_add(in_vain(How::Busy)),
+            availability_ppm: availability_ppm(recent(How::Served), recent(How::Failed)),
         }
     }
 
-    /// Outcomes of the last minutes: served, and failed.
-    fn recent(&self, now: Timestamp) -> (u32, u32) {
-        let recent = self.outcomes.iter().filter(|outcome| now.since(outcome.at) <= AVAILABILITY_WINDOW);
-        recent.fold((0, 0), |(served, failed), outcome| match outcome.served {
-            true => (served + 1, failed),
-            false => (served, failed + 1),
-        })
+    /// Outcomes of this kind that are no older than `age_max`.
+    fn count(&self, now: Timestamp, age_max: Millis, how: How) -> u32 {
+        let alike =
+            self.outcomes.iter().filter(|outcome| outcome.how == how && now.since(outcome.at) <= age_max);
+        u32::try_from(alike.count()).unwrap_or(u32::MAX)
     }
 }
 

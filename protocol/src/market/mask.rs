@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     advert::{Advert, ModelOffer},
-    estimate::{self, Measured, Times},
+    estimate::{self, Measured, Reach, Times},
     order::{LatencyLimit, LimitKind, Order},
 };
 use crate::{
@@ -50,6 +50,10 @@ pub enum Reason {
     AmountOverflow,
     /// The longest job costs more than the order allows.
     TotalOverLimit,
+    /// The provider did not answer a ping just now, or was not even asked, as too many like it do not.
+    NotReached,
+    /// Its round trip is shorter than light needs: it is not where it says.
+    FasterThanLight,
     /// The order limits a time, and the provider was not measured.
     LatencyUnknown,
     /// The first token is expected too late.
@@ -62,7 +66,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::OrderExpired,
         Self::WrongNetwork,
         Self::OwnOffer,
@@ -78,6 +82,8 @@ impl Reason {
         Self::PriceOverLimit,
         Self::AmountOverflow,
         Self::TotalOverLimit,
+        Self::NotReached,
+        Self::FasterThanLight,
         Self::LatencyUnknown,
         Self::TtftOverLimit,
         Self::TotalTimeOverLimit,
@@ -103,6 +109,8 @@ impl Reason {
             Self::PriceOverLimit => "price-over-limit",
             Self::AmountOverflow => "amount-overflow",
             Self::TotalOverLimit => "total-over-limit",
+            Self::NotReached => "not-reached",
+            Self::FasterThanLight => "faster-than-light",
             Self::LatencyUnknown => "latency-unknown",
             Self::TtftOverLimit => "ttft-over-limit",
             Self::TotalTimeOverLimit => "total-time-over-limit",
@@ -144,6 +152,10 @@ pub enum Failure<'a> {
     AmountOverflow,
     /// [`Reason::TotalOverLimit`]: the cost, the limit.
     TotalOverLimit(Credits, Credits),
+    /// [`Reason::NotReached`]: whether it was asked.
+    NotReached(bool),
+    /// [`Reason::FasterThanLight`]: its round trip and the least that can be, in microseconds.
+    FasterThanLight(u64, u64),
     /// [`Reason::LatencyUnknown`].
     LatencyUnknown,
     /// [`Reason::TtftOverLimit`]: expected milliseconds, the limit.
@@ -174,6 +186,8 @@ impl Failure<'_> {
             Self::PriceOverLimit(..) => Reason::PriceOverLimit,
             Self::AmountOverflow => Reason::AmountOverflow,
             Self::TotalOverLimit(..) => Reason::TotalOverLimit,
+            Self::NotReached(..) => Reason::NotReached,
+            Self::FasterThanLight(..) => Reason::FasterThanLight,
             Self::LatencyUnknown => Reason::LatencyUnknown,
             Self::TtftOverLimit(..) => Reason::TtftOverLimit,
             Self::TotalTimeOverLimit(..) => Reason::TotalTimeOverLimit,
@@ -214,6 +228,13 @@ impl fmt::Display for Failure<'_> {
                 f.write_str("reference time or cost of the longest job is beyond 64 bits")
             }
             Self::TotalOverLimit(cost, limit) => write!(f, "may cost {cost} credits, limit {limit}"),
+            Self::NotReached(true) => f.write_str("did not answer a ping just now"),
+            Self::NotReached(false) => {
+                f.write_str("was not asked: too many that looked as good did not answer or were worse")
+            }
+            Self::FasterThanLight(us, least) => {
+                write!(f, "round trip of {us} us, from the region that it states light needs {least} us")
+            }
             Self::LatencyUnknown => f.write_str("the order limits a time and this provider was not measured"),
             Self::TtftOverLimit(ms, limit) => write!(f, "first token after {ms} ms, limit {}", limit.0),
             Self::TotalTimeOverLimit(ms, limit) => write!(f, "last token after {ms} ms, limit {}", limit.0),
@@ -263,6 +284,7 @@ pub fn check<'a>(
         return Err(Failure::NoFreeSlot(advert.queued));
     }
     let cost = check_cost(order, advert, model)?;
+    check_reach(measured)?;
     let times = check_times(order, advert, model, measured)?;
     Ok(Fit { cost, times })
 }
@@ -340,6 +362,20 @@ fn check_cost(order: &Order, advert: &Advert, model: &ModelOffer) -> Result<Cred
         return Err(Failure::TotalOverLimit(cost, order.total_max));
     }
     Ok(cost)
+}
+
+fn check_reach(measured: &Measured) -> Result<(), Failure<'static>> {
+    match measured.reach {
+        Reach::Silent => return Err(Failure::NotReached(true)),
+        Reach::GivenUp => return Err(Failure::NotReached(false)),
+        Reach::NotAsked | Reach::Answered => {}
+    }
+    match measured.latency {
+        Some(latency) if latency.ewma_us < measured.light_us => {
+            Err(Failure::FasterThanLight(latency.ewma_us, measured.light_us))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_times(

@@ -152,7 +152,7 @@ impl<'a> Matcher<'a> {
     }
 
     fn considered(&self, offers: &[Offer<'a>]) -> [u8; 32] {
-        let mut out = Layout::new("gridhour/match/v3");
+        let mut out = Layout::new("gridhour/match/v4");
         out.fixed(&self.order.signed().id().0).u16(self.numerics).u64(self.now.0);
         self.costs.lay_out(&mut out);
         out.count(offers.len());

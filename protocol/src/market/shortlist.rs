@@ -2,15 +2,16 @@
 //!
 //! A round trip is known by, in this order: pings, at least [`PINGS_MIN`] of the last minutes; the coordinates of both
 //! sides, if both are sure enough and claim no more than light can do; the regions that both declare. Guesses choose
-//! only who is pinged: the best [`SHORTLIST`] offers by the score that they would have. So a thousand offers are not a
-//! thousand pings.
+//! only who is pinged: the best [`SHORTLIST`] offers by the score that they would have, and the best of the others that
+//! served this buyer before. So a thousand offers are not a thousand pings, and no number of offers keeps a buyer from
+//! those that it knows.
 
 use std::collections::BTreeMap;
 
 use super::{
     advert::Advert,
     coordinate::Coordinate,
-    estimate::{Latency, Measured},
+    estimate::{Latency, Measured, Reach},
     geography::{guess_us, light_us},
     matching::{Matcher, Offer},
 };
@@ -19,7 +20,12 @@ use crate::signed::{PublicKey, Verified};
 /// Offers that are pinged at once.
 pub const SHORTLIST: usize = 8;
 /// How often the next best are pinged, where those before them turned out worse.
-pub const SHORTLIST_ROUNDS: usize = 3;
+pub const SHORTLIST_ROUNDS: u32 = 3;
+/// Rounds more in which nobody answers, each wider than the one before by a shortlist: an advert that nobody stands
+/// behind costs its sender next to nothing, so a few of them must not use up the rounds.
+pub const SILENT_ROUNDS: u32 = 5;
+/// The widest round: a node dials only so many at once.
+const WIDEST: usize = 3 * SHORTLIST;
 /// Pings from which on they are believed before anything else.
 pub const PINGS_MIN: u32 = 5;
 
@@ -66,42 +72,105 @@ pub fn round_trip(pinged: Option<Latency>, guess_us: Option<u64>) -> Option<Late
     pinged.filter(|latency| latency.samples >= PINGS_MIN).or(guess).or(pinged)
 }
 
-/// What the buyer knows before it pings, and has found by it.
+/// What the buyer knows before it pings.
 #[derive(Clone, Copy, Debug)]
 pub struct Knowledge<'a> {
     /// Where the buyer is.
     pub here: Whereabouts<'a>,
     /// What it knows of providers, with round trips of earlier pings.
     pub measured: &'a BTreeMap<PublicKey, Measured>,
-    /// Whom it pinged, and with what result: one that did not answer has none.
-    pub pinged: &'a BTreeMap<PublicKey, Option<Latency>>,
 }
 
 impl Knowledge<'_> {
-    /// Whom to ping next, best first; nobody once the best offer was pinged. Who was not pinged yet counts with what is
-    /// known or guessed of its round trip, or as if it were next door; who did not answer is no candidate.
+    fn of(&self, provider: &PublicKey) -> Measured {
+        self.measured.get(provider).copied().unwrap_or_default()
+    }
+}
+
+/// Round trips that were measured just now: one that did not answer has none.
+pub type RoundTrips = BTreeMap<PublicKey, Option<Latency>>;
+
+/// The pings before one match: whom to ping next, and what came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Search {
+    pinged: RoundTrips,
+    /// Rounds in which somebody answered, and in which nobody did.
+    heard: u32,
+    silent: u32,
+    /// It ended before the best offer was pinged.
+    given_up: bool,
+}
+
+impl Search {
+    /// Whom to ping next, best first; nobody once the best offer was pinged, or all rounds are over. Who was not pinged
+    /// yet counts with what is known or guessed of its round trip, or as if it were next door; who did not answer is no
+    /// candidate.
     #[must_use]
-    pub fn shortlist(&self, matcher: &Matcher<'_>, adverts: &[Verified<Advert>]) -> Vec<PublicKey> {
-        let offers: Vec<Offer<'_>> = adverts.iter().filter_map(|advert| self.offer(advert)).collect();
-        let ranked = matcher.record(&offers).candidates.into_iter().map(|candidate| candidate.provider);
-        let mut ranked = ranked.peekable();
-        match ranked.peek() {
-            Some(best) if !self.pinged.contains_key(best) => {
-                ranked.filter(|one| !self.pinged.contains_key(one)).take(SHORTLIST).collect()
-            }
-            _ => Vec::new(),
+    pub fn next(
+        &mut self,
+        known: &Knowledge<'_>,
+        matcher: &Matcher<'_>,
+        adverts: &[Verified<Advert>],
+    ) -> Vec<PublicKey> {
+        let offers: Vec<Offer<'_>> = adverts.iter().map(|advert| self.guess(known, advert)).collect();
+        let ranked: Vec<PublicKey> =
+            matcher.record(&offers).candidates.into_iter().map(|candidate| candidate.provider).collect();
+        if ranked.first().is_none_or(|best| self.pinged.contains_key(best)) {
+            return Vec::new();
         }
+        if self.heard >= SHORTLIST_ROUNDS || self.silent >= SILENT_ROUNDS {
+            self.given_up = true;
+            return Vec::new();
+        }
+        let mut rest = ranked.into_iter().filter(|one| !self.pinged.contains_key(one));
+        let mut next: Vec<PublicKey> = rest.by_ref().take(self.width()).collect();
+        next.extend(rest.find(|one| known.of(one).history.is_some()));
+        next
     }
 
-    /// `None` if the provider did not answer.
-    fn offer<'o>(&self, advert: &'o Verified<Advert>) -> Option<Offer<'o>> {
-        let known = self.measured.get(&advert.provider).copied().unwrap_or_default();
-        let latency = match self.pinged.get(&advert.provider) {
-            Some(found) => Some((*found)?),
-            None => round_trip(known.latency, self.here.guess_us(&Whereabouts::of(advert)))
-                .or(round_trip(None, Some(0))),
+    fn width(&self) -> usize {
+        SHORTLIST.saturating_mul(self.silent as usize + 1).min(WIDEST)
+    }
+
+    /// Takes in what a round of pings found.
+    pub fn take_in(&mut self, round: RoundTrips) {
+        match round.values().any(Option::is_some) {
+            true => self.heard += 1,
+            false => self.silent += 1,
+        }
+        self.pinged.extend(round);
+    }
+
+    /// Who was pinged.
+    #[must_use]
+    pub fn pinged(&self) -> &RoundTrips {
+        &self.pinged
+    }
+
+    /// What the buyer knows of the provider of `advert` now, for the match.
+    #[must_use]
+    pub fn measured(&self, known: &Knowledge<'_>, advert: &Advert) -> Measured {
+        let before = known.of(&advert.provider);
+        let (reach, latency) = match self.pinged.get(&advert.provider) {
+            Some(Some(latency)) => (Reach::Answered, Some(*latency)),
+            Some(None) => (Reach::Silent, None),
+            // Pings decide: nobody wins by a guess where others have answered.
+            None if self.given_up && self.heard > 0 => (Reach::GivenUp, before.latency),
+            None => (Reach::NotAsked, before.latency),
         };
-        Some(Offer { advert, measured: Measured { latency, ..known } })
+        let light_us = known.here.light_us(&Whereabouts::of(advert));
+        Measured { latency, reach, light_us, ..before }
+    }
+
+    fn guess<'o>(&self, known: &Knowledge<'_>, advert: &'o Verified<Advert>) -> Offer<'o> {
+        let mut measured = self.measured(known, advert);
+        if measured.reach == Reach::NotAsked {
+            let guess_us = known.here.guess_us(&Whereabouts::of(advert));
+            measured.latency = round_trip(measured.latency, guess_us).or(round_trip(None, Some(0)));
+            // A guess is of nobody's making.
+            measured.light_us = 0;
+        }
+        Offer { advert, measured }
     }
 }
 

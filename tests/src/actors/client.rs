@@ -37,8 +37,12 @@ use buying::Purchase;
 use jobs::Run;
 
 /// How long the client waits for providers.
-pub const PATIENCE: BuyerPatience =
-    BuyerPatience { first_token: Millis(9_000), stall: Millis(9_000), stall_least: Millis(9_000) };
+pub const PATIENCE: BuyerPatience = BuyerPatience {
+    first_token: Millis(9_000),
+    stall: Millis(9_000),
+    stall_least: Millis(9_000),
+    parting: Millis(9_000),
+};
 /// Time between two looks at what there is to do.
 const SWEEP_MS: u64 = 700;
 /// Tries of one errand.

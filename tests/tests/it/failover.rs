@@ -43,7 +43,7 @@ use gridhour_protocol::{
     id::SessionId,
     job::sampling::Sampling,
     limits::CHUNK_TOKENS_MAX,
-    market::advert::Advert,
+    market::{advert::Advert, mask::Reason},
     receipt::Cause,
     session::lane::LaneLedger,
     signed::{PublicKey, Verified},
@@ -429,6 +429,23 @@ fn an_order_that_wants_no_other_provider_fails_with_its_own() {
     killer.join().expect("it was killed");
     assert!(matches!(ran.result, Err(RunError::Failed(_))), "nobody else was asked");
     assert_eq!(world.balance(second.id), Credits(0));
+    second.stop();
+}
+
+#[test]
+fn a_cheaper_provider_that_does_not_answer_is_not_chosen_and_the_record_says_why() {
+    let world = World::new();
+    let second = world.seller(SECOND, DEAR, Duration::ZERO, served());
+    let first = world.seller(FIRST, CHEAP, Duration::ZERO, served());
+    let (first_id, wish) = (first.id, wish(&served(), 5, Sampling::GREEDY));
+    let offers = world.offers(&[first_id, second.id], 0);
+    first.runtime.shutdown_timeout(PATIENCE);
+    let order = world.client.order(&wish, 5).expect("a sound order");
+    let matched = world.main.block_on(world.client.match_order(&order, &offers, &wish));
+    let record = matched.expect("no stake is asked for");
+    assert_eq!(record.chosen, Some(second.id));
+    let refused: Vec<_> = record.refused.iter().map(|it| (it.provider, it.reason)).collect();
+    assert_eq!(refused, [(first_id, Reason::NotReached)]);
     second.stop();
 }
 

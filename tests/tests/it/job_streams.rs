@@ -60,6 +60,8 @@ pub(crate) const ASK: PricePerHour = PricePerHour(1_000_000_000);
 const GRACE: Millis = Millis(8_000);
 /// A delay of every frame that makes a job outlast [`GRACE`].
 const SLOW: Duration = Duration::from_millis(700);
+/// Longer than a job of [`SLOW`] frames, and than [`GRACE`].
+const DRAIN: Millis = Millis(60_000);
 /// How long a provider waits for a challenger, and for itself while it is calibrated: a small job takes far
 /// less.
 const CALIBRATION_STEP: Millis = Millis(5_000);
@@ -223,7 +225,7 @@ pub(crate) async fn provider_asking(
         slots: 2,
         hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
         stake: Credits::ZERO,
-        drain: Millis(500),
+        drain: DRAIN,
     };
     let parts = Parts {
         key: key(3),
@@ -361,8 +363,20 @@ async fn senseless_job_streams_are_counted_and_dropped_and_honest_clients_served
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_client_that_closes_alone_while_its_job_runs_pays_for_what_it_released() {
+    closed_while_its_job_runs(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_provider_that_leaves_still_collects_in_time_what_its_client_closes() {
+    closed_while_its_job_runs(true).await;
+}
+
+async fn closed_while_its_job_runs(leaves: bool) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut market = market(folder.path(), SLOW).await;
+    let (stop_ledger, stopped) = watch::channel(false);
+    let network = ledger_node(folder.path(), stopped).await;
+    let stop = watch::Sender::new(false);
+    let mut market = provider_of(folder.path(), network, SLOW, served(), stop).await;
     let client = funded_client(&market, &folder.path().join("client")).await;
     let offers = client.offers(1, PATIENCE).await;
     let (_keep, cancel) = watch::channel(false);
@@ -377,30 +391,30 @@ async fn a_client_that_closes_alone_while_its_job_runs_pays_for_what_it_released
     let run = client.run(&spec, &offers, cancel, &mut on_event);
     let close = async {
         let session = sessions.recv().await.flatten().expect("a token arrives in an open session");
+        if leaves {
+            market.stop.send_replace(true);
+            market.hear(|event| matches!(event, ProviderEvent::Draining { .. }).then_some(())).await;
+        }
         let close = Call::Close { session, vouchers: Vec::new(), release: None };
         client.ledger().submit(&key(4), close).await.expect("a client may close alone");
         session
     };
     let (ran, session) = timeout(PATIENCE, async { tokio::join!(run, close) }).await.expect("both end");
     assert!(ran.is_err(), "the job is ended, not delivered");
-    let closed = async {
-        loop {
-            if let ProviderEvent::Closed { session } = market.events.recv().await.expect("the provider runs")
-            {
-                return session;
-            }
-        }
+    let closed = |event| match event {
+        ProviderEvent::Closed { session } => Some(session),
+        _ => None,
     };
-    assert_eq!(timeout(PATIENCE, closed).await.expect("the provider collects in time"), session);
+    assert_eq!(market.hear(closed).await, session, "the provider collects in time");
     let paid = client.ledger().account(market.provider).await.expect("the ledger answers").balance;
     let left = client.ledger().account(client.id()).await.expect("the ledger answers");
     assert!(paid > Credits(0), "what was released is paid");
     assert_eq!((left.balance.checked_add(paid), left.holds), (Some(Credits(1_000_000)), Vec::new()));
     market.stop.send_replace(true);
+    stop_ledger.send_replace(true);
     client.net().shutdown().await;
 }
 
-/// Lets the third pass find the device unplugged.
 fn unplug(watch: &Watch) {
     watch.answer(Answer::Fail(DeviceFault::Lost("it was unplugged".to_owned())));
 }

@@ -13,7 +13,7 @@ use gridhour_protocol::{
         history::{Ended, ProviderHistory, Run},
         matching::Matcher,
         order::Order,
-        shortlist::{Knowledge, SHORTLIST_ROUNDS, Whereabouts},
+        shortlist::{Knowledge, RoundTrips, Search, Whereabouts},
     },
     signed::{PublicKey, Verified},
     units::Timestamp,
@@ -42,28 +42,26 @@ impl Buyer {
     }
 
     /// Pings the shortlist of an order, and the next where it disappoints. By number of provider, as `adverts` are.
-    pub(super) fn ping_shortlist(
+    pub(super) fn search(
         &mut self,
         world: &World,
         order: usize,
         matcher: &Matcher<'_>,
         adverts: &[Verified<Advert>],
         measured: &BTreeMap<PublicKey, Measured>,
-    ) -> BTreeMap<PublicKey, Option<Latency>> {
+    ) -> RoundTrips {
         let here = Whereabouts { coordinate: Some(world.buyers[self.number].coordinate), region: None };
-        let mut pinged = BTreeMap::new();
-        for _ in 0..SHORTLIST_ROUNDS {
-            let next = Knowledge { here, measured, pinged: &pinged }.shortlist(matcher, adverts);
+        let mut search = Search::default();
+        loop {
+            let next = search.next(&Knowledge { here, measured }, matcher, adverts);
             if next.is_empty() {
-                break;
+                return search.pinged().clone();
             }
-            for (number, advert) in adverts.iter().enumerate() {
-                if next.contains(&advert.provider) {
-                    pinged.insert(advert.provider, self.ping(world, order, number));
-                }
-            }
+            let asked = adverts.iter().enumerate().filter(|(_, advert)| next.contains(&advert.provider));
+            search.take_in(
+                asked.map(|(number, advert)| (advert.provider, self.ping(world, order, number))).collect(),
+            );
         }
-        pinged
     }
 
     fn ping(&mut self, world: &World, order: usize, provider: usize) -> Option<Latency> {

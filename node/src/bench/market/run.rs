@@ -144,7 +144,7 @@ impl Market<'_> {
             Policy::Ours => {
                 buyer.learn(now_us);
                 let measured = buyer.remember(now, &wanted.order, &adverts);
-                let pinged = buyer.ping_shortlist(self.world, order, &matcher, &adverts, &measured);
+                let pinged = buyer.search(self.world, order, &matcher, &adverts, &measured);
                 (measured, pinged)
             }
             // The others know every round trip for nothing.

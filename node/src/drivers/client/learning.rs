@@ -71,12 +71,15 @@ pub(super) fn ended(ran: &Ran, at: Timestamp) -> Ended {
             let (ttft, total) = (ran.first_token.unwrap_or(now) - ran.started, now - ran.started);
             Ended::Served(Run::new(at, micros(ttft), micros(total), ran.outcome.output_tokens))
         }
+        BuyerEnd::Refused { code: RefusalCode::Busy, .. } => Ended::Busy(at),
+        // Who is told to stop may take its time, and we did not wait for it.
+        BuyerEnd::Stalled if ran.machine.is_cancelled() => Ended::Blameless,
         end if says_nothing(end) => Ended::Blameless,
         _ => Ended::Failed(at),
     }
 }
 
-/// Whether an end is the caller's doing, or nobody's: then nothing is learned of the provider.
+/// Whether an end is the caller's doing: then nothing is learned of the provider.
 #[must_use]
 pub fn says_nothing(end: &BuyerEnd) -> bool {
     match end {
@@ -87,11 +90,10 @@ pub fn says_nothing(end: &BuyerEnd) -> bool {
             | RefusalCode::LaneUnsettled
             | RefusalCode::HoldExhausted
             | RefusalCode::OutputComplete
-            | RefusalCode::PrepaidTooMuch
-            // Somebody else took the free slot that the advert showed.
-            | RefusalCode::Busy => true,
+            | RefusalCode::PrepaidTooMuch => true,
             // The advert said otherwise, or the provider does not keep up with the ledger.
-            RefusalCode::Stopping
+            RefusalCode::Busy
+            | RefusalCode::Stopping
             | RefusalCode::UnknownSession
             | RefusalCode::NumericsVersion
             | RefusalCode::ModelNotServed
@@ -122,9 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_caller_did_or_nobody_says_nothing_of_the_provider() {
-        let blameless =
-            [settled(Cause::ClientFault), refused(RefusalCode::HoldExhausted), refused(RefusalCode::Busy)];
+    fn what_the_caller_did_says_nothing_of_the_provider() {
+        let blameless = [settled(Cause::ClientFault), refused(RefusalCode::HoldExhausted)];
         assert!(blameless.iter().all(says_nothing));
         let providers = [
             settled(Cause::ProviderFault),

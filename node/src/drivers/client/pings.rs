@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use gridhour_protocol::{
     market::{
         advert::Advert,
-        estimate::{Latency, Measured},
+        estimate::Measured,
         matching::Matcher,
-        shortlist::{Knowledge, SHORTLIST_ROUNDS, Whereabouts},
+        shortlist::{Knowledge, RoundTrips, Search, Whereabouts},
     },
     signed::{PublicKey, Verified},
 };
@@ -20,16 +20,13 @@ const PINGS: usize = 5;
 
 impl Client {
     /// Measures the round trip to each of these providers. One that does not answer has none.
-    pub(super) async fn ping(
-        &self,
-        providers: impl IntoIterator<Item = PublicKey>,
-    ) -> BTreeMap<PublicKey, Option<Latency>> {
+    pub(super) async fn ping(&self, providers: impl IntoIterator<Item = PublicKey>) -> RoundTrips {
         let mut pings = JoinSet::new();
         for provider in providers {
             let net = self.net.clone();
             pings.spawn(async move { (provider, net.measure(provider, PINGS).await) });
         }
-        let mut pinged = BTreeMap::new();
+        let mut pinged = RoundTrips::new();
         while let Some(ping) = pings.join_next().await {
             let Ok((provider, latency)) = ping else { continue };
             if let Err(error) = &latency {
@@ -42,37 +39,23 @@ impl Client {
 
     /// Pings the offers that look best, and the next best where they disappoint. What was learned of this client's own
     /// place is kept.
-    pub(super) async fn ping_shortlist(
+    pub(super) async fn search(
         &self,
         matcher: &Matcher<'_>,
         adverts: &[Verified<Advert>],
         measured: &BTreeMap<PublicKey, Measured>,
-    ) -> BTreeMap<PublicKey, Option<Latency>> {
-        let mut pinged = BTreeMap::new();
-        for _ in 0..SHORTLIST_ROUNDS {
-            let knowledge = Knowledge { here: self.whereabouts(), measured, pinged: &pinged };
-            let next = knowledge.shortlist(matcher, adverts);
+    ) -> Vec<Measured> {
+        let mut search = Search::default();
+        loop {
+            let next = search.next(&Knowledge { here: self.whereabouts(), measured }, matcher, adverts);
             if next.is_empty() {
                 break;
             }
-            pinged.extend(self.ping(next).await);
+            search.take_in(self.ping(next).await);
         }
         self.keep_place();
-        pinged
-    }
-
-    /// Whether light can be as fast as this round trip, if the provider is where it says. An offer that lies about it
-    /// is left out.
-    pub(super) fn is_possible(&self, advert: &Advert, latency: Option<Latency>) -> bool {
-        let light_us = self.whereabouts().light_us(&Whereabouts::of(advert));
-        let possible = latency.is_none_or(|latency| latency.ewma_us >= light_us);
-        if !possible {
-            tracing::warn!(
-                provider = %advert.provider.short(), region = ?advert.region, light_us, ?latency,
-                "an offer is left out: its region is too far for its round trip"
-            );
-        }
-        possible
+        let known = Knowledge { here: self.whereabouts(), measured };
+        adverts.iter().map(|advert| search.measured(&known, advert)).collect()
     }
 
     fn whereabouts(&self) -> Whereabouts<'_> {

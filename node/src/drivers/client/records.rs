@@ -1,15 +1,24 @@
 //! A client's records, and who has them: whoever writes has the data directory to itself; whoever only asks looks in and
 //! leaves it to the next.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use gridhour_protocol::signed::PublicKey;
 
 use crate::{
     data_dir::DataDir,
     drivers::memory::{Memory, MemoryError},
-    store::lock::DirLock,
+    store::lock::{DirLock, LockError},
 };
+
+/// How long records are waited for that another process has: one that only looks has them for a moment.
+const LOOK_TIME: Duration = Duration::from_secs(3);
+/// How often they are tried meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The records of one data directory.
 pub(super) struct OwnRecords {
@@ -38,7 +47,7 @@ impl OwnRecords {
         if let Some(held) = &*held {
             return Ok(held.memory.clone());
         }
-        Ok(held.insert(self.open()?).memory.clone())
+        Ok(held.insert(self.open_soon()?).memory.clone())
     }
 
     /// What this process took.
@@ -53,6 +62,18 @@ impl OwnRecords {
             None => self.open().and_then(|held| look(&held.memory)),
         };
         found.inspect_err(|error| tracing::warn!(%error, "what is remembered is not looked at")).ok()
+    }
+
+    fn open_soon(&self) -> Result<Held, MemoryError> {
+        let end = Instant::now() + LOOK_TIME;
+        loop {
+            match self.open() {
+                Err(MemoryError::InUse(LockError::Held { .. })) if Instant::now() < end => {
+                    thread::sleep(LOOK_EVERY);
+                }
+                opened => return opened,
+            }
+        }
     }
 
     fn open(&self) -> Result<Held, MemoryError> {
@@ -72,10 +93,29 @@ impl OwnRecords {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{self, RecvTimeoutError};
+
     use gridhour_contracts_sim::harness::key;
     use gridhour_protocol::market::coordinate::Coordinate;
 
     use super::*;
+
+    #[test]
+    fn who_only_looks_keeps_nobody_from_writing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [one, other] = [1, 1].map(|n| OwnRecords::new(DataDir::new(folder.path()), key(n).public()));
+        thread::scope(|scope| {
+            let (told, taken) = mpsc::sync_channel(1);
+            let look = one.look(|_| {
+                scope.spawn(move || told.send(other.take().is_ok()).expect("it is waited for"));
+                let meanwhile = taken.recv_timeout(LOOK_EVERY * 5);
+                Ok((meanwhile, taken))
+            });
+            let (meanwhile, taken) = look.expect("nobody else has them");
+            assert_eq!(meanwhile, Err(RecvTimeoutError::Timeout), "it waits");
+            assert_eq!(taken.recv(), Ok(true));
+        });
+    }
 
     #[test]
     fn one_writes_and_the_others_look_while_nobody_does() {

@@ -25,7 +25,7 @@ use self::past::{Attempt, Past, Unsettled, why};
 use super::{
     Client, RunError,
     race::{Entry, Race},
-    run::{OnEvent, RunEvent, RunSpec, with_true_work},
+    run::{OnEvent, RunEvent, RunSpec, may_be_applied, with_true_work},
     turn::Turn,
 };
 use crate::{
@@ -138,8 +138,15 @@ impl<'a> Relay<'a> {
     /// Opens the session of `choice` and runs its job.
     async fn turn(&self, choice: Choice, begin: Begin<'_>, entry: &Entry<'_>) -> Attempt {
         let RelayParts { client, spec, order, .. } = &self.parts;
+        let not_begun =
+            |choice, is_open, error| Attempt { choice, is_open, shown: begin.shown, turn: Err(error) };
+        if entry.is_overtaken() {
+            return not_begun(choice, false, RunError::Overtaken);
+        }
         if let Err(error) = client.open_session(spec, order, &choice).await {
-            return Attempt { choice, is_open: false, shown: begin.shown, turn: Err(error) };
+            // What may be open counts as held, and is closed.
+            let is_open = matches!(&error, RunError::Ledger(error) if may_be_applied(error));
+            return not_begun(choice, is_open, error);
         }
         self.tell(RunEvent::Opened { session: choice.terms.id(), hold: choice.hold });
         let mut shown = begin.shown;

@@ -217,8 +217,8 @@ impl Client {
             None => Call::Open(Box::new(open)),
         };
         if let Err(error) = self.ledger.submit(&self.key, call).await {
-            // It never was; without an answer it may be.
-            if matches!(error, LedgerError::Rejected { .. }) {
+            // Nothing of it was applied; without an answer that is not known.
+            if !may_be_applied(&error) {
                 self.forget(choice.terms.id());
             }
             return Err(error.into());
@@ -288,6 +288,11 @@ impl Client {
             tracing::warn!(%error, "a settled session stays in the records");
         }
     }
+}
+
+/// Whether a transaction that failed so can be, or become, part of the ledger.
+pub(super) fn may_be_applied(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Unknown { .. })
 }
 
 /// Offers whose work formula is the one that the model's manifest implies. Work is what is billed, so an offer that

@@ -27,8 +27,12 @@ use crate::{
 };
 
 /// How long the client waits for a provider.
-const PATIENCE: BuyerPatience =
-    BuyerPatience { first_token: Millis(60_000), stall: Millis(20_000), stall_least: Millis(4_000) };
+const PATIENCE: BuyerPatience = BuyerPatience {
+    first_token: Millis(60_000),
+    stall: Millis(20_000),
+    stall_least: Millis(4_000),
+    parting: Millis(10_000),
+};
 
 /// A turn that began.
 pub(super) struct Turn {

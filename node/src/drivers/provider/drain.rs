@@ -6,7 +6,8 @@
 //!                                            └─> time over: `reclaimed`, clients go on elsewhere ─┘
 //! ```
 //!
-//! Sessions without a job stay open: they are on the ledger, and the provider takes them up again when it is back.
+//! Sessions without a job stay open: they are on the ledger, and the provider takes them up again when it is back. Those
+//! that end meanwhile are collected as ever: jobs may be given longer than is left to collect.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -14,10 +15,10 @@ use gridhour_protocol::units::Millis;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::sleep,
+    time::{Interval, sleep},
 };
 
-use super::{ProviderEvent, Shared, Stops, advertise, take};
+use super::{ProviderEvent, Shared, Stops, advertise, settle, take};
 use crate::net::NetEvent;
 
 /// How long an advert lives that withdraws the offer for good.
@@ -31,6 +32,8 @@ pub(super) struct Drain<'a> {
     pub(super) tasks: &'a mut JoinSet<()>,
     pub(super) inbox: &'a mut mpsc::Receiver<NetEvent>,
     pub(super) stops: &'a Stops,
+    /// When sessions are looked through.
+    pub(super) sweep: &'a mut Interval,
     /// Has running jobs handed over.
     pub(super) reclaim: &'a watch::Sender<bool>,
 }
@@ -44,6 +47,8 @@ impl Drain<'_> {
         if jobs > 0 {
             self.until_idle().await;
             self.until_settled().await;
+            // Whatever ended last was perhaps not looked at yet.
+            settle::sweep(self.shared.clone()).await;
         }
     }
 
@@ -76,6 +81,10 @@ impl Drain<'_> {
     async fn step(&mut self) -> bool {
         tokio::select! {
             Some(_) = self.tasks.join_next() => true,
+            _ = self.sweep.tick() => {
+                self.tasks.spawn(settle::sweep(self.shared.clone()));
+                true
+            }
             event = self.inbox.recv() => match event {
                 Some(event) => {
                     take(self.shared, self.tasks, event, self.stops);

@@ -77,6 +77,28 @@ fn lies_about_the_stream_are_caught() {
 }
 
 #[test]
+fn a_chunk_that_breaks_a_rule_ends_no_answer() {
+    let wrong: [fn(&mut Chunk); 2] = [
+        |chunk| (chunk.tokens[0], chunk.tokens[1]) = (0, 5),
+        |chunk| {
+            chunk.tokens.truncate(1);
+            chunk.tokens[0] = 0;
+        },
+    ];
+    for change in wrong {
+        let mut pair = Pair::new(sample::terms(), sample::request());
+        pair.pass_to_provider();
+        pair.compute();
+        assert!(pair.pass_to_buyer(), "it accepts");
+        let Some(ProviderMessage::Chunk(chunk)) = pair.to_buyer.front_mut() else { panic!("a chunk") };
+        change(chunk);
+        pair.pass_to_buyer();
+        assert!(matches!(pair.buyer_outcome.map(|it| it.end), Some(BuyerEnd::Cheated(_))));
+        assert!(!pair.buyer.is_complete(), "somebody else may go on");
+    }
+}
+
+#[test]
 fn tokens_after_a_stop_text_are_caught() {
     let stopped = Request { stop_texts: vec!["(1)".into()], ..sample::request() };
     assert_eq!(lie_in_chunk_of(stopped, |chunk| chunk.tokens.push(token(2))), "tokens-after-stop");

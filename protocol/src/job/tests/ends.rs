@@ -47,6 +47,35 @@ fn a_silent_provider_is_at_fault_and_costs_at_most_one_chunk() {
 }
 
 #[test]
+fn who_stops_waits_for_the_receipt_and_for_nothing_else() {
+    let mut before = Pair::new(sample::terms(), sample::request());
+    before.tell_buyer(BuyerInput::Cancel);
+    before.now = later(1_000);
+    before.tell_buyer(BuyerInput::Wake);
+    assert_eq!(before.buyer_outcome.map(|outcome| outcome.end), Some(BuyerEnd::Stalled));
+
+    // Tokens that were on their way do not make the wait longer, and a wait that was shorter stays so.
+    let mut within = Pair::new(sample::terms(), sample::request());
+    within.pass_to_provider();
+    within.compute();
+    within.pass_to_buyer();
+    within.tell_buyer(BuyerInput::Cancel);
+    within.now = later(999);
+    while within.pass_to_buyer() {}
+    assert_eq!((within.delivered.len(), &within.buyer_outcome), (4, &None));
+    within.now = later(1_000);
+    within.tell_buyer(BuyerInput::Wake);
+    assert_eq!(within.buyer_outcome.map(|outcome| outcome.end), Some(BuyerEnd::Stalled));
+
+    let mut late = after_one_chunk();
+    late.now = later(1_500);
+    late.tell_buyer(BuyerInput::Cancel);
+    late.now = later(2_000);
+    late.tell_buyer(BuyerInput::Wake);
+    assert_eq!(late.buyer_outcome.map(|outcome| outcome.end), Some(BuyerEnd::Stalled));
+}
+
+#[test]
 fn a_provider_that_keeps_voucher_0_is_at_fault() {
     let mut pair = Pair::new(sample::terms(), sample::request());
     pair.now = later(10_000);

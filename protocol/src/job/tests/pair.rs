@@ -51,8 +51,12 @@ pub(super) fn logprobs_of(id: u32) -> Logprobs {
 }
 
 pub(super) fn buyer_setup(terms: Terms, lane: LaneLedger, request: Request) -> BuyerSetup {
-    let patience =
-        BuyerPatience { first_token: Millis(10_000), stall: Millis(2_000), stall_least: Millis(500) };
+    let patience = BuyerPatience {
+        first_token: Millis(10_000),
+        stall: Millis(2_000),
+        stall_least: Millis(500),
+        parting: Millis(1_000),
+    };
     let tokenizer = tokenizer();
     BuyerSetup { key: key(sample::CLIENT), numerics: NUMERICS, terms, lane, request, tokenizer, patience }
 }

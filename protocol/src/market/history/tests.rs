@@ -87,10 +87,27 @@ fn availability_is_that_of_the_last_five_minutes() {
     assert_eq!(learned(&once).tries, 1);
     let later = Timestamp(NOW.0 + AVAILABILITY_WINDOW.0 + 1);
     assert_eq!(once.learned(later, &MODEL, 40).availability_ppm, PPM);
+    assert_eq!(once.learned(later, &MODEL, 40).tries, 1, "it was a try all the same");
     let dead = with((0..40).map(|_| Ended::Failed(NOW)));
     assert_eq!(learned(&dead).availability_ppm, 90_909);
     let good = with((0..36).map(|_| served(NOW.0, 1)).chain((0..10).map(|_| Ended::Failed(NOW))));
     assert_eq!(learned(&good).availability_ppm, 800_000);
+}
+
+#[test]
+fn a_provider_that_never_serves_does_not_stay_new() {
+    let day = RUN_FADING.age_max.0;
+    for in_vain in [Ended::Failed, Ended::Busy] {
+        let history = with((0..5).map(|i| in_vain(Timestamp(NOW.0 - day + i))));
+        assert_eq!(learned(&history).tries, 5);
+        assert_eq!(learned(&history).availability_ppm, PPM, "that was long ago");
+        assert_eq!(
+            history.learned(Timestamp(NOW.0 + 5), &MODEL, 40).tries,
+            0,
+            "nobody is judged by yesterday"
+        );
+    }
+    assert_eq!(learned(&with([Ended::Busy(NOW)])).availability_ppm, PPM, "it works for somebody else");
 }
 
 #[test]

@@ -187,6 +187,29 @@ proptest! {
 }
 
 #[test]
+fn an_offer_that_only_rounding_makes_the_cheaper_one_is_found() {
+    let order =
+        order(|order| (order.price_max, order.total_max) = (PricePerHour(u64::MAX), Credits(u64::MAX)));
+    let work = sample::WORK.prefill(order.prompt_tokens).unwrap().0
+        + sample::WORK.decode(order.prompt_tokens, order.output_tokens).unwrap().0;
+    // All of it in 1.9 ns, of which one is billed, for 1,000 micro-credits each; or a thousandth as fast and as dear, less
+    // a twentieth, with nothing to round.
+    let rate = work * 10 * (1_000_000_000 / 19);
+    let priced = |seed, rate, ask| {
+        advert(seed, |advert| {
+            advert.ask = PricePerHour(ask);
+            advert.device.rates = Rates { prefill: WorkRate(rate), decode: WorkRate(rate) };
+        })
+    };
+    let (rounded, plain) =
+        (priced(3, rate, 3_600_000_000_000_000), priced(4, rate / 1_000, 3_420_000_000_000));
+    let offers = [&rounded, &plain].map(|advert| Offer { advert, measured: Measured::default() });
+    let [indexed, whole] = both(&order, &offers);
+    assert_eq!(indexed, whole);
+    assert_eq!(whole.map(|(digest, _)| digest), Some(rounded.signed().digest()));
+}
+
+#[test]
 fn a_bound_is_near_the_cost() {
     let (order, advert) = (order(|_| ()), advert(2, |_| ()));
     let offer = Offer { advert: &advert, measured: Measured::default() };

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     arbitrary::key,
     market::{
-        estimate::{HISTORY_SAMPLES_MIN, Latency, Pace, TtftHistory},
+        estimate::{HISTORY_SAMPLES_MIN, Latency, Pace, Reach, TtftHistory},
         exploration::Tries,
         order::{LatencyLimit, LimitKind},
     },
@@ -153,6 +153,21 @@ fn cases_of_money() -> Vec<Case> {
 
 fn cases_of_time() -> Vec<Case> {
     vec![
+        measured(
+            Measured { reach: Reach::Silent, ..near() },
+            Reason::NotReached,
+            "did not answer a ping just now",
+        ),
+        measured(
+            Measured { reach: Reach::GivenUp, ..near() },
+            Reason::NotReached,
+            "was not asked: too many that looked as good did not answer or were worse",
+        ),
+        measured(
+            Measured { light_us: 2_001, ..pinged(2_000, 3_000) },
+            Reason::FasterThanLight,
+            "round trip of 2000 us, from the region that it states light needs 2001 us",
+        ),
         measured(
             Measured::default(),
             Reason::LatencyUnknown,
@@ -336,6 +351,9 @@ fn the_record_commits_to_what_was_considered() {
     assert_ne!(served(None), served(Some(0)));
     let paced = |ns| hash(Measured { pace: Some(Pace { ewma_ns: ns, p95_ns: 9, samples: 1 }), ..near() });
     assert_ne!(paced(1), paced(2));
+    let asked = |reach| hash(Measured { reach, ..near() });
+    assert_ne!(asked(Reach::NotAsked), asked(Reach::Answered));
+    assert_ne!(hash(near()), hash(Measured { light_us: 1, ..near() }));
     let later = Matcher { now: Timestamp(NOW.0 + 1), ..matcher(&order) };
     assert_ne!(hash(near()), later.record(&[Offer { advert: &advert, measured: near() }]).considered);
     for costs in [

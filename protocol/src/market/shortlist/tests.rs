@@ -4,6 +4,7 @@ use crate::{
     market::{
         coordinate::{DIMENSIONS, ERROR_PPM_MAX},
         costs::BuyerCosts,
+        estimate::TtftHistory,
         order::{LatencyLimit, LimitKind, Order},
     },
     sample,
@@ -34,13 +35,40 @@ fn order() -> Verified<Order> {
     key(sample::CLIENT).sign(order).verify().unwrap()
 }
 
-fn listed(adverts: &[Verified<Advert>], pinged: &BTreeMap<PublicKey, Option<Latency>>) -> Vec<PublicKey> {
+type Known = BTreeMap<PublicKey, Measured>;
+
+/// Whom a search pings next.
+fn next(search: &mut Search, adverts: &[Verified<Advert>], measured: &Known) -> Vec<PublicKey> {
     let order = order();
     let matcher =
         Matcher { order: &order, numerics: sample::NUMERICS, now: sample::NOW, costs: &BuyerCosts::NONE };
-    let here = Whereabouts { coordinate: Some(coordinate(0, 1_000)), region: None };
-    let measured = BTreeMap::new();
-    Knowledge { here, measured: &measured, pinged }.shortlist(&matcher, adverts)
+    search.next(&Knowledge { here: here(), measured }, &matcher, adverts)
+}
+
+fn here() -> Whereabouts<'static> {
+    Whereabouts { coordinate: Some(coordinate(0, 1_000)), region: None }
+}
+
+/// Everybody is pinged and found as `found` says, until nobody is left to ping: so many each time.
+fn search(
+    adverts: &[Verified<Advert>],
+    measured: &Known,
+    found: impl Fn(usize) -> Option<Latency>,
+) -> (Search, Vec<usize>) {
+    let (mut search, mut rounds) = (Search::default(), Vec::new());
+    loop {
+        let next = next(&mut search, adverts, measured);
+        if next.is_empty() {
+            return (search, rounds);
+        }
+        rounds.push(next.len());
+        let number = |one: &PublicKey| adverts.iter().position(|advert| advert.provider == *one).unwrap();
+        search.take_in(next.into_iter().map(|one| (one, found(number(&one)))).collect());
+    }
+}
+
+fn reach(search: &Search, advert: &Advert) -> Reach {
+    search.measured(&Knowledge { here: here(), measured: &Known::new() }, advert).reach
 }
 
 #[test]
@@ -75,23 +103,65 @@ fn a_coordinate_that_claims_more_than_light_can_do_is_not_believed() {
 #[test]
 fn a_thousand_offers_are_not_a_thousand_pings() {
     let adverts = adverts((0..200).map(|i| (200 - i) * 1_000));
-    let first = listed(&adverts, &BTreeMap::new());
+    let mut search = Search::default();
+    let first = next(&mut search, &adverts, &Known::new());
     let nearest: Vec<PublicKey> =
         adverts.iter().rev().take(SHORTLIST).map(|advert| advert.provider).collect();
     assert_eq!(first, nearest);
-    let as_guessed: BTreeMap<_, _> =
-        first.iter().map(|one| (*one, Some(Latency { ewma_us: 1, ..PINGED }))).collect();
-    assert_eq!(listed(&adverts, &as_guessed), [], "the best is known now");
+    search.take_in(first.iter().map(|one| (*one, Some(Latency { ewma_us: 1, ..PINGED }))).collect());
+    assert_eq!(next(&mut search, &adverts, &Known::new()), [], "the best is known now");
+    assert_eq!(
+        (reach(&search, &adverts[199]), reach(&search, &adverts[0])),
+        (Reach::Answered, Reach::NotAsked)
+    );
 }
 
 #[test]
 fn where_pings_disappoint_the_next_best_are_pinged() {
-    let adverts = adverts((0..20).map(|i| i * 1_000));
-    let first = listed(&adverts, &BTreeMap::new());
+    let adverts = adverts((0..40).map(|i| i * 1_000));
     let far = Some(Latency { ewma_us: 900_000, ..PINGED });
-    let worse: BTreeMap<_, _> = first.iter().map(|one| (*one, far)).collect();
-    let next: Vec<PublicKey> = adverts[8..16].iter().map(|advert| advert.provider).collect();
-    assert_eq!(listed(&adverts, &worse), next);
-    let silent: BTreeMap<_, _> = first.iter().map(|one| (*one, None)).collect();
-    assert_eq!(listed(&adverts, &silent), next, "who does not answer is no candidate");
+    let (found, rounds) = search(&adverts, &Known::new(), |_| far);
+    assert_eq!(rounds, [SHORTLIST; SHORTLIST_ROUNDS as usize]);
+    assert_eq!(reach(&found, &adverts[23]), Reach::Answered);
+    assert_eq!(reach(&found, &adverts[24]), Reach::GivenUp, "nobody wins by a guess");
+}
+
+#[test]
+fn adverts_that_nobody_stands_behind_do_not_use_up_the_rounds() {
+    let adverts = adverts((0..81).map(|i| i * 1_000));
+    let last = |i| (i == 80).then_some(PINGED);
+    let (found, rounds) = search(&adverts, &Known::new(), last);
+    assert_eq!(rounds, [8, 16, 24, 24, 9]);
+    assert_eq!((reach(&found, &adverts[0]), reach(&found, &adverts[80])), (Reach::Silent, Reach::Answered));
+    let (found, rounds) = search(&adverts[..80], &Known::new(), |_| None);
+    assert_eq!(rounds.iter().sum::<usize>(), 80);
+    assert!(adverts[..80].iter().all(|advert| reach(&found, advert) == Reach::Silent));
+}
+
+#[test]
+fn a_search_among_the_dead_ends_and_reaches_whoever_served_before() {
+    let adverts = adverts((0..97).map(|i| i * 1_000));
+    let (found, rounds) = search(&adverts, &Known::new(), |_| None);
+    assert_eq!(rounds, [8, 16, 24, 24, 24]);
+    assert_eq!(reach(&found, &adverts[96]), Reach::NotAsked, "it may still be tried: nobody else answers");
+
+    let history = Some(TtftHistory { ewma_us: 1, p95_us: 1, samples: 1 });
+    let served = adverts[96].provider;
+    let known = Known::from([(served, Measured { history, ..Measured::default() })]);
+    let (found, rounds) = search(&adverts, &known, |i| (i == 96).then_some(PINGED));
+    assert_eq!(rounds[0], 9);
+    assert_eq!(found.pinged()[&served], Some(PINGED));
+    assert_eq!(reach(&found, &adverts[20]), Reach::Silent, "nearer ones are tried all the same");
+    assert_eq!(reach(&found, &adverts[95]), Reach::NotAsked, "it is no better");
+}
+
+#[test]
+fn a_round_trip_is_held_against_what_light_can_do() {
+    let advert = &adverts([0])[0];
+    let known = Known::new();
+    let knowledge = |region| Knowledge { here: Whereabouts { region, ..here() }, measured: &known };
+    let light_us = |region| Search::default().measured(&knowledge(region), advert).light_us;
+    assert_eq!(light_us(None), 0);
+    assert_eq!(light_us(Some("sg")), super::light_us(Some("sg"), advert.region.as_deref()));
+    assert!(light_us(Some("sg")) > 50_000);
 }

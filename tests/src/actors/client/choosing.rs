@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 
 use gridhour_node::drivers::{client::learning::says_nothing, memory::HISTORIES_MAX};
 use gridhour_protocol::{
-    job::buyer::BuyerEnd,
+    job::{buyer::BuyerEnd, message::RefusalCode},
     market::{
         advert::Advert,
         costs::BuyerCosts,
-        estimate::{Latency, Measured},
+        estimate::Measured,
         exploration::Tries,
         history::{Ended, ProviderHistory, Run},
         matching::{Matcher, Offer},
         order::Order,
-        shortlist::{Knowledge, SHORTLIST_ROUNDS, Whereabouts},
+        shortlist::{Knowledge, Search, Whereabouts},
     },
     receipt::Cause,
     signed::{PublicKey, Signed, Verified},
@@ -28,45 +28,25 @@ use crate::{
 };
 
 impl<T: Twist> MarketClient<T> {
-    /// The best offer of those that answer a ping and can be where they say.
+    /// The best offer by what is known and by the pings of a shortlist.
     pub(super) fn best_offer(&self, order: &Verified<Order>, cx: &Context<'_>) -> Option<Signed<Advert>> {
         let now = cx.now();
         let trusted = self.book.live(now).filter(|advert| !self.distrusted.contains(&advert.provider));
         let adverts: Vec<Verified<Advert>> = trusted.cloned().collect();
         let measured = self.remembered(order, &adverts, now);
         let matcher = Matcher { order, numerics: goods::NUMERICS, now, costs: &BuyerCosts::NONE };
-        let pinged = self.ping_shortlist(&matcher, &adverts, &measured, cx);
-        let offers = adverts.iter().filter_map(|advert| {
-            let latency = (*pinged.get(&advert.provider)?)?;
-            let is_possible = latency.ewma_us >= self.whereabouts().light_us(&Whereabouts::of(advert));
-            let known = measured.get(&advert.provider).copied().unwrap_or_default();
-            is_possible.then_some(Offer { advert, measured: Measured { latency: Some(latency), ..known } })
-        });
-        matcher.best(offers).map(|(offer, _)| offer.advert.signed().clone())
-    }
-
-    fn whereabouts(&self) -> Whereabouts<'_> {
-        Whereabouts { coordinate: None, region: self.profile.region.as_deref() }
-    }
-
-    fn ping_shortlist(
-        &self,
-        matcher: &Matcher<'_>,
-        adverts: &[Verified<Advert>],
-        measured: &BTreeMap<PublicKey, Measured>,
-        cx: &Context<'_>,
-    ) -> BTreeMap<PublicKey, Option<Latency>> {
-        let mut pinged = BTreeMap::new();
-        for _ in 0..SHORTLIST_ROUNDS {
-            let next =
-                Knowledge { here: self.whereabouts(), measured, pinged: &pinged }.shortlist(matcher, adverts);
+        let here = Whereabouts { coordinate: None, region: self.profile.region.as_deref() };
+        let (known, mut search) = (Knowledge { here, measured: &measured }, Search::default());
+        loop {
+            let next = search.next(&known, &matcher, &adverts);
             if next.is_empty() {
                 break;
             }
             let ping = |provider: PublicKey| (provider, cx.node_of(&provider).and_then(|peer| cx.ping(peer)));
-            pinged.extend(next.into_iter().map(ping));
+            search.take_in(next.into_iter().map(ping).collect());
         }
-        pinged
+        let offers = adverts.iter().map(|advert| Offer { advert, measured: search.measured(&known, advert) });
+        matcher.best(offers).map(|(offer, _)| offer.advert.signed().clone())
     }
 
     /// What earlier jobs showed of these providers.
@@ -105,6 +85,8 @@ impl<T: Twist> MarketClient<T> {
                 let first = us(run.first_token.unwrap_or(now));
                 Ended::Served(Run::new(now, first, us(now), receipt.body.output_tokens))
             }
+            BuyerEnd::Refused { code: RefusalCode::Busy, .. } => Ended::Busy(now),
+            BuyerEnd::Stalled if run.machine.is_cancelled() => Ended::Blameless,
             end if says_nothing(end) => Ended::Blameless,
             _ => Ended::Failed(now),
         };

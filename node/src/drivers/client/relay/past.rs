@@ -65,10 +65,8 @@ impl Past {
         }
         if is_open {
             self.held = self.held.checked_add(hold).unwrap_or(Credits(u64::MAX));
-            let answers = match &turn {
-                Ok(turn) => turn.answers(),
-                Err(error) => matches!(error, RunError::Overtaken),
-            };
+            // Who was never asked knows of no session.
+            let answers = turn.as_ref().is_ok_and(Turn::answers);
             self.open.push(Unsettled { terms, answers });
         }
         (provider, turn)
@@ -94,5 +92,47 @@ pub(super) fn why(turn: &Result<Turn, RunError>) -> String {
             BuyerEnd::Disconnected => "the connection to it broke".into(),
             BuyerEnd::Cheated(misdeed) => format!("it broke the rules: {misdeed}"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gridhour_contracts_sim::harness::{Chain, Deal, START, key};
+    use gridhour_protocol::{
+        id::TxId,
+        market::{costs::BuyerCosts, matching::Matcher},
+        units::Height,
+    };
+
+    use super::{
+        super::{super::run::may_be_applied, RunError},
+        *,
+    };
+    use crate::drivers::ledger_client::LedgerError;
+
+    fn choice(hold: Credits) -> Choice {
+        let deal = Deal::new(&Chain::new(), &key(1), &key(2));
+        let order = key(1).sign(deal.order.clone()).verify().expect("sound");
+        let advert = key(2).sign(deal.advert.clone()).verify().expect("sound");
+        let matcher = Matcher { order: &order, numerics: 1, now: START, costs: &BuyerCosts::NONE };
+        Choice { advert, terms: deal.terms.clone(), hold, matched: matcher.record(&[]) }
+    }
+
+    fn refused() -> LedgerError {
+        LedgerError::Rejected { name: "insufficient-funds".into(), detail: String::new(), transient: false }
+    }
+
+    #[test]
+    fn a_session_whose_opening_was_not_answered_counts_as_held_and_is_closed_from_this_side() {
+        let (tx, valid_until, source) = (TxId([1; 32]), Height(9), Box::new(refused()));
+        let (unknown, mut past) = (LedgerError::Unknown { tx, valid_until, source }, Past::default());
+        assert!(may_be_applied(&unknown) && !may_be_applied(&refused()));
+        for (is_open, error) in [(true, unknown), (false, refused())] {
+            let turn = Err(RunError::Ledger(error));
+            let (_, turn) = past.take_in(Attempt { choice: choice(Credits(70)), is_open, shown: 0, turn });
+            assert!(turn.is_err());
+        }
+        assert_eq!((past.held, past.asked.len()), (Credits(70), 1));
+        assert!(matches!(past.open[..], [Unsettled { answers: false, .. }]));
     }
 }

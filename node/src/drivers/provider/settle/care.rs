@@ -23,7 +23,7 @@ const RETRY_PART: u64 = 4;
 /// What a sweep does for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Its time is over: collect.
+    /// Its time is over, or its client closes it: collect.
     Collect,
     /// Its client may have closed it alone, which brings the deadline forward: ask the ledger.
     Look,
@@ -43,6 +43,8 @@ pub(super) struct Care {
     deadline: Timestamp,
     /// Collected, as the ledger last said.
     collected: Credits,
+    /// The client closes it, as the ledger last said.
+    closing: bool,
     /// Someone was told that the deadline is near.
     alerted: bool,
 }
@@ -58,6 +60,7 @@ impl Care {
             seen: now,
             deadline: terms.collect_until,
             collected: Credits::ZERO,
+            closing: false,
             alerted: false,
         }
     }
@@ -80,6 +83,9 @@ impl Care {
         if now >= terms.use_until {
             return (!busy).then_some(Need::Collect);
         }
+        if self.closing && !busy {
+            return Some(Need::Collect);
+        }
         let next = now.after(Millis(grace(terms).0 / LOOKS_A_GRACE)).unwrap_or(now);
         (now >= self.look_at).then(|| {
             self.look_at = next;
@@ -90,6 +96,7 @@ impl Care {
     /// The ledger showed the session. From then on its client may close it alone, and leaves the grace.
     pub(super) fn shown(&mut self, session: &Session, now: Timestamp) {
         (self.failures, self.retry_at, self.collected) = (0, Timestamp(0), session.collected);
+        self.closing = session.closing;
         if session.closing {
             self.deadline = session.collect_until;
         } else {
@@ -157,6 +164,17 @@ mod tests {
             lanes: Vec::new(),
             draw: None,
         }
+    }
+
+    #[test]
+    fn what_its_client_closes_is_collected_once_its_jobs_have_ended() {
+        let mut care = Care::of(&terms(), at(0));
+        assert_eq!(care.need(&terms(), true, at(0)), Some(Need::Look));
+        care.shown(&shown(true), at(0));
+        assert_eq!(care.need(&terms(), true, at(1)), None, "its jobs are told, and end");
+        assert_eq!(care.need(&terms(), false, at(2)), Some(Need::Collect));
+        care.failed(at(2));
+        assert_eq!(care.need(&terms(), false, at(3)), None, "not at once again");
     }
 
     #[test]
