@@ -95,8 +95,8 @@ pub const GOSSIP_QUEUE_TIME: Duration = Duration::from_secs(10);
 pub const GOSSIP_BURST_MAX: u32 = 400;
 /// Adverts a second that one peer may bring in the long run.
 pub const GOSSIP_PER_SECOND_MAX: u32 = 200;
-/// Adverts of others that this node passes on in a burst, whoever brought them: so few that no neighbour charges it for what
-/// others flooded it with.
+/// Adverts of others that this node passes on in a burst, whoever brought them: so few that no neighbour
+/// charges it for what others flooded it with.
 pub const PASSED_BURST_MAX: u32 = GOSSIP_BURST_MAX / 2;
 /// Adverts of others a second that this node passes on in the long run.
 pub const PASSED_PER_SECOND_MAX: u32 = GOSSIP_PER_SECOND_MAX / 2;

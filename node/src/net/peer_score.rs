@@ -256,7 +256,8 @@ mod tests {
         assert!(!scores.entries.contains_key(&peer(0)));
     }
 
-    /// Whatever a node is flooded with, and by however many, a neighbour to which it passes on what it may never charges it.
+    /// Whatever a node is flooded with, and by however many, a neighbour to which it passes on what it may
+    /// never charges it.
     #[test]
     fn who_passes_on_a_flood_is_not_charged_for_it() {
         let (mut carrier, mut neighbour, start) =

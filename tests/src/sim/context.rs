@@ -123,9 +123,8 @@ impl Context<'_> {
         self.shared.directory.get(key).copied()
     }
 
-    /// What pings to `peer` would have measured.
-    #[must_use]
-    pub fn latency(&self, peer: NodeId) -> Latency {
+    /// What pings to `peer` measure.
+    fn latency(&self, peer: NodeId) -> Latency {
         let round_trip_us = 2_000 * self.shared.net.delay_ms(self.me, peer);
         Latency { ewma_us: round_trip_us, p95_us: round_trip_us, samples: 8 }
     }
@@ -136,12 +135,6 @@ impl Context<'_> {
         let answers =
             self.shared.up.contains(&peer) && !self.shared.net.is_parted(self.shared.at, self.me, peer);
         answers.then(|| self.latency(peer))
-    }
-
-    /// What an exact clock shows.
-    #[must_use]
-    pub fn true_time(&self) -> Timestamp {
-        SimClock::default().read(self.shared.at)
     }
 
     /// Rings once the node's clock shows `at`, unless it crashes before.

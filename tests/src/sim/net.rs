@@ -134,12 +134,6 @@ impl SimNet {
         self
     }
 
-    /// Streams that are open for either end.
-    #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams.len()
-    }
-
     /// Whether a partition is between the two.
     #[must_use]
     pub fn is_parted(&self, now: Moment, a: NodeId, b: NodeId) -> bool {

@@ -22,8 +22,8 @@ fn nothing_is_held_against_it(scenario: &Scenario, report: &Report) -> Result<()
 }
 
 #[test]
-fn a_callers_fault_never_lowers_a_providers_score() {
-    let story = "a_callers_fault_never_lowers_a_providers_score";
+fn no_failure_is_remembered_of_a_provider_whose_callers_were_at_fault() {
+    let story = "no_failure_is_remembered_of_a_provider_whose_callers_were_at_fault";
     let tally = for_each_seed(story, 60, crowd, nothing_is_held_against_it);
     tally.has_all(&["refused", "cancel", "receipt-client-fault", "learned"]);
 }
