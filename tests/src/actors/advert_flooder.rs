@@ -27,7 +27,7 @@ impl Twist for Flooding {
             rumours.extend((first..first + FLOOD).map(|number| stranger(key, &honest.body, number)));
             self.floods += 1;
         }
-        rumours.push(Rumour::Own(honest));
+        rumours.push(Rumour::Own(Box::new(honest)));
         rumours
     }
 }

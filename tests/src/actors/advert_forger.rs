@@ -63,7 +63,7 @@ impl Twist for Forging {
             Forgery::Price => new.cloned().map(next_sequence).collect(),
         };
         let rumours = chosen.into_iter().map(|advert| self.forged(advert));
-        rumours.chain([Rumour::Own(honest)]).collect()
+        rumours.chain([Rumour::Own(Box::new(honest))]).collect()
     }
 }
 

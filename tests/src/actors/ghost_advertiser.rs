@@ -27,6 +27,6 @@ impl Twist for Ghosts {
             Rumour::Foreign(wire::encode(&ghost.sign(advert)))
         };
         let ghosts: Vec<Rumour> = (0..GHOSTS).map(ghost).collect();
-        ghosts.into_iter().chain([Rumour::Own(honest)]).collect()
+        ghosts.into_iter().chain([Rumour::Own(Box::new(honest))]).collect()
     }
 }

@@ -26,6 +26,6 @@ impl Twist for Misplaced {
     fn gossip(&mut self, key: &SecretKey, honest: Signed<Advert>) -> Vec<Rumour> {
         self.told += 1;
         let region = self.regions.get(self.told % self.regions.len().max(1)).cloned();
-        vec![Rumour::Own(key.sign(Advert { region, ..honest.body }))]
+        vec![Rumour::Own(Box::new(key.sign(Advert { region, ..honest.body })))]
     }
 }

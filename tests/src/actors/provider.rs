@@ -70,7 +70,7 @@ pub struct Profile {
 #[derive(Clone, Debug)]
 pub enum Rumour {
     /// Its own advert.
-    Own(Signed<Advert>),
+    Own(Box<Signed<Advert>>),
     /// Anything at all, as if it had heard it elsewhere.
     Foreign(Vec<u8>),
 }
@@ -91,7 +91,7 @@ pub trait Twist {
     /// What it gossips where an honest provider would gossip its advert.
     fn gossip(&mut self, key: &SecretKey, honest: Signed<Advert>) -> Vec<Rumour> {
         let _ = key;
-        vec![Rumour::Own(honest)]
+        vec![Rumour::Own(Box::new(honest))]
     }
 
     /// It has received this.

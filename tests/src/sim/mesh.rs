@@ -32,12 +32,15 @@ const SEEN_MS: u64 = 60_000;
 /// Messages that are known again, at most.
 pub const SEEN_MAX: usize = 16_384;
 
+/// An advert as it was read, and what its proofs come to.
+type Read = (Signed<Advert>, Result<Verified<Advert>, Refusal>);
+
 /// Bytes on their way, and what follows from them alone, worked out once for all who read them.
 #[derive(Debug)]
 pub struct Packet {
     bytes: Vec<u8>,
     id: Hash,
-    read: Result<(Signed<Advert>, Result<Verified<Advert>, Refusal>), Refusal>,
+    read: Result<Read, Refusal>,
 }
 
 impl Packet {
