@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod engine;
+pub mod first_token;
 pub mod gossip;
 pub mod ledger;
 pub mod market;

@@ -14,6 +14,7 @@
 //! DIR/witness/KEY/    what a witness cosigned last, for each operator
 //! DIR/records/        vouchers, receipts and sessions that must survive a kill
 //! DIR/results/        results of jobs, a JSON file each
+//! DIR/mismatches/     answers of several providers to one order that were not all the same
 //! DIR/budgets/ID.json names of the caps of a budget that was set from here
 //! DIR/assets/         tokenizers fetched by hash
 //! DIR/nodes/NAME/     data directories of the processes that `demo` started
@@ -124,6 +125,12 @@ impl DataDir {
     #[must_use]
     pub fn results(&self) -> PathBuf {
         self.0.join("results")
+    }
+
+    /// Answers of several providers that were not all the same.
+    #[must_use]
+    pub fn mismatches(&self) -> PathBuf {
+        self.0.join("mismatches")
     }
 
     /// Names of a budget's caps, which the ledger does not know.

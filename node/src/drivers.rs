@@ -17,6 +17,7 @@ pub mod checkup;
 pub mod client;
 pub mod ledger_client;
 pub mod memory;
+pub mod mismatch;
 pub mod observer;
 mod offers;
 pub mod provider;

@@ -19,19 +19,22 @@
 //! | `latency` | round trips, measured by echoes |
 //! | `bootstrap`, `peers`, `task` | who is dialled, who is here, and the loop |
 //! | `reach`, `scoped` | what is near and what is far, and protocols that keep them apart |
+//! | `leaving` | connections to peers of other networks, until these know |
 //! | `neighbours` | who announces itself on our own network |
 //! | `relays` | who passes on connections for a node that cannot be dialled |
 //! | `kademlia`, `outbound` | where peers are found, and which of them we stay connected to |
+//! | `dial_back`, [`Turns`] | whom we try to dial for others, and how often |
 //! | [`limits`] | what peers can make a node hold or do at most |
 //!
 //! docs/NETWORK.md has the protocols and the sums.
 
-mod advert_table;
+pub mod advert_table;
 mod behaviour;
 mod bootstrap;
 mod checkpoint_table;
 mod codec;
 mod config;
+mod dial_back;
 mod error;
 mod event;
 mod frame;
@@ -42,11 +45,12 @@ mod job_protocol;
 mod job_stream;
 mod kademlia;
 mod latency;
+mod leaving;
 pub mod limits;
 mod metrics;
 mod neighbours;
 mod outbound;
-mod peer_score;
+pub mod peer_score;
 mod peers;
 mod protocols;
 mod push;
@@ -60,6 +64,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod turns;
 
 use std::time::Duration;
 
@@ -95,6 +100,7 @@ pub use self::{
     push::{BadPush, unpack as unpack_push},
     reach::is_near,
     service::Service,
+    turns::Turns,
 };
 
 /// How long the system may take to name the addresses that a node listens on.

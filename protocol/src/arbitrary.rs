@@ -26,13 +26,14 @@ use crate::{
     limits::{
         ADVERT_TTL_MS_MAX, ANSWER_MS_MIN, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX,
         LOGPROBS_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION,
-        RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX, STOP_TEXTS_MAX, WORK_RATE_MAX,
+        REDUNDANT_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX, STOP_TEXTS_MAX,
+        WORK_RATE_MAX,
     },
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::{ADJUSTMENT_US_MAX, Coordinate, DIMENSIONS, ERROR_PPM_MAX, FAR_US_MAX, HEIGHT_US_MIN},
         history::{Ended, ProviderHistory, Run},
-        order::{LatencyLimit, LimitKind, Order},
+        order::{LatencyLimit, LimitKind, Order, Verification},
         reservation::{ReservationOffer, WHOLE},
     },
     merkle::{Frontier, leaf_hash},
@@ -256,6 +257,12 @@ pub fn latency_limits() -> impl Strategy<Value = LatencyLimit> {
     (any::<u64>(), kind).prop_map(|(limit, kind)| LatencyLimit { limit: Millis(limit), kind })
 }
 
+/// Every way to verify.
+pub fn verifications() -> BoxedStrategy<Verification> {
+    let redundant = (2..=REDUNDANT_MAX).prop_map(|providers| Verification::Redundant { providers });
+    prop_oneof![Just(Verification::Receipt), redundant].boxed()
+}
+
 /// An order of `client`.
 pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let times = (0..1u64 << 50, 1..=ORDER_TTL_MS_MAX);
@@ -264,8 +271,8 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let money = (prices(), any::<u64>(), any::<u64>());
     let where_ = (vec(places(), 0..3), vec(places(), 0..3), vec(public_keys(), 0..3));
     let ids = (bytes32(), bytes32(), any::<u64>(), option::of(bytes32()));
-    (ids, times, tokens, limits, money, where_)
-        .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, money, places)| Order {
+    (ids, times, tokens, limits, (money, verifications()), where_)
+        .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, how, places)| Order {
             version: PROTOCOL_VERSION,
             network: NetworkId(network),
             client,
@@ -275,14 +282,15 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
             model: ModelId(model),
             prompt_tokens: tokens.0,
             output_tokens: tokens.1,
-            price_max: money.0,
-            total_max: Credits(money.1),
+            price_max: how.0.0,
+            total_max: Credits(how.0.1),
             ttft: limits.0,
             total_time: limits.1,
             regions: places.0,
             jurisdictions: places.1,
             calibrated_by: places.2,
-            stake_min: Credits(money.2),
+            stake_min: Credits(how.0.2),
+            verification: how.1,
             tag,
         })
         .boxed()

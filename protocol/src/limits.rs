@@ -32,6 +32,8 @@ pub const REGION_BYTES_MAX: usize = 16;
 pub const REGIONS_MAX: usize = 32;
 /// Challengers that an order may list.
 pub const CHALLENGERS_MAX: usize = 16;
+/// Providers that may run one order at the same time, to be compared.
+pub const REDUNDANT_MAX: u8 = 5;
 /// How long an advert may live, in milliseconds.
 pub const ADVERT_TTL_MS_MAX: u64 = 10 * 60 * 1000;
 /// How long an order may live, in milliseconds.

@@ -14,6 +14,7 @@ pub mod index;
 pub mod mask;
 pub mod matching;
 pub mod order;
+pub mod redundant;
 pub mod reservation;
 pub mod score;
 pub mod shortlist;

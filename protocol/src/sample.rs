@@ -14,7 +14,7 @@ use crate::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::Coordinate,
-        order::{LatencyLimit, LimitKind, Order},
+        order::{LatencyLimit, LimitKind, Order, Verification},
         reservation::ReservationOffer,
     },
     model::{TokenKind, TokenizerAsset, TokenizerFamily},
@@ -157,6 +157,7 @@ pub(crate) fn order() -> Order {
         jurisdictions: vec![],
         calibrated_by: vec![],
         stake_min: Credits::ZERO,
+        verification: Verification::Receipt,
         tag: Some([6; 32]),
     }
 }

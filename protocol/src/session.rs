@@ -4,3 +4,4 @@ pub mod book;
 pub mod lane;
 pub mod terms;
 pub mod voucher;
+pub mod warm;

@@ -1,10 +1,11 @@
 //! Who acts in the world. Honest parties drive the protocol's own state machines; every other actor is an
 //! honest one with one twist, in a file named after the misdeed.
 
+use std::rc::Rc;
+
 use gridhour_contracts_sim::tx::{Call, Tx};
 use gridhour_protocol::{
     id::{NetworkId, SessionId},
-    market::advert::Advert,
     session::{book::SessionBook, lane::LaneLedger, terms::Terms},
     signed::{SecretKey, Signed},
     units::{Credits, Height},
@@ -16,20 +17,26 @@ use crate::sim::{
     durable::{Change, Durable, PowerCut},
     fact::Frame,
     ledger_node::{Answer, Request},
+    mesh::{Packet, Whisper},
     net::{NodeId, StreamId},
 };
 
+pub mod advert_flooder;
+pub mod advert_forger;
 pub mod client;
 pub mod double_spender;
+pub mod ghost_advertiser;
 pub mod goods;
 pub mod honest_client;
 pub mod honest_provider;
 pub mod keeper;
 pub mod lying_provider;
+pub mod misplaced_provider;
 pub mod observer;
 pub mod provider;
 pub mod replaying_provider;
 pub mod silent_provider;
+pub mod uncollecting_provider;
 
 /// One node's program. It is built anew after a crash, and finds what it wrote in [`Context::saved`].
 pub trait Actor {
@@ -44,6 +51,11 @@ pub trait Actor {
     /// # Errors
     /// If the power goes while it writes; the actor is then dropped.
     fn hear(&mut self, input: Input, cx: &mut Context<'_>) -> Result<(), PowerCut>;
+
+    /// How much it remembers: table by table, with the most that may be.
+    fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        Vec::new()
+    }
 }
 
 /// What happens to a node.
@@ -65,8 +77,15 @@ pub enum Input {
         /// Which stream.
         stream: StreamId,
     },
-    /// An advert came by.
-    Gossip(Box<Signed<Advert>>),
+    /// An advert came by, and was kept.
+    Gossip(Rc<Packet>),
+    /// A neighbour gossips. The node itself hears only what its network room lets through.
+    Whisper {
+        /// Who.
+        from: NodeId,
+        /// What.
+        whisper: Whisper,
+    },
     /// Someone asks the ledger.
     Request {
         /// Who.
@@ -94,6 +113,7 @@ impl Input {
             Self::Frame { frame, .. } => frame.name(),
             Self::Closed { .. } => "closed",
             Self::Gossip(_) => "advert",
+            Self::Whisper { .. } => "whisper",
             Self::Request { .. } => "request",
             Self::Answer { .. } => "answer",
         }
@@ -153,8 +173,17 @@ pub fn forget_session(saved: &Durable, session: &SessionId) -> Vec<Change> {
     lanes.chain([(terms_key(session), None)]).collect()
 }
 
-/// A transaction that stays valid for the whole run. The nonce is the node's own random number.
+/// Blocks for which a transaction stays valid: longer than any message takes.
+const VALID_BLOCKS: u64 = 400;
+
+/// A transaction that stays valid for a while. The nonce is the node's own random number.
 pub fn sign_tx(cx: &mut Context<'_>, key: &SecretKey, network: NetworkId, call: Call) -> Box<Signed<Tx>> {
-    let nonce = cx.rng().bits();
-    Box::new(key.sign(Tx { network, sender: key.public(), nonce, valid_until: Height(16_000), call }))
+    let (nonce, height) = (cx.rng().bits(), cx.published() as u64);
+    Box::new(key.sign(Tx {
+        network,
+        sender: key.public(),
+        nonce,
+        valid_until: Height(height + VALID_BLOCKS),
+        call,
+    }))
 }

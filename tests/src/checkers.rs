@@ -11,14 +11,21 @@ use crate::sim::{
     world::{Part, Role},
 };
 
+pub mod callers_faults_lower_no_score;
 pub mod causes_are_true;
 pub mod holds_have_deadlines;
+pub mod memory_is_flat;
 pub mod money_conserved;
+pub mod no_dead_node_is_offered;
+pub mod no_honest_node_is_banned;
 pub mod nobody_loses_more_than_a_chunk;
 pub mod nothing_acknowledged_is_lost;
 pub mod nothing_sent_before_it_is_saved;
+pub mod orders_are_served_or_refunded;
 pub mod receipts_paid_once;
 pub mod replay_gives_same_root;
+#[cfg(test)]
+mod stage;
 
 /// The world after one event.
 #[derive(Clone, Copy)]
@@ -46,6 +53,12 @@ impl View<'_> {
     #[must_use]
     pub fn is_provider(&self, key: &PublicKey) -> bool {
         self.owner(key).is_some_and(|role| role.part == Part::Provider)
+    }
+
+    /// The node that has this key.
+    #[must_use]
+    pub fn node_of(&self, key: &PublicKey) -> Option<NodeId> {
+        (0..).map(NodeId).zip(self.cast).find(|(_, role)| role.key == *key).map(|(node, _)| node)
     }
 
     /// The role of a key's owner.
@@ -88,5 +101,10 @@ pub fn all(genesis: &Genesis) -> Vec<Box<dyn Checker>> {
         Box::new(nothing_sent_before_it_is_saved::NothingSentBeforeItIsSaved::default()),
         Box::new(nobody_loses_more_than_a_chunk::NobodyLosesMoreThanAChunk::default()),
         Box::new(causes_are_true::CausesAreTrue::default()),
+        Box::new(orders_are_served_or_refunded::OrdersAreServedOrRefunded::default()),
+        Box::new(no_honest_node_is_banned::NoHonestNodeIsBanned),
+        Box::new(no_dead_node_is_offered::NoDeadNodeIsOffered::default()),
+        Box::new(memory_is_flat::MemoryIsFlat::default()),
+        Box::new(callers_faults_lower_no_score::CallersFaultsLowerNoScore::default()),
     ]
 }

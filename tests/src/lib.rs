@@ -7,6 +7,7 @@ pub mod checkers;
 pub mod data;
 pub mod definition;
 pub mod f32_eval;
+pub mod fair;
 pub mod fuzz;
 pub mod gguf;
 pub mod mounts;

@@ -14,17 +14,22 @@ use gridhour_protocol::{
 use crate::{
     actors::{
         Actor,
+        advert_flooder::Flooding,
+        advert_forger::{Forgery, Forging},
         client::{self, Errand, MarketClient},
         double_spender::{DoubleSpender, Fraud, SCARCE},
+        ghost_advertiser::Ghosts,
         goods,
         honest_client::{self, HonestClient},
         honest_provider::{self, HonestProvider},
         keeper::Keeper,
         lying_provider::{Lie, Lying},
+        misplaced_provider::Misplaced,
         observer::Observer,
         provider::{self, MarketProvider},
         replaying_provider::Replaying,
         silent_provider::{Silence, Silent},
+        uncollecting_provider::Uncollecting,
     },
     sim::{
         clock::{EPOCH_MS, SimClock},
@@ -32,7 +37,7 @@ use crate::{
         ledger_node::LedgerNode,
         net::{NodeId, Partition, Weather},
         rng::Rng,
-        world::{Failure, NodeSpec, Outage, Part, Report, Role, World},
+        world::{Failure, Land, NodeSpec, Outage, Part, Report, Role, World},
     },
 };
 
@@ -52,6 +57,16 @@ pub enum ProviderKind {
     Silent(Silence),
     /// Collects twice.
     Replaying,
+    /// Never collects.
+    Uncollecting,
+    /// Advertises providers that do not exist.
+    Ghosts,
+    /// Floods its neighbours with adverts.
+    Flooding,
+    /// Passes on adverts that nobody signed, or that are old.
+    Forging(Forgery),
+    /// Says that it is elsewhere.
+    Misplaced,
 }
 
 /// A client of the cast.
@@ -188,7 +203,7 @@ impl Scenario {
     pub fn run(&self) -> Result<Report, Failure> {
         let genesis = self.genesis();
         let nodes = self.nodes(&genesis);
-        World::new(self.seed, genesis, nodes, self.weather, self.partitions.clone()).run()
+        World::new(self.seed, genesis, nodes, Land::small(self.weather, self.partitions.clone())).run()
     }
 
     fn keeper(&self) -> NodeId {
@@ -201,7 +216,7 @@ impl Scenario {
         NodeId(self.keeper().0 + 1 + at as u16)
     }
 
-    fn genesis(&self) -> Genesis {
+    pub(crate) fn genesis(&self) -> Genesis {
         let ledger = self.key(Self::LEDGER).public();
         let accounts = (0..self.clients.len())
             .map(|at| Allocation { account: self.key(self.client(at)).public(), amount: self.wealth(at) });
@@ -252,6 +267,7 @@ impl Scenario {
         NodeSpec {
             role: Role { part, key: self.key(node).public(), honest, returns },
             clock: SimClock { ahead_ms, drift_ppm },
+            absences: Vec::new(),
             outage: trouble.map(|one| one.outage),
             down_ms: trouble.and_then(|one| one.down_ms).unwrap_or(0),
             flips_bit: trouble.is_some_and(|one| one.flips_bit),
@@ -264,6 +280,8 @@ impl Scenario {
             key: self.key(self.provider(at)),
             network,
             ask: PricePerHour(36_000_000 * (1 + at as u64) + rng.below(1_000_000)),
+            adverts: (10_000, 60_000),
+            region: None,
             slots: 1 + rng.below(4) as u16,
             token_ms: self.token_ms.unwrap_or(5 + rng.below(60)),
             burst: 1 + rng.below(4) as u32,
@@ -280,6 +298,10 @@ impl Scenario {
             key: self.key(self.client(at)),
             network,
             errands: self.errands_of(at),
+            schedule: Vec::new(),
+            grace: goods::GRACE,
+            region: None,
+            purchases: client::PURCHASES_MAX,
             sessions: self.sessions,
             lanes,
             chunk_tokens: self.chunk_tokens.unwrap_or(chunk_tokens),
@@ -290,9 +312,10 @@ impl Scenario {
     }
 }
 
-type Build = Box<dyn Fn() -> Box<dyn Actor>>;
+/// Builds an actor without memory.
+pub(crate) type Build = Box<dyn Fn() -> Box<dyn Actor>>;
 
-fn errand(rng: &mut Rng) -> Errand {
+pub(crate) fn errand(rng: &mut Rng) -> Errand {
     let token = |rng: &mut Rng| rng.below(u64::from(VOCABULARY)) as u32;
     let greedy = rng.one_in(2);
     let stop_text = |rng: &mut Rng| (0..1 + rng.below(2)).map(|_| goods::letter(token(rng))).collect();
@@ -310,7 +333,7 @@ fn errand(rng: &mut Rng) -> Errand {
     }
 }
 
-fn provider_of(kind: ProviderKind, profile: provider::Profile) -> Build {
+pub(crate) fn provider_of(kind: ProviderKind, profile: provider::Profile) -> Build {
     match kind {
         ProviderKind::Honest => {
             Box::new(move || Box::new(HonestProvider::new(profile.clone(), honest_provider::Honest)))
@@ -324,10 +347,24 @@ fn provider_of(kind: ProviderKind, profile: provider::Profile) -> Build {
         ProviderKind::Replaying => {
             Box::new(move || Box::new(MarketProvider::new(profile.clone(), Replaying::default())))
         }
+        ProviderKind::Uncollecting => {
+            Box::new(move || Box::new(MarketProvider::new(profile.clone(), Uncollecting)))
+        }
+        ProviderKind::Ghosts => Box::new(move || Box::new(MarketProvider::new(profile.clone(), Ghosts))),
+        ProviderKind::Flooding => {
+            Box::new(move || Box::new(MarketProvider::new(profile.clone(), Flooding::default())))
+        }
+        ProviderKind::Forging(forgery) => {
+            Box::new(move || Box::new(MarketProvider::new(profile.clone(), Forging::new(forgery))))
+        }
+        ProviderKind::Misplaced => {
+            let regions = ["us-va", "de", "sg", "jp-tk"].map(str::to_owned).to_vec();
+            Box::new(move || Box::new(MarketProvider::new(profile.clone(), Misplaced::new(regions.clone()))))
+        }
     }
 }
 
-fn client_of(kind: ClientKind, profile: client::Profile) -> Build {
+pub(crate) fn client_of(kind: ClientKind, profile: client::Profile) -> Build {
     match kind {
         ClientKind::Honest => {
             Box::new(move || Box::new(HonestClient::new(profile.clone(), honest_client::Honest)))

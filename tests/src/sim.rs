@@ -3,6 +3,7 @@
 //! No threads, no tokio, no real time. [`world::World`] takes one event after the other from one queue; nodes
 //! are [`crate::actors::Actor`]s that see nothing but their [`context::Context`].
 
+pub mod atlas;
 pub mod chronicle;
 pub mod clock;
 pub mod context;
@@ -11,6 +12,7 @@ pub mod durable;
 pub mod engine;
 pub mod fact;
 pub mod ledger_node;
+pub mod mesh;
 pub mod net;
 pub mod queue;
 pub mod rng;

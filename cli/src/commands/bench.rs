@@ -2,6 +2,7 @@
 
 mod audit;
 mod engine;
+mod first_token;
 mod gossip;
 mod ledger;
 mod market;
@@ -20,7 +21,8 @@ EXAMPLES:
   gridhour bench gossip --nodes 1000
   gridhour bench market --seeds 4
   gridhour bench audit --transactions 1000000
-  gridhour bench match --json";
+  gridhour bench match --json
+  gridhour bench first-token";
 
 /// Measure this machine
 #[derive(Debug, clap::Args)]
@@ -38,6 +40,7 @@ enum Command {
     Audit(audit::Args),
     Market(market::Args),
     Match(matching::Args),
+    FirstToken(Box<first_token::Args>),
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
@@ -48,5 +51,6 @@ pub fn run(args: &Args, context: &Context) -> Result {
         Command::Audit(args) => audit::run(args, context),
         Command::Market(args) => market::run(args, context),
         Command::Match(args) => matching::run(args, context),
+        Command::FirstToken(args) => first_token::run(args, context),
     }
 }

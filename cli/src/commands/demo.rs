@@ -201,6 +201,7 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         use_secs: 600,
         no_failover: false,
         hedge: HedgeKind::Tight,
+        redundant: None,
         sampling: SamplingOptions::greedy(),
     };
     let usual = plain(PricePerHour(10_000_000));

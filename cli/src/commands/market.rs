@@ -68,9 +68,9 @@ pub fn run(args: Args, context: &Context) -> Result {
     }
 }
 
-/// Live offers, or an error that says what to do when there are none.
-pub async fn live_offers(client: &Arc<Client>) -> Result<Vec<Verified<Advert>>> {
-    let offers = client.offers(1, OFFERS_TIME).await;
+/// Live offers, or an error that says what to do when there are none. Waits a while for `least` of them.
+pub async fn live_offers(client: &Arc<Client>, least: usize) -> Result<Vec<Verified<Advert>>> {
+    let offers = client.offers(least, OFFERS_TIME).await;
     if offers.is_empty() {
         return Err(CommandError::refused(format!("no offer was seen within {} s", OFFERS_TIME.as_secs()))
             .hint(
@@ -81,7 +81,7 @@ pub async fn live_offers(client: &Arc<Client>) -> Result<Vec<Verified<Advert>>> 
 }
 
 async fn offers(context: &Context, client: &Arc<Client>) -> Result {
-    let adverts = live_offers(client).await?;
+    let adverts = live_offers(client, 1).await?;
     let measured = client.measure(&adverts).await;
     let rows: Vec<(&Verified<Advert>, Measured)> = adverts
         .iter()

@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod check;
+mod mismatch;
 mod proof;
 pub mod rerun;
 
@@ -26,7 +27,8 @@ EXAMPLES:
   gridhour receipt verify 7d21…a0            Signatures, digests, work, ledger; no model needed
   gridhour receipt verify 7d21…a0 --save-proof r.proof
   gridhour receipt verify --proof r.proof --network network.json
-  gridhour receipt rerun 7d21…a0             Compute it again here, and compare bit by bit";
+  gridhour receipt rerun 7d21…a0             Compute it again here, and compare bit by bit
+  gridhour receipt mismatch 3c09…7f.mismatch What several providers signed that did not agree";
 
 /// Look at results, check them, compute them again
 #[derive(Debug, clap::Args)]
@@ -55,6 +57,13 @@ enum Command {
     ///
     /// Exits 1 if they differ.
     Rerun(rerun::Args),
+    /// Check what providers signed that were asked for one answer at the same time and did not all agree
+    ///
+    /// `gridhour run --redundant` names the file. Works offline; exits 1 if anything in it does not fit.
+    Mismatch {
+        /// The file
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +92,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         Command::Show { id } => show(context, &results, id),
         Command::Verify(args) => verify(&args, context, &results),
         Command::Rerun(args) => rerun::run(&args, context, &results),
+        Command::Mismatch { file } => mismatch::run(context, &file),
     }
 }
 

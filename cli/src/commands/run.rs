@@ -1,9 +1,14 @@
 //! `gridhour run`: one order, streamed.
 
+mod agreed;
+mod batch;
 mod logprobs;
 mod sampling;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use clap::ValueEnum;
 use gridhour_node::{
@@ -11,14 +16,15 @@ use gridhour_node::{
         client::{Client, Hedge, RunError, RunEvent, RunSpec},
         results::JobResult,
     },
-    model::template::{Message, Role},
+    model::template::Message,
 };
 use gridhour_protocol::{
     id::ModelId,
     job::sampling::Sampling,
+    limits::REDUNDANT_MAX,
     market::{
         costs::BuyerCosts,
-        order::{LatencyLimit, LimitKind},
+        order::{LatencyLimit, LimitKind, Verification},
     },
     signed::PublicKey,
     units::{Credits, Millis, PricePerHour},
@@ -45,7 +51,14 @@ EXAMPLES:
   gridhour run \"Write a haiku.\" --prefer fastest --explain
   gridhour run \"Hello\" --region eu-de --max-price 2 --max-total 0.01 --json
   gridhour run \"Tell me a story.\" --temperature 0.8 --top-p 0.95 --seed 7 --max-tokens 200
+  gridhour run \"What is 17 * 23?\" --redundant 3 --max-total 3
   gridhour run \"List ten colours.\" --repeat-penalty 1.1 --stop \"5.\" --logprobs 3
+  gridhour run --batch prompts.txt --max-total 2 --json
+  sort questions.txt | gridhour run --batch - --max-tokens 32
+
+A batch is one order: --max-total is the most for all its answers, for as long as --use-secs. Sessions with its providers
+stay open from one prompt to the next, so that only the first waits for the ledger; at the end they are settled. With
+--json each answer is one line. The first prompt that fails ends the batch.
 
 Providers see your prompt. Amounts are credits; --max-price is per reference GPU-hour.";
 
@@ -57,7 +70,12 @@ const FASTEST_PER_MS: Credits = Credits(1_000_000);
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// What to ask the model
-    prompt: String,
+    #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+    prompt: Option<String>,
+
+    /// Ask each line of this file, one after the other under one order; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "redundant")]
+    batch: Option<PathBuf>,
 
     /// Put this before the conversation as the system's message
     #[arg(long)]
@@ -149,6 +167,14 @@ pub struct OrderOptions {
     )]
     pub hedge: HedgeKind,
 
+    /// Have this many providers with different stake accounts (2 to 5) write the answer at the same time, and take it only
+    /// if more than half of them agree. All are paid; --max-total is for all together
+    #[arg(
+        long, value_name = "K", env = "GRIDHOUR_REDUNDANT", hide_env_values = true,
+        value_parser = clap::value_parser!(u8).range(2..=i64::from(REDUNDANT_MAX))
+    )]
+    pub redundant: Option<u8>,
+
     /// Fail if the provider does, instead of going on with another one
     #[arg(long)]
     pub no_failover: bool,
@@ -220,6 +246,9 @@ impl OrderOptions {
             jurisdictions: self.jurisdiction.clone(),
             calibrated_by: self.calibrated_by.clone(),
             stake_min: self.min_stake,
+            verification: self
+                .redundant
+                .map_or(Verification::Receipt, |providers| Verification::Redundant { providers }),
             costs: BuyerCosts {
                 home: self.home.clone(),
                 egress_per_gib: self.egress_per_gib,
@@ -230,6 +259,7 @@ impl OrderOptions {
             pays: None,
             failover: !self.no_failover,
             hedge: self.hedge.into(),
+            keep: None,
         })
     }
 }
@@ -251,17 +281,16 @@ pub fn model_id(asked: Option<&str>, context: &Context) -> Result<ModelId> {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
-    let mut messages = Vec::new();
-    if let Some(system) = &args.system {
-        messages.push(Message { role: Role::System, content: system.clone() });
+    if let Some(file) = &args.batch {
+        return batch::run(args, file, context);
     }
-    messages.push(Message { role: Role::User, content: args.prompt.clone() });
+    let messages = args.conversation(args.prompt.clone().unwrap_or_default());
     let spec = args.order.spec(context, messages)?;
     with_client(context, async |client, cancel| {
         client.claim()?;
         let drawing = args.draw.resolve(context, &client).await?;
         let spec = RunSpec { pays: drawing.as_ref().map(|drawing| drawing.cap), ..spec };
-        let offers = live_offers(&client).await?;
+        let offers = live_offers(&client, usize::from(spec.verification.providers())).await?;
         let result = stream(context, &client, &spec, &offers, cancel, args.explain, drawing.as_ref()).await?;
         context.out.document(&result_json(&client, &result).await?)?;
         if result.request.logprobs > 0 {
@@ -309,13 +338,18 @@ pub async fn stream(
             let text = format!("\n{} was asked too, was slower, and costs {cost} credits", provider.short());
             note(context.out.note(&text))
         }
+        RunEvent::NoVote { provider, why } => {
+            let text = format!("\n{} gave no answer that counts: {why}", provider.short());
+            note(context.out.note(&text))
+        }
+        RunEvent::Disagreed { tally, evidence } => note(context.out.note(&agreed::dissent(tally, evidence))),
         RunEvent::SettleLater { why } => {
             note(context.out.line(format!("\nnot settled by the provider yet: {why}")))
         }
         RunEvent::Contradiction(_) => note(context.out.line(
             "\nthe provider signed two receipts that cannot both be true; see `gridhour audit accuse`",
         )),
-        RunEvent::Matched(_) | RunEvent::Opened { .. } | RunEvent::Settled => {}
+        RunEvent::Matched(_) | RunEvent::GoesOn { .. } | RunEvent::Opened { .. } | RunEvent::Settled => {}
     };
     let result = client.run(spec, offers, cancel, &mut on_event).await;
     context.out.line("")?;
@@ -334,7 +368,7 @@ fn refused(context: &Context, drawing: Option<&Drawing>, error: RunError) -> Com
 /// An order that met no offer says why for each.
 fn explained(context: &Context, error: RunError) -> CommandError {
     let record = match &error {
-        RunError::NoOffer(record) => Some(record.clone()),
+        RunError::NoOffer(record) | RunError::TooFew { record, .. } => Some(record.clone()),
         _ => None,
     };
     let mut error = CommandError::from(error);
@@ -355,8 +389,9 @@ pub fn summary(result: &JobResult) -> String {
         0 => String::new(),
         count => format!(" after {count} other{}", if count == 1 { "" } else { "s" }),
     };
+    let agreed = result.agreement.as_ref().map_or_else(String::new, agreed::summary);
     format!(
-        "{} + {} tokens, {} credits ({} ms of reference GPU time, {} vouchers), first token after {} ms, {} by {}{earlier}",
+        "{} + {} tokens, {} credits ({} ms of reference GPU time, {} vouchers), first token after {} ms, {} by {}{earlier}{agreed}",
         result.request.prompt.len(),
         result.answer().len(),
         result.cost_in_all(),
@@ -385,7 +420,7 @@ pub fn json_of(result: &JobResult, text: &str) -> Value {
         "parts": chain::document(result), "hedged": chain::hedged(result),
         "gpu_ms": receipt.reference.0 / 1_000_000, "measured_ms": receipt.measured.0 / 1_000_000,
         "ttft_ms": result.ttft_ms, "total_ms": result.total_ms, "cause": receipt.cause.name(),
-        "verification": { "level": "none", "odds": 0 }, "seed": result.request.sampling.seed,
+        "verification": agreed::document(result), "seed": result.request.sampling.seed,
         "sampling": sampling_json(&result.request.sampling), "stop": result.request.stop_texts,
         "session": result.terms.id().to_string(), "match": match_json(&result.matched),
     })

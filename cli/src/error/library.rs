@@ -166,7 +166,8 @@ impl From<RunError> for CommandError {
             RunError::Result(error) => return error.into(),
             RunError::Memory(error) => return error.into(),
             RunError::Prompt(_) | RunError::Order(_) => Kind::Usage,
-            RunError::NoOffer(_) | RunError::NotStarted(_) | RunError::Overtaken => Kind::Refused,
+            RunError::NoOffer(_) | RunError::TooFew { .. } | RunError::Undecided(_) => Kind::Refused,
+            RunError::NotStarted(_) | RunError::Overtaken => Kind::Refused,
             RunError::Failed(_) | RunError::Provider(_) => Kind::Network,
             RunError::Key(_) => Kind::Internal,
         };

@@ -24,6 +24,7 @@ mod proofs;
 mod public_log;
 mod pull;
 mod receipt;
+mod redundant;
 mod sampling;
 mod sandbox;
 mod scrape;
@@ -31,4 +32,6 @@ mod show;
 mod stakes;
 mod tokenize;
 mod usage;
+
+mod warm;
 mod witnesses;

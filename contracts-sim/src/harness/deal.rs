@@ -5,7 +5,7 @@ use gridhour_protocol::{
     limits::PROTOCOL_VERSION,
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
-        order::Order,
+        order::{Order, Verification},
     },
     merkle,
     session::{terms::Terms, voucher::Voucher},
@@ -130,6 +130,7 @@ fn order(chain: &Chain, client: &SecretKey) -> Order {
         jurisdictions: Vec::new(),
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
+        verification: Verification::Receipt,
         tag: None,
     }
 }

@@ -6,7 +6,7 @@
 //! already would not be dialled at all.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -22,50 +22,38 @@ use tokio::{sync::Semaphore, time::timeout};
 use crate::{
     clock,
     keys::random32,
-    net::{Address, Net, NetConfig, NetHandle},
+    net::{Address, Net, NetConfig, NetHandle, Turns},
     rpc::{
         checkup::{Checkup, CheckupRequest, Outcome, PORTS_MAX, Port, SeenOffer, TriedPort},
         detail,
     },
 };
 
-/// How often one address may have itself dialled.
+/// How often one address, or one IPv6 network, may have itself dialled.
 pub const CHECKUP_EVERY: Duration = Duration::from_secs(10);
 /// How long all ports of one checkup may take together; less than a request waits for its answer.
 const DIAL_TIME: Duration = Duration::from_secs(8);
-/// Addresses that are remembered; while there are as many, no others are dialled.
-const ADDRESSES_MAX: usize = 1024;
-
-/// Whoever asked lately.
-#[derive(Debug, Default)]
-struct Recent(BTreeMap<IpAddr, Instant>);
-
-impl Recent {
-    /// Whether `ip` may be dialled at `now`; then it may not again for a while.
-    fn take(&mut self, ip: IpAddr, now: Instant) -> bool {
-        self.0.retain(|_, at| now.saturating_duration_since(*at) < CHECKUP_EVERY);
-        if self.0.contains_key(&ip) || self.0.len() >= ADDRESSES_MAX {
-            return false;
-        }
-        self.0.insert(ip, now);
-        true
-    }
-}
-
 /// Answers checkups for one node.
 #[derive(Debug)]
 pub struct Checkups {
     net: NetHandle,
     network: NetworkId,
     turn: Semaphore,
-    recent: Mutex<Recent>,
+    recent: Mutex<Turns>,
+    dial_time: Duration,
 }
 
 impl Checkups {
     /// For a node of `network`, which `net` is of.
     #[must_use]
     pub fn new(net: NetHandle, network: NetworkId) -> Self {
-        Self { net, network, turn: Semaphore::new(1), recent: Mutex::default() }
+        Self::patient(net, network, DIAL_TIME)
+    }
+
+    /// The same, with `dial_time` for all ports of one checkup.
+    pub(crate) fn patient(net: NetHandle, network: NetworkId, dial_time: Duration) -> Self {
+        let recent = Mutex::new(Turns::new(1, CHECKUP_EVERY));
+        Self { net, network, turn: Semaphore::new(1), recent, dial_time }
     }
 
     /// What is seen here of the node that `asked` names, by somebody at `from`.
@@ -94,22 +82,45 @@ impl Checkups {
         if !self.recent.lock().unwrap_or_else(PoisonError::into_inner).take(ip, Instant::now()) {
             return none("your address was dialled a moment ago; ask again in ten seconds");
         }
-        match self.stranger().await {
-            Ok(net) => {
-                let tried = dial_all(&net, &asked, ip).await;
-                net.shutdown().await;
-                tried
-            }
-            Err(why) => none(&why),
-        }
+        self.dial_all(&asked, ip).await
     }
 
-    /// A peer without a past, who listens nowhere.
+    /// Dials every port, one after the other.
+    async fn dial_all(&self, asked: &CheckupRequest, ip: IpAddr) -> Vec<TriedPort> {
+        let share = self.dial_time / u32::try_from(asked.ports.len()).unwrap_or(u32::MAX).max(1);
+        let mut tried = Vec::new();
+        for port in &asked.ports {
+            tried.push(TriedPort { port: *port, outcome: self.dial(*port, asked.node, ip, share).await });
+        }
+        tried
+    }
+
+    /// Dials one port as a stranger of its own: one that is with the node already would be told so, and dial nothing.
+    async fn dial(&self, port: Port, node: PublicKey, ip: IpAddr, limit: Duration) -> Outcome {
+        let net = match self.stranger().await {
+            Ok(net) => net,
+            Err(why) => return Outcome::NotTried(detail(why)),
+        };
+        let outcome = match timeout(limit, dial(&net, port, node, ip)).await {
+            Ok(Ok(())) => Outcome::Reached,
+            Ok(Err(why)) => Outcome::Unreached(detail(why)),
+            Err(_) => Outcome::Unreached(format!("no answer within {} s", limit.as_secs())),
+        };
+        net.shutdown().await;
+        outcome
+    }
+
     async fn stranger(&self) -> Result<NetHandle, String> {
         let name = SecretKey::from_seed(random32().map_err(|error| error.to_string())?);
-        let started = Net::start(NetConfig::new(self.network, name)).await;
+        let started = Net::start(stranger(self.network, name)).await;
         started.map(|(net, _)| net).map_err(|error| error.to_string())
     }
+}
+
+/// Settings of a peer without a past, who listens nowhere and looks for nobody: whoever it is sent to could otherwise name
+/// others, and it would go there.
+pub(crate) fn stranger(network: NetworkId, name: SecretKey) -> NetConfig {
+    NetConfig { find_peers: false, ..NetConfig::new(network, name) }
 }
 
 fn seen(advert: &Advert) -> SeenOffer {
@@ -122,40 +133,8 @@ fn seen(advert: &Advert) -> SeenOffer {
     }
 }
 
-/// Dials every port, one after the other.
-async fn dial_all(net: &NetHandle, asked: &CheckupRequest, ip: IpAddr) -> Vec<TriedPort> {
-    let share = DIAL_TIME / u32::try_from(asked.ports.len()).unwrap_or(u32::MAX).max(1);
-    let mut tried = Vec::new();
-    for port in &asked.ports {
-        let outcome = match timeout(share, dial(net, *port, asked.node, ip)).await {
-            Ok(Ok(())) => Outcome::Reached,
-            Ok(Err(why)) => Outcome::Unreached(detail(why)),
-            Err(_) => Outcome::Unreached(format!("no answer within {} s", share.as_secs())),
-        };
-        tried.push(TriedPort { port: *port, outcome });
-    }
-    tried
-}
-
 async fn dial(net: &NetHandle, port: Port, node: PublicKey, ip: IpAddr) -> Result<(), String> {
     let peer = crate::net::peer_id_of(&node).ok_or("the key is no key")?;
     let address: Address = port.at(ip, &peer).parse().map_err(|error| format!("{error}"))?;
     net.dial(address).await.map(drop).map_err(|error| error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_dialled_now_and_then_and_only_so_many_are_remembered() {
-        let (mut recent, now) = (Recent::default(), Instant::now());
-        let ip = |n: u32| IpAddr::from(n.to_be_bytes());
-        assert!(recent.take(ip(1), now) && recent.take(ip(2), now));
-        assert!(!recent.take(ip(1), now + CHECKUP_EVERY / 2));
-        assert!(recent.take(ip(1), now + CHECKUP_EVERY));
-        let later = now + 3 * CHECKUP_EVERY;
-        let taken = (0..2 * ADDRESSES_MAX as u32).filter(|n| recent.take(ip(*n), later)).count();
-        assert_eq!((taken, recent.0.len()), (ADDRESSES_MAX, ADDRESSES_MAX));
-    }
 }

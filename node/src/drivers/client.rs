@@ -48,19 +48,21 @@ mod assets;
 mod calibrate;
 mod error;
 mod job;
-mod learning;
+pub mod learning;
 mod pings;
 mod race;
 mod records;
 mod relay;
 mod run;
 mod turn;
+mod warm;
 
 pub use assets::FetchError;
 pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
-pub use error::RunError;
+pub use error::{RunError, Undecided};
 pub use race::Hedge;
 pub use run::{BudgetCap, RunEvent, RunSpec};
+pub use warm::Keep;
 
 /// How long to try to reach any bootstrap peer.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -112,6 +114,9 @@ pub struct Client {
     region: Option<String>,
     grace_min_ms: u64,
     offers: Offers,
+    /// Sessions for requests to come.
+    shelf: warm::Shelf,
+    tools: assets::Loaded,
 }
 
 impl Client {
@@ -149,6 +154,8 @@ impl Client {
             data_dir,
             region,
             offers,
+            shelf: warm::Shelf::default(),
+            tools: assets::Loaded::default(),
         })
     }
 

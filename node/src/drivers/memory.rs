@@ -121,12 +121,16 @@ impl Memory {
         self.0.list(LANE, &session.0).iter().map(|(_, bytes)| read("lane", bytes)).collect()
     }
 
-    /// Remembers a session that is open.
+    /// Remembers a session that is open. Writes nothing if it is remembered.
     ///
     /// # Errors
     /// If the disk fails.
     pub fn keep_session(&self, terms: &Terms) -> Result<(), MemoryError> {
-        Ok(self.0.put(SESSION, &terms.id().0, &wire::encode(terms))?)
+        let (key, bytes) = (terms.id().0, wire::encode(terms));
+        if self.0.get(SESSION, &key).is_some_and(|known| known[..] == bytes[..]) {
+            return Ok(());
+        }
+        Ok(self.0.put(SESSION, &key, &bytes)?)
     }
 
     /// All sessions that are remembered.

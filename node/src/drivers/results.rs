@@ -8,7 +8,7 @@ use std::{
 
 use gridhour_protocol::{
     id::{ReceiptId, from_hex, to_hex},
-    job::{logprobs::Logprobs, request::Request},
+    job::{agreement::Tally, logprobs::Logprobs, request::Request},
     limits::{LOGPROBS_MAX, OUTPUT_TOKENS_MAX, PROMPT_TOKENS_MAX},
     market::matching::MatchRecord,
     receipt::{Cause, Receipt},
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 /// The largest result file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of one token's log probabilities at most: its own, a count, and pairs of id and log probability.
-const LOGPROBS_BYTES_MAX: usize = 4 + 8 + 8 * LOGPROBS_MAX;
+pub(super) const LOGPROBS_BYTES_MAX: usize = 4 + 8 + 8 * LOGPROBS_MAX;
 
 /// Providers that may have written parts of one answer, at most.
 pub const PARTS_MAX: usize = 4;
@@ -48,6 +48,15 @@ pub struct Part {
     pub cause: Cause,
 }
 
+/// What came of asking several providers for one answer at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreed {
+    /// Who gave the same answer, and who did not.
+    pub tally: Tally,
+    /// The most that the others cost; nothing in a result that is not the one that was returned.
+    pub others: Credits,
+}
+
 /// A result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobResult {
@@ -69,6 +78,8 @@ pub struct JobResult {
     pub before: Vec<Part>,
     /// What a provider costs that was asked at the same time and was slower. None of the answer is of it.
     pub beside: Option<Part>,
+    /// What others answered that were asked the same at the same time, if any were.
+    pub agreement: Option<Agreed>,
     /// How the provider was chosen.
     pub matched: MatchRecord,
     /// Milliseconds from the request to the first token, by the client's clock.
@@ -95,7 +106,9 @@ impl JobResult {
     #[must_use]
     pub fn cost_in_all(&self) -> Credits {
         let add = |sum: Credits, part: &Part| sum.checked_add(part.cost).unwrap_or(Credits(u64::MAX));
-        self.before.iter().chain(&self.beside).fold(self.cost, add)
+        let others = self.agreement.as_ref().map_or(Credits::ZERO, |agreed| agreed.others);
+        let own = self.cost.checked_add(others).unwrap_or(Credits(u64::MAX));
+        self.before.iter().chain(&self.beside).fold(own, add)
     }
 }
 
@@ -115,6 +128,7 @@ impl Wire for JobResult {
             part.logprobs.iter().try_for_each(Logprobs::check_bounds)?;
             part.request.check_bounds()?;
         }
+        self.agreement.iter().try_for_each(|agreed| agreed.tally.check_bounds())?;
         self.request.check_bounds()
     }
 }
@@ -251,7 +265,7 @@ fn parse(bytes: &[u8]) -> Result<(JobResult, String), String> {
 }
 
 /// Writes a file so that a kill leaves the old one or the new one, never a part.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
     let unfinished = path.with_extension("part");

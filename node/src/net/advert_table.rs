@@ -13,6 +13,7 @@ use gridhour_protocol::{
 use crate::net::{
     gossip::Refusal,
     limits::{ADVERTS_MAX, PUSH_ADVERTS_MAX},
+    scoped::Scope,
 };
 
 /// How long a provider's sequence number is remembered: as long as any advert that was signed before it can
@@ -24,12 +25,14 @@ struct Entry {
     advert: Verified<Advert>,
     /// Who brought the provider's first advert; nobody for the node's own.
     from: Option<PublicKey>,
+    /// Whether a peer on our own networks told of the provider.
+    is_told_near: bool,
     forget_at: Timestamp,
 }
 
 /// At most [`ADVERTS_MAX`] providers' newest adverts.
 #[derive(Debug, Default)]
-pub(crate) struct AdvertTable {
+pub struct AdvertTable {
     entries: BTreeMap<PublicKey, Entry>,
     undelivered: BTreeSet<PublicKey>,
     /// How many of the providers each peer brought.
@@ -37,8 +40,21 @@ pub(crate) struct AdvertTable {
 }
 
 impl AdvertTable {
+    /// Providers that are remembered: at most [`ADVERTS_MAX`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// The highest sequence number of a provider.
-    pub(crate) fn newest(&self, provider: &PublicKey) -> Option<u64> {
+    #[must_use]
+    pub fn newest(&self, provider: &PublicKey) -> Option<u64> {
         self.entries.get(provider).map(|entry| entry.advert.sequence)
     }
 
@@ -47,7 +63,7 @@ impl AdvertTable {
     ///
     /// # Errors
     /// If `from` itself brought as many as anyone.
-    pub(crate) fn make_room(
+    pub fn make_room(
         &mut self,
         provider: &PublicKey,
         from: Option<PublicKey>,
@@ -91,13 +107,13 @@ impl AdvertTable {
 
     /// Keeps an advert that [`crate::net::gossip::validate`] accepted and [`AdvertTable::make_room`] has room
     /// for. The node is to hear of what others brought.
-    pub(crate) fn insert(&mut self, advert: Verified<Advert>, from: Option<PublicKey>, now: Timestamp) {
+    pub fn insert(&mut self, advert: Verified<Advert>, from: Option<PublicKey>, now: Timestamp) {
         let provider = advert.provider;
         let forget_at = now.after(MEMORY).unwrap_or(Timestamp(u64::MAX));
         match self.entries.get_mut(&provider) {
             Some(entry) => (entry.advert, entry.forget_at) = (advert, forget_at),
             None => {
-                self.entries.insert(provider, Entry { advert, from, forget_at });
+                self.entries.insert(provider, Entry { advert, from, is_told_near: false, forget_at });
                 if let Some(from) = from {
                     *self.brought.entry(from).or_default() += 1;
                 }
@@ -109,7 +125,7 @@ impl AdvertTable {
     }
 
     /// Drops the providers that no live advert can name any more.
-    pub(crate) fn forget(&mut self, now: Timestamp) {
+    pub fn forget(&mut self, now: Timestamp) {
         let before = self.entries.len();
         self.entries.retain(|_, entry| now < entry.forget_at);
         if self.entries.len() < before {
@@ -133,13 +149,25 @@ impl AdvertTable {
         self.entries.get(provider).map(|entry| &entry.advert)
     }
 
-    /// Where the provider says that it listens.
-    pub(crate) fn addresses(&self, provider: &PublicKey) -> &[String] {
-        self.entries.get(provider).map_or(&[], |entry| &entry.advert.addresses)
+    /// A peer of this reach told of the provider. One that is near is believed for as long as the provider is remembered,
+    /// as which peer is first with an advert is chance.
+    pub(crate) fn told_by(&mut self, provider: &PublicKey, teller: Scope) {
+        if let Some(entry) = self.entries.get_mut(provider) {
+            entry.is_told_near |= teller == Scope::Near;
+        }
+    }
+
+    /// Where the provider says that it listens, and the reach of who told.
+    pub(crate) fn addresses(&self, provider: &PublicKey) -> (Scope, &[String]) {
+        self.entries.get(provider).map_or((Scope::Far, &[]), |entry| {
+            let teller = if entry.is_told_near { Scope::Near } else { Scope::Far };
+            (teller, &entry.advert.addresses)
+        })
     }
 
     /// Live adverts for a peer that just subscribed: those that live longest, at most [`PUSH_ADVERTS_MAX`].
-    pub(crate) fn live(&self, now: Timestamp) -> Vec<&Verified<Advert>> {
+    #[must_use]
+    pub fn live(&self, now: Timestamp) -> Vec<&Verified<Advert>> {
         let mut live: Vec<_> =
             self.entries.values().map(|entry| &entry.advert).filter(|advert| advert.is_live(now)).collect();
         live.sort_by_key(|advert| std::cmp::Reverse(advert.expires_at));
@@ -199,7 +227,9 @@ mod tests {
         let forget_at = NOW.after(MEMORY).expect("in range");
         for n in 0..ADVERTS_MAX {
             let from = Some(key(ADVERTS_MAX + n % bringers));
-            table.entries.insert(key(n), Entry { advert: template.clone(), from, forget_at });
+            table
+                .entries
+                .insert(key(n), Entry { advert: template.clone(), from, is_told_near: false, forget_at });
         }
         table.recount();
         table

@@ -17,12 +17,13 @@ use libp2p::{
     identity::Keypair,
     mdns, ping, relay,
     request_response::{self, ProtocolSupport},
-    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
+    swarm::{ConnectionId, NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
 use crate::net::{
     codec::{Bounded, EchoCodec},
     config::NetConfig,
+    dial_back::DialBack,
     error::NetError,
     job_protocol::JobBehaviour,
     job_stream::StreamKind,
@@ -67,12 +68,12 @@ pub(crate) struct Behaviour {
     pub(crate) near_peers: Table,
     pub(crate) far_peers: Table,
     ping: ping::Behaviour,
-    mdns: Toggle<mdns::tokio::Behaviour>,
+    mdns: Scoped<mdns::tokio::Behaviour>,
     relay_client: relay::client::Behaviour,
     relay: Toggle<relay::Behaviour>,
     dcutr: dcutr::Behaviour,
     reachability: Scoped<autonat::v2::client::Behaviour>,
-    reachability_of_others: Toggle<autonat::v2::server::Behaviour>,
+    reachability_of_others: Scoped<DialBack>,
     pub(crate) gossip: Gossip,
     pub(crate) echo: request_response::Behaviour<EchoCodec>,
     pub(crate) adverts: request_response::Behaviour<Bounded>,
@@ -101,12 +102,12 @@ impl Behaviour {
             near_peers: kademlia::table(config, peer, names, Scope::Near),
             far_peers: kademlia::table(config, peer, names, Scope::Far),
             ping: ping::Behaviour::new(ping),
-            mdns: mdns(config, peer)?.into(),
+            mdns: Scoped::new(mdns(config, peer)?, Scope::Near, config.is_near),
             relay_client,
             relay: config.relays.then(|| relaying(peer)).into(),
             dcutr: dcutr::Behaviour::new(peer),
             reachability: reachability(config),
-            reachability_of_others: config.relays.then(autonat::v2::server::Behaviour::default).into(),
+            reachability_of_others: dial_back(config),
             gossip: gossip(keypair, names).map_err(NetError::Setup)?,
             echo: echo(config.delay_bounded(), names),
             adverts: pushes(config.request_timeout, names),
@@ -129,6 +130,11 @@ impl Behaviour {
             Scope::Near => &mut self.near_peers,
             Scope::Far => &mut self.far_peers,
         }
+    }
+
+    /// Whether a search of a table dialled this connection.
+    pub(crate) fn has_searched(&self, connection: ConnectionId) -> bool {
+        self.near_peers.has_dialled(connection) || self.far_peers.has_dialled(connection)
     }
 
     pub(crate) fn streams(&mut self, kind: StreamKind) -> &mut JobBehaviour {
@@ -171,6 +177,11 @@ fn identity(
 /// Asks peers to dial us: far ones, as what a neighbour can dial says nothing of the rest of the world.
 fn reachability(config: &NetConfig) -> Scoped<autonat::v2::client::Behaviour> {
     Scoped::new(Some(autonat::v2::client::Behaviour::default()), Scope::Far, config.is_near)
+}
+
+/// Dials peers that ask for it: far ones, where they are themselves.
+fn dial_back(config: &NetConfig) -> Scoped<DialBack> {
+    Scoped::new(config.relays.then(DialBack::new), Scope::Far, config.is_near)
 }
 
 fn mdns(config: &NetConfig, peer: PeerId) -> Result<Option<mdns::tokio::Behaviour>, NetError> {

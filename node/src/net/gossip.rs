@@ -74,20 +74,30 @@ pub fn validate(
     now: Timestamp,
     newest: impl Fn(&PublicKey) -> Option<u64>,
 ) -> Result<Verified<Advert>, Refusal> {
+    let signed = read(bytes)?;
+    check_claims(&signed.body, network, now, newest)?;
+    check_proofs(signed)
+}
+
+/// The advert that the bytes are, whoever signed it.
+///
+/// # Errors
+/// If they are none.
+pub fn read(bytes: &[u8]) -> Result<Signed<Advert>, Refusal> {
     if bytes.len() > GOSSIP_BYTES_MAX {
         return Err(Refusal::Oversized);
     }
-    let signed: Signed<Advert> = wire::decode(bytes).map_err(|error| match error {
+    wire::decode(bytes).map_err(|error| match error {
         WireError::TooLong { .. } => Refusal::Oversized,
         WireError::Malformed(_) | WireError::NotCanonical => Refusal::Malformed,
-    })?;
-    check_claims(&signed.body, network, now, newest)?;
-    let advert = signed.verify().map_err(|_| Refusal::BadSignature)?;
-    advert.check_calibration().map_err(Refusal::FalseCalibration)?;
-    Ok(advert)
+    })
 }
 
-fn check_claims(
+/// What depends on who reads it and when: the network, the time, and what is known of the provider.
+///
+/// # Errors
+/// With the first that does not fit.
+pub fn check_claims(
     advert: &Advert,
     network: &NetworkId,
     now: Timestamp,
@@ -107,6 +117,16 @@ fn check_claims(
         Some(known) if known == advert.sequence => Err(Refusal::Duplicate),
         _ => Ok(()),
     }
+}
+
+/// What follows from the bytes alone: the signature, and the calibration that it shows.
+///
+/// # Errors
+/// With the first that does not hold.
+pub fn check_proofs(signed: Signed<Advert>) -> Result<Verified<Advert>, Refusal> {
+    let advert = signed.verify().map_err(|_| Refusal::BadSignature)?;
+    advert.check_calibration().map_err(Refusal::FalseCalibration)?;
+    Ok(advert)
 }
 
 #[cfg(test)]

@@ -29,6 +29,11 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without streams is closed after this time.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Times that a peer may say where it listens, and be believed, in a burst.
+pub const IDENTITY_BURST_MAX: u32 = 16;
+/// Time until it is believed once more, in the long run; less than libp2p lets pass before it asks again.
+pub const IDENTITY_EVERY: Duration = Duration::from_secs(60);
+
 /// Records that are kept for others: none. Kademlia finds peers here, and nothing else.
 pub const KADEMLIA_RECORDS_MAX: usize = 0;
 /// Peers of one bucket of a table, and peers named in one answer. A table has 256 buckets, of which a network of n
@@ -75,6 +80,10 @@ pub const RELAY_CIRCUITS_PER_PEER_MAX: usize = 4;
 pub const RELAY_CIRCUIT: Duration = Duration::from_secs(10 * 60);
 /// Bytes that a relay passes on in each direction of a connection.
 pub const RELAY_CIRCUIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Dials that a node does for peers at one address, to try whether they can be dialled, in [`DIAL_BACK_TIME`].
+pub const DIAL_BACKS_MAX: u32 = 16;
+/// See [`DIAL_BACKS_MAX`].
+pub const DIAL_BACK_TIME: Duration = Duration::from_secs(60);
 /// Relays through which a node that cannot be dialled lets itself be reached.
 pub const RELAYS_USED_MAX: usize = 2;
 /// How often a relay is looked for.
@@ -95,6 +104,11 @@ pub const GOSSIP_QUEUE_TIME: Duration = Duration::from_secs(10);
 pub const GOSSIP_BURST_MAX: u32 = 400;
 /// Adverts a second that one peer may bring in the long run.
 pub const GOSSIP_PER_SECOND_MAX: u32 = 200;
+/// Adverts of others that this node passes on in a burst, whoever brought them: so few that no neighbour
+/// charges it for what others flooded it with.
+pub const PASSED_BURST_MAX: u32 = GOSSIP_BURST_MAX / 2;
+/// Adverts of others a second that this node passes on in the long run.
+pub const PASSED_PER_SECOND_MAX: u32 = GOSSIP_PER_SECOND_MAX / 2;
 
 /// Providers whose newest advert is kept. Further ones are ignored until one dies.
 pub const ADVERTS_MAX: usize = 4096;
@@ -194,6 +208,10 @@ const _: () = assert!(CHECKPOINT_BYTES_MAX < GOSSIP_BYTES_MAX, "a checkpoint is 
 const _: () = assert!(GOSSIP_BYTES_MAX < GOSSIP_RPC_BYTES_MAX, "a message and its envelope fit an RPC");
 const _: () =
     assert!(FORWARDS_PER_SECOND * 2 < GOSSIP_PER_SECOND_MAX as usize, "forwarding is within our rate");
+const _: () = assert!(
+    FORWARDS_PER_SECOND + (PASSED_PER_SECOND_MAX as usize) < GOSSIP_PER_SECOND_MAX as usize,
+    "passing on and forwarding together are within our rate"
+);
 const _: () = assert!(PUSH_ADVERTS_MAX <= BACKLOG_MAX, "one push fits the backlog");
 const _: () = assert!(
     JOBS_PER_PEER_MAX + 2 * (REQUESTS_IN_MAX + REQUESTS_OUT_MAX) < STREAMS_PER_CONNECTION_MAX,

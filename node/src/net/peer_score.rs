@@ -14,19 +14,20 @@ use gridhour_protocol::signed::PublicKey;
 use crate::net::{
     gossip::Refusal,
     limits::{
-        ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, PEERS_TRACKED_MAX,
-        PUSH_BURST_KIB, PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
+        ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, IDENTITY_BURST_MAX,
+        IDENTITY_EVERY, PASSED_BURST_MAX, PASSED_PER_SECOND_MAX, PEERS_TRACKED_MAX, PUSH_BURST_KIB,
+        PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
     },
 };
 
 /// Points at which a peer is shut out.
-pub(crate) const BUDGET: u32 = 100;
+pub const BUDGET: u32 = 100;
 /// Points that fade in a second.
 const FADE_PER_SECOND: u32 = 1;
 
 /// What a peer is charged for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offence {
+pub enum Offence {
     /// Brought an advert that every honest node refuses.
     Advert(Refusal),
     /// Brought a checkpoint that every honest node refuses.
@@ -42,7 +43,7 @@ pub(crate) enum Offence {
 impl Offence {
     /// Points: five forged adverts, or fifty messages over the rate, use up the budget.
     #[must_use]
-    pub(crate) fn points(self) -> u32 {
+    pub fn points(self) -> u32 {
         match self {
             Self::Advert(refusal) if refusal.is_misbehavior() => 20,
             Self::Advert(_) => 0,
@@ -54,7 +55,7 @@ impl Offence {
 
 /// What a peer may do only so often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rate {
+pub enum Rate {
     /// Bring an advert.
     Gossip,
     /// Send pushes, by their bytes.
@@ -63,10 +64,12 @@ pub(crate) enum Rate {
     PushOut,
     /// Ask for an echo.
     Echo,
+    /// Say where it listens.
+    Identity,
 }
 
 impl Rate {
-    const ALL: [Self; 4] = [Self::Gossip, Self::PushIn, Self::PushOut, Self::Echo];
+    const ALL: [Self; 5] = [Self::Gossip, Self::PushIn, Self::PushOut, Self::Echo, Self::Identity];
 
     /// Tokens that a full bucket holds, and the time in which one comes back.
     fn bucket(self) -> (u32, Duration) {
@@ -74,6 +77,7 @@ impl Rate {
             Self::Gossip => (GOSSIP_BURST_MAX, Duration::from_secs(1) / GOSSIP_PER_SECOND_MAX),
             Self::PushIn | Self::PushOut => (PUSH_BURST_KIB, Duration::from_secs(1) / PUSH_KIB_PER_SECOND),
             Self::Echo => (ECHO_BURST_MAX, Duration::from_secs(1) / ECHO_PER_SECOND_MAX),
+            Self::Identity => (IDENTITY_BURST_MAX, IDENTITY_EVERY),
         }
     }
 }
@@ -85,14 +89,28 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn take(&mut self, rate: Rate, count: u32, now: Instant) -> bool {
-        let (tokens, each) = rate.bucket();
+    fn take(&mut self, (tokens, each): (u32, Duration), count: u32, now: Instant) -> bool {
         let full_at = self.full_at.max(now) + each * count;
         let fits = full_at.duration_since(now) <= each * tokens;
         if fits {
             self.full_at = full_at;
         }
         fits
+    }
+}
+
+/// How much of what others bring this node passes on at once. What is over it is kept, and told to whoever subscribes:
+/// neighbours see who carried an advert and not who flooded the carrier with it, and would charge this node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PassingOn {
+    bucket: Option<Bucket>,
+}
+
+impl PassingOn {
+    /// Whether one more advert is to be passed on now.
+    pub fn take(&mut self, now: Instant) -> bool {
+        let bucket = self.bucket.get_or_insert(Bucket { full_at: now });
+        bucket.take((PASSED_BURST_MAX, Duration::from_secs(1) / PASSED_PER_SECOND_MAX), 1, now)
     }
 }
 
@@ -119,13 +137,25 @@ impl Entry {
 
 /// Scores of at most [`PEERS_TRACKED_MAX`] peers.
 #[derive(Debug, Default)]
-pub(crate) struct PeerScores {
+pub struct PeerScores {
     entries: BTreeMap<PublicKey, Entry>,
 }
 
 impl PeerScores {
+    /// Peers that are remembered: at most [`PEERS_TRACKED_MAX`].
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Charges a peer; `true` once it is over its budget.
-    pub(crate) fn charge(&mut self, peer: PublicKey, offence: Offence, now: Instant) -> bool {
+    pub fn charge(&mut self, peer: PublicKey, offence: Offence, now: Instant) -> bool {
         if offence.points() == 0 {
             return false;
         }
@@ -136,19 +166,19 @@ impl PeerScores {
     }
 
     /// Takes one token of the peer's; `false` if it is over its rate.
-    pub(crate) fn admit(&mut self, peer: PublicKey, rate: Rate, now: Instant) -> bool {
+    pub fn admit(&mut self, peer: PublicKey, rate: Rate, now: Instant) -> bool {
         self.take(peer, rate, 1, now)
     }
 
     /// Takes the tokens of a push of `len` bytes; `false` if the peer is over its rate.
-    pub(crate) fn admit_push(&mut self, peer: PublicKey, rate: Rate, len: usize, now: Instant) -> bool {
+    pub fn admit_push(&mut self, peer: PublicKey, rate: Rate, len: usize, now: Instant) -> bool {
         let kib = u32::try_from(len.div_ceil(1024)).unwrap_or(u32::MAX);
         self.take(peer, rate, kib.clamp(PUSH_KIB_MIN, PUSH_BURST_KIB), now)
     }
 
     fn take(&mut self, peer: PublicKey, rate: Rate, count: u32, now: Instant) -> bool {
         let at = Rate::ALL.iter().position(|&other| other == rate).unwrap_or_default();
-        self.entry(peer, now).buckets[at].take(rate, count, now)
+        self.entry(peer, now).buckets[at].take(rate.bucket(), count, now)
     }
 
     fn entry(&mut self, peer: PublicKey, now: Instant) -> &mut Entry {
@@ -221,6 +251,14 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_says_where_it_listens_a_few_times_and_then_slowly() {
+        let (mut scores, now) = (PeerScores::default(), Instant::now());
+        let mut heard = |at| (0..1000).filter(|_| scores.admit(peer(1), Rate::Identity, at)).count();
+        let counts = [heard(now), heard(now), heard(now + IDENTITY_EVERY), heard(now + 3 * IDENTITY_EVERY)];
+        assert_eq!(counts, [IDENTITY_BURST_MAX as usize, 0, 1, 2]);
+    }
+
+    #[test]
     fn the_table_is_bounded_and_forgets_the_oldest() {
         let (mut scores, start) = (PeerScores::default(), Instant::now());
         for n in 0..2 * PEERS_TRACKED_MAX as u64 {
@@ -228,5 +266,19 @@ mod tests {
         }
         assert_eq!(scores.entries.len(), PEERS_TRACKED_MAX);
         assert!(!scores.entries.contains_key(&peer(0)));
+    }
+
+    /// Whatever a node is flooded with, and by however many, a neighbour to which it passes on what it may
+    /// never charges it.
+    #[test]
+    fn who_passes_on_a_flood_is_not_charged_for_it() {
+        let (mut carrier, mut neighbour, start) =
+            (PassingOn::default(), PeerScores::default(), Instant::now());
+        for ms in 0..20_000 {
+            let now = start + Duration::from_millis(ms);
+            // Two thousand a second come in.
+            let passed = (0..2).filter(|_| carrier.take(now)).count();
+            assert!((0..passed).all(|_| neighbour.admit(peer(1), Rate::Gossip, now)), "after {ms} ms");
+        }
     }
 }

@@ -11,8 +11,10 @@ use libp2p::{Multiaddr, PeerId, core::ConnectedPoint, swarm::ConnectionId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::net::{
+    identity::Address,
     job_stream::Place,
     limits::{JOBS_MAX, JOBS_PER_PEER_MAX, LINGER, PEERS_TRACKED_MAX, REQUESTS_IN_MAX},
+    scoped::Scope,
     service::Service,
 };
 
@@ -21,7 +23,7 @@ use crate::net::{
 struct Connection {
     id: ConnectionId,
     remote: Multiaddr,
-    /// Whether we dialled it.
+    /// Whether this node began it: a protocol that dials because the peer asked for it does not.
     is_ours: bool,
     /// Whether a relay passes it on.
     is_relayed: bool,
@@ -57,7 +59,7 @@ impl Peer {
         }
     }
 
-    /// The connection that we dialled, if there is one.
+    /// The connection that we began, if there is one.
     fn dialled(&self) -> Option<&Connection> {
         self.connections.iter().find(|connection| connection.is_ours)
     }
@@ -87,18 +89,20 @@ impl Default for Peers {
 }
 
 impl Peers {
-    /// A connection was made.
+    /// A connection was made. `is_begun` says that this node's own dial made it.
     pub(crate) fn connected(
         &mut self,
         peer: PeerId,
         key: PublicKey,
         id: ConnectionId,
         endpoint: &ConnectedPoint,
+        is_begun: bool,
     ) {
         let remote = endpoint.get_remote_address().clone();
-        let (is_ours, is_relayed) = (endpoint.is_dialer(), endpoint.is_relayed());
-        let connection = Connection { id, remote, is_ours, is_relayed };
         let wanted = self.awaited.remove(&peer);
+        // Protocols dial peers that this node asks for, too.
+        let is_ours = endpoint.is_dialer() && (is_begun || wanted);
+        let connection = Connection { id, remote, is_ours, is_relayed: endpoint.is_relayed() };
         let peer = self.peers.entry(peer).or_insert_with(|| Peer::new(key));
         peer.connections.push(connection);
         peer.wanted |= wanted;
@@ -134,9 +138,28 @@ impl Peers {
         self.connection(peer, id).map(|connection| &connection.remote)
     }
 
+    /// The reach of a peer: near if one of its connections is.
+    pub(crate) fn scope(&self, peer: &PeerId, is_near: fn(&Address) -> bool) -> Scope {
+        let mut connections = self.peers.get(peer).into_iter().flat_map(|peer| &peer.connections);
+        let is_near = connections.any(|connection| Scope::of(&connection.remote, is_near) == Scope::Near);
+        if is_near { Scope::Near } else { Scope::Far }
+    }
+
     /// Whether a relay passes the connection on.
     pub(crate) fn is_relayed(&self, peer: &PeerId, id: ConnectionId) -> bool {
         self.connection(peer, id).is_some_and(|connection| connection.is_relayed)
+    }
+
+    /// Whether this node began the connection.
+    pub(crate) fn is_ours(&self, id: ConnectionId) -> bool {
+        let mut connections = self.peers.values().flat_map(|peer| &peer.connections);
+        connections.any(|connection| connection.id == id && connection.is_ours)
+    }
+
+    /// Connections that others began, or had us begin.
+    pub(crate) fn of_others(&self) -> usize {
+        let connections = self.peers.values().flat_map(|peer| &peer.connections);
+        connections.filter(|connection| !connection.is_ours).count()
     }
 
     /// Peers of our network that we dialled, and where.
@@ -147,7 +170,7 @@ impl Peers {
             .filter_map(|peer| Some((peer.key, &peer.dialled()?.remote)))
     }
 
-    /// Connections that we dialled a while ago to peers that nobody here asked for, that have nothing to do with us,
+    /// Connections that we began a while ago to peers that nobody here asked for, that have nothing to do with us,
     /// and that `keeps` does not name.
     pub(crate) fn idle_finds(&self, now: Instant, keeps: impl Fn(&PublicKey) -> bool) -> Vec<ConnectionId> {
         let idle = |peer: &&Peer| {
@@ -227,7 +250,7 @@ mod tests {
         let ids = seeds.into_iter().map(|seed| {
             let key = secret(seed).public();
             let id = peer_of(&key).expect("a public key is a point");
-            peers.connected(id, key, ConnectionId::new_unchecked(usize::from(seed)), &dialled());
+            peers.connected(id, key, ConnectionId::new_unchecked(usize::from(seed)), &dialled(), true);
             id
         });
         let ids = ids.collect();
@@ -243,6 +266,26 @@ mod tests {
         let later = Instant::now() + LINGER;
         assert_eq!(peers.idle_finds(later, |key| *key == kept), [ConnectionId::new_unchecked(4)]);
         assert!(peers.idle_finds(Instant::now(), |_| false).is_empty(), "not at once");
+    }
+
+    #[test]
+    fn a_connection_that_a_peer_had_us_make_is_not_ours() {
+        let (mut peers, ids) = peers([1]);
+        let provoked = secret(2).public();
+        let (id, connection) =
+            (peer_of(&provoked).expect("a public key is a point"), ConnectionId::new_unchecked);
+        peers.connected(id, provoked, connection(2), &dialled(), false);
+        assert!(peers.identified(&ids[0]) && peers.identified(&id));
+        assert_eq!(peers.dialled().map(|(key, _)| key).collect::<Vec<_>>(), [secret(1).public()]);
+        assert_eq!(peers.of_others(), 1);
+        let later = Instant::now() + LINGER;
+        assert_eq!(peers.idle_finds(later, |_| false), [connection(1)], "it is the peer's to end");
+
+        let asked = secret(3).public();
+        let id = peer_of(&asked).expect("a public key is a point");
+        peers.want(&id);
+        peers.connected(id, asked, connection(3), &dialled(), false);
+        assert_eq!(peers.of_others(), 1, "what a protocol dials for us is ours");
     }
 
     #[test]

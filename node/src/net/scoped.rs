@@ -4,7 +4,7 @@
 //! which no check of single messages could say as plainly.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     task::{Context, Poll},
 };
 
@@ -18,7 +18,7 @@ use libp2p::{
     },
 };
 
-use crate::net::identity::Address;
+use crate::net::{identity::Address, reach::may_follow};
 
 /// Which connections a protocol is spoken on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,16 +45,24 @@ pub(crate) struct Scoped<B> {
     is_near: fn(&Address) -> bool,
     /// The connections that `B` knows.
     connections: BTreeMap<PeerId, Vec<ConnectionId>>,
+    /// Connections that `B` dials or dialled.
+    dialled: BTreeSet<ConnectionId>,
 }
 
 impl<B: NetworkBehaviour> Scoped<B> {
     /// `None` for a protocol that is not spoken at all.
     pub(crate) fn new(inner: Option<B>, scope: Scope, is_near: fn(&Address) -> bool) -> Self {
-        Self { inner: inner.into(), absent: None.into(), scope, is_near, connections: BTreeMap::new() }
+        let (connections, dialled) = (BTreeMap::new(), BTreeSet::new());
+        Self { inner: inner.into(), absent: None.into(), scope, is_near, connections, dialled }
     }
 
     pub(crate) fn inner(&mut self) -> Option<&mut B> {
         self.inner.as_mut()
+    }
+
+    /// Whether `B` dialled this connection, and not a peer or another protocol.
+    pub(crate) fn has_dialled(&self, connection: ConnectionId) -> bool {
+        self.dialled.contains(&connection)
     }
 
     /// Makes the handler for a connection to `remote`.
@@ -64,6 +72,10 @@ impl<B: NetworkBehaviour> Scoped<B> {
 
     fn covers(&self, remote: &Multiaddr) -> bool {
         Scope::of(remote, self.is_near) == self.scope
+    }
+
+    fn may_follow(&self, address: &Multiaddr) -> bool {
+        may_follow(address, self.scope, self.is_near)
     }
 
     fn on_established(&mut self, event: ConnectionEstablished<'_>) {
@@ -81,6 +93,7 @@ impl<B: NetworkBehaviour> Scoped<B> {
     }
 
     fn on_closed(&mut self, event: ConnectionClosed<'_>) {
+        self.dialled.remove(&event.connection_id);
         let Some(known) = self.connections.get_mut(&event.peer_id) else { return };
         let Some(at) = known.iter().position(|id| *id == event.connection_id) else { return };
         known.swap_remove(at);
@@ -121,7 +134,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
         self.of(remote).handle_established_inbound_connection(connection, peer, local, remote)
     }
 
-    /// Where `B` would dial the peer: a far protocol dials nothing near, whoever told it to.
+    /// Where `B` would dial the peer: nowhere that a peer of this scope is not followed to, whoever told `B`.
     fn handle_pending_outbound_connection(
         &mut self,
         connection: ConnectionId,
@@ -130,7 +143,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
         let mut more = self.inner.handle_pending_outbound_connection(connection, peer, addresses, role)?;
-        more.retain(|address| self.scope == Scope::Near || self.covers(address));
+        more.retain(|address| self.may_follow(address));
         Ok(more)
     }
 
@@ -150,7 +163,12 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
             FromSwarm::ConnectionEstablished(event) => self.on_established(event),
             FromSwarm::ConnectionClosed(event) => self.on_closed(event),
             FromSwarm::AddressChange(event) if !self.is_known(&event.peer_id, event.connection_id) => {}
-            event => self.inner.on_swarm_event(event),
+            event => {
+                if let FromSwarm::DialFailure(failed) = event {
+                    self.dialled.remove(&failed.connection_id);
+                }
+                self.inner.on_swarm_event(event);
+            }
         }
     }
 
@@ -165,13 +183,20 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         loop {
-            let action = std::task::ready!(self.inner.poll(context));
-            let ToSwarm::NotifyHandler { peer_id, handler, event } = action else {
-                return Poll::Ready(action);
-            };
-            // Without a connection there is nobody to tell; `B` hears of its end.
-            if let Some(handler) = self.pick(&peer_id, handler) {
-                return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
+            match std::task::ready!(self.inner.poll(context)) {
+                ToSwarm::NotifyHandler { peer_id, handler, event } => {
+                    // Without a connection there is nobody to tell; `B` hears of its end.
+                    if let Some(handler) = self.pick(&peer_id, handler) {
+                        return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler, event });
+                    }
+                }
+                // All other protocols would hear of it, and some dial what they heard of.
+                ToSwarm::NewExternalAddrOfPeer { address, .. } if !self.may_follow(&address) => {}
+                ToSwarm::Dial { opts } => {
+                    self.dialled.insert(opts.connection_id());
+                    return Poll::Ready(ToSwarm::Dial { opts });
+                }
+                action => return Poll::Ready(action),
             }
         }
     }

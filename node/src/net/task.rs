@@ -43,11 +43,13 @@ use crate::net::{
     job_protocol::{InboundJob, OpenReply},
     job_stream::{JobStream, StreamKind},
     latency::LatencyWindow,
+    leaving::Leaving,
     limits::{BACKLOG_PER_TURN, FORWARDS_PER_SECOND},
     outbound::Outbound,
-    peer_score::{Offence, PeerScores},
+    peer_score::{Offence, PassingOn, PeerScores},
     peers::Peers,
     protocols::Protocols,
+    reach::may_follow,
     relays::Relays,
     scoped::Scope,
     service::Service,
@@ -74,6 +76,13 @@ struct Dialing {
 struct Asking {
     peer: PeerId,
     reply: oneshot::Sender<Result<Vec<u8>, RequestError>>,
+}
+
+/// An advert of a push, and who brought it.
+struct Pushed {
+    from: PublicKey,
+    scope: Scope,
+    bytes: Vec<u8>,
 }
 
 /// An echo that is on its way, and who waits for it, if anyone does.
@@ -113,14 +122,15 @@ pub(crate) struct Task {
 struct State {
     peers: Peers,
     scores: PeerScores,
+    passing_on: PassingOn,
     /// Until when peers are shut out.
     bans: BTreeMap<PeerId, Instant>,
     adverts: AdvertTable,
     checkpoints: CheckpointTable,
     /// When checkpoints are gossiped again.
     repeat_at: Option<Instant>,
-    /// Pushed adverts to be judged, with who brought them.
-    backlog: VecDeque<(PublicKey, Vec<u8>)>,
+    /// Pushed adverts to be judged.
+    backlog: VecDeque<Pushed>,
     /// Good ones among them, to be gossiped on.
     forwards: VecDeque<Vec<u8>>,
     latencies: BTreeMap<PublicKey, LatencyWindow>,
@@ -129,8 +139,8 @@ struct State {
     remotes: HashMap<ConnectionId, IpAddr>,
     search: Search,
     relays: Relays,
-    /// Connections to peers of other networks, and when they are closed.
-    foreign: Vec<(ConnectionId, Instant)>,
+    /// Connections to peers of other networks.
+    foreign: Leaving,
     dialing: HashMap<ConnectionId, Dialing>,
     asking: HashMap<(Service, OutboundRequestId), Asking>,
     echoing: HashMap<OutboundRequestId, Echoing>,
@@ -320,9 +330,17 @@ impl Task {
         }
     }
 
-    /// Where a peer's advert says that it listens.
+    /// Where a peer's advert says that it listens, as far as whoever brought the advert is followed there.
     fn addresses_of(&self, peer: &PublicKey) -> Vec<Multiaddr> {
-        advertised(self.state.adverts.addresses(peer))
+        let (teller, texts) = self.state.adverts.addresses(peer);
+        let mut addresses = advertised(texts);
+        addresses.retain(|address| may_follow(address, teller, self.is_near));
+        addresses
+    }
+
+    /// Of which reach a connected peer is; one that is gone counts as far.
+    fn scope_of(&self, peer: &PublicKey) -> Scope {
+        peer_of(peer).map_or(Scope::Far, |peer| self.state.peers.scope(&peer, self.is_near))
     }
 
     /// Charges a peer, and shuts it out once it is over its budget.

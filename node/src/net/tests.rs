@@ -11,6 +11,7 @@ mod lifecycle;
 mod raw;
 mod relaying;
 mod requests;
+mod strangers;
 
 use std::time::Duration;
 

@@ -8,6 +8,8 @@ use std::{
 
 /// Name of the lock file in the directory.
 const LOCK_FILE: &str = "lock";
+/// Name of the file whose lock is the way in.
+const DOOR_FILE: &str = "door";
 /// Digits of a process id, at most.
 const PID_BYTES_MAX: u64 = 20;
 
@@ -54,14 +56,7 @@ impl DirLock {
     /// [`LockError::Held`] at once if another process has it.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
         let io_error = |source| LockError::Io { path: path.to_owned(), source };
-        fs::create_dir_all(path).map_err(io_error)?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path.join(LOCK_FILE))
-            .map_err(io_error)?;
+        let mut file = file_in(path, LOCK_FILE).map_err(io_error)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -72,6 +67,38 @@ impl DirLock {
         file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(io_error)?;
         Ok(Self { file })
     }
+}
+
+/// The way into a directory that some take for long and others only look into: all pass it one at a time, those who look
+/// for as long as they do. So nobody finds the directory taken by one who only looks.
+#[derive(Debug)]
+pub struct Door {
+    file: File,
+}
+
+impl Drop for Door {
+    /// As that of [`DirLock`].
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
+impl Door {
+    /// Waits for whoever is in it, which is a moment.
+    ///
+    /// # Errors
+    /// If the system cannot open or lock the file.
+    pub fn pass(path: &Path) -> Result<Self, LockError> {
+        let io_error = |source| LockError::Io { path: path.to_owned(), source };
+        let file = file_in(path, DOOR_FILE).map_err(io_error)?;
+        file.lock().map_err(io_error)?;
+        Ok(Self { file })
+    }
+}
+
+fn file_in(path: &Path, name: &str) -> io::Result<File> {
+    fs::create_dir_all(path)?;
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(name))
 }
 
 fn holder(file: &mut File) -> String {

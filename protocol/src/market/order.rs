@@ -1,5 +1,7 @@
 //! What a client wants: one signed object that holds everything it insists on. An order carries no prompt.
 
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     layout::Layout,
     limits::{
         CHALLENGERS_MAX, GOSSIP_BYTES_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX,
-        PROTOCOL_VERSION, REGION_BYTES_MAX, REGIONS_MAX,
+        PROTOCOL_VERSION, REDUNDANT_MAX, REGION_BYTES_MAX, REGIONS_MAX,
     },
     signed::{PublicKey, Signable, Signed},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -51,8 +53,52 @@ pub struct Order {
     pub calibrated_by: Vec<PublicKey>,
     /// The least that must be at stake for the device until the session's use is over; nothing means that none need be.
     pub stake_min: Credits,
+    /// How the client finds out whether the answer is right.
+    pub verification: Verification,
     /// Hash of the client's budget tag. The tag itself never travels.
     pub tag: Option<[u8; 32]>,
+}
+
+/// How a client finds out whether an answer is what the model gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verification {
+    /// One provider runs it and signs a receipt, by which it can be held to its answer later.
+    #[default]
+    Receipt,
+    /// So many providers with different stake accounts run it at the same time, and their answers are compared.
+    Redundant {
+        /// From 2 to [`REDUNDANT_MAX`].
+        providers: u8,
+    },
+}
+
+impl Verification {
+    /// Providers that run the order at the same time.
+    #[must_use]
+    pub const fn providers(self) -> u8 {
+        match self {
+            Self::Receipt => 1,
+            Self::Redundant { providers } => providers,
+        }
+    }
+
+    fn check(self) -> Result<(), String> {
+        match self {
+            Self::Redundant { providers } if !(2..=REDUNDANT_MAX).contains(&providers) => {
+                Err(format!("{providers} providers at the same time are not between 2 and {REDUNDANT_MAX}"))
+            }
+            Self::Receipt | Self::Redundant { .. } => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receipt => f.write_str("receipt"),
+            Self::Redundant { providers } => write!(f, "redundant({providers})"),
+        }
+    }
 }
 
 /// A limit on a time.
@@ -86,7 +132,7 @@ impl Signed<Order> {
 
 impl Signable for Order {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/order/v3");
+        let mut out = Layout::new("gridhour/order/v4");
         out.u16(self.version).fixed(&self.network.0).fixed(&self.client.0).u64(self.nonce);
         out.u64(self.issued_at.0).u64(self.expires_at.0);
         out.fixed(&self.model.0).u32(self.prompt_tokens).u32(self.output_tokens);
@@ -105,6 +151,10 @@ impl Signable for Order {
             out.fixed(&challenger.0);
         }
         out.u64(self.stake_min.0);
+        match self.verification {
+            Verification::Receipt => out.u8(0),
+            Verification::Redundant { providers } => out.u8(1).u8(providers),
+        };
         match &self.tag {
             None => out.u8(0),
             Some(tag) => out.u8(1).fixed(tag),
@@ -144,11 +194,20 @@ impl Wire for Order {
         at_most("challengers", self.calibrated_by.len(), CHALLENGERS_MAX)?;
         at_most("prompt tokens", self.prompt_tokens as usize, PROMPT_TOKENS_MAX)?;
         at_most("output tokens", self.output_tokens as usize, OUTPUT_TOKENS_MAX)?;
+        self.verification.check()?;
         self.check_numbers()
     }
 }
 
 impl Order {
+    /// Whether sessions for `other` may be opened under this order: it insists on the same, and is for jobs no shorter.
+    #[must_use]
+    pub fn allows(&self, other: &Self) -> bool {
+        let Self { nonce, issued_at, expires_at, prompt_tokens, output_tokens, .. } = *self;
+        let alike = Self { nonce, issued_at, expires_at, prompt_tokens, output_tokens, ..other.clone() };
+        *self == alike && other.prompt_tokens <= prompt_tokens && other.output_tokens <= output_tokens
+    }
+
     fn check_numbers(&self) -> Result<(), String> {
         if self.prompt_tokens == 0 || self.output_tokens == 0 {
             return Err("an order needs at least one prompt token and one output token".into());
@@ -161,5 +220,40 @@ impl Order {
             return Err(format!("a life of {life} ms is not between 1 and {ORDER_TTL_MS_MAX}"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn with(change: impl FnOnce(&mut Order)) -> Order {
+        let mut order = sample::order();
+        change(&mut order);
+        order
+    }
+
+    #[test]
+    fn an_order_stands_for_others_that_insist_on_the_same() {
+        let standing = sample::order();
+        let allows = |change: fn(&mut Order)| standing.allows(&with(change));
+        assert!(allows(|order| (order.nonce, order.issued_at, order.prompt_tokens) = (99, Timestamp(1), 1)));
+        assert!(!allows(|order| order.prompt_tokens += 1) && !allows(|order| order.output_tokens += 1));
+        assert!(!allows(|order| order.tag = Some([9; 32])), "another purse");
+        assert!(!allows(|order| order.total_max.0 += 1) && !allows(|order| order.total_max.0 -= 1));
+        assert!(!allows(|order| order.regions = vec!["us-tx".into()]), "another place");
+    }
+
+    #[test]
+    fn an_order_is_for_one_provider_or_for_two_to_five_at_the_same_time() {
+        let with = |verification| Order { verification, ..sample::order() };
+        assert_eq!(with(Verification::Receipt).check_bounds(), Ok(()));
+        for providers in 0..=u8::MAX {
+            let order = with(Verification::Redundant { providers });
+            assert_eq!(order.check_bounds().is_ok(), (2..=5).contains(&providers), "{providers}");
+            assert_ne!(order.layout().hash(), with(Verification::Receipt).layout().hash());
+        }
+        assert_eq!(Verification::Redundant { providers: 3 }.to_string(), "redundant(3)");
     }
 }

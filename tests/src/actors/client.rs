@@ -7,25 +7,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gridhour_contracts_sim::ledger::{entry::Event, reject::Reject};
+use gridhour_node::drivers::memory::HISTORIES_MAX;
 use gridhour_protocol::{
     id::{NetworkId, SessionId},
     job::{buyer::BuyerPatience, message::ClientMessage, sampling::Sampling},
-    market::{advert::Advert, book::Book, order::Order},
+    limits::OFFERS_MAX,
+    market::{book::Book, history::ProviderHistory, order::Order},
     session::terms::Terms,
-    signed::{PublicKey, SecretKey, Signed, Verified},
+    signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp},
 };
 
 use super::{Actor, Alarm, Input, saved_sessions};
 use crate::sim::{
+    clock::EPOCH_MS,
     context::Context,
     durable::PowerCut,
     fact::{Fact, Frame},
     ledger_node::{Answer, Request},
+    mesh::Packet,
     net::StreamId,
 };
 
 mod buying;
+mod choosing;
 mod jobs;
 
 use buying::Purchase;
@@ -42,8 +47,10 @@ pub const PATIENCE: BuyerPatience = BuyerPatience {
 const SWEEP_MS: u64 = 700;
 /// Tries of one errand.
 const TRIES_MAX: u32 = 12;
-/// Sessions that a client opens, at most.
-const PURCHASES_MAX: usize = 16;
+/// Sessions that the client of a small world opens, at most.
+pub const PURCHASES_MAX: usize = 16;
+/// Requests to the ledger of which the answer is still of interest, at most.
+const ASKED_MAX: usize = 64;
 
 /// Something that the client wants to know.
 #[derive(Clone, Debug)]
@@ -71,6 +78,15 @@ pub struct Profile {
     pub network: NetworkId,
     /// What it wants.
     pub errands: Vec<Errand>,
+    /// From when, and until when, it wants each errand: milliseconds after the world began, by its own clock, rising.
+    /// Empty where it wants all of them now, however long they take.
+    pub schedule: Vec<(u64, u64)>,
+    /// How long a provider may collect after the use of a session.
+    pub grace: Millis,
+    /// Where it says to itself that it is.
+    pub region: Option<String>,
+    /// Sessions that it opens, at most.
+    pub purchases: usize,
     /// Sessions at once.
     pub sessions: usize,
     /// Jobs at once in one session.
@@ -157,6 +173,9 @@ pub struct MarketClient<T> {
     done: BTreeSet<usize>,
     tries: BTreeMap<usize, u32>,
     distrusted: BTreeSet<PublicKey>,
+    histories: BTreeMap<PublicKey, ProviderHistory>,
+    /// Errands that it was seen to want.
+    noted: usize,
     asked: BTreeMap<u64, Asked>,
     requests: u64,
     finished: bool,
@@ -177,25 +196,52 @@ impl<T: Twist> MarketClient<T> {
             done: BTreeSet::new(),
             tries: BTreeMap::new(),
             distrusted: BTreeSet::new(),
+            histories: BTreeMap::new(),
+            noted: 0,
             asked: BTreeMap::new(),
             requests: 0,
             finished: false,
         }
     }
 
-    /// Errands that are neither done, nor at work, nor hopeless.
-    fn waiting(&self) -> Vec<usize> {
+    /// When an errand is wanted.
+    fn span(&self, errand: usize) -> (Timestamp, Timestamp) {
+        let at = |ms: u64| Timestamp(EPOCH_MS.saturating_add(ms));
+        let (from, until) = self.profile.schedule.get(errand).copied().unwrap_or((0, u64::MAX));
+        // A clock that is behind shows less than the epoch at first.
+        (if from == 0 { Timestamp(0) } else { at(from) }, at(until))
+    }
+
+    /// Errands that are wanted now, and neither done, nor at work, nor hopeless.
+    fn waiting(&self, now: Timestamp) -> Vec<usize> {
+        let is_wanted = |errand: &usize| {
+            let (from, until) = self.span(*errand);
+            from <= now && now < until
+        };
         let at_work: BTreeSet<usize> = self.runs.values().map(|run| run.errand).collect();
         let is_hopeless = |errand: &usize| self.tries.get(errand).is_some_and(|tries| *tries >= TRIES_MAX);
         let open = (0..self.profile.errands.len()).filter(|errand| !self.done.contains(errand));
-        open.filter(|errand| !at_work.contains(errand) && !is_hopeless(errand)).collect()
+        open.filter(|errand| is_wanted(errand) && !at_work.contains(errand) && !is_hopeless(errand)).collect()
+    }
+
+    /// Lets the world know what is wanted from now on.
+    fn note_wanted(&mut self, cx: &mut Context<'_>) {
+        while let Some((_, until_ms)) = self.profile.schedule.get(self.noted).copied() {
+            if self.span(self.noted).0 > cx.now() {
+                break;
+            }
+            let until = Timestamp(EPOCH_MS + until_ms);
+            cx.report(Fact::Wanted { by: cx.me(), errand: self.noted, until });
+            self.noted += 1;
+        }
     }
 
     fn sweep(&mut self, cx: &mut Context<'_>) -> Result<(), PowerCut> {
         self.say_again(cx);
+        self.note_wanted(cx);
         self.start_waiting(cx)?;
         for _ in 0..self.twist.sessions(&self.profile) {
-            if !self.waiting().is_empty() && self.may_buy(cx.now()) {
+            if !self.waiting(cx.now()).is_empty() && self.may_buy(cx.now()) {
                 self.buy(cx)?;
             }
         }
@@ -206,7 +252,8 @@ impl<T: Twist> MarketClient<T> {
     }
 
     fn note_finish(&mut self, cx: &mut Context<'_>) {
-        let cannot_go_on = self.bought >= PURCHASES_MAX || self.waiting().is_empty();
+        let is_last = self.noted >= self.profile.schedule.len() && self.waiting(cx.now()).is_empty();
+        let cannot_go_on = self.bought >= self.profile.purchases || is_last;
         let is_over = self.purchases.is_empty() && self.runs.is_empty() && cannot_go_on;
         if is_over && !self.finished {
             self.finished = true;
@@ -228,6 +275,10 @@ impl<T: Twist> MarketClient<T> {
     fn ask(&mut self, asked: Asked, request: Request, cx: &mut Context<'_>) {
         self.requests += 1;
         self.asked.insert(self.requests, asked);
+        // An answer that was lost is of no interest any more.
+        while self.asked.len() > ASKED_MAX {
+            self.asked.pop_first();
+        }
         cx.ask(self.requests, request);
     }
 
@@ -273,21 +324,32 @@ impl<T: Twist> Actor for MarketClient<T> {
             Input::Wake(Alarm::Machine(stream)) => self.wake(stream, cx),
             Input::Frame { stream, frame: Frame::Provider(message), .. } => self.receive(stream, message, cx),
             Input::Closed { stream } => self.disconnect(stream, cx),
-            Input::Gossip(advert) => {
-                self.enter(*advert, cx.now());
+            Input::Gossip(packet) => {
+                self.enter(&packet, cx.now());
                 Ok(())
             }
             Input::Answer { id, answer } => self.answered(id, answer, cx),
-            Input::Wake(_) | Input::Request { .. } | Input::Frame { .. } => Ok(()),
+            Input::Wake(_) | Input::Whisper { .. } | Input::Request { .. } | Input::Frame { .. } => Ok(()),
         }
+    }
+
+    fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        vec![
+            ("book", self.book.len(), OFFERS_MAX),
+            ("histories", self.histories.len(), HISTORIES_MAX),
+            ("distrusted", self.distrusted.len(), HISTORIES_MAX),
+            ("purchases", self.purchases.len(), self.profile.purchases),
+            ("runs", self.runs.len(), self.profile.errands.len()),
+            ("asked", self.asked.len(), ASKED_MAX),
+        ]
     }
 }
 
 impl<T> MarketClient<T> {
     /// Late, repeated and expired adverts are what gossip brings: the book says no to them.
-    fn enter(&mut self, advert: Signed<Advert>, now: Timestamp) {
-        if let Ok(advert) = advert.verify() {
-            let _ = self.book.enter(now, advert);
+    fn enter(&mut self, packet: &Packet, now: Timestamp) {
+        if let Some(advert) = packet.advert() {
+            let _ = self.book.enter(now, advert.clone());
         }
     }
 }

@@ -30,6 +30,8 @@ pub enum Fraud {
     ExpiresEarly,
     /// Goes on paying after the end of use, when vouchers are void.
     LateVouchers,
+    /// Never sends the last voucher of a job, as if the provider had not finished.
+    WithholdsFinal,
     /// Opens an old job once more, with the voucher that paid for it then.
     ReplayedOpen,
 }
@@ -70,6 +72,9 @@ impl DoubleSpender {
 impl Twist for DoubleSpender {
     fn say(&mut self, key: &SecretKey, message: ClientMessage) -> Vec<ClientMessage> {
         if self.fraud == Fraud::StopsPaying && matches!(message, ClientMessage::Voucher(_)) {
+            return Vec::new();
+        }
+        if self.fraud == Fraud::WithholdsFinal && matches!(message, ClientMessage::Final(_)) {
             return Vec::new();
         }
         vec![match message {

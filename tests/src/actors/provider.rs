@@ -14,12 +14,14 @@ use gridhour_protocol::{
     limits::PROTOCOL_VERSION,
     market::advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
     session::book::SessionBook,
-    signed::SecretKey,
+    signed::{SecretKey, Signed},
     units::{Millis, PricePerHour, Timestamp},
 };
 
 use super::{Actor, Alarm, Input, goods, saved_sessions};
-use crate::sim::{context::Context, durable::PowerCut, fact::Frame, ledger_node::Answer, net::StreamId};
+use crate::sim::{
+    context::Context, durable::PowerCut, fact::Frame, ledger_node::Answer, mesh::Packet, net::StreamId,
+};
 
 mod collecting;
 mod streams;
@@ -28,10 +30,10 @@ use streams::Job;
 
 /// How long the provider waits for clients.
 pub const PATIENCE: ProviderPatience = ProviderPatience { payment: Millis(5_000), settlement: Millis(5_000) };
-/// Life of an advert.
-const ADVERT_MS: u64 = 60_000;
-/// Time between two adverts.
-const ADVERTISE_MS: u64 = 10_000;
+/// Sessions that it serves at once, at most: clients close those that they do not use.
+const SESSIONS_MAX: usize = 512;
+/// Requests to the ledger of which the answer is still of interest, at most.
+const ASKED_MAX: usize = 256;
 /// Time between two looks at all sessions.
 const SWEEP_MS: u64 = 3_000;
 /// Key of the sequence of the last advert.
@@ -48,6 +50,10 @@ pub struct Profile {
     pub network: NetworkId,
     /// What it asks.
     pub ask: PricePerHour,
+    /// Time between two adverts, and life of each, in milliseconds.
+    pub adverts: (u64, u64),
+    /// Where it says that it is.
+    pub region: Option<String>,
     /// Jobs at once.
     pub slots: u16,
     /// Time that its engine takes for one token, in milliseconds.
@@ -60,12 +66,32 @@ pub struct Profile {
     pub collects_early: bool,
 }
 
+/// What a provider gossips.
+#[derive(Clone, Debug)]
+pub enum Rumour {
+    /// Its own advert.
+    Own(Box<Signed<Advert>>),
+    /// Anything at all, as if it had heard it elsewhere.
+    Foreign(Vec<u8>),
+}
+
 /// How a provider departs from the protocol. Each default is honest.
 pub trait Twist {
     /// What it sends where an honest provider would send `message`.
     fn say(&mut self, key: &SecretKey, message: ProviderMessage) -> Vec<ProviderMessage> {
         let _ = key;
         vec![message]
+    }
+
+    /// It has heard the advert of another.
+    fn heard_advert(&mut self, advert: &Signed<Advert>) {
+        let _ = advert;
+    }
+
+    /// What it gossips where an honest provider would gossip its advert.
+    fn gossip(&mut self, key: &SecretKey, honest: Signed<Advert>) -> Vec<Rumour> {
+        let _ = key;
+        vec![Rumour::Own(Box::new(honest))]
     }
 
     /// It has received this.
@@ -123,8 +149,14 @@ impl<T: Twist> MarketProvider<T> {
     fn advertise(&mut self, cx: &mut Context<'_>) -> Result<(), PowerCut> {
         self.sequence += 1;
         cx.save([(SEQUENCE.to_vec(), Some(self.sequence.to_le_bytes().to_vec()))])?;
-        cx.gossip(&self.profile.key.sign(self.advert(cx.now())));
-        cx.wake_in(ADVERTISE_MS, Alarm::Advertise);
+        let honest = self.profile.key.sign(self.advert(cx.now()));
+        for rumour in self.twist.gossip(&self.profile.key, honest) {
+            match rumour {
+                Rumour::Own(advert) => cx.gossip(&advert),
+                Rumour::Foreign(bytes) => cx.murmur(Packet::new(bytes)),
+            }
+        }
+        cx.wake_in(self.profile.adverts.0, Alarm::Advertise);
         Ok(())
     }
 
@@ -137,7 +169,7 @@ impl<T: Twist> MarketProvider<T> {
             addresses: Vec::new(),
             sequence: self.sequence,
             issued_at: now,
-            expires_at: Timestamp(now.0 + ADVERT_MS),
+            expires_at: Timestamp(now.0 + self.profile.adverts.1),
             device: Device {
                 class: DeviceClass::Cpu,
                 name: "simulated".into(),
@@ -152,7 +184,7 @@ impl<T: Twist> MarketProvider<T> {
             ask: self.profile.ask,
             slots_free: self.profile.slots.saturating_sub(busy),
             queued: 0,
-            region: None,
+            region: self.profile.region.clone(),
             jurisdiction: None,
             coordinate: None,
         }
@@ -162,6 +194,10 @@ impl<T: Twist> MarketProvider<T> {
     fn number(&mut self, asked: Asked) -> u64 {
         self.requests += 1;
         self.asked.insert(self.requests, asked);
+        // An answer that was lost is of no interest any more.
+        while self.asked.len() > ASKED_MAX {
+            self.asked.pop_first();
+        }
         self.requests
     }
 
@@ -209,7 +245,19 @@ impl<T: Twist> Actor for MarketProvider<T> {
             }
             Input::Closed { stream } => self.disconnect(stream, cx),
             Input::Answer { id, answer } => self.answered(id, answer, cx),
-            Input::Gossip(_) | Input::Request { .. } | Input::Frame { .. } => Ok(()),
+            Input::Gossip(packet) => {
+                packet.advert().into_iter().for_each(|advert| self.twist.heard_advert(advert.signed()));
+                Ok(())
+            }
+            Input::Whisper { .. } | Input::Request { .. } | Input::Frame { .. } => Ok(()),
         }
+    }
+
+    fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
+        vec![
+            ("sessions", self.sessions.len(), SESSIONS_MAX),
+            ("jobs", self.jobs.len(), usize::from(self.profile.slots)),
+            ("asked", self.asked.len(), ASKED_MAX),
+        ]
     }
 }

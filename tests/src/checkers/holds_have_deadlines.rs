@@ -11,7 +11,7 @@ use super::{Checker, View};
 
 /// How long after its deadline a hold may last: wrong clocks, lost messages, and a ledger that is cut off or
 /// down.
-const OVERDUE_MAX: Millis = Millis(40_000);
+pub(super) const OVERDUE_MAX: Millis = Millis(40_000);
 
 /// The deadlines seen so far.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,9 @@
 //! All that a node can see and do.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use gridhour_protocol::{
     market::{advert::Advert, estimate::Latency},
@@ -16,6 +19,7 @@ use super::{
     durable::{Change, Durable, PowerCut},
     fact::{Fact, Frame},
     ledger_node::{Answer, Request},
+    mesh::{Mesh, Packet, When, Whisper, packet_of},
     net::{Fate, NodeId, SimNet, StreamId},
     queue::Queue,
     rng::Rng,
@@ -32,6 +36,8 @@ pub(super) enum Event {
     Crash { node: NodeId, back_after_ms: Option<u64> },
     /// A node starts.
     Start { node: NodeId },
+    /// Somebody looks how much every node remembers.
+    Sample,
 }
 
 /// What all nodes share.
@@ -46,6 +52,8 @@ pub(super) struct Shared {
     /// Encoded blocks that the ledger node has made durable, from height 1.
     pub(super) blocks: Vec<Vec<u8>>,
     pub(super) nodes: u16,
+    /// Who is up.
+    pub(super) up: BTreeSet<NodeId>,
 }
 
 impl Shared {
@@ -61,15 +69,6 @@ impl Shared {
             }
         }
     }
-
-    /// Brings something to every other node, as gossip does: perhaps late, twice or never.
-    fn spread(&mut self, from: NodeId, advert: &Signed<Advert>) {
-        for to in (0..self.nodes).map(NodeId).filter(|to| *to != from) {
-            for at in self.net.post(self.at, from, to) {
-                self.tell(at, to, Input::Gossip(Box::new(advert.clone())));
-            }
-        }
-    }
 }
 
 /// What belongs to one node and survives its actor.
@@ -82,6 +81,8 @@ pub(super) struct Body {
     /// Operations on the disks before this one.
     pub(super) operations: u64,
     pub(super) life: u32,
+    /// Its network room, as far as adverts go.
+    pub(super) mesh: Mesh,
 }
 
 impl Body {
@@ -122,11 +123,18 @@ impl Context<'_> {
         self.shared.directory.get(key).copied()
     }
 
-    /// What pings to `peer` would have measured.
-    #[must_use]
-    pub fn latency(&self, peer: NodeId) -> Latency {
+    /// What pings to `peer` measure.
+    fn latency(&self, peer: NodeId) -> Latency {
         let round_trip_us = 2_000 * self.shared.net.delay_ms(self.me, peer);
         Latency { ewma_us: round_trip_us, p95_us: round_trip_us, samples: 8 }
+    }
+
+    /// Pings a peer now; nothing if it does not answer.
+    #[must_use]
+    pub fn ping(&self, peer: NodeId) -> Option<Latency> {
+        let answers =
+            self.shared.up.contains(&peer) && !self.shared.net.is_parted(self.shared.at, self.me, peer);
+        answers.then(|| self.latency(peer))
     }
 
     /// Rings once the node's clock shows `at`, unless it crashes before.
@@ -174,10 +182,21 @@ impl Context<'_> {
         }
     }
 
-    /// Tells an advert to everyone.
+    /// Keeps an advert of the node's own and gossips it.
     pub fn gossip(&mut self, advert: &Signed<Advert>) {
-        self.shared.trace.note(self.shared.at, self.me, "gossip", &wire::encode(advert));
-        self.shared.spread(self.me, advert);
+        let packet = packet_of(advert);
+        let when = When { at: self.shared.at, now: self.now() };
+        self.body.mesh.publish(&packet, when);
+        self.murmur(packet);
+    }
+
+    /// Brings anything at all to the neighbours, as gossip that came from elsewhere.
+    pub fn murmur(&mut self, packet: Rc<Packet>) {
+        self.shared.trace.note(self.shared.at, self.me, "gossip", packet.bytes());
+        let whisper = Whisper::Advert(packet);
+        for peer in self.body.mesh.neighbours(self.shared.at) {
+            self.shared.whisper(self.me, peer, &whisper);
+        }
     }
 
     /// Asks the ledger. The answer, if it comes, names `id`.

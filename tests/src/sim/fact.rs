@@ -6,7 +6,7 @@ use gridhour_protocol::{
     merkle::Hash,
     session::lane::LaneLedger,
     signed::PublicKey,
-    units::Height,
+    units::{Height, Timestamp},
     wire,
 };
 
@@ -148,6 +148,62 @@ pub enum Fact {
     Finished {
         /// Which client.
         by: NodeId,
+    },
+    /// A user wants something, and until when.
+    Wanted {
+        /// Which client.
+        by: NodeId,
+        /// Which of its errands.
+        errand: usize,
+        /// By the world's time.
+        until: Timestamp,
+    },
+    /// A client has chosen an offer, and opens a session there.
+    Chose {
+        /// Which client.
+        by: NodeId,
+        /// The provider.
+        provider: PublicKey,
+        /// When the chosen advert dies, by the provider's clock.
+        expires_at: Timestamp,
+    },
+    /// A client has learned how a job went.
+    Learned {
+        /// Which client.
+        by: NodeId,
+        /// On which stream.
+        stream: StreamId,
+        /// Of whom.
+        provider: PublicKey,
+        /// Whether it counts against that provider.
+        failed: bool,
+    },
+    /// A node shut out another.
+    Banned {
+        /// Who.
+        by: NodeId,
+        /// Whom.
+        whom: PublicKey,
+        /// What for.
+        why: &'static str,
+    },
+    /// How much a node remembers in one of its tables.
+    Size {
+        /// Which node.
+        node: NodeId,
+        /// The table.
+        table: &'static str,
+        /// What it holds.
+        entries: usize,
+        /// What it may hold.
+        most: usize,
+    },
+    /// All sizes of this moment were told.
+    Sampled,
+    /// A node started.
+    Started {
+        /// Which.
+        node: NodeId,
     },
     /// A node lost its memory.
     Crashed {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{clock::Moment, rng::Rng};
+use super::{atlas::Atlas, clock::Moment, rng::Rng};
 
 /// How long a transport waits for a peer that does not answer before it breaks the stream, in milliseconds.
 /// Shorter than the patience of any party, so that a dead link is never taken for a silent provider.
@@ -56,15 +56,27 @@ impl Weather {
     };
 }
 
-/// One node is cut off from all others for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Some nodes are cut off from all others for a while, but not from each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// Which node.
-    pub node: NodeId,
+    /// Which nodes.
+    pub side: Vec<NodeId>,
     /// From when.
     pub from: Moment,
     /// Until when.
     pub until: Moment,
+}
+
+impl Partition {
+    /// One node is cut off.
+    #[must_use]
+    pub fn of(node: NodeId, from: Moment, until: Moment) -> Self {
+        Self { side: vec![node], from, until }
+    }
+
+    fn is_between(&self, a: NodeId, b: NodeId) -> bool {
+        self.side.contains(&a) != self.side.contains(&b)
+    }
 }
 
 /// What becomes of a frame.
@@ -93,6 +105,7 @@ pub struct SimNet {
     rng: Rng,
     weather: Weather,
     partitions: Vec<Partition>,
+    atlas: Option<Atlas>,
     streams: BTreeMap<StreamId, [End; 2]>,
     opened: u64,
     mishaps: BTreeMap<&'static str, u64>,
@@ -102,8 +115,29 @@ impl SimNet {
     /// A network without streams.
     #[must_use]
     pub fn new(seed: u64, weather: Weather, partitions: Vec<Partition>) -> Self {
-        let rng = Rng::new(seed ^ 0x6e65_7477_6f72_6b73);
-        Self { seed, rng, weather, partitions, streams: BTreeMap::new(), opened: 0, mishaps: BTreeMap::new() }
+        Self {
+            seed,
+            rng: Rng::new(seed ^ 0x6e65_7477_6f72_6b73),
+            weather,
+            partitions,
+            atlas: None,
+            streams: BTreeMap::new(),
+            opened: 0,
+            mishaps: BTreeMap::new(),
+        }
+    }
+
+    /// The same with delays by where the nodes are, in the place of drawn ones.
+    #[must_use]
+    pub fn over(mut self, atlas: Option<Atlas>) -> Self {
+        self.atlas = atlas;
+        self
+    }
+
+    /// Whether a partition is between the two.
+    #[must_use]
+    pub fn is_parted(&self, now: Moment, a: NodeId, b: NodeId) -> bool {
+        self.clear_at(now, a, b) > now
     }
 
     /// What went wrong on the way, and how often.
@@ -118,6 +152,9 @@ impl SimNet {
     /// The fixed part of the one-way delay between two nodes, the same in both directions.
     #[must_use]
     pub fn delay_ms(&self, a: NodeId, b: NodeId) -> u64 {
+        if let Some(atlas) = &self.atlas {
+            return atlas.delay_ms(a, b);
+        }
         let pair = (u64::from(a.0.min(b.0)) << 16) | u64::from(a.0.max(b.0));
         1 + Rng::new(self.seed.rotate_left(17) ^ pair).below(self.weather.delay_ms + 1)
     }
@@ -228,9 +265,8 @@ impl SimNet {
     /// The first moment from `now` on at which no partition is between the two.
     fn clear_at(&self, now: Moment, a: NodeId, b: NodeId) -> Moment {
         let mut clear = now;
-        let between = |one: &&Partition| one.node == a || one.node == b;
         while let Some(cut) =
-            self.partitions.iter().filter(between).find(|one| one.from <= clear && clear < one.until)
+            self.partitions.iter().find(|one| one.from <= clear && clear < one.until && one.is_between(a, b))
         {
             clear = cut.until;
         }
@@ -265,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_short_partition_delays_and_a_long_one_breaks() {
-        let cut = |until| Partition { node: A, from: Moment(100), until: Moment(until) };
+        let cut = |until| Partition::of(A, Moment(100), Moment(until));
         let mut net = SimNet::new(1, Weather::CALM, vec![cut(1_000)]);
         let stream = net.open(A, B);
         assert!(matches!(net.frame(Moment(200), stream, B), Some(Fate::Arrives(at)) if at > Moment(1_000)));

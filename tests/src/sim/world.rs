@@ -1,4 +1,6 @@
-//! The loop: one event after the other, every checker after each.
+//! The loop: one event after the other, every checker after each in which anything happened.
+
+use std::collections::BTreeSet;
 
 use gridhour_contracts_sim::genesis::Genesis;
 
@@ -9,7 +11,8 @@ use super::{
     disk::SimDisk,
     durable::{Durable, PowerCut},
     fact::Fact,
-    net::{NodeId, Partition, SimNet, Weather},
+    mesh::{Mesh, neighbourhood},
+    net::{NodeId, SimNet},
     queue::Queue,
     rng::Rng,
     trace::Trace,
@@ -21,16 +24,19 @@ use crate::{
 
 pub use self::{
     cast::{NodeSpec, Outage, Part, Role},
+    land::Land,
     report::{Failure, Report},
 };
 
 mod cast;
+mod land;
 mod report;
+mod whispers;
 
 use report::Seen;
 
-/// How long a run may last, in milliseconds of simulated time. Longer than any deadline that a scenario sets.
-pub const HORIZON_MS: u64 = 400_000;
+/// Time between two looks at how much is remembered, in milliseconds.
+const SAMPLE_MS: u64 = 60_000;
 
 struct Node {
     spec: NodeSpec,
@@ -47,6 +53,9 @@ pub struct World {
     chronicle: Chronicle,
     checkers: Vec<Box<dyn Checker>>,
     seen: Seen,
+    horizon_ms: u64,
+    /// The second in which checkers looked last.
+    looked: u64,
 }
 
 impl World {
@@ -55,42 +64,47 @@ impl World {
     /// # Panics
     /// If the genesis is unsound or there are too many nodes: the scenario is wrong.
     #[must_use]
-    pub fn new(
-        seed: u64,
-        genesis: Genesis,
-        nodes: Vec<NodeSpec>,
-        weather: Weather,
-        partitions: Vec<Partition>,
-    ) -> Self {
+    pub fn new(seed: u64, genesis: Genesis, nodes: Vec<NodeSpec>, land: Land) -> Self {
         let cast: Vec<Role> = nodes.iter().map(|spec| spec.role).collect();
         let directory = (0..).map(NodeId).zip(&cast).map(|(id, role)| (role.key, id)).collect();
-        let busy_until = partitions.iter().map(|one| one.until).max().unwrap_or(Moment(0));
+        let busy_until = land.partitions.iter().map(|one| one.until).max().unwrap_or(Moment(0));
+        let count = u16::try_from(nodes.len()).expect("a scenario has few nodes");
+        let (network, circles) = (genesis.id(), neighbourhood(seed, count, land.degree));
+        let meshes = circles.into_iter().map(|circle| Mesh::new(network, circle));
+        let node = |((at, spec), mesh)| Node::new(seed, at, spec, mesh);
         let mut world = Self {
             seed,
             shared: Shared {
                 at: Moment(0),
                 queue: Queue::default(),
-                net: SimNet::new(seed, weather, partitions),
+                net: SimNet::new(seed, land.weather, land.partitions).over(land.atlas),
                 trace: Trace::default(),
                 facts: Vec::new(),
                 directory,
                 ledger: NodeId(0),
                 blocks: Vec::new(),
-                nodes: u16::try_from(nodes.len()).expect("a scenario has few nodes"),
+                nodes: count,
+                up: BTreeSet::new(),
             },
             chronicle: Chronicle::new(genesis.clone()),
             checkers: checkers::all(&genesis),
             seen: Seen { busy_until, ..Seen::default() },
-            nodes: nodes.into_iter().enumerate().map(|(at, spec)| Node::new(seed, at, spec)).collect(),
+            nodes: nodes.into_iter().enumerate().zip(meshes).map(node).collect(),
             cast,
+            horizon_ms: land.horizon_ms,
+            looked: 0,
         };
         world.plan_beginning();
         world
     }
 
     fn plan_beginning(&mut self) {
+        self.shared.queue.plan(Moment(SAMPLE_MS), Event::Sample);
         for (id, node) in (0..).map(NodeId).zip(&self.nodes) {
             self.shared.queue.plan(Moment(0), Event::Start { node: id });
+            for (leaves, down_ms) in &node.spec.absences {
+                self.shared.queue.plan(*leaves, Event::Crash { node: id, back_after_ms: Some(*down_ms) });
+            }
             if let Some(Outage::At(moment)) = node.spec.outage {
                 let back_after_ms = node.spec.role.returns.then_some(node.spec.down_ms);
                 self.shared.queue.plan(moment, Event::Crash { node: id, back_after_ms });
@@ -105,7 +119,7 @@ impl World {
     /// With the first thing that a checker finds.
     pub fn run(mut self) -> Result<Report, Failure> {
         while let Some((at, event)) = self.shared.queue.pop() {
-            if at > Moment(HORIZON_MS) || self.is_over() {
+            if at > Moment(self.horizon_ms) || self.is_over() {
                 break;
             }
             self.shared.at = at;
@@ -140,6 +154,10 @@ impl World {
             Event::Start { node } => self.start(node),
             Event::Crash { node, back_after_ms } => self.crash(node, back_after_ms),
             Event::Tell { to, life, input } => self.tell(to, life, input),
+            Event::Sample => {
+                self.sample();
+                self.shared.queue.plan(self.shared.at.after(SAMPLE_MS), Event::Sample);
+            }
         }
     }
 
@@ -149,7 +167,12 @@ impl World {
         let mut actor = (node.spec.build)();
         let mut cx = Context { me: id, body: &mut node.body, shared: &mut self.shared };
         let outcome = actor.start(&mut cx);
+        self.shared.up.insert(id);
+        self.shared.facts.push(Fact::Started { node: id });
         self.put_back(id, actor, outcome);
+        if self.shared.up.contains(&id) {
+            self.greet(id);
+        }
     }
 
     fn tell(&mut self, to: NodeId, life: Option<u32>, input: Input) {
@@ -157,17 +180,18 @@ impl World {
         if life.is_some_and(|life| life != node.body.life) || !self.shared.arrives(to, &input) {
             return;
         }
-        let Some(mut actor) = node.actor.take() else {
+        if node.actor.is_none() {
             self.shared.bounce(&input);
             return;
-        };
+        }
+        if let Input::Whisper { from, whisper } = input {
+            return self.hear_whisper(to, from, whisper);
+        }
         self.shared.trace.note(self.shared.at, to, input.name(), &[]);
         if let Input::Frame { stream, frame, .. } = &input {
             self.shared.facts.push(Fact::Heard { stream: *stream, by: to, frame: frame.clone() });
         }
-        let mut cx = Context { me: to, body: &mut node.body, shared: &mut self.shared };
-        let outcome = actor.hear(input, &mut cx);
-        self.put_back(to, actor, outcome);
+        self.hand_over(to, input);
     }
 
     fn put_back(&mut self, id: NodeId, actor: Box<dyn Actor>, outcome: Result<(), PowerCut>) {
@@ -189,6 +213,8 @@ impl World {
         let node = &mut self.nodes[usize::from(id.0)];
         node.actor = None;
         node.body.life += 1;
+        node.body.mesh = node.body.mesh.forgotten();
+        self.shared.up.remove(&id);
         let before = node.body.disk.contents();
         if node.spec.is_killed() {
             node.body.disk.restore_power();
@@ -213,7 +239,15 @@ impl World {
         }
     }
 
+    /// Lets every checker look at what happened; where nothing did, once in a second, as time alone may break a deadline.
     fn check(&mut self) -> Result<(), Failure> {
+        let second = self.shared.at.0 / 1_000;
+        let is_quiet =
+            self.shared.facts.is_empty() && self.shared.blocks.len() == self.chronicle.blocks().len();
+        if is_quiet && second == self.looked {
+            return Ok(());
+        }
+        self.looked = second;
         let facts = std::mem::take(&mut self.shared.facts);
         facts.iter().for_each(|fact| self.seen.note(fact));
         let entries = self.chronicle.follow(&self.shared.blocks).map_err(|finding| {
@@ -259,6 +293,7 @@ impl World {
             ended_ms: self.shared.at.0,
             accusations: self.seen.accusations,
             refusals: self.seen.refusals,
+            bans: self.seen.bans,
             delivered: self.seen.delivered,
             counts: self.seen.counts,
             writes: self.nodes.iter().map(|node| node.body.writes()).collect(),
@@ -287,7 +322,7 @@ impl Shared {
 }
 
 impl Node {
-    fn new(seed: u64, at: usize, spec: NodeSpec) -> Self {
+    fn new(seed: u64, at: usize, spec: NodeSpec, mesh: Mesh) -> Self {
         let cut = match spec.outage {
             Some(Outage::AtWrite(cut)) => Some(cut),
             _ => None,
@@ -302,7 +337,7 @@ impl Node {
         } else {
             Durable::new(cut)
         };
-        let body = Body { clock: spec.clock, rng, durable, disk, operations: 0, life: 0 };
+        let body = Body { clock: spec.clock, rng, durable, disk, operations: 0, life: 0, mesh };
         Self { spec, body, actor: None }
     }
 }

@@ -9,13 +9,17 @@ use std::{
 
 use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_node::{
-    drivers::results::{JobResult, Part, Results},
+    drivers::{
+        mismatch::{Answer, Asked, Mismatch},
+        results::{Agreed, JobResult, Part, Results},
+    },
     keys, network_json,
     settings::Settings,
 };
 use gridhour_protocol::{
     arbitrary,
     id::{OrderId, from_hex},
+    job::agreement::{Tally, Verdict},
     market::{costs::BuyerCosts, matching::MatchRecord},
     receipt::Cause,
     signed::Signed,
@@ -148,6 +152,15 @@ pub(crate) fn job_result() -> JobResult {
         cost: Credits(9),
         before: vec![part()],
         beside: Some(part()),
+        agreement: Some(Agreed {
+            tally: Tally {
+                verdict: Verdict::Majority,
+                agreed: vec![provider, arbitrary::key(7).public()],
+                dissent: vec![],
+                silent: vec![],
+            },
+            others: Credits(4),
+        }),
         matched: MatchRecord {
             order: OrderId([4; 32]),
             at: Timestamp(77),
@@ -197,6 +210,39 @@ fn results() {
             again.keep(&result, &text).expect("the folder can be written");
             assert_eq!(again.load(id).expect("it was just kept"), (result, text));
         }
+        Ok(())
+    });
+}
+
+/// What the first sample of each kind says that two providers answered.
+fn mismatch() -> Mismatch {
+    let client = arbitrary::key(3);
+    let order = client.sign(samples(arbitrary::orders(client.public()), 1).remove(0));
+    let request = samples(arbitrary::requests(), 1).remove(0);
+    let asked = Asked { order, request, providers: vec![arbitrary::key(5).public(), client.public()] };
+    let answer = |tokens: Vec<u32>| Answer {
+        advert: samples(arbitrary::signed(arbitrary::adverts), 1).remove(0),
+        terms: samples(arbitrary::terms(), 1).remove(0),
+        receipt: samples(arbitrary::signed(arbitrary::receipts), 1).remove(0),
+        logprobs: samples(arbitrary::logprobs(), tokens.len()),
+        output: tokens,
+    };
+    Mismatch { asked, answers: vec![answer(vec![1, 2]), answer(vec![1, 3])] }
+}
+
+/// A mismatch that loads is kept as it was loaded, and whatever it says can be checked.
+#[test]
+fn mismatches() {
+    let file = Scratch::new("mismatch");
+    let kept = mismatch().keep(file.folder.path()).expect("the folder can be written");
+    let corpus = vec![fs::read(&kept).expect("it was written")];
+    let again = file.folder.path().join("again");
+    run(&Target::new("mismatch-file", corpus), |bytes| {
+        let found = Mismatch::load(file.hold(bytes)).map_err(|error| reason(&error, &file))?;
+        let path = found.keep(&again).expect("the folder can be written");
+        assert_eq!(fs::read(path).expect("it was just kept"), bytes);
+        // What it proves, if anything, is another question, which may be asked of whatever can be read.
+        let _ = found.tally();
         Ok(())
     });
 }

@@ -68,33 +68,33 @@ const WHOLE: u32 = 64;
 const CHUNK: u32 = CHUNK_TOKENS_MAX as u32;
 const FUNDS: Credits = Credits(100_000_000_000);
 /// The cheap provider is asked first.
-const CHEAP: PricePerHour = PricePerHour(100_000_000_000);
-const DEAR: PricePerHour = PricePerHour(1_000_000_000_000);
+pub(crate) const CHEAP: PricePerHour = PricePerHour(100_000_000_000);
+pub(crate) const DEAR: PricePerHour = PricePerHour(1_000_000_000_000);
 /// So slow that every token costs something, and the same for all.
 const RATES: Rates = Rates { prefill: WorkRate(100_000_000), decode: WorkRate(10_000_000) };
 /// Time to collect: longer than any test.
 const GRACE: Millis = Millis(600_000);
-const FIRST: u8 = 3;
-const SECOND: u8 = 6;
+pub(crate) const FIRST: u8 = 3;
+pub(crate) const SECOND: u8 = 6;
 /// More than a client is told in one answer.
 const SEEN_MAX: usize = 1_024;
 /// A delay of every frame within which a provider can be killed between two.
 const SLOW: Duration = Duration::from_millis(700);
 
 /// A ledger node and a client, and a place for providers.
-struct World {
-    main: Runtime,
-    folder: TempDir,
-    network: Verified<NetworkFile>,
-    view: LedgerView,
-    client: Client,
-    _stop: watch::Sender<bool>,
+pub(crate) struct World {
+    pub(crate) main: Runtime,
+    pub(crate) folder: TempDir,
+    pub(crate) network: Verified<NetworkFile>,
+    pub(crate) view: LedgerView,
+    pub(crate) client: Client,
+    pub(crate) stop: watch::Sender<bool>,
 }
 
 /// A provider in a runtime of its own.
-struct Seller {
-    id: PublicKey,
-    runtime: Runtime,
+pub(crate) struct Seller {
+    pub(crate) id: PublicKey,
+    pub(crate) runtime: Runtime,
     net: NetHandle,
     events: mpsc::Receiver<ProviderEvent>,
     stop: watch::Sender<bool>,
@@ -102,7 +102,7 @@ struct Seller {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let main = Runtime::new().expect("a runtime");
         let folder = tempfile::tempdir().expect("a folder");
         let (stop, stopped) = watch::channel(false);
@@ -110,14 +110,12 @@ impl World {
             let genesis = genesis_at(clock::now());
             let genesis = Genesis { grace_min: GRACE, ..genesis };
             let (network, view) = ledger_node_of(genesis, folder.path(), stopped).await;
-            let data_dir = DataDir::new(folder.path().join("client"));
-            let config = ClientConfig { data_dir, key: key(4), network: network.clone(), region: None };
-            let client = Client::connect(config).await.expect("the ledger node is there");
+            let client = client_in(&folder, &network).await;
             let mint = Call::Mint { to: client.id(), amount: FUNDS };
             client.ledger().submit(&key(2), mint).await.expect("the issuer mints");
             (network, view, client)
         });
-        Self { main, folder, network, view, client, _stop: stop }
+        Self { main, folder, network, view, client, stop }
     }
 
     fn records(&self, n: u8) -> PathBuf {
@@ -125,7 +123,7 @@ impl World {
     }
 
     /// Starts provider `n`, over the records that it had before.
-    fn seller(&self, n: u8, ask: PricePerHour, delay: Duration, served: Served) -> Seller {
+    pub(crate) fn seller(&self, n: u8, ask: PricePerHour, delay: Duration, served: Served) -> Seller {
         let runtime = Runtime::new().expect("a runtime");
         let (stop, stopped) = watch::channel(false);
         let (net, events, running) = runtime.block_on(async {
@@ -173,7 +171,7 @@ impl World {
     }
 
     /// Waits until the client sees these providers' offers, signed no earlier than `since`.
-    fn offers(&self, wanted: &[PublicKey], since: u64) -> Vec<Verified<Advert>> {
+    pub(crate) fn offers(&self, wanted: &[PublicKey], since: u64) -> Vec<Verified<Advert>> {
         let fresh = async {
             loop {
                 let mut offers = self.client.offers(wanted.len(), PATIENCE).await;
@@ -219,12 +217,12 @@ impl World {
             .unwrap_or(Credits(0))
     }
 
-    fn balance(&self, account: PublicKey) -> Credits {
+    pub(crate) fn balance(&self, account: PublicKey) -> Credits {
         self.view.read(|state| state.balance(&account))
     }
 
     /// Waits until no session is open any more.
-    fn settled(&self) {
+    pub(crate) fn settled(&self) {
         let mut tip = self.view.tip();
         let empty = async {
             while self.view.read(|state| state.sessions().next().is_some()) {
@@ -235,7 +233,7 @@ impl World {
     }
 
     /// The whole ledger is in order, and nothing is held.
-    fn audit(&self) {
+    pub(crate) fn audit(&self) {
         let tip = *self.view.tip().borrow();
         let mut auditor = Auditor::new(Trust::Genesis(self.network.id()));
         auditor.push(&opening(self.network.signed()));
@@ -248,6 +246,13 @@ impl World {
         let holds = state.expect("a whole ledger").sessions().count();
         assert_eq!((holds, report.balances), (0, FUNDS), "nothing is held, and nothing was lost");
     }
+}
+
+/// The client over its records.
+pub(crate) async fn client_in(folder: &TempDir, network: &Verified<NetworkFile>) -> Client {
+    let data_dir = DataDir::new(folder.path().join("client"));
+    let config = ClientConfig { data_dir, key: key(4), network: network.clone(), region: None };
+    Client::connect(config).await.expect("the ledger node is there")
 }
 
 /// Whether it is of the cheap provider that was started last; the other one is never started again.
@@ -264,7 +269,7 @@ enum Seen {
     Moved(usize),
 }
 
-struct Ran {
+pub(crate) struct Ran {
     result: Result<JobResult, RunError>,
     shown: Vec<u32>,
 }
@@ -282,7 +287,7 @@ impl Seller {
     }
 
     /// Tells it to stop, and waits until it has left by itself.
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.stop.send_replace(true);
         let Self { runtime, running, net, .. } = self;
         runtime.block_on(async {
@@ -292,7 +297,7 @@ impl Seller {
     }
 }
 
-fn wish(seller: &Served, max_tokens: u32, sampling: Sampling) -> RunSpec {
+pub(crate) fn wish(seller: &Served, max_tokens: u32, sampling: Sampling) -> RunSpec {
     let total_max = Credits(1_000_000_000);
     RunSpec { max_tokens, sampling, price_max: DEAR, total_max, ..spec(seller.offer) }
 }
@@ -309,7 +314,7 @@ fn sampling() -> Sampling {
     }
 }
 
-fn confirmed(result: &JobResult) -> bool {
+pub(crate) fn confirmed(result: &JobResult) -> bool {
     let claim = Claim {
         prompt: &result.request.prompt,
         written: &result.request.written,

@@ -61,7 +61,7 @@ fn partitions_that_heal_cost_time_and_nothing_else() {
         let partition = |rng: &mut Rng| {
             let from = Moment(rng.below(15_000));
             let (node, until) = (NodeId(rng.below(nodes as u64) as u16), from.after(500 + rng.below(8_000)));
-            Partition { node, from, until }
+            Partition::of(node, from, until)
         };
         scenario.partitions = (0..1 + rng.below(3)).map(|_| partition(&mut rng)).collect();
         scenario

@@ -37,7 +37,7 @@ use gridhour_node::{
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     job::{message::ClientMessage, sampling::Sampling},
-    market::{advert::ModelOffer, costs::BuyerCosts},
+    market::{advert::ModelOffer, costs::BuyerCosts, order::Verification},
     receipt::{Cause, ClockSource},
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -287,12 +287,14 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         jurisdictions: Vec::new(),
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
+        verification: Verification::Receipt,
         costs: BuyerCosts::NONE,
         tag: None,
         use_for: Millis(60_000),
         pays: None,
         failover: true,
         hedge: Hedge::Never,
+        keep: None,
     }
 }
 

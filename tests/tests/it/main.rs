@@ -19,6 +19,8 @@ mod job_streams;
 mod lying_ledger;
 mod misdeeds;
 mod never;
+mod redundant;
 mod simulated_wan;
 mod standard_model;
 mod threats;
+mod warm_sessions;

@@ -59,7 +59,7 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result {
     with_client(context, async |client, mut cancel| {
-        let offers = live_offers(&client).await?;
+        let offers = live_offers(&client, 1).await?;
         let advert = chosen(&offers, &args.provider)?;
         let receipt = tokio::select! {
             receipt = calibrate(args, context, &client, advert) => receipt?,

@@ -6,13 +6,18 @@ use gridhour_node::drivers::client::Client;
 use gridhour_protocol::{
     id::to_hex,
     limits::PROMPT_TOKENS_MAX,
-    market::matching::{Candidate, MatchRecord},
+    market::{
+        matching::{Candidate, MatchRecord},
+        order::{Order, Verification},
+        redundant::{Bid, TooFew, pick},
+    },
+    signed::PublicKey,
     units::Credits,
 };
 use serde_json::{Map, Value, json};
 
 use super::live_offers;
-use crate::{commands::run::OrderOptions, context::Context, error::Result, joined::with_client};
+use crate::{commands::run::OrderOptions, context::Context, error, joined::with_client};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
@@ -35,17 +40,40 @@ pub struct Args {
     order: OrderOptions,
 }
 
-pub fn run(args: &Args, context: &Context) -> Result {
+pub fn run(args: &Args, context: &Context) -> error::Result {
     with_client(context, async |client, _| explain(args, context, &client).await)
 }
 
-async fn explain(args: &Args, context: &Context, client: &Arc<Client>) -> Result {
+async fn explain(args: &Args, context: &Context, client: &Arc<Client>) -> error::Result {
     let spec = args.order.spec(context, Vec::new())?;
-    let adverts = live_offers(client).await?;
+    let adverts = live_offers(client, usize::from(spec.verification.providers())).await?;
     let order = client.order(&spec, args.prompt_tokens as usize)?;
     let record = client.match_order(&order, &adverts, &spec).await?;
-    context.out.document(&match_json(&record))?;
-    explain_text(context, &record)
+    let together = together(&order, &record);
+    let mut document = match_json(&record);
+    document["together"] = match &together {
+        Some(Ok(picked)) => picked.iter().map(ToString::to_string).collect(),
+        Some(Err(_)) | None => Value::Null,
+    };
+    context.out.document(&document)?;
+    explain_text(context, &record)?;
+    match together {
+        Some(Ok(picked)) => {
+            let picked: Vec<String> = picked.iter().map(PublicKey::short).collect();
+            context.out.line(format!("asked together: {}", picked.join(", ")))
+        }
+        Some(Err(too_few)) => context.out.line(too_few.to_string()),
+        None => Ok(()),
+    }
+}
+
+/// Who would be asked at the same time, if several are wanted.
+fn together(order: &Order, record: &MatchRecord) -> Option<Result<Vec<PublicKey>, TooFew>> {
+    let Verification::Redundant { providers } = order.verification else { return None };
+    let bid = |candidate: &Candidate| Bid { account: candidate.provider, hold: candidate.cost };
+    let bids: Vec<Bid> = record.candidates.iter().map(bid).collect();
+    let picked = pick(&bids, providers, order.total_max);
+    Some(picked.map(|places| places.into_iter().map(|place| bids[place].account).collect()))
 }
 
 /// The terms of a score by the names that scripts and people read; the discount counts against the others.
@@ -61,7 +89,7 @@ fn terms(candidate: &Candidate) -> [(&'static str, &'static str, i128); 5] {
 }
 
 /// The match record in words and numbers.
-pub fn explain_text(context: &Context, record: &MatchRecord) -> Result {
+pub fn explain_text(context: &Context, record: &MatchRecord) -> error::Result {
     let mut candidates = record.candidates.iter();
     let chosen = candidates.next();
     if let Some(chosen) = chosen {
@@ -157,8 +185,6 @@ fn number(amount: i128) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use gridhour_protocol::signed::PublicKey;
-
     use super::*;
 
     fn candidate(at: u8, cost: u64, penalty: u64, risk: u64, discount: u64) -> Candidate {

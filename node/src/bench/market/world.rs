@@ -7,7 +7,7 @@ use gridhour_protocol::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::{Coordinate, Vivaldi},
-        order::{LatencyLimit, LimitKind, Order},
+        order::{LatencyLimit, LimitKind, Order, Verification},
     },
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp, WorkRate},
@@ -231,6 +231,7 @@ impl World {
             jurisdictions: Vec::new(),
             calibrated_by: Vec::new(),
             stake_min: Credits::ZERO,
+            verification: Verification::Receipt,
             tag: None,
         };
         let order = buyer_key(buyer).sign(order).verify().expect("it was just signed");

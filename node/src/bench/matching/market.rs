@@ -10,7 +10,7 @@ use gridhour_protocol::{
         costs::BuyerCosts,
         estimate::{Latency, Measured},
         matching::{Matcher, Offer},
-        order::{LatencyLimit, LimitKind, Order},
+        order::{LatencyLimit, LimitKind, Order, Verification},
     },
     signed::{PublicKey, SecretKey, Signable, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp, WorkRate},
@@ -178,6 +178,7 @@ fn order(draw: &mut Random, regions: &Matrix) -> Order {
         jurisdictions: Vec::new(),
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
+        verification: Verification::Receipt,
         tag: None,
     }
 }

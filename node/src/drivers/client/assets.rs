@@ -1,6 +1,8 @@
 //! A model's tokenizer and template for a client without the weights: from its cache, or from any provider that serves
 //! the model, and checked against the `ModelId` either way.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use gridhour_protocol::{
     id::ModelId,
     market::advert::Advert,
@@ -34,12 +36,36 @@ pub enum FetchError {
     Cache(#[from] AssetError),
 }
 
+/// Models whose parts stay in memory.
+const LOADED_MAX: usize = 4;
+
+/// Parts that were used last, the newest at the end.
+pub(super) type Loaded = Mutex<Vec<Arc<ModelAssets>>>;
+
 impl Client {
     /// The model's tokenizer and template.
     ///
     /// # Errors
     /// If they are not cached and no provider gives the right ones.
     pub async fn assets(
+        &self,
+        model: ModelId,
+        adverts: &[Verified<Advert>],
+    ) -> Result<Arc<ModelAssets>, FetchError> {
+        let loaded = || self.tools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = loaded().iter().find(|assets| assets.model() == model) {
+            return Ok(known.clone());
+        }
+        let assets = Arc::new(self.find_assets(model, adverts).await?);
+        let mut loaded = loaded();
+        if loaded.len() >= LOADED_MAX {
+            loaded.remove(0);
+        }
+        loaded.push(assets.clone());
+        Ok(assets)
+    }
+
+    async fn find_assets(
         &self,
         model: ModelId,
         adverts: &[Verified<Advert>],

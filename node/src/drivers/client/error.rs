@@ -1,8 +1,14 @@
 //! Why an order was not delivered.
 
+use std::{fmt, path::PathBuf};
+
 use gridhour_protocol::{
-    job::buyer::{BuyerEnd, BuyerOutcome, NotStarted},
-    market::matching::MatchRecord,
+    job::{
+        agreement::Tally,
+        buyer::{BuyerEnd, BuyerOutcome, NotStarted},
+    },
+    market::{matching::MatchRecord, redundant::TooFew},
+    units::Credits,
 };
 
 use super::FetchError;
@@ -40,6 +46,17 @@ pub enum RunError {
     /// Another provider had begun to answer before this one was asked.
     #[error("another provider was faster")]
     Overtaken,
+    /// Not so many offers of different stake accounts meet the order. The record says why the others do not.
+    #[error("{why}")]
+    TooFew {
+        /// How many there are, or what they cost.
+        why: TooFew,
+        /// The match.
+        record: Box<MatchRecord>,
+    },
+    /// Several providers were asked at the same time, and most of them did not give one and the same answer.
+    #[error("{0}")]
+    Undecided(Box<Undecided>),
     /// The job started, or was refused, and did not end with a receipt that was paid.
     #[error("{}", describe(.0))]
     Failed(Box<BuyerOutcome>),
@@ -52,6 +69,38 @@ pub enum RunError {
     /// No randomness.
     #[error(transparent)]
     Key(#[from] KeyError),
+}
+
+/// What came of asking several providers, if that is no answer.
+#[derive(Clone, Debug)]
+pub struct Undecided {
+    /// Who answered something, and who nothing.
+    pub tally: Tally,
+    /// The most that all of them can collect.
+    pub cost: Credits,
+    /// Whether the user stopped them.
+    pub stopped: bool,
+    /// Where what they signed is kept; nothing if nobody answered to the end.
+    pub evidence: Option<PathBuf>,
+}
+
+impl fmt::Display for Undecided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (answered, silent) = (self.tally.dissent.len(), self.tally.silent.len());
+        match self.stopped {
+            true => f.write_str("stopped before most of the providers had answered")?,
+            false => write!(
+                f,
+                "no answer is that of most of the {} providers: {answered} answered, {silent} did not",
+                answered + silent
+            )?,
+        }
+        write!(f, "; it costs {} credits at most", self.cost)?;
+        match &self.evidence {
+            Some(path) => write!(f, "; what they signed is in {}", path.display()),
+            None => Ok(()),
+        }
+    }
 }
 
 fn describe(outcome: &BuyerOutcome) -> String {

@@ -79,8 +79,9 @@ pub(super) fn ended(ran: &Ran, at: Timestamp) -> Ended {
     }
 }
 
-/// Whether an end is the caller's doing.
-fn says_nothing(end: &BuyerEnd) -> bool {
+/// Whether an end is the caller's doing: then nothing is learned of the provider.
+#[must_use]
+pub fn says_nothing(end: &BuyerEnd) -> bool {
     match end {
         BuyerEnd::Settled(receipt) => receipt.body.cause == Cause::ClientFault,
         BuyerEnd::Refused { code, .. } => match code {

@@ -1,24 +1,15 @@
 //! A client's records, and who has them: whoever writes has the data directory to itself; whoever only asks looks in and
 //! leaves it to the next.
 
-use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
-    thread,
-    time::{Duration, Instant},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gridhour_protocol::signed::PublicKey;
 
 use crate::{
     data_dir::DataDir,
     drivers::memory::{Memory, MemoryError},
-    store::lock::{DirLock, LockError},
+    store::lock::{DirLock, Door},
 };
-
-/// How long records are waited for that another process has: one that only looks has them for a moment.
-const LOOK_TIME: Duration = Duration::from_secs(3);
-/// How often they are tried meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The records of one data directory.
 pub(super) struct OwnRecords {
@@ -47,7 +38,7 @@ impl OwnRecords {
         if let Some(held) = &*held {
             return Ok(held.memory.clone());
         }
-        Ok(held.insert(self.open_soon()?).memory.clone())
+        Ok(held.insert(self.open(&self.door()?)?).memory.clone())
     }
 
     /// What this process took.
@@ -59,24 +50,16 @@ impl OwnRecords {
     pub(super) fn look<T>(&self, look: impl FnOnce(&Memory) -> Result<T, MemoryError>) -> Option<T> {
         let found = match self.taken() {
             Some(memory) => look(&memory),
-            None => self.open().and_then(|held| look(&held.memory)),
+            None => self.door().and_then(|door| look(&self.open(&door)?.memory)),
         };
         found.inspect_err(|error| tracing::warn!(%error, "what is remembered is not looked at")).ok()
     }
 
-    fn open_soon(&self) -> Result<Held, MemoryError> {
-        let end = Instant::now() + LOOK_TIME;
-        loop {
-            match self.open() {
-                Err(MemoryError::InUse(LockError::Held { .. })) if Instant::now() < end => {
-                    thread::sleep(LOOK_EVERY);
-                }
-                opened => return opened,
-            }
-        }
+    fn door(&self) -> Result<Door, MemoryError> {
+        Ok(Door::pass(self.data_dir.root())?)
     }
 
-    fn open(&self) -> Result<Held, MemoryError> {
+    fn open(&self, _door: &Door) -> Result<Held, MemoryError> {
         let lock = DirLock::acquire(self.data_dir.root())?;
         let (memory, torn) = Memory::open(&self.data_dir.records(), self.owner)?;
         if let Some(torn) = torn {
@@ -93,7 +76,11 @@ impl OwnRecords {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{self, RecvTimeoutError};
+    use std::{
+        sync::mpsc::{self, RecvTimeoutError},
+        thread,
+        time::Duration,
+    };
 
     use gridhour_contracts_sim::harness::key;
     use gridhour_protocol::market::coordinate::Coordinate;
@@ -108,7 +95,7 @@ mod tests {
             let (told, taken) = mpsc::sync_channel(1);
             let look = one.look(|_| {
                 scope.spawn(move || told.send(other.take().is_ok()).expect("it is waited for"));
-                let meanwhile = taken.recv_timeout(LOOK_EVERY * 5);
+                let meanwhile = taken.recv_timeout(Duration::from_millis(100));
                 Ok((meanwhile, taken))
             });
             let (meanwhile, taken) = look.expect("nobody else has them");

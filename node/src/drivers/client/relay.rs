@@ -1,7 +1,7 @@
 //! One answer, written by as many providers as it takes: where one stops, the next goes on.
 //!
 //! ```text
-//!  match ─> session ─> turn ── delivered, or stopped by the user ─────────────> result
+//!  match, or a kept session ─> turn ── delivered, or stopped by the user ─────────────> result
 //!    ^                  │ refused, silent, broken, faulty, device reclaimed
 //!    └── without those who were asked, within what is left of the order ──┘ the last turn's end, if there is nobody
 //! ```
@@ -9,13 +9,14 @@
 //! Sessions of earlier turns are settled while the next turn runs, those of the last one at the end.
 
 mod past;
+mod redundant;
 
 use std::sync::{Mutex, PoisonError};
 
 use gridhour_protocol::{
     job::{logprobs::Logprobs, request::Request},
     market::{advert::Advert, matching::MatchRecord, order::Order},
-    session::{lane::LaneLedger, terms::Terms},
+    session::{lane::LaneLedger, terms::Terms, warm::first_hold},
     signed::{PublicKey, Verified},
     units::Credits,
 };
@@ -29,6 +30,7 @@ use super::{
     turn::Turn,
 };
 use crate::{
+    clock,
     drivers::results::{JobResult, PARTS_MAX, Part},
     model::assets::ModelAssets,
 };
@@ -43,6 +45,10 @@ pub(super) struct Choice {
     pub(super) terms: Terms,
     pub(super) hold: Credits,
     pub(super) matched: MatchRecord,
+    /// The lane of its job.
+    pub(super) lane: LaneLedger,
+    /// Whether its session was kept open.
+    pub(super) is_open: bool,
 }
 
 /// What an answer needs.
@@ -88,8 +94,10 @@ impl<'a> Relay<'a> {
     }
 
     async fn take_turns(&self, mut request: Request, past: &mut Past) -> Result<JobResult, RunError> {
-        let mut choice = self.choose(&request, past).await?;
-        self.tell(RunEvent::Matched(&choice.matched));
+        let mut choice = self.pick(&request, past).await?;
+        if !choice.is_open {
+            self.tell(RunEvent::Matched(&choice.matched));
+        }
         let mut rival = self.rival(&choice, &request, past).await;
         loop {
             let unsettled = std::mem::take(&mut past.open);
@@ -132,26 +140,45 @@ impl<'a> Relay<'a> {
             held: past.held.checked_add(first.hold)?,
             ..Past::default()
         };
-        self.choose(request, &with_first).await.ok()
+        self.pick(request, &with_first).await.ok()
     }
 
-    /// Opens the session of `choice` and runs its job.
+    /// Opens the session of `choice`, if it is not kept, and runs its job.
     async fn turn(&self, choice: Choice, begin: Begin<'_>, entry: &Entry<'_>) -> Attempt {
-        let RelayParts { client, spec, order, .. } = &self.parts;
-        let not_begun =
-            |choice, is_open, error| Attempt { choice, is_open, shown: begin.shown, turn: Err(error) };
-        if entry.is_overtaken() {
-            return not_begun(choice, false, RunError::Overtaken);
-        }
-        if let Err(error) = client.open_session(spec, order, &choice).await {
+        let (was_open, mut shown) = (choice.is_open, begin.shown);
+        let (is_open, turn) = match self.enter(&choice, begin.request, entry).await {
+            Ok(()) => (true, self.job(&choice, begin.request.clone(), &mut shown, entry).await),
             // What may be open counts as held, and is closed.
-            let is_open = matches!(&error, RunError::Ledger(error) if may_be_applied(error));
-            return not_begun(choice, is_open, error);
+            Err(RunError::Ledger(error)) => (may_be_applied(&error), Err(RunError::Ledger(error))),
+            Err(error) => (was_open, Err(error)),
+        };
+        let is_loose = is_open && !self.is_kept(&choice, &turn);
+        Attempt { choice, is_new: is_open && !was_open, is_loose, shown, turn }
+    }
+
+    async fn enter(&self, choice: &Choice, request: &Request, entry: &Entry<'_>) -> Result<(), RunError> {
+        let RelayParts { client, spec, order, .. } = &self.parts;
+        let (session, provider) = (choice.terms.id(), choice.terms.provider);
+        if entry.is_overtaken() {
+            return Err(RunError::Overtaken);
         }
-        self.tell(RunEvent::Opened { session: choice.terms.id(), hold: choice.hold });
-        let mut shown = begin.shown;
-        let turn = self.job(&choice, begin.request.clone(), &mut shown, entry).await;
-        Attempt { choice, is_open: true, shown, turn }
+        if choice.is_open {
+            self.tell(RunEvent::GoesOn { session, provider });
+            return Ok(());
+        }
+        client.open_session(spec, order, choice).await?;
+        client.keep_open(spec, choice, request);
+        self.tell(RunEvent::Opened { session, hold: choice.hold });
+        Ok(())
+    }
+
+    /// Gives the job's lane back to its session. Whether that is kept, and not to be settled now.
+    fn is_kept(&self, choice: &Choice, turn: &Result<Turn, RunError>) -> bool {
+        let (lane, goes_on) = match turn {
+            Ok(turn) => (turn.outcome.lane.clone(), turn.goes_on()),
+            Err(error) => (choice.lane.clone(), matches!(error, RunError::Overtaken)),
+        };
+        self.parts.client.shelf.give_back(lane, goes_on, clock::now())
     }
 
     async fn job(
@@ -191,6 +218,7 @@ impl<'a> Relay<'a> {
         attempts: Vec<Attempt>,
         past: &mut Past,
     ) -> Result<(PublicKey, Result<Turn, RunError>), RunError> {
+        past.was_stale = false;
         let mut ended: Vec<_> = attempts.into_iter().map(|attempt| past.take_in(attempt)).collect();
         if let Some((provider, Ok(slower))) = ended.get(1) {
             if let Some(result) = slower.result(&[], None) {
@@ -219,33 +247,65 @@ impl<'a> Relay<'a> {
             Err(RunError::Ledger(_)) if past.asked.len() > 1 => request.clone(),
             Err(_) => return None,
         };
-        if !self.parts.spec.failover || *self.parts.cancel.borrow() || past.asked.len() >= PROVIDERS_MAX {
+        let may_go_on = self.parts.spec.failover || past.was_stale;
+        if !may_go_on || *self.parts.cancel.borrow() || past.asked.len() >= PROVIDERS_MAX {
             return None;
         }
-        let next =
-            self.choose(&rest, past).await.inspect_err(|error| tracing::warn!(%error, "nobody goes on"));
+        let next = self.pick(&rest, past).await.inspect_err(|error| tracing::warn!(%error, "nobody goes on"));
         Some((rest, next.ok()?))
+    }
+
+    /// A kept session for the request, or the best offer for a new one.
+    async fn pick(&self, request: &Request, past: &Past) -> Result<Choice, RunError> {
+        let RelayParts { client, spec, order, .. } = &self.parts;
+        match client.kept_for(spec, order, request, &past.asked).await {
+            Some(kept) => Ok(kept),
+            None => self.choose(request, past).await,
+        }
+    }
+
+    /// What the order leaves for the hold of one more session.
+    fn left(&self, past: &Past) -> Credits {
+        let RelayParts { client, spec, order, .. } = &self.parts;
+        match spec.keep {
+            Some(_) => client.left_of(order),
+            None => order.total_max.saturating_sub(past.held),
+        }
     }
 
     /// Matches the order against those who were not asked yet, as they offer now, and for whose session something is
     /// left under the order.
     async fn choose(&self, request: &Request, past: &Past) -> Result<Choice, RunError> {
-        let left = self.parts.order.total_max.saturating_sub(past.held);
+        let left = self.left(past);
         let RelayParts { client, spec, assets, .. } = &self.parts;
         let newest = with_true_work(&client.newest(self.parts.adverts), spec.model, assets.work());
         let others = newest.into_iter().filter(|advert| !past.asked.contains(&advert.provider));
         let is_first = past.asked.is_empty();
         let fits = |advert: &Verified<Advert>| {
-            is_first || self.terms(advert, request).is_none_or(|(_, hold)| hold <= left)
+            is_first || self.terms(advert, request).is_none_or(|(_, longest)| longest <= left)
         };
         let adverts: Vec<_> = others.filter(fits).collect();
         let matched = client.match_order(&self.parts.order, &adverts, spec).await?;
         let chosen = adverts.iter().find(|advert| matched.chosen == Some(advert.provider));
         let Some(advert) = chosen else { return Err(RunError::NoOffer(Box::new(matched))) };
-        let (terms, hold) = self
+        let (terms, longest) = self
             .terms(advert, request)
             .ok_or_else(|| RunError::Order("its times or its cost overflow".into()))?;
-        Ok(Choice { advert: advert.clone(), terms, hold, matched })
+        let hold = self.hold(longest, left)?;
+        let lane = LaneLedger::new(terms.id(), 0);
+        Ok(Choice { advert: advert.clone(), terms, hold, matched, lane, is_open: false })
+    }
+
+    /// What a session holds at first for a job that costs `longest` at most: for more like it if it is kept.
+    fn hold(&self, longest: Credits, left: Credits) -> Result<Credits, RunError> {
+        if self.parts.spec.keep.is_none() {
+            return Ok(longest);
+        }
+        first_hold(longest, left).ok_or_else(|| {
+            let most = self.parts.order.total_max;
+            let why = format!("the answer may cost {longest} credits, and {left} are left of {most} in all");
+            RunError::Order(why)
+        })
     }
 
     /// Terms with this provider, and what the longest answer costs under them.

@@ -1,5 +1,7 @@
 //! One order from prompt to settled result.
 
+use std::path::Path;
+
 use gridhour_contracts_sim::{
     ledger::reject::Reject,
     tx::{Accusation, Call, Open},
@@ -7,13 +9,13 @@ use gridhour_contracts_sim::{
 use gridhour_protocol::{
     exact::NUMERICS_VERSION,
     id::{BudgetId, ModelId, SessionId},
-    job::{request::Request, sampling::Sampling},
+    job::{agreement::Tally, request::Request, sampling::Sampling},
     limits::{CHUNK_TOKENS_MAX, ORDER_TTL_MS_MAX, PROTOCOL_VERSION},
     market::{
         advert::Advert,
         costs::BuyerCosts,
         matching::MatchRecord,
-        order::{LatencyLimit, Order},
+        order::{LatencyLimit, Order, Verification},
     },
     session::terms::Terms,
     signed::{PublicKey, Verified},
@@ -24,7 +26,7 @@ use gridhour_protocol::{
 use tokio::sync::watch;
 
 use super::{
-    Client, Hedge, RunError,
+    Client, Hedge, Keep, RunError,
     relay::{Choice, Relay, RelayParts},
 };
 use crate::{
@@ -68,6 +70,9 @@ pub struct RunSpec {
     pub calibrated_by: Vec<PublicKey>,
     /// The least that must be at stake for the provider's device; nothing means that none need be.
     pub stake_min: Credits,
+    /// How it is found out whether the answer is right. Several providers at the same time are neither hedged nor
+    /// replaced.
+    pub verification: Verification,
     /// What counts beside the price when offers are compared.
     pub costs: BuyerCosts,
     /// Hash of the budget tag.
@@ -80,6 +85,9 @@ pub struct RunSpec {
     pub failover: bool,
     /// When two providers are asked at once.
     pub hedge: Hedge,
+    /// What to keep open for requests that insist on the same: then they share one order, with its limit in all; else
+    /// the session is settled at once.
+    pub keep: Option<Keep>,
 }
 
 /// A cap of a budget, by its place.
@@ -103,6 +111,13 @@ impl BudgetCap {
 pub enum RunEvent<'a> {
     /// The order met an offer.
     Matched(&'a MatchRecord),
+    /// A session that was kept open takes the request.
+    GoesOn {
+        /// The session.
+        session: SessionId,
+        /// Whose it is.
+        provider: PublicKey,
+    },
     /// Money is held for the session.
     Opened {
         /// The session.
@@ -130,6 +145,21 @@ pub enum RunEvent<'a> {
         /// What happened, in a sentence.
         why: &'a str,
     },
+    /// One of several providers that were asked at the same time gave no answer to its end: it is for nobody and
+    /// against nobody.
+    NoVote {
+        /// Who.
+        provider: PublicKey,
+        /// What happened, in a sentence.
+        why: &'a str,
+    },
+    /// Not all of several providers that were asked at the same time gave the answer of the majority.
+    Disagreed {
+        /// Who gave it, and who did not.
+        tally: &'a Tally,
+        /// What they signed.
+        evidence: &'a Path,
+    },
     /// The provider signed two receipts for the session that cannot both be true; the evidence is kept.
     Contradiction(&'a Accusation),
     /// The session is closed on the ledger: the provider is paid, the rest is back.
@@ -150,8 +180,18 @@ impl Client {
     /// # Errors
     /// If a limit makes no sense.
     pub fn order(&self, spec: &RunSpec, prompt_tokens: usize) -> Result<Verified<Order>, RunError> {
+        self.sign_order(self.wish(spec, prompt_tokens)?)
+    }
+
+    pub(super) fn sign_order(&self, order: Order) -> Result<Verified<Order>, RunError> {
+        order.check_bounds().map_err(RunError::Order)?;
+        self.key.sign(order).verify().map_err(|error| RunError::Order(error.to_string()))
+    }
+
+    /// An order that is not signed yet.
+    pub(super) fn wish(&self, spec: &RunSpec, prompt_tokens: usize) -> Result<Order, RunError> {
         let now = clock::now();
-        let order = Order {
+        Ok(Order {
             version: PROTOCOL_VERSION,
             network: self.network,
             client: self.key.public(),
@@ -173,14 +213,13 @@ impl Client {
             jurisdictions: spec.jurisdictions.clone(),
             calibrated_by: spec.calibrated_by.clone(),
             stake_min: spec.stake_min,
+            verification: spec.verification,
             tag: spec.tag,
-        };
-        order.check_bounds().map_err(RunError::Order)?;
-        self.key.sign(order).verify().map_err(|error| RunError::Order(error.to_string()))
+        })
     }
 
-    /// Runs one order: matches it, opens a session, streams the job, checks and pays the receipt, settles, and keeps the
-    /// result. Where a provider stops, the next one goes on, unless `spec` says otherwise. `cancel` turning true stops
+    /// Runs one order: matches it, opens a session or goes on in one that is kept ([`RunSpec::keep`]), streams the job,
+    /// checks and pays the receipt, settles, and keeps the result. Where a provider stops, the next one goes on, unless `spec` says otherwise. `cancel` turning true stops
     /// the job; what was delivered is paid.
     ///
     /// # Errors
@@ -196,9 +235,13 @@ impl Client {
         self.memory()?;
         let assets = self.assets(spec.model, adverts).await?;
         let request = request(spec, &assets, assets.prompt(&spec.messages)?)?;
-        let order = self.order(spec, request.prompt.len())?;
+        let order = self.order_for(spec, request.prompt.len())?;
         let parts = RelayParts { client: self, spec, order, assets: &assets, adverts, cancel };
-        Relay::new(parts, on_event).run(request).await
+        let relay = Relay::new(parts, on_event);
+        match spec.verification {
+            Verification::Receipt => relay.run(request).await,
+            Verification::Redundant { providers } => relay.run_together(request, providers).await,
+        }
     }
 
     /// Opens the session of `choice`.
@@ -254,9 +297,15 @@ impl Client {
         })
     }
 
-    /// Settles a session, or says why not. A provider that `answers` is asked to; if it does not, the session is closed
+    /// Settles a session, or says why not; it is not kept any more either way. A provider that `answers` is asked to; if it does not, the session is closed
     /// from this side: then the provider may collect until the deadline, and the ledger releases the rest after it.
     pub(super) async fn settle(&self, terms: &Terms, answers: bool) -> Result<(), String> {
+        let settled = self.try_settle(terms, answers).await;
+        self.shelf.closed(terms.id(), settled.is_ok());
+        settled
+    }
+
+    async fn try_settle(&self, terms: &Terms, answers: bool) -> Result<(), String> {
         let session = terms.id();
         let why = if answers {
             match self.ask_provider(terms.provider, ProviderRequest::Settle(session)).await {

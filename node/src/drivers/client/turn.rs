@@ -5,11 +5,11 @@ use gridhour_protocol::{
     job::{
         buyer::{BuyerEnd, BuyerOutcome, BuyerPatience, BuyerSetup},
         logprobs::Logprobs,
+        message::RefusalCode,
         request::Request,
     },
     market::history::Ended,
     receipt::Cause,
-    session::lane::LaneLedger,
     units::Millis,
 };
 use tokio::{sync::watch, time::Instant};
@@ -67,7 +67,7 @@ impl Client {
             key: self.key.clone(),
             numerics: numerics_digest(),
             terms: choice.terms.clone(),
-            lane: LaneLedger::new(choice.terms.id(), 0),
+            lane: choice.lane.clone(),
             request,
             tokenizer: assets.tokenizer().shared_asset(),
             patience: PATIENCE,
@@ -118,6 +118,25 @@ impl Turn {
         !matches!(self.outcome.end, BuyerEnd::Stalled | BuyerEnd::Disconnected)
     }
 
+    /// Whether its session may take another job.
+    pub(super) fn goes_on(&self) -> bool {
+        match &self.outcome.end {
+            BuyerEnd::Settled(receipt) => {
+                matches!(receipt.body.cause, Cause::Delivered | Cause::ClientFault)
+            }
+            // Its slots are taken for now.
+            BuyerEnd::Refused { code, .. } => *code == RefusalCode::Busy,
+            BuyerEnd::Stalled | BuyerEnd::Disconnected | BuyerEnd::Cheated(_) => false,
+        }
+    }
+
+    /// Whether its provider refused because of the session, and may take the request in a new one.
+    pub(super) fn wants_new_session(&self) -> bool {
+        use RefusalCode::{HoldExhausted, LaneUnsettled, SessionOver, UnknownSession};
+        let BuyerEnd::Refused { code, .. } = &self.outcome.end else { return false };
+        matches!(code, HoldExhausted | LaneUnsettled | SessionOver | UnknownSession)
+    }
+
     /// It as a part of an answer with which another goes on; nothing if it added nothing and costs nothing.
     pub(super) fn part(&self) -> Option<Part> {
         let kept = self.kept();
@@ -153,6 +172,7 @@ impl Turn {
             cost: self.outcome.cost,
             before: before.to_vec(),
             beside,
+            agreement: None,
             matched: self.choice.matched.clone(),
             ttft_ms: millis(self.first_token.unwrap_or(now)),
             total_ms: millis(now),

@@ -110,7 +110,8 @@ async fn try_serve(
     name_session(&open.terms);
     name_job(&open.request.digest());
     tracing::info!(prompt_tokens = open.request.prompt.len(), "a job is asked for");
-    let Some(_slot) = shared.slots.clone().try_acquire_owned().ok() else {
+    settle::lane_freed(shared, &open).await;
+    let Some(slot) = shared.slots.clone().try_acquire_owned().ok() else {
         refuse(shared, &mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
         return Ok(());
     };
@@ -128,6 +129,8 @@ async fn try_serve(
         return Ok(());
     };
     let ended = run(shared, lane.cap, open, sender, receiver, reclaimed).await;
+    // The next job of this lane, which waits for it, finds a slot.
+    drop(slot);
     lane.free(shared).await;
     ended
 }
@@ -157,7 +160,7 @@ async fn find_session(
     shared: &Shared,
     open: &Open,
     stopping: bool,
-) -> Result<Result<Session, (RefusalCode, String)>, LedgerError> {
+) -> Result<Result<Session, (RefusalCode, String)>, JobError> {
     let terms = &open.terms;
     let refusal = if stopping {
         Some((RefusalCode::Stopping, "the provider is shutting down".to_owned()))
@@ -174,8 +177,14 @@ async fn find_session(
     if let Some(refusal) = refusal {
         return Ok(Err(refusal));
     }
+    if let Some(session) = settle::recall(shared, open).await? {
+        return Ok(Ok(session));
+    }
     let session = shared.ledger.session(terms.id()).await?;
     let open = session.filter(|session| !session.closing && session.terms == *terms);
+    if let Some(session) = &open {
+        settle::note_shown(shared, terms.id(), session).await;
+    }
     Ok(open.ok_or_else(|| (RefusalCode::UnknownSession, format!("session {}", terms.id().short()))))
 }
 

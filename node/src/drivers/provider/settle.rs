@@ -27,6 +27,8 @@ use crate::{
 
 /// How long a wish to settle waits for the session's jobs to end.
 const IDLE_TIME: Duration = Duration::from_secs(10);
+/// How long a job waits for the one before it on its lane.
+const LANE_TIME: Duration = Duration::from_secs(3);
 
 /// What a session is busy with.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Use {
     pub(crate) lanes: BTreeMap<u16, Credits>,
     /// Someone closes it: no job may start.
     pub(crate) closing: bool,
+    /// As the ledger last showed it, open.
+    shown: Option<Session>,
     /// When it is looked after next.
     care: Care,
 }
@@ -43,7 +47,12 @@ pub(crate) struct Use {
 impl Use {
     pub(crate) fn of(terms: Terms) -> Self {
         let care = Care::of(&terms, clock::now());
-        Self { terms, lanes: BTreeMap::new(), closing: false, care }
+        Self { terms, lanes: BTreeMap::new(), closing: false, shown: None, care }
+    }
+
+    fn note_shown(&mut self, session: &Session) {
+        self.care.shown(session, clock::now());
+        self.shown = (!session.closing).then(|| session.clone());
     }
 }
 
@@ -67,6 +76,51 @@ pub(crate) enum SettleError {
     Ledger(#[from] LedgerError),
 }
 
+/// The session that `open` names, if the ledger showed it lately and what it held then covers the longest output: so a
+/// session that is kept open is not asked about before each of its jobs. A hold never shrinks while its session is open,
+/// and whoever closes it leaves the provider time to collect, in which it looks.
+///
+/// # Errors
+/// If the session's lanes cannot be read.
+pub(crate) async fn recall(shared: &Shared, open: &Open) -> Result<Option<Session>, MemoryError> {
+    let busy = shared.busy.lock().await;
+    let (id, lane, now) = (open.terms.id(), open.request.lane, clock::now());
+    let Some(entry) = busy.get(&id).filter(|entry| entry.care.is_recent(&entry.terms, now)) else {
+        return Ok(None);
+    };
+    let Some(session) = entry.shown.as_ref().filter(|_| !entry.closing) else { return Ok(None) };
+    let cap = lane_cap(session, &shared.memory.lanes(id)?, &entry.lanes, lane);
+    let covers = longest(&shared.memory.lane(id, lane)?, open).is_some_and(|longest| longest <= cap);
+    Ok(covers.then(|| session.clone()))
+}
+
+/// The ledger showed the session of this id, if it is one of ours.
+pub(crate) async fn note_shown(shared: &Shared, id: SessionId, session: &Session) {
+    if let Some(entry) = shared.busy.lock().await.get_mut(&id) {
+        entry.note_shown(session);
+    }
+}
+
+/// Waits a moment while a job runs on the lane that `open` names: its client starts the next one as soon as the last
+/// voucher has left, which may be overtaken.
+pub(crate) async fn lane_freed(shared: &Shared, open: &Open) {
+    let (id, lane) = (open.terms.id(), open.request.lane);
+    let end = Instant::now() + LANE_TIME;
+    loop {
+        // Registered before the look, so that a job that ends in between is not missed.
+        let freed = shared.freed.notified();
+        tokio::pin!(freed);
+        freed.as_mut().enable();
+        let is_taken = {
+            let busy = shared.busy.lock().await;
+            busy.get(&id).is_some_and(|entry| entry.lanes.contains_key(&lane))
+        };
+        if !is_taken || timeout_at(end, freed).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Takes a lane for the job that `open` asks for, and reserves what its longest output costs, so that jobs on several
 /// lanes together never exceed the hold. `None` if the lane is taken, the session is being closed, or there are too many
 /// sessions.
@@ -83,7 +137,10 @@ pub(crate) async fn take_lane(
     if !busy.contains_key(&id) && busy.len() >= SESSIONS_MAX {
         return Ok(None);
     }
-    let entry = busy.entry(id).or_insert_with(|| Use::of(open.terms.clone()));
+    let entry = busy.entry(id).or_insert_with(|| {
+        // Found on the ledger a moment ago.
+        Use { shown: Some(session.clone()), ..Use::of(open.terms.clone()) }
+    });
     if entry.closing || entry.lanes.contains_key(&lane) {
         return Ok(None);
     }

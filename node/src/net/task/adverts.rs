@@ -13,7 +13,7 @@ use libp2p::{
     request_response::{self, Message, ResponseChannel},
 };
 
-use super::Task;
+use super::{Pushed, Task};
 use crate::net::{
     codec::{Answer, Asked},
     error::PublishError,
@@ -22,6 +22,7 @@ use crate::net::{
     limits::{BACKLOG_MAX, FORWARDS_MAX, PUSH_BYTES_MAX},
     peer_score::{Offence, Rate},
     push,
+    scoped::Scope,
 };
 
 impl Task {
@@ -51,16 +52,17 @@ impl Task {
             self.shown.metrics.send_modify(|metrics| metrics.count_over_rate(from));
             self.charge(from, Offence::OverRate);
         }
-        match self.judge(from, bytes) {
-            Ok(()) => MessageAcceptance::Accept,
+        match self.judge(from, self.scope_of(&from), bytes) {
+            Ok(()) if self.state.passing_on.take(Instant::now()) => MessageAcceptance::Accept,
+            Ok(()) => MessageAcceptance::Ignore,
             Err(refusal) if refusal.is_misbehavior() => MessageAcceptance::Reject,
             Err(_) => MessageAcceptance::Ignore,
         }
     }
 
-    /// Judges one advert that `from` brought, and keeps it if it is good.
-    fn judge(&mut self, from: PublicKey, bytes: &[u8]) -> Result<(), Refusal> {
-        let verdict = self.admit(bytes, Some(from));
+    /// Judges one advert that `from`, a peer of this reach, brought, and keeps it if it is good.
+    fn judge(&mut self, from: PublicKey, scope: Scope, bytes: &[u8]) -> Result<(), Refusal> {
+        let verdict = self.admit(bytes, Some(from), scope);
         self.shown.metrics.send_modify(|metrics| metrics.count_advert(from, verdict));
         if let Err(refusal) = verdict {
             self.charge(from, Offence::Advert(refusal));
@@ -68,18 +70,20 @@ impl Task {
         verdict
     }
 
-    fn admit(&mut self, bytes: &[u8], from: Option<PublicKey>) -> Result<(), Refusal> {
+    fn admit(&mut self, bytes: &[u8], from: Option<PublicKey>, scope: Scope) -> Result<(), Refusal> {
         let (now, table) = ((self.clock)(), &mut self.state.adverts);
         let advert = gossip::validate(bytes, &self.network, now, |provider| table.newest(provider))?;
-        table.make_room(&advert.provider, from, now)?;
+        let provider = advert.provider;
+        table.make_room(&provider, from, now)?;
         table.insert(advert, from, now);
+        table.told_by(&provider, scope);
         Ok(())
     }
 
     /// Keeps the node's own advert and gossips it.
     pub(super) fn publish(&mut self, advert: &Signed<Advert>) -> Result<(), PublishError> {
         let bytes = wire::encode(advert);
-        self.admit(&bytes, None)?;
+        self.admit(&bytes, None, Scope::Near)?;
         let topic = self.names.adverts_topic_hash();
         match self.swarm.behaviour_mut().gossip.publish(topic, bytes) {
             Err(gossipsub::PublishError::AllQueuesFull(_)) => Err(PublishError::QueuesFull),
@@ -151,14 +155,16 @@ impl Task {
         if self.state.backlog.len() + messages.len() > BACKLOG_MAX {
             return Err("busy");
         }
-        self.state.backlog.extend(messages.into_iter().map(|message| (from, message.to_vec())));
+        let scope = self.scope_of(&from);
+        let pushed = messages.into_iter().map(|message| Pushed { from, scope, bytes: message.to_vec() });
+        self.state.backlog.extend(pushed);
         Ok(())
     }
 
     /// Judges the first `count` adverts of the backlog. A banned peer's are dropped.
     pub(super) fn judge_pushed(&mut self, count: usize) {
-        for (from, bytes) in take_first(&mut self.state.backlog, count) {
-            if self.is_banned(&from) || self.judge(from, &bytes).is_err() {
+        for Pushed { from, scope, bytes } in take_first(&mut self.state.backlog, count) {
+            if self.is_banned(&from) || self.judge(from, scope, &bytes).is_err() {
                 continue;
             }
             if self.state.forwards.len() < FORWARDS_MAX {

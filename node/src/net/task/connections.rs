@@ -1,9 +1,6 @@
 //! Connections: dialled, identified, watched, shut out.
 
-use std::{
-    collections::hash_map::Entry,
-    time::{Duration, Instant},
-};
+use std::{collections::hash_map::Entry, time::Instant};
 
 use gridhour_protocol::signed::PublicKey;
 use libp2p::{
@@ -18,12 +15,9 @@ use crate::net::{
     bootstrap::Link,
     error::DialError,
     identity::{Address, key_of, peer_of},
-    limits::{ADDRESSES_CONFIGURED_MAX, BAN, BANS_MAX},
+    limits::{ADDRESSES_CONFIGURED_MAX, BAN, BANS_MAX, CONNECTIONS_IN_MAX},
     scoped::Scope,
 };
-
-/// How long a peer of another network stays connected: until it knows, too, why it is not welcome.
-const FOREIGN_LINGER: Duration = Duration::from_millis(500);
 
 impl Task {
     pub(super) fn dial(&mut self, address: Address, reply: DialReply) {
@@ -72,10 +66,13 @@ impl Task {
     pub(super) fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
         match key_of(&peer) {
             Some(key) => {
-                self.state.peers.connected(peer, key, connection, endpoint);
-                if self.state.dialing.contains_key(&connection) {
+                let is_told = self.state.dialing.contains_key(&connection);
+                let is_begun = is_told || self.has_searched(connection);
+                self.state.peers.connected(peer, key, connection, endpoint, is_begun);
+                if is_told {
                     self.state.peers.want(&peer);
                 }
+                self.keep_places_for_ours(connection);
             }
             // Only ed25519 keys are compiled in, and they are always inline.
             None => {
@@ -84,10 +81,21 @@ impl Task {
         }
     }
 
+    /// Leaves the connection if others have as many as they may. libp2p sees to that for those that they dial; those that
+    /// they have us dial would take the rest.
+    fn keep_places_for_ours(&mut self, connection: ConnectionId) {
+        let State { peers, .. } = &self.state;
+        if !peers.is_ours(connection) && peers.of_others() > CONNECTIONS_IN_MAX as usize {
+            self.shown.metrics.send_modify(|metrics| metrics.connections_denied_total += 1);
+            self.swarm.close_connection(connection);
+        }
+    }
+
     pub(super) fn on_disconnected(&mut self, peer: &PeerId, connection: ConnectionId, left: u32) {
         let why = "the connection closed before the peer named its network";
         self.fail_dials(why, |id, _| id == connection);
         self.state.peers.disconnected(peer, connection, left);
+        self.state.foreign.gone(connection);
         if left == 0 {
             self.fail_dials(why, |_, dialing| dialing.held && dialing.is_to(peer));
             self.show_peers();
@@ -102,6 +110,7 @@ impl Task {
     }
 
     pub(super) fn on_dial_failure(&mut self, connection: ConnectionId, error: SwarmDialError) {
+        self.forget_search(connection);
         let denied = matches!(error, SwarmDialError::Denied { .. });
         if denied {
             self.shown.metrics.send_modify(|metrics| metrics.connections_denied_total += 1);
@@ -182,7 +191,7 @@ impl Task {
             Ok(key)
         } else {
             self.shown.metrics.send_modify(|metrics| metrics.other_network_total += 1);
-            self.state.foreign.push((connection_id, Instant::now() + FOREIGN_LINGER));
+            self.state.foreign.leave(connection_id, Instant::now());
             Err(DialError::OtherNetwork { ours, theirs: info.protocol_version.chars().take(80).collect() })
         };
         let told = |id: &ConnectionId, dialing: &mut Dialing| *id == connection_id || dialing.is_to(&peer_id);
@@ -191,7 +200,7 @@ impl Task {
 
     /// Closes connections to peers of other networks, once these had time to hear our name.
     pub(super) fn leave_foreign(&mut self, now: Instant) {
-        for (connection, _) in self.state.foreign.extract_if(.., |(_, until)| *until <= now) {
+        for connection in self.state.foreign.due(now) {
             self.swarm.close_connection(connection);
         }
     }

@@ -1,7 +1,7 @@
 //! Finding peers: tables fed, searched, and a few of those that were found kept.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -24,7 +24,8 @@ use crate::net::{
     },
     neighbours::Neighbours,
     outbound::Candidate,
-    reach::Group,
+    peer_score::Rate,
+    reach::{Group, may_follow},
     scoped::Scope,
 };
 
@@ -37,6 +38,8 @@ pub(super) struct Search {
     look_at: Option<Instant>,
     search_at: Option<Instant>,
     tried: BTreeMap<PeerId, Instant>,
+    /// Dials for a place that are under way.
+    dials: BTreeSet<ConnectionId>,
     neighbours: Neighbours,
 }
 
@@ -50,26 +53,33 @@ fn is_due(moment: &mut Option<Instant>, now: Instant, every: Duration) -> bool {
 }
 
 impl Task {
-    /// A peer of our network said where it listens and what it speaks: into the table of its connection's reach.
+    /// A peer of our network said where it listens and what it speaks: into the table of its connection's reach. What it
+    /// says over its rate waits for the next time, which libp2p asks for every five minutes.
     pub(super) fn learn(&mut self, peer: PeerId, connection: ConnectionId, info: &identify::Info) {
         let Some(remote) = self.state.peers.remote(&peer, connection) else { return };
-        let (scope, is_near) = (Scope::of(remote, self.is_near), self.is_near);
+        let scope = Scope::of(remote, self.is_near);
         if !info.protocols.contains(&scope.protocol(&self.names)) {
             return;
         }
         let told = info.listen_addrs.iter().filter(|address| is_fit(address, &peer));
-        let told = told.filter(|address| scope == Scope::Near || Scope::of(address, is_near) == Scope::Far);
+        let told = told.filter(|address| may_follow(address, scope, self.is_near));
         let addresses: Vec<Multiaddr> = told.cloned().collect();
+        // Each time, the table is searched soon after: as often as a peer likes it must not be.
+        let is_rare = |key| self.state.scores.admit(key, Rate::Identity, Instant::now());
+        if !self.state.peers.key(&peer).is_some_and(is_rare) {
+            return;
+        }
         kademlia::learn(self.swarm.behaviour_mut().peers_of(scope), peer, &addresses);
     }
 
-    /// Keeps what a table holds of one peer within its bounds: libp2p adds each address that it dialled.
+    /// Keeps what a table holds of one peer within its bounds: libp2p adds each address that it dialled, a name that this
+    /// node was configured with among them.
     pub(super) fn on_kademlia(&mut self, scope: Scope, event: kad::Event) {
         let kad::Event::RoutingUpdated { peer, addresses, .. } = event else { return };
         let Some(table) = self.swarm.behaviour_mut().peers_of(scope).inner() else { return };
         let excess = addresses.len().saturating_sub(KADEMLIA_ADDRESSES_MAX);
-        let surplus =
-            addresses.iter().enumerate().filter(|(at, address)| *at < excess || !is_fit(address, &peer));
+        let is_fit = |address| is_fit(address, &peer) && may_follow(address, scope, self.is_near);
+        let surplus = addresses.iter().enumerate().filter(|(at, address)| *at < excess || !is_fit(address));
         for (_, address) in surplus {
             table.remove_address(&peer, address);
         }
@@ -159,10 +169,22 @@ impl Task {
             self.state.search.tried.insert(peer, now + OUTBOUND_AGAIN);
             let condition = PeerCondition::DisconnectedAndNotDialing;
             let opts = DialOpts::peer_id(peer).condition(condition).addresses(addresses).build();
-            if let Err(error) = self.swarm.dial(opts) {
-                tracing::debug!(%peer, %error, "found peer not dialled");
+            let connection = opts.connection_id();
+            match self.swarm.dial(opts) {
+                Ok(()) => drop(self.state.search.dials.insert(connection)),
+                Err(error) => tracing::debug!(%peer, %error, "found peer not dialled"),
             }
         }
+    }
+
+    /// Whether a search made this connection, which is there now.
+    pub(super) fn has_searched(&mut self, connection: ConnectionId) -> bool {
+        self.forget_search(connection) || self.swarm.behaviour().has_searched(connection)
+    }
+
+    /// A dial is over; `true` if it was for a place.
+    pub(super) fn forget_search(&mut self, connection: ConnectionId) -> bool {
+        self.state.search.dials.remove(&connection)
     }
 
     /// Peers announced themselves on our own network, or did so no longer.
@@ -171,7 +193,8 @@ impl Task {
         match event {
             mdns::Event::Discovered(announced) => {
                 for (peer, address) in announced {
-                    if is_fit(&address, &peer) && !neighbours.announce(peer, address) {
+                    let is_fit = is_fit(&address, &peer) && may_follow(&address, Scope::Near, self.is_near);
+                    if is_fit && !neighbours.announce(peer, address) {
                         tracing::debug!(%peer, "announced, and no room for it");
                     }
                 }

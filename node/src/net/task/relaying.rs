@@ -20,10 +20,8 @@ impl Task {
     /// A connection through a relay became a direct one, or did not.
     pub(super) fn on_upgrade(&mut self, event: dcutr::Event) {
         match event.result {
-            Ok(_) => {
-                self.state.peers.want(&event.remote_peer_id);
-                self.shown.metrics.send_modify(|metrics| metrics.direct_upgrades_total += 1);
-            }
+            // Whether this node asked for the peer is as before: either end may have begun this.
+            Ok(_) => self.shown.metrics.send_modify(|metrics| metrics.direct_upgrades_total += 1),
             Err(error) => {
                 tracing::debug!(peer = %event.remote_peer_id, %error, "reached through a relay only")
             }

@@ -88,33 +88,39 @@ async fn a_node_that_restarts_keeps_its_name_and_finds_its_peers_again() {
 
 /// What a peer that keeps no rules is told.
 #[derive(NetworkBehaviour)]
-struct Curious {
-    kademlia: kad::Behaviour<MemoryStore>,
+pub(super) struct Curious {
+    pub(super) kademlia: kad::Behaviour<MemoryStore>,
     identify: identify::Behaviour,
 }
 
 fn curious(seed: u8, protocol: StreamProtocol) -> Swarm<Curious> {
+    raw::swarm(&secret(seed), curiosity(seed, protocol))
+}
+
+pub(super) fn curiosity(seed: u8, protocol: StreamProtocol) -> Curious {
     let keypair = keypair_of(&secret(seed));
     let peer = keypair.public().to_peer_id();
     let mut kademlia = kad::Behaviour::with_config(peer, MemoryStore::new(peer), kad::Config::new(protocol));
     kademlia.set_mode(Some(kad::Mode::Server));
     let identify = identify::Behaviour::new(identify::Config::new(raw::names().identity(), keypair.public()));
-    raw::swarm(&secret(seed), Curious { kademlia, identify })
+    Curious { kademlia, identify }
 }
 
 /// What the curious heard.
 #[derive(Debug, Default)]
-struct Heard {
+pub(super) struct Heard {
     /// Whom a search named, and so was dialled or met.
     peers: BTreeSet<PeerId>,
     /// Under which addresses they were dialled.
     addresses: BTreeSet<Multiaddr>,
     /// What the node that was asked said of itself.
     own: Vec<Multiaddr>,
+    /// What it speaks.
+    pub(super) protocols: Vec<StreamProtocol>,
 }
 
 /// Searches the table behind `protocol` of the node at `address`, until it ends and that node has said who it is.
-async fn ask(seed: u8, protocol: StreamProtocol, node: &Node, address: Address) -> Heard {
+pub(super) async fn ask(seed: u8, protocol: StreamProtocol, node: &Node, address: Address) -> Heard {
     let mut swarm = curious(seed, protocol);
     let peer = peer_of(&node.key()).expect("a public key is a point");
     swarm.behaviour_mut().kademlia.add_address(&peer, address.0.clone());
@@ -135,7 +141,7 @@ async fn ask(seed: u8, protocol: StreamProtocol, node: &Node, address: Address) 
                     peer_id,
                     info,
                     ..
-                })) if peer_id == peer => heard.own = info.listen_addrs,
+                })) if peer_id == peer => (heard.own, heard.protocols) = (info.listen_addrs, info.protocols),
                 _ => {}
             }
         }
@@ -145,11 +151,11 @@ async fn ask(seed: u8, protocol: StreamProtocol, node: &Node, address: Address) 
     heard
 }
 
-fn kademlia(name: &str) -> StreamProtocol {
+pub(super) fn kademlia(name: &str) -> StreamProtocol {
     raw::names().stream(name)
 }
 
-fn id(node: &Node) -> PeerId {
+pub(super) fn id(node: &Node) -> PeerId {
     peer_of(&node.key()).expect("a public key is a point")
 }
 
@@ -196,7 +202,7 @@ async fn a_peer_that_names_no_network_is_not_told_of() {
 }
 
 /// As if addresses within the process were public.
-fn near_but_memory(address: &Address) -> bool {
+pub(super) fn near_but_memory(address: &Address) -> bool {
     is_near(address) && !matches!(address.0.iter().next(), Some(Protocol::Memory(_)))
 }
 
@@ -246,7 +252,7 @@ async fn strangers_that_take_every_inbound_place_leave_those_that_are_ours() {
 }
 
 /// A stranger that dials `node` and stays.
-fn surround(n: u32, node: &Node) {
+pub(super) fn surround(n: u32, node: &Node) {
     let mut seed = [0xaa; 32];
     seed[..4].copy_from_slice(&n.to_le_bytes());
     let key = SecretKey::from_seed(seed);

@@ -10,10 +10,7 @@ use gridhour_protocol::{
     limits::PROTOCOL_VERSION,
     market::{
         advert::Advert,
-        costs::BuyerCosts,
-        estimate::Measured,
-        matching::{Matcher, Offer},
-        order::Order,
+        order::{Order, Verification},
     },
     session::{book::SessionBook, terms::Terms},
     signed::{Signed, Verified},
@@ -21,16 +18,18 @@ use gridhour_protocol::{
     wire,
 };
 
-use super::{Asked, Errand, MarketClient, PURCHASES_MAX, Twist};
+use super::{Asked, Errand, MarketClient, Twist};
 use crate::{
     actors::{forget_session, goods, sign_tx, terms_key},
-    sim::{context::Context, durable::PowerCut, ledger_node::Request},
+    sim::{context::Context, durable::PowerCut, fact::Fact, ledger_node::Request},
 };
 
 /// A session this close to the end of its use takes no new job, in milliseconds.
 const USE_LEFT_MS: u64 = 8_000;
 /// How long after the deadline the client asks to expire a session: its clock may be wrong.
 const LATE_MS: u64 = 4_000;
+/// Streams that may break before a session takes no new job.
+const BREAKS_MAX: u32 = 3;
 /// Life of an order.
 const ORDER_MS: u64 = 300_000;
 
@@ -44,17 +43,25 @@ pub(super) struct Purchase {
     pub(super) is_open: bool,
     /// Whether it takes no more jobs.
     pub(super) is_spent: bool,
+    /// Streams to its provider that broke.
+    breaks: u32,
 }
 
 impl Purchase {
     /// A session that `opening` opens; or one from the records, and whether that was opened only the ledger
     /// knows.
     pub(super) fn new(book: SessionBook, opening: Option<Box<Open>>) -> Self {
-        Self { book, opening, is_open: false, is_spent: false }
+        Self { book, opening, is_open: false, is_spent: false, breaks: 0 }
     }
 
     pub(super) fn terms(&self) -> &Terms {
         self.book.terms()
+    }
+
+    /// A stream to its provider broke. Whoever breaks several is left alone.
+    pub(super) fn note_break(&mut self) {
+        self.breaks += 1;
+        self.is_spent |= self.breaks >= BREAKS_MAX;
     }
 
     /// Whether it takes a job now.
@@ -76,13 +83,16 @@ impl<T: Twist> MarketClient<T> {
     /// Whether to open a session: too few are usable or on their way.
     pub(super) fn may_buy(&self, now: Timestamp) -> bool {
         let usable = self.purchases.values().filter(|one| one.is_usable(now) || one.is_awaited(now));
-        usable.count() < self.twist.sessions(&self.profile) && self.bought < PURCHASES_MAX
+        usable.count() < self.twist.sessions(&self.profile) && self.bought < self.profile.purchases
     }
 
     /// Matches the order and opens a session with the best provider.
     pub(super) fn buy(&mut self, cx: &mut Context<'_>) -> Result<(), PowerCut> {
+        self.book.forget_expired(cx.now());
         let order = self.live_order(cx);
         let Some(advert) = self.best_offer(&order, cx) else { return Ok(()) };
+        let (by, provider, expires_at) = (cx.me(), advert.body.provider, advert.body.expires_at);
+        cx.report(Fact::Chose { by, provider, expires_at });
         let terms = self.terms(&order, &advert, cx);
         let longest = self.longest_job(&terms);
         let honest = Credits(longest.0 * u64::from(self.profile.lanes));
@@ -121,21 +131,11 @@ impl<T: Twist> MarketClient<T> {
             jurisdictions: Vec::new(),
             calibrated_by: Vec::new(),
             stake_min: Credits::ZERO,
+            verification: Verification::Receipt,
             tag: None,
         });
         let order = order.verify().expect("signed with the client's own key");
         self.order.insert(order).clone()
-    }
-
-    fn best_offer(&self, order: &Verified<Order>, cx: &Context<'_>) -> Option<Signed<Advert>> {
-        let now = cx.now();
-        let trusted = self.book.live(now).filter(|advert| !self.distrusted.contains(&advert.provider));
-        let offers = trusted.map(|advert| {
-            let latency = cx.node_of(&advert.provider).map(|peer| cx.latency(peer));
-            Offer { advert, measured: Measured { latency, ..Measured::default() } }
-        });
-        let matcher = Matcher { order, numerics: goods::NUMERICS, now, costs: &BuyerCosts::NONE };
-        matcher.best(offers).map(|(offer, _)| offer.advert.signed().clone())
     }
 
     fn terms(&self, order: &Verified<Order>, advert: &Signed<Advert>, cx: &mut Context<'_>) -> Terms {
@@ -153,7 +153,7 @@ impl<T: Twist> MarketClient<T> {
             price: advert.body.ask,
             chunk_tokens: self.profile.chunk_tokens,
             use_until,
-            collect_until: use_until.after(goods::GRACE).expect("time is far from its end"),
+            collect_until: use_until.after(self.profile.grace).expect("time is far from its end"),
             nonce: cx.rng().bits(),
         }
     }
@@ -221,7 +221,7 @@ impl<T: Twist> MarketClient<T> {
 
     pub(super) fn look_at_open(&mut self, id: SessionId, session: &Session, cx: &mut Context<'_>) {
         self.opened(id);
-        let idle = self.waiting().is_empty() && !self.twist.lingers();
+        let idle = self.waiting(cx.now()).is_empty() && !self.twist.lingers();
         let Some(purchase) = self.purchases.get_mut(&id) else { return };
         purchase.book.raise_hold(Credits(session.held.0 + session.collected.0));
         purchase.is_spent |= session.closing;

@@ -35,16 +35,18 @@ const DONE: &[u8] = b"done";
 /// An errand at work.
 pub(super) struct Run {
     pub(super) errand: usize,
-    machine: Buyer,
+    pub(super) machine: Buyer,
     session: SessionId,
-    provider: PublicKey,
+    pub(super) provider: PublicKey,
     tokens: Vec<u32>,
+    pub(super) started: Timestamp,
+    pub(super) first_token: Option<Timestamp>,
 }
 
 impl<T: Twist> MarketClient<T> {
     /// Starts errands on free lanes of usable sessions.
     pub(super) fn start_waiting(&mut self, cx: &mut Context<'_>) -> Result<(), PowerCut> {
-        for errand in self.waiting() {
+        for errand in self.waiting(cx.now()) {
             let Some(id) = self.usable_session(cx.now()) else { break };
             self.start_on(errand, id, cx)?;
         }
@@ -101,7 +103,15 @@ impl<T: Twist> MarketClient<T> {
         };
         *self.tries.entry(errand).or_default() += 1;
         let stream = cx.open(peer);
-        let run = Run { errand, machine, session: id, provider: terms.provider, tokens: Vec::new() };
+        let run = Run {
+            errand,
+            machine,
+            session: id,
+            provider: terms.provider,
+            tokens: Vec::new(),
+            started: cx.now(),
+            first_token: None,
+        };
         self.runs.insert(stream, run);
         self.obey(stream, effects, cx)
     }
@@ -160,9 +170,10 @@ impl<T: Twist> MarketClient<T> {
                 BuyerEffect::Deliver { tokens, .. } => {
                     if let Some(run) = self.runs.get_mut(&stream) {
                         run.tokens.extend(tokens);
+                        run.first_token.get_or_insert(cx.now());
                     }
                 }
-                BuyerEffect::Finish(outcome) => self.ended(stream, *outcome, cx),
+                BuyerEffect::Finish(outcome) => self.ended(stream, *outcome, cx)?,
             }
         }
         Ok(())
@@ -183,29 +194,43 @@ impl<T: Twist> MarketClient<T> {
         cx.save([lane].into_iter().chain(done))
     }
 
-    fn ended(&mut self, stream: StreamId, outcome: BuyerOutcome, cx: &mut Context<'_>) {
+    fn ended(
+        &mut self,
+        stream: StreamId,
+        outcome: BuyerOutcome,
+        cx: &mut Context<'_>,
+    ) -> Result<(), PowerCut> {
         cx.close(stream);
-        let Some(run) = self.runs.remove(&stream) else { return };
+        let Some(run) = self.runs.remove(&stream) else { return Ok(()) };
         if let Some(purchase) = self.purchases.get_mut(&run.session) {
             purchase.book.give_back(outcome.lane);
+            if outcome.end == BuyerEnd::Disconnected {
+                purchase.note_break();
+            }
         }
+        self.learn(stream, &run, &outcome.end, cx);
         match outcome.end {
-            BuyerEnd::Settled(receipt) if receipt.body.cause == Cause::Delivered => self.deliver(&run, cx),
+            BuyerEnd::Settled(receipt) if receipt.body.cause == Cause::Delivered => {
+                return self.deliver(&run, cx);
+            }
             BuyerEnd::Settled(_) | BuyerEnd::Disconnected => {}
             BuyerEnd::Refused { code, .. } => self.refused(code, &run),
             BuyerEnd::Stalled => self.blame(&run, "silent", cx),
             BuyerEnd::Cheated(misdeed) => self.blame(&run, misdeed.name(), cx),
         }
+        Ok(())
     }
 
-    /// Takes the output, and computes it again: exact inference makes any wrong token visible.
-    fn deliver(&mut self, run: &Run, cx: &mut Context<'_>) {
-        self.done.insert(run.errand);
+    /// Takes the output, and computes it again: exact inference makes any wrong token visible. What is wrong is asked for
+    /// again, of others.
+    fn deliver(&mut self, run: &Run, cx: &mut Context<'_>) -> Result<(), PowerCut> {
         if run.tokens == engine::answer(run.machine.request()) {
+            self.done.insert(run.errand);
             cx.report(Fact::Delivered { by: cx.me(), errand: run.errand });
-        } else {
-            self.blame(run, "wrong-output", cx);
+            return Ok(());
         }
+        self.blame(run, "wrong-output", cx);
+        cx.save([(done_key(run.errand), None)])
     }
 
     fn blame(&mut self, run: &Run, misdeed: &'static str, cx: &mut Context<'_>) {

@@ -61,6 +61,8 @@ pub struct NodeSpec {
     pub role: Role,
     /// Its clock.
     pub clock: SimClock,
+    /// When it leaves, and after how many milliseconds it is back; one after the other.
+    pub absences: Vec<(Moment, u64)>,
     /// When its power goes, if it does.
     pub outage: Option<Outage>,
     /// How long it is down then, in milliseconds, if it returns.

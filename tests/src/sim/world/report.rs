@@ -35,6 +35,8 @@ pub struct Report {
     pub accusations: Vec<(NodeId, PublicKey, &'static str)>,
     /// Whom the ledger refused what, and why.
     pub refusals: Vec<(PublicKey, &'static str, &'static str)>,
+    /// Who shut out whom, and what for.
+    pub bans: Vec<(NodeId, PublicKey, &'static str)>,
     /// Errands that were delivered, by client.
     pub delivered: BTreeSet<(NodeId, usize)>,
     /// How often each kind of frame was sent and each kind of entry was logged.
@@ -52,6 +54,7 @@ pub struct Report {
 pub(super) struct Seen {
     pub(super) accusations: Vec<(NodeId, PublicKey, &'static str)>,
     pub(super) refusals: Vec<(PublicKey, &'static str, &'static str)>,
+    pub(super) bans: Vec<(NodeId, PublicKey, &'static str)>,
     pub(super) delivered: BTreeSet<(NodeId, usize)>,
     pub(super) counts: BTreeMap<&'static str, u64>,
     pub(super) finished: BTreeSet<NodeId>,
@@ -102,6 +105,11 @@ impl Seen {
                     self.count(written(receipt.body.cause));
                 }
             }
+            Fact::Banned { by, whom, why } => self.bans.push((*by, *whom, why)),
+            Fact::Wanted { .. } => self.count("wanted"),
+            Fact::Chose { .. } => self.count("chose"),
+            Fact::Learned { failed, .. } => self.count(if *failed { "learned-failed" } else { "learned" }),
+            Fact::Size { .. } | Fact::Sampled | Fact::Started { .. } => {}
             Fact::Heard { .. } | Fact::EngineFailed { .. } | Fact::Root { .. } => {}
         }
     }

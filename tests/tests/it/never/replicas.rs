@@ -42,7 +42,7 @@ fn troubled(seed: u64) -> Scenario {
     ];
     let (node, from) =
         (NodeId(rng.below(u64::from(scenario.observer(2).0)) as u16), Moment(rng.below(12_000)));
-    let partition = Partition { node, from, until: from.after(500 + rng.below(6_000)) };
+    let partition = Partition::of(node, from, from.after(500 + rng.below(6_000)));
     Scenario { troubles, partitions: vec![partition], ..scenario }
 }
 

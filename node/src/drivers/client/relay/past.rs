@@ -30,6 +30,8 @@ pub(super) struct Past {
     pub(super) started: Option<Instant>,
     pub(super) first_token: Option<Instant>,
     pub(super) open: Vec<Unsettled>,
+    /// Whether one of the last turns was to go on in a kept session, and its provider refused, or was gone.
+    pub(super) was_stale: bool,
     /// Why sessions were not settled yet.
     pub(super) late: Vec<String>,
 }
@@ -37,8 +39,10 @@ pub(super) struct Past {
 /// What came of a turn.
 pub(super) struct Attempt {
     pub(super) choice: Choice,
-    /// Whether its session is open.
-    pub(super) is_open: bool,
+    /// Whether a session was opened for it.
+    pub(super) is_new: bool,
+    /// Whether its session is, or may be, open and is not kept.
+    pub(super) is_loose: bool,
     /// Output tokens that the user has now.
     pub(super) shown: usize,
     pub(super) turn: Result<Turn, RunError>,
@@ -54,20 +58,30 @@ pub(super) struct Unsettled {
 impl Past {
     /// Takes in how a turn went: who had it, and how it ended. Its times become those of the answer.
     pub(super) fn take_in(&mut self, attempt: Attempt) -> (PublicKey, Result<Turn, RunError>) {
-        let Attempt { choice: Choice { terms, hold, .. }, is_open, shown, mut turn } = attempt;
-        let provider = terms.provider;
-        self.asked.insert(provider);
+        let Attempt { choice, is_new, is_loose, shown, mut turn } = attempt;
+        let provider = choice.terms.provider;
+        let is_stale = choice.is_open
+            && match &turn {
+                Ok(turn) => matches!(turn.outcome.end, BuyerEnd::Refused { .. }),
+                Err(error) => !matches!(error, RunError::Overtaken),
+            };
+        self.was_stale |= is_stale;
+        if !(is_stale && turn.as_ref().is_ok_and(Turn::wants_new_session)) {
+            self.asked.insert(provider);
+        }
         self.shown = self.shown.max(shown);
         if let Ok(turn) = &mut turn {
             turn.started = *self.started.get_or_insert(turn.started);
             self.first_token = self.first_token.or(turn.first_token);
             turn.first_token = self.first_token;
         }
-        if is_open {
-            self.held = self.held.checked_add(hold).unwrap_or(Credits(u64::MAX));
+        if is_new {
+            self.held = self.held.checked_add(choice.hold).unwrap_or(Credits(u64::MAX));
+        }
+        if is_loose {
             // Who was never asked knows of no session.
             let answers = turn.as_ref().is_ok_and(Turn::answers);
-            self.open.push(Unsettled { terms, answers });
+            self.open.push(Unsettled { terms: choice.terms, answers });
         }
         (provider, turn)
     }
@@ -101,6 +115,7 @@ mod tests {
     use gridhour_protocol::{
         id::TxId,
         market::{costs::BuyerCosts, matching::Matcher},
+        session::lane::LaneLedger,
         units::Height,
     };
 
@@ -115,7 +130,9 @@ mod tests {
         let order = key(1).sign(deal.order.clone()).verify().expect("sound");
         let advert = key(2).sign(deal.advert.clone()).verify().expect("sound");
         let matcher = Matcher { order: &order, numerics: 1, now: START, costs: &BuyerCosts::NONE };
-        Choice { advert, terms: deal.terms.clone(), hold, matched: matcher.record(&[]) }
+        let (matched, terms) = (matcher.record(&[]), deal.terms.clone());
+        let lane = LaneLedger::new(terms.id(), 0);
+        Choice { advert, terms, hold, matched, lane, is_open: false }
     }
 
     fn refused() -> LedgerError {
@@ -129,7 +146,8 @@ mod tests {
         assert!(may_be_applied(&unknown) && !may_be_applied(&refused()));
         for (is_open, error) in [(true, unknown), (false, refused())] {
             let turn = Err(RunError::Ledger(error));
-            let (_, turn) = past.take_in(Attempt { choice: choice(Credits(70)), is_open, shown: 0, turn });
+            let (is_new, is_loose, choice) = (is_open, is_open, choice(Credits(70)));
+            let (_, turn) = past.take_in(Attempt { choice, is_new, is_loose, shown: 0, turn });
             assert!(turn.is_err());
         }
         assert_eq!((past.held, past.asked.len()), (Credits(70), 1));

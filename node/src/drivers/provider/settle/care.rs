@@ -13,6 +13,8 @@ use crate::limbo;
 
 /// How often, within the grace that a client's own close leaves, the ledger is asked whether there was one.
 const LOOKS_A_GRACE: u64 = 4;
+/// The part of the grace for which what the ledger showed is relied on without asking again.
+const RECENT_PART: u64 = 2;
 /// Wait after the first try that failed; it doubles with each further one.
 const RETRY_MS_MIN: u64 = 2_000;
 /// The longest wait.
@@ -73,6 +75,12 @@ impl Care {
     /// The earliest time at which the hold may be gone.
     pub(super) fn deadline(&self) -> Timestamp {
         self.deadline
+    }
+
+    /// Whether the session can be relied on as the ledger last showed it: had its client closed it a moment later, half
+    /// of the grace would still be left to collect in.
+    pub(super) fn is_recent(&self, terms: &Terms, now: Timestamp) -> bool {
+        now >= self.seen && now.since(self.seen).0 <= grace(terms).0 / RECENT_PART
     }
 
     /// What the session needs at `now`, if anything; `busy` while a job runs in it.
@@ -185,6 +193,14 @@ mod tests {
         assert_eq!(care.need(&terms(), true, at(30_000)), Some(Need::Look), "four times a grace");
         assert_eq!(care.need(&terms(), true, at(10 * MINUTE_MS)), None, "a job runs");
         assert_eq!(care.need(&terms(), false, at(10 * MINUTE_MS)), Some(Need::Collect));
+    }
+
+    #[test]
+    fn what_the_ledger_showed_is_relied_on_for_half_a_grace() {
+        let mut care = Care::of(&terms(), at(0));
+        care.shown(&shown(false), at(5_000));
+        assert!(care.is_recent(&terms(), at(5_000)) && care.is_recent(&terms(), at(65_000)));
+        assert!(!care.is_recent(&terms(), at(65_001)) && !care.is_recent(&terms(), at(4_999)));
     }
 
     #[test]

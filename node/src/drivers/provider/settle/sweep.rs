@@ -104,8 +104,8 @@ async fn note_failure(shared: &Shared, session: SessionId) {
 }
 
 async fn note_shown(shared: &Shared, session: SessionId, on_ledger: Option<&Session>) {
-    if let (Some(entry), Some(on_ledger)) = (shared.busy.lock().await.get_mut(&session), on_ledger) {
-        entry.care.shown(on_ledger, clock::now());
+    if let Some(on_ledger) = on_ledger {
+        super::note_shown(shared, session, on_ledger).await;
     }
 }
 
