@@ -74,8 +74,8 @@ mod tests {
         let mut checker = NoDeadNodeIsOffered::default();
         let late = chose(&stage, 2 * LONG);
         assert_eq!(checker.check(&stage.view(0, &[Fact::Crashed { node: PROVIDER }])), Ok(()));
-        assert_eq!(checker.check(&stage.view(5, &[late.clone()])), Ok(()), "nobody can know yet");
-        assert!(checker.check(&stage.view(LONG, &[late.clone()])).is_err());
+        assert_eq!(checker.check(&stage.view(5, std::slice::from_ref(&late))), Ok(()), "nobody can know yet");
+        assert!(checker.check(&stage.view(LONG, std::slice::from_ref(&late))).is_err());
         assert_eq!(checker.check(&stage.view(LONG, &[Fact::Started { node: PROVIDER }, late])), Ok(()));
     }
 
