@@ -5,7 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use gridhour_protocol::{market::advert::Advert, receipt::Cause, signed::Verified, units::Millis};
+use gridhour_protocol::{
+    market::{advert::Advert, order::Verification},
+    receipt::Cause,
+    signed::Verified,
+    units::Millis,
+};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -97,7 +102,9 @@ pub async fn measure(
     for at in 0..=orders {
         let content = format!("Hello {at}");
         let messages = vec![Message { role: Role::User, content }];
-        let spec = RunSpec { messages, max_tokens: 1, keep, ..spec.clone() };
+        // Several providers at the same time keep no session.
+        let verification = Verification::Receipt;
+        let spec = RunSpec { messages, max_tokens: 1, keep, verification, ..spec.clone() };
         let sample = order(client, &spec, offers, at).await?;
         match cold {
             None => cold = Some(sample),

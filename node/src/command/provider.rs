@@ -47,7 +47,7 @@ use crate::{
     net::{Address, Net, NetConfig, NetHandle},
     network_json,
     settings::Settings,
-    store::lock::DirLock,
+    store::lock::{DirLock, Door},
 };
 
 /// Where a provider listens if nobody says otherwise.
@@ -71,7 +71,11 @@ pub(super) async fn run(
     let plan = Plan::of(&args, &settings, &models)?;
     let face = Face::new("provider", &data_dir, &stop);
     let on_event = face.counting(on_event);
-    let _lock = DirLock::acquire(data_dir.root())?;
+    let _lock = {
+        // A client that only looks into its records is waited for.
+        let _door = Door::pass(data_dir.root())?;
+        DirLock::acquire(data_dir.root())?
+    };
     let key = keys::load_or_create(&data_dir.key())?;
     let network = network_json::load(&data_dir.network())?;
     let _serving = face.serve(args.http.or(settings.http), Router::new(), &on_event).await?;

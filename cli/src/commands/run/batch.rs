@@ -107,12 +107,12 @@ impl Batch<'_> {
     async fn answer_all(&self, conversations: Vec<Vec<Message>>, cancel: &watch::Receiver<bool>) -> Result {
         let (mut cost, count) = (Credits::ZERO, conversations.len());
         for (at, messages) in conversations.into_iter().enumerate() {
+            let so_far = || format!("{at} of {count} prompts were answered; they are kept and paid for");
+            let result = self.answer(messages, cancel.clone()).await.map_err(|error| error.hint(so_far()))?;
+            // What was stopped is no answer, though what there is of it was paid.
             if *cancel.borrow() {
-                return Err(CommandError::interrupted());
+                return Err(CommandError::interrupted().hint(so_far()));
             }
-            let result = self.answer(messages, cancel.clone()).await.map_err(|error| {
-                error.hint(format!("{at} of {count} prompts were answered; they are kept and paid for"))
-            })?;
             cost = cost.checked_add(result.cost_in_all()).unwrap_or(Credits(u64::MAX));
         }
         self.context.out.line(format!("{count} answers, {cost} credits in all"))

@@ -111,7 +111,10 @@ impl<'a> Relay<'a> {
             };
             let (to, written, why) = (next.terms.provider, rest.written.len(), why(&turn));
             self.tell(RunEvent::Moved { from, to, written, why: &why });
-            self.keep(&turn, past)?;
+            if let Err(error) = self.keep(&turn, past) {
+                self.let_go(&next);
+                return Err(error);
+            }
             (request, choice) = (rest, next);
         }
     }
@@ -170,6 +173,13 @@ impl<'a> Relay<'a> {
         client.keep_open(spec, choice, request);
         self.tell(RunEvent::Opened { session, hold: choice.hold });
         Ok(())
+    }
+
+    /// Gives back the lane of a kept session, in which no job was begun.
+    fn let_go(&self, choice: &Choice) {
+        if choice.is_open {
+            self.parts.client.shelf.give_back(choice.lane.clone(), true, clock::now());
+        }
     }
 
     /// Gives the job's lane back to its session. Whether that is kept, and not to be settled now.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
 };
@@ -111,6 +111,8 @@ async fn try_serve(
     name_job(&open.request.digest());
     tracing::info!(prompt_tokens = open.request.prompt.len(), "a job is asked for");
     settle::lane_freed(shared, &open).await;
+    // It may have been told to meanwhile.
+    let stopping = stopping || shared.draining.load(Ordering::Relaxed);
     let Some(slot) = shared.slots.clone().try_acquire_owned().ok() else {
         refuse(shared, &mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
         return Ok(());

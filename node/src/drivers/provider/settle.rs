@@ -3,7 +3,10 @@
 mod care;
 mod sweep;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use gridhour_contracts_sim::{state::Session, tx::Call};
 use gridhour_protocol::{
@@ -14,7 +17,7 @@ use gridhour_protocol::{
     units::Credits,
 };
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::care::Care;
 pub(super) use self::sweep::sweep;
@@ -36,6 +39,8 @@ pub(crate) struct Use {
     pub(crate) terms: Terms,
     /// Lanes on which a job runs, each with the most that it may come to.
     pub(crate) lanes: BTreeMap<u16, Credits>,
+    /// Lanes whose next job waits already: further ones are refused at once.
+    awaited: BTreeSet<u16>,
     /// Someone closes it: no job may start.
     pub(crate) closing: bool,
     /// As the ledger last showed it, open.
@@ -47,7 +52,7 @@ pub(crate) struct Use {
 impl Use {
     pub(crate) fn of(terms: Terms) -> Self {
         let care = Care::of(&terms, clock::now());
-        Self { terms, lanes: BTreeMap::new(), closing: false, shown: None, care }
+        Self { terms, lanes: BTreeMap::new(), awaited: BTreeSet::new(), closing: false, shown: None, care }
     }
 
     fn note_shown(&mut self, session: &Session) {
@@ -102,22 +107,34 @@ pub(crate) async fn note_shown(shared: &Shared, id: SessionId, session: &Session
 }
 
 /// Waits a moment while a job runs on the lane that `open` names: its client starts the next one as soon as the last
-/// voucher has left, which may be overtaken.
+/// voucher has left, which may be overtaken. One job waits for a lane; nobody can have many streams wait.
 pub(crate) async fn lane_freed(shared: &Shared, open: &Open) {
     let (id, lane) = (open.terms.id(), open.request.lane);
-    let end = Instant::now() + LANE_TIME;
-    loop {
-        // Registered before the look, so that a job that ends in between is not missed.
-        let freed = shared.freed.notified();
-        tokio::pin!(freed);
-        freed.as_mut().enable();
-        let is_taken = {
-            let busy = shared.busy.lock().await;
-            busy.get(&id).is_some_and(|entry| entry.lanes.contains_key(&lane))
-        };
-        if !is_taken || timeout_at(end, freed).await.is_err() {
+    {
+        let mut busy = shared.busy.lock().await;
+        let taken = busy.get_mut(&id).filter(|entry| entry.lanes.contains_key(&lane));
+        if !taken.is_some_and(|entry| entry.awaited.insert(lane)) {
             return;
         }
+    }
+    let freed = async {
+        loop {
+            // Registered before the look, so that a job that ends in between is not missed.
+            let freed = shared.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            let busy = shared.busy.lock().await;
+            if !busy.get(&id).is_some_and(|entry| entry.lanes.contains_key(&lane)) {
+                return;
+            }
+            drop(busy);
+            freed.await;
+        }
+    };
+    // Who waited in vain is refused like any other.
+    let _ = timeout(LANE_TIME, freed).await;
+    if let Some(entry) = shared.busy.lock().await.get_mut(&id) {
+        entry.awaited.remove(&lane);
     }
 }
 
