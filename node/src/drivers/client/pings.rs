@@ -24,7 +24,14 @@ impl Client {
         let mut pings = JoinSet::new();
         for provider in providers {
             let net = self.net.clone();
-            pings.spawn(async move { (provider, net.measure(provider, PINGS).await) });
+            pings.spawn(async move {
+                let latency = match net.measure(provider, PINGS).await {
+                    // The connection may be one to a provider that has started anew since: that is found out by asking.
+                    Err(_) => net.measure(provider, PINGS).await,
+                    measured => measured,
+                };
+                (provider, latency)
+            });
         }
         let mut pinged = RoundTrips::new();
         while let Some(ping) = pings.join_next().await {
