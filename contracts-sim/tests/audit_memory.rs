@@ -83,6 +83,11 @@ fn peak_of(file: &[u8], keeps: bool) -> usize {
     PEAK.load(Relaxed) - before
 }
 
+/// The same, the least of some runs: a checkpoint that is hashed aside takes an eighth more where that thread runs late.
+fn least_peak_of(file: &[u8], keeps: bool) -> usize {
+    (0..3).map(|_| peak_of(file, keeps)).min().unwrap_or(0)
+}
+
 /// One test, so that nothing else is counted; on one thread, so that each run allocates in the same order.
 #[test]
 fn eight_times_the_ledger_needs_no_more_memory() {
@@ -92,11 +97,11 @@ fn eight_times_the_ledger_needs_no_more_memory() {
         assert!(long.len() > 7 * short.len());
         for keeps in [false, true] {
             // The first run pays for what the process sets up once.
-            let [_, little, much] = [&short, &short, &long].map(|file| peak_of(file, keeps));
+            peak_of(&short, keeps);
+            let [little, much] = [&short, &long].map(|file| least_peak_of(file, keeps));
             println!("kept {keeps}: {little} bytes for {} of ledger, {much} for {}", short.len(), long.len());
             assert!(little > short.len() / 100, "something is counted: {little}");
-            // What a checkpoint takes that is hashed aside while blocks go on depends on when that thread runs: an eighth.
-            assert!(much * 2 <= little * 3, "{much} bytes instead of {little}");
+            assert!(much * 5 <= little * 6, "{much} bytes instead of {little}");
         }
     });
 }
