@@ -246,7 +246,7 @@ fn a_draw_is_refused_in_order() {
 
 /// Adverts of something else than is reserved, and terms that fit them: each would do without the reservation.
 const OTHERS: [fn(&mut Deal); 6] = [
-    |deal| (deal.advert.ask.0, deal.terms.price.0) = (9, 9),
+    |deal| (deal.advert.spot, deal.advert.ask.0, deal.terms.price.0) = (None, 9, 9),
     |deal| deal.advert.device.name = "another".into(),
     |deal| {
         deal.advert.device.rates.decode.0 -= 1;

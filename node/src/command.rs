@@ -92,6 +92,19 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_ASK")]
     pub ask: Option<String>,
 
+    /// Serve on idle capacity for this many credits for a reference GPU-hour, no more than --ask: such a job may be taken
+    /// back for an order that pays more [default: not at all]
+    #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_SPOT_ASK")]
+    pub spot_ask: Option<String>,
+
+    /// Let a spot job go on this long once its slot is wanted back, from 1000 to 30000 [default: 5000]
+    #[arg(long, value_name = "MS", env = "GRIDHOUR_SPOT_NOTICE_MS")]
+    pub spot_notice_ms: Option<u64>,
+
+    /// Let a job wait this long for a slot, at most 15000; 0 refuses it at once [default: 5000]
+    #[arg(long, value_name = "MS", env = "GRIDHOUR_QUEUE_MS")]
+    pub queue_ms: Option<u64>,
+
     /// Declare this region, such as eu-de; orders that name regions match no provider without one
     #[arg(long, env = "GRIDHOUR_REGION")]
     pub region: Option<String>,

@@ -26,6 +26,12 @@ pub struct Settings {
     pub model: Option<String>,
     /// Price of a GPU-hour, in credits.
     pub ask: Option<String>,
+    /// Price of a GPU-hour in the spot tier, in credits; without it nothing is sold there.
+    pub spot_ask: Option<String>,
+    /// Milliseconds that a spot job goes on once its slot is wanted back.
+    pub spot_notice_ms: Option<u64>,
+    /// Milliseconds that a job waits for a slot at most; 0 refuses it at once.
+    pub queue_ms: Option<u64>,
     /// Declared region.
     pub region: Option<String>,
     /// Declared jurisdiction.

@@ -26,8 +26,8 @@ use crate::{
     limits::{
         ADVERT_TTL_MS_MAX, ANSWER_MS_MIN, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX,
         LOGPROBS_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION,
-        REDUNDANT_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX, STOP_TEXTS_MAX,
-        WORK_RATE_MAX,
+        REDUNDANT_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX, SPOT_NOTICE_MS_MAX,
+        SPOT_NOTICE_MS_MIN, STOP_TEXTS_MAX, WORK_RATE_MAX,
     },
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
@@ -35,7 +35,7 @@ use crate::{
         history::{Ended, ProviderHistory, Run},
         order::{LatencyLimit, LimitKind, Order, Verification},
         reservation::{ReservationOffer, WHOLE},
-        tier::Tier,
+        tier::{Spot, Tier},
     },
     merkle::{Frontier, leaf_hash},
     receipt::{Cause, ClockSource, Receipt},
@@ -208,7 +208,7 @@ pub fn coordinates() -> impl Strategy<Value = Coordinate> {
 pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
     let times = (0..1u64 << 50, 1..=ADVERT_TTL_MS_MAX);
     let what = (devices(), vec(model_offers(), 0..4), prices());
-    let load = (any::<u16>(), any::<u16>());
+    let load = (any::<u16>(), any::<u16>(), option::of((any::<u64>(), notices(), any::<u16>())));
     let addresses = vec("[a-z0-9/.]{0,40}", 0..4);
     let where_ = (addresses, option::of(places()), option::of(places()), option::of(coordinates()));
     (bytes32(), any::<u64>(), times, what, load, where_)
@@ -223,6 +223,11 @@ pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
             device,
             models,
             ask,
+            spot: load.2.map(|(ask_in, notice, held)| Spot {
+                ask: PricePerHour(ask_in.checked_rem(ask.0.saturating_add(1)).unwrap_or(0)),
+                notice,
+                held,
+            }),
             slots_free: load.0,
             queued: load.1,
             region: places.1,
@@ -267,6 +272,10 @@ pub fn verifications() -> BoxedStrategy<Verification> {
 /// Every tier.
 pub fn tiers() -> impl Strategy<Value = Tier> {
     prop::sample::select(&Tier::ALL[..])
+}
+
+fn notices() -> impl Strategy<Value = Millis> {
+    (SPOT_NOTICE_MS_MIN..=SPOT_NOTICE_MS_MAX).prop_map(Millis)
 }
 
 /// An order of `client`.
@@ -348,7 +357,11 @@ pub fn terms() -> impl Strategy<Value = Terms> {
     let ids = (bytes32(), bytes32(), bytes32(), bytes32());
     let money = (work_models(), rates(), prices());
     let times = (0..1u64 << 50, GRACE_MS_MIN..=GRACE_MS_MAX);
-    let rest = (any::<u16>(), 1..=CHUNK_TOKENS_MAX as u16, any::<u64>());
+    let tier = tiers().prop_flat_map(|tier| match tier {
+        Tier::Spot => (Just(tier), notices().boxed()),
+        Tier::OnDemand | Tier::Reserved => (Just(tier), Just(Millis(0)).boxed()),
+    });
+    let rest = (any::<u16>(), 1..=CHUNK_TOKENS_MAX as u16, any::<u64>(), tier);
     (parties, ids, money, times, rest).prop_map(|(parties, ids, (work, rates, price), times, rest)| Terms {
         network: NetworkId(ids.0),
         client: parties.0,
@@ -360,6 +373,8 @@ pub fn terms() -> impl Strategy<Value = Terms> {
         rates,
         numerics: rest.0,
         price,
+        tier: rest.3.0,
+        notice: rest.3.1,
         chunk_tokens: rest.1,
         use_until: Timestamp(times.0),
         collect_until: Timestamp(times.0 + times.1),
@@ -527,6 +542,7 @@ pub fn provider_messages() -> impl Strategy<Value = ProviderMessage> {
         any::<u32>().prop_map(|prompt_tokens| ProviderMessage::Accepted { prompt_tokens }),
         (code, "[ -~]{0,256}").prop_map(|(code, detail)| ProviderMessage::Refused { code, detail }),
         chunks().prop_map(ProviderMessage::Chunk),
+        notices().prop_map(|within| ProviderMessage::Reclaiming { within }),
         signed(receipts).prop_map(|receipt| ProviderMessage::Done { receipt: Box::new(receipt) }),
         (signed(receipts), "[ -~]{0,256}")
             .prop_map(|(receipt, detail)| ProviderMessage::Fault { receipt: Box::new(receipt), detail }),

@@ -38,6 +38,10 @@ pub const REDUNDANT_MAX: u8 = 5;
 pub const ADVERT_TTL_MS_MAX: u64 = 10 * 60 * 1000;
 /// How long an order may live, in milliseconds.
 pub const ORDER_TTL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// How long a spot job goes on, at least, once its slot is wanted back, in milliseconds.
+pub const SPOT_NOTICE_MS_MIN: u64 = 1_000;
+/// The longest notice that a spot job may be promised, in milliseconds. An order that gets its slot waits for it.
+pub const SPOT_NOTICE_MS_MAX: u64 = 30_000;
 /// How far a peer's clock may run ahead of ours, in milliseconds.
 pub const CLOCK_SKEW_MS_MAX: u64 = 5_000;
 

@@ -121,17 +121,17 @@ fn signed_bytes_are_frozen() {
     let request = to_hex(&sample::request().digest().0);
     let continued = to_hex(&sample::request().rest(&[7, 8], 4).unwrap().digest().0);
     let expected = [
-        ("advert", 333, "2d5a1b37c01e0644f42ff660b8eb545a33b42c399c0442648e5006d21d369600"),
-        ("calibrated", 365, "9bca94d061ae6eba66e059ea3a01c9875cac7037bdc144883041f342839524f0"),
+        ("advert", 334, "c444fab0499565c68d52d01c58f9af2fb7ed833948467864f849e51c2150a2ad"),
+        ("calibrated", 366, "31d20877838cbcba9d4805f42ab7e25ded572a662177b75d0f17ab24e5552a3d"),
         ("calibration", 386, "3cd302c4f8eb3069ed0714c676c685043f46fc6e0d1fdfbd0a17e8438892e35e"),
         ("order", 263, "eb88831b987cd9f2584143688c5f8dd63e6de32ad5031382d459383770b6747a"),
         ("reservation", 302, "152a4f6c38bf0f9bc16ba617a4abc4a120bce3dd8e5d7096eab77ccca5865232"),
-        ("voucher", 134, "5984d928fdd0f9e3593263b7644f589b3d5be7cae10738329392015ec13dba92"),
-        ("receipt", 345, "ad3be504bca7546b449280947e3a054d5d76803ef9509e8e6f2188acf103cea1"),
+        ("voucher", 134, "c4f21090418730c76976caa0edc1e49e455aa5641e0b7fb249398b423874dae6"),
+        ("receipt", 345, "55baae52e6b22db2b7d986ad1d2bb88dcb31149abef2180d12f2d4b2f090a027"),
     ]
     .map(|(kind, len, hash)| (kind, len, hash.to_owned()));
     assert_eq!(found, expected);
-    assert_eq!(terms, "f904014c591b1a4965ff88780f89d28b36f0686e760d00ada5794d815e2229c0");
-    assert_eq!(request, "511aca37f7f1ed0301b200f928e3129e9aec0ddfdfdfeeabe0d0d116eb691bf1");
-    assert_eq!(continued, "b9ecf4c1d574275537ac462608f0312e1ea907f5b69a01c68a74d7e22dacb3a0");
+    assert_eq!(terms, "ad089bcbbec1e103284c520cb06efcdfe6485faffde892ce2e440bcd68b65162");
+    assert_eq!(request, "ef5719f5a37e167dbae794ca339666c755426da3abb6660b82cf0e7aeac3ce59");
+    assert_eq!(continued, "d4b93d7b968a9e06911ebd5f14d612b5915dc496204b7020e2ac3bf933a1e4b3");
 }

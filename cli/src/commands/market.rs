@@ -139,7 +139,10 @@ fn offer_json(advert: &Verified<Advert>, measured: &Measured) -> Value {
     };
     json!({
         "provider": advert.provider.to_string(), "ask": advert.ask.0, "region": advert.region,
-        "jurisdiction": advert.jurisdiction, "slots_free": advert.slots_free, "expires_at": advert.expires_at.0,
+        "jurisdiction": advert.jurisdiction, "slots_free": advert.slots_free, "queued": advert.queued,
+        "expires_at": advert.expires_at.0, "spot": advert.spot.map(|spot| json!({
+            "ask": spot.ask.0, "notice_ms": spot.notice.0, "held": spot.held,
+        })),
         "device": {
             "class": format!("{:?}", device.class).to_lowercase(), "name": device.name, "backend": device.backend,
             "threads": device.threads, "prefill_macs_per_s": device.rates.prefill.0,

@@ -354,6 +354,13 @@ pub async fn stream(
         RunEvent::Tokens(tokens) => {
             tokens.iter().for_each(|token| note(context.out.part(&text.push(*token))));
         }
+        RunEvent::Reclaiming { provider, within } => {
+            note(context.out.line(&format!(
+                "{} takes its spot slot back within {} ms",
+                provider.short(),
+                within.0
+            )));
+        }
         RunEvent::Moved { from, to, written, why } => {
             let (from, to) = (from.short(), to.short());
             let text = format!("\n{from} did not finish after {written} tokens: {why}; {to} goes on");

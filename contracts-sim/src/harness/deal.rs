@@ -6,12 +6,12 @@ use gridhour_protocol::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         order::{Order, Verification},
-        tier::Tier,
+        tier::{Spot, Tier},
     },
     merkle,
     session::{terms::Terms, voucher::Voucher},
     signed::{SecretKey, Signed},
-    units::{Credits, PricePerHour, Timestamp, WorkRate},
+    units::{Credits, Millis, PricePerHour, Timestamp, WorkRate},
     work::{Rates, WorkModel},
 };
 
@@ -56,6 +56,8 @@ impl Deal {
             rates: advert.device.rates,
             numerics: advert.device.numerics,
             price: advert.ask,
+            tier: order.tier,
+            notice: advert.notice_in(order.tier),
             chunk_tokens: 16,
             use_until: later(chain, 10),
             collect_until: later(chain, 12),
@@ -65,10 +67,12 @@ impl Deal {
         Self { client, provider, order, advert, terms, hold: Credits(400) }
     }
 
-    /// The same, in this tier.
+    /// The same in this tier, as it is advertised.
     #[must_use]
     pub fn in_tier(mut self, tier: Tier) -> Self {
-        self.order.tier = tier;
+        (self.order.tier, self.terms.tier) = (tier, tier);
+        self.terms.price = self.advert.ask_in(tier).unwrap_or(self.advert.ask);
+        self.terms.notice = self.advert.notice_in(tier);
         self
     }
 
@@ -167,6 +171,7 @@ fn advert(chain: &Chain, provider: &SecretKey, model: ModelId) -> Advert {
         },
         models: vec![ModelOffer { model, work, context: 2_048 }],
         ask: PricePerHour(1_000_000),
+        spot: Some(Spot { ask: PricePerHour(400_000), notice: Millis(5_000), held: 0 }),
         slots_free: 1,
         queued: 0,
         region: Some("eu-de".into()),

@@ -87,7 +87,8 @@ fn check_parties(open: &Open, sender: &PublicKey, network: NetworkId) -> Result<
     ensure(order.body.client == *sender, Reject::NotTheClient)?;
     let networks = [order.body.network, advert.body.network, terms.network];
     ensure(networks == [network; 3], Reject::TermsNetwork)?;
-    let under_order = terms.client == order.body.client && terms.order == order.id();
+    let named = terms.client == order.body.client && terms.order == order.id();
+    let under_order = named && terms.tier == order.body.tier;
     ensure(under_order, Reject::TermsOrder)?;
     let from_advert = terms.provider == advert.body.provider && terms.advert == advert.id();
     ensure(from_advert, Reject::TermsAdvert)?;
@@ -124,7 +125,8 @@ fn check_goods(order: &Order, advert: &Advert, terms: &Terms) -> Result<(), Reje
 }
 
 fn check_price(order: &Order, advert: &Advert, terms: &Terms) -> Result<(), Reject> {
-    ensure(terms.price == advert.ask, Reject::PriceNotAsk)?;
+    let offered = (advert.ask_in(order.tier), advert.notice_in(order.tier));
+    ensure((Some(terms.price), terms.notice) == offered, Reject::PriceNotAsk)?;
     ensure(terms.price <= order.price_max, Reject::PriceOverLimit)
 }
 

@@ -110,8 +110,8 @@ rejects! {
     30 NotTheClient "not-the-client" "only the order's client opens a session under it";
     /// Order, advert or terms name another network.
     31 TermsNetwork "terms-network" "order, advert or terms are for another network";
-    /// The terms do not name the order and its client.
-    32 TermsOrder "terms-order" "the terms do not name this order and its client";
+    /// The terms do not name the order, its client and its tier.
+    32 TermsOrder "terms-order" "the terms do not name this order, its client and its tier";
     /// The terms do not name the advert and its provider.
     33 TermsAdvert "terms-advert" "the terms do not name this advert and its provider";
     /// Nobody whom the order trusts calibrated the provider.
@@ -130,8 +130,8 @@ rejects! {
     39 RatesMismatch "rates-mismatch" "the terms' rates are not the ones advertised";
     /// The arithmetic is not the advert's.
     40 NumericsMismatch "numerics-mismatch" "the terms' numerics version is not the one advertised";
-    /// The price is not the ask.
-    41 PriceNotAsk "price-not-ask" "the terms' price is not the advert's ask";
+    /// The price, or a spot session's notice, is not the one advertised for the tier, or the tier is not advertised.
+    41 PriceNotAsk "price-not-ask" "the terms' price or notice is not the one advertised for the order's tier";
     /// The price is over the order's limit.
     42 PriceOverLimit "price-over-limit" "the terms' price is over the order's limit";
     /// The advert's region is not among the order's.

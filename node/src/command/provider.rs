@@ -16,7 +16,7 @@ use gridhour_protocol::{
     calibration::provider::Hospitality,
     id::ModelId,
     limits::REGION_BYTES_MAX,
-    market::advert::ModelOffer,
+    market::{advert::ModelOffer, tier::check_notice},
     signed::{SecretKey, Verified},
     units::{Credits, Millis, PricePerHour},
 };
@@ -32,7 +32,10 @@ use crate::{
     drivers::{
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Monitor, Parts, Provider, ProviderConfig, Reload, Served, load_standard, measure_device},
+        provider::{
+            Monitor, Parts, Provider, ProviderConfig, QUEUE_MS_MAX, Reload, Served, SpotOffer, load_standard,
+            measure_device,
+        },
         pulse::Pulse,
     },
     engine::{Backend, Engine, EngineConfig, scheduler::Scheduler},
@@ -56,6 +59,10 @@ const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/4802", "/ip4/0.0.0.0/udp/4802/quic-
 const EVENTS_MAX: usize = 256;
 /// Time between the starts of two calibrations at least, if nobody says otherwise.
 const CALIBRATE_EVERY: Millis = Millis(60 * 60 * 1_000);
+/// How long a spot job goes on once its slot is wanted back, if nobody says otherwise, in milliseconds.
+const SPOT_NOTICE_MS: u64 = 5_000;
+/// How long a job waits for a slot, if nobody says otherwise, in milliseconds.
+const QUEUE_MS: u64 = 5_000;
 /// How long running jobs may go on once the provider is told to stop, if nobody says otherwise.
 const DRAIN: Millis = Millis(30_000);
 /// Memory for keys and values of all jobs, if nobody says otherwise.
@@ -170,6 +177,8 @@ impl Plan {
             listen: listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?,
             config: ProviderConfig {
                 ask,
+                spot: spot(args, settings, ask)?,
+                queue: queue(args, settings)?,
                 region,
                 jurisdiction,
                 slots,
@@ -181,6 +190,27 @@ impl Plan {
                     .map_or(DRAIN, |seconds| Millis(seconds.saturating_mul(1_000))),
             },
         })
+    }
+}
+
+/// How it serves in the spot tier.
+fn spot(args: &ProviderArgs, settings: &Settings, ask: PricePerHour) -> Result<Option<SpotOffer>, NodeError> {
+    let Some(text) = args.spot_ask.as_deref().or(settings.spot_ask.as_deref()) else { return Ok(None) };
+    let spot_ask: PricePerHour = text.parse().map_err(|error| argument("spot-ask", error))?;
+    if spot_ask > ask {
+        return Err(argument("spot-ask", "at most the ask"));
+    }
+    let notice = Millis(args.spot_notice_ms.or(settings.spot_notice_ms).unwrap_or(SPOT_NOTICE_MS));
+    check_notice(notice).map_err(|error| argument("spot-notice-ms", error))?;
+    Ok(Some(SpotOffer { ask: spot_ask, notice }))
+}
+
+/// How long jobs wait for a slot.
+fn queue(args: &ProviderArgs, settings: &Settings) -> Result<Millis, NodeError> {
+    let ms = args.queue_ms.or(settings.queue_ms).unwrap_or(QUEUE_MS);
+    match ms <= QUEUE_MS_MAX {
+        true => Ok(Millis(ms)),
+        false => Err(argument("queue-ms", format!("at most {QUEUE_MS_MAX}"))),
     }
 }
 

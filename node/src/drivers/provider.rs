@@ -27,7 +27,10 @@ use gridhour_protocol::{
     exact::NUMERICS_VERSION,
     id::{DeviceId, NetworkId, SessionId},
     limits::PROTOCOL_VERSION,
-    market::advert::{Advert, Device, ModelOffer},
+    market::{
+        advert::{Advert, Device, ModelOffer},
+        tier::Spot,
+    },
     model::TokenizerAsset,
     signed::{PublicKey, SecretKey, Signed},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -52,6 +55,7 @@ use crate::{
 mod calibrate;
 mod calibrated;
 mod counts;
+mod desk;
 mod drain;
 mod job;
 mod measure;
@@ -63,6 +67,7 @@ mod standard;
 mod standing;
 
 use calibrated::Calibrated;
+pub use desk::QUEUE_MS_MAX;
 use drain::{Drain, LAST_ADVERT_LIFE};
 pub use measure::{MeasureError, measure_device};
 pub(crate) use monitor::Look;
@@ -91,14 +96,28 @@ pub struct ProviderConfig {
     pub region: Option<String>,
     /// Declared jurisdiction.
     pub jurisdiction: Option<String>,
+    /// How it serves on capacity that is idle, if it does.
+    pub spot: Option<SpotOffer>,
     /// Jobs served at once.
     pub slots: u16,
+    /// How long a job waits for a slot at most, beside the notice of a spot job that leaves its own; none waits if it is
+    /// nothing.
+    pub queue: Millis,
     /// When others may calibrate it.
     pub hospitality: Hospitality,
     /// Credits that are kept at stake for the device; none are bonded, nor taken back, if it is zero.
     pub stake: Credits,
     /// How long running jobs may go on once the provider is told to stop; then they are handed over.
     pub drain: Millis,
+}
+
+/// On which terms a provider serves in the spot tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpotOffer {
+    /// Price of a reference GPU-hour, no more than the ask.
+    pub ask: PricePerHour,
+    /// How long a job goes on once its slot is wanted back.
+    pub notice: Millis,
 }
 
 /// What happens at a provider, for whoever runs it.
@@ -129,6 +148,13 @@ pub enum ProviderEvent {
     Forgotten {
         /// The session.
         session: SessionId,
+    },
+    /// A spot job must leave its slot to another tier's.
+    Reclaiming {
+        /// Its session.
+        session: SessionId,
+        /// How long it still goes on.
+        notice: Millis,
     },
     /// A client broke the rules; its job ended, or never started.
     Misdeed {
@@ -283,7 +309,7 @@ pub(crate) struct Shared {
     pub(crate) config: ProviderConfig,
     /// Held by a lane's job, so that a lane has one at a time; and by whoever closes the session.
     pub(crate) busy: Mutex<BTreeMap<SessionId, settle::Use>>,
-    pub(crate) slots: Arc<tokio::sync::Semaphore>,
+    pub(crate) desk: Arc<desk::Desk>,
     /// Told to stop: nothing is offered any more.
     pub(crate) draining: AtomicBool,
     pub(crate) changed: Notify,
@@ -309,9 +335,9 @@ impl Shared {
         }
     }
 
-    /// Jobs that run, or are being refused, a calibration counting for all slots.
+    /// Jobs that hold a slot.
     pub(crate) fn jobs(&self) -> usize {
-        usize::from(self.config.slots).saturating_sub(self.slots.available_permits())
+        self.desk.running()
     }
 
     /// Counts what a client did wrong, and says so. Nobody else notices.
@@ -364,7 +390,7 @@ impl Provider {
         let Served { scheduler, reload, standard, assets, offer, vocabulary, tokenizer, device } = served;
         let known = memory.sessions()?;
         let calibration = Calibrated::new(standard, memory.calibration()?);
-        let slots = Arc::new(tokio::sync::Semaphore::new(config.slots.into()));
+        let desk = desk::Desk::new(config.slots, config.queue);
         let busy = known.into_iter().map(|terms| (terms.id(), settle::Use::of(terms))).collect();
         let shared = Shared {
             key,
@@ -378,7 +404,7 @@ impl Provider {
             served: Offered { assets, offer, vocabulary, tokenizer, device },
             config,
             busy: Mutex::new(busy),
-            slots,
+            desk,
             draining: AtomicBool::new(false),
             changed: Notify::new(),
             calibrated: Notify::new(),
@@ -435,6 +461,7 @@ impl Provider {
             }
         }
         shared.draining.store(true, Ordering::Relaxed);
+        shared.desk.close();
         let (tasks, inbox, sweep) = (&mut tasks, &mut inbox, &mut sweep);
         Drain { shared: &shared, tasks, inbox, stops: &stops, sweep, reclaim: &reclaim }
             .run(&mut sequence)
@@ -507,7 +534,11 @@ fn advert_of(
     let leaves = shared.draining.load(Ordering::Relaxed);
     let serves = !leaves && shared.serving.scheduler().is_some();
     let life = if leaves { LAST_ADVERT_LIFE } else { ADVERT_LIFE };
-    let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
+    let load = shared.desk.load();
+    let spot = shared.config.spot.map(|SpotOffer { ask, notice }| {
+        let held = if serves { load.reclaimable } else { 0 };
+        Spot { ask, notice, held }
+    });
     let reached_at = shared.net.advertised_addrs();
     let addresses = reached_at.iter().map(ToString::to_string);
     let measured = Device { numerics: NUMERICS_VERSION, ..shared.served.device.clone() };
@@ -524,8 +555,9 @@ fn advert_of(
         // An advert without models takes the place of the one before, and so withdraws its offer.
         models: serves.then_some(shared.served.offer).into_iter().collect(),
         ask: shared.config.ask,
-        slots_free: if serves { free } else { 0 },
-        queued: 0,
+        spot,
+        slots_free: if serves { load.idle } else { 0 },
+        queued: load.queued,
         region: shared.config.region.clone(),
         jurisdiction: shared.config.jurisdiction.clone(),
         coordinate: Some(shared.net.coordinate()),

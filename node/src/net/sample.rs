@@ -85,6 +85,7 @@ pub(crate) fn advert(seed: u8, sequence: u64) -> Advert {
             context: 2048,
         }],
         ask: PricePerHour(2_000_000),
+        spot: None,
         slots_free: 2,
         queued: 0,
         region: Some("eu-de".into()),

@@ -1,4 +1,5 @@
-//! Batch matching: all orders that wait against all slots that are free, at once.
+//! Batch matching: all orders that wait against all slots that are idle, at once. Slots that spot jobs hold are not sold
+//! here, whatever the tier: each of them would have to be reclaimed.
 //!
 //! An order takes one slot, which is what an advert promises: a job that starts at once. Capacity in GPU time over a
 //! window would let two short orders share a slot, and the second would start late, against the times that it was

@@ -11,6 +11,7 @@ use super::{
     advert::{Advert, ModelOffer},
     estimate::{self, Measured, Reach, Times},
     order::{LatencyLimit, LimitKind, Order},
+    tier::Tier,
 };
 use crate::{
     signed::PublicKey,
@@ -42,7 +43,9 @@ pub enum Reason {
     NotCalibrated,
     /// Less is at stake for the device than the order wants, or it is not known how much.
     StakeTooLow,
-    /// No job would start at once.
+    /// The provider does not serve in the order's tier.
+    TierNotOffered,
+    /// No job of the order's tier would get a slot.
     NoFreeSlot,
     /// The ask is over the order's price.
     PriceOverLimit,
@@ -66,7 +69,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::OrderExpired,
         Self::WrongNetwork,
         Self::OwnOffer,
@@ -78,6 +81,7 @@ impl Reason {
         Self::JurisdictionNotAllowed,
         Self::NotCalibrated,
         Self::StakeTooLow,
+        Self::TierNotOffered,
         Self::NoFreeSlot,
         Self::PriceOverLimit,
         Self::AmountOverflow,
@@ -105,6 +109,7 @@ impl Reason {
             Self::JurisdictionNotAllowed => "jurisdiction-not-allowed",
             Self::NotCalibrated => "not-calibrated",
             Self::StakeTooLow => "stake-too-low",
+            Self::TierNotOffered => "tier-not-offered",
             Self::NoFreeSlot => "no-free-slot",
             Self::PriceOverLimit => "price-over-limit",
             Self::AmountOverflow => "amount-overflow",
@@ -144,6 +149,8 @@ pub enum Failure<'a> {
     NotCalibrated(Option<PublicKey>, usize),
     /// [`Reason::StakeTooLow`]: what is at stake if that is known, what is wanted.
     StakeTooLow(Option<Credits>, Credits),
+    /// [`Reason::TierNotOffered`]: the order's tier, and what the provider asks on demand.
+    TierNotOffered(Tier, PricePerHour),
     /// [`Reason::NoFreeSlot`]: how many jobs wait.
     NoFreeSlot(u16),
     /// [`Reason::PriceOverLimit`]: the ask, the limit.
@@ -182,6 +189,7 @@ impl Failure<'_> {
             Self::JurisdictionNotAllowed(..) => Reason::JurisdictionNotAllowed,
             Self::NotCalibrated(..) => Reason::NotCalibrated,
             Self::StakeTooLow(..) => Reason::StakeTooLow,
+            Self::TierNotOffered(..) => Reason::TierNotOffered,
             Self::NoFreeSlot(..) => Reason::NoFreeSlot,
             Self::PriceOverLimit(..) => Reason::PriceOverLimit,
             Self::AmountOverflow => Reason::AmountOverflow,
@@ -219,6 +227,9 @@ impl fmt::Display for Failure<'_> {
             Self::StakeTooLow(Some(stake), least) => write!(f, "{stake} credits at stake, need {least}"),
             Self::StakeTooLow(None, least) => {
                 write!(f, "it is not known what is at stake, need {least} credits")
+            }
+            Self::TierNotOffered(tier, ask) => {
+                write!(f, "asks {} credits/GPU-h on demand, nothing for {tier}", Credits(ask.0))
             }
             Self::NoFreeSlot(queued) => write!(f, "no free slot, {queued} jobs wait"),
             Self::PriceOverLimit(ask, limit) => {
@@ -280,10 +291,11 @@ pub fn check<'a>(
     check_places(order, advert)?;
     check_calibration(order, advert)?;
     check_stake(order, measured)?;
-    if advert.slots_free == 0 {
+    let ask = advert.ask_in(order.tier).ok_or(Failure::TierNotOffered(order.tier, advert.ask))?;
+    if advert.slots_in(order.tier) == 0 {
         return Err(Failure::NoFreeSlot(advert.queued));
     }
-    let cost = check_cost(order, advert, model)?;
+    let cost = check_cost(order, advert, model, ask)?;
     check_reach(measured)?;
     let times = check_times(order, advert, model, measured)?;
     Ok(Fit { cost, times })
@@ -353,11 +365,16 @@ fn allows(allowed: &[String], place: Option<&str>) -> bool {
     allowed.is_empty() || place.is_some_and(|place| allowed.iter().any(|one| one == place))
 }
 
-fn check_cost(order: &Order, advert: &Advert, model: &ModelOffer) -> Result<Credits, Failure<'static>> {
-    if advert.ask > order.price_max {
-        return Err(Failure::PriceOverLimit(advert.ask, order.price_max));
+fn check_cost(
+    order: &Order,
+    advert: &Advert,
+    model: &ModelOffer,
+    ask: PricePerHour,
+) -> Result<Credits, Failure<'static>> {
+    if ask > order.price_max {
+        return Err(Failure::PriceOverLimit(ask, order.price_max));
     }
-    let cost = estimate::cost(order, advert, model).ok_or(Failure::AmountOverflow)?;
+    let cost = estimate::cost(order, advert, model, ask).ok_or(Failure::AmountOverflow)?;
     if cost > order.total_max {
         return Err(Failure::TotalOverLimit(cost, order.total_max));
     }

@@ -4,6 +4,12 @@ use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    layout::Layout,
+    limits::{SPOT_NOTICE_MS_MAX, SPOT_NOTICE_MS_MIN},
+    units::{Millis, PricePerHour},
+};
+
 /// How firmly an order is served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Tier {
@@ -47,6 +53,49 @@ impl fmt::Display for Tier {
     }
 }
 
+/// On which terms a provider serves in [`Tier::Spot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Spot {
+    /// Price of a reference GPU-hour: no more than the provider's ask.
+    pub ask: PricePerHour,
+    /// How long a job goes on, at least, once its slot is wanted back.
+    pub notice: Millis,
+    /// Slots that spot jobs hold now: an order of another tier gets one after the notice.
+    pub held: u16,
+}
+
+impl Spot {
+    /// Appends all of it.
+    pub fn lay_out(&self, out: &mut Layout) {
+        out.u64(self.ask.0).u64(self.notice.0).u16(self.held);
+    }
+
+    /// Checks what a provider may say that asks so much on demand.
+    ///
+    /// # Errors
+    /// In a sentence, if spot is dearer than on demand, or the notice is out of bounds.
+    pub fn check(&self, ask: PricePerHour) -> Result<(), String> {
+        if self.ask > ask {
+            return Err(format!("spot asks {}, over the ask of {}", self.ask.0, ask.0));
+        }
+        check_notice(self.notice)
+    }
+}
+
+/// Checks how long a spot job goes on once its slot is wanted back.
+///
+/// # Errors
+/// In a sentence, if that is out of bounds.
+pub fn check_notice(notice: Millis) -> Result<(), String> {
+    match (SPOT_NOTICE_MS_MIN..=SPOT_NOTICE_MS_MAX).contains(&notice.0) {
+        true => Ok(()),
+        false => Err(format!(
+            "a notice of {} ms is not between {SPOT_NOTICE_MS_MIN} and {SPOT_NOTICE_MS_MAX}",
+            notice.0
+        )),
+    }
+}
+
 /// A name that is no tier's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no tier: it is on-demand, spot or reserved")]
@@ -72,5 +121,16 @@ mod tests {
         }
         assert_eq!("Spot".parse::<Tier>(), Err(NoTier("Spot".into())));
         assert_eq!(Tier::default(), Tier::OnDemand);
+    }
+
+    #[test]
+    fn spot_is_never_dearer_and_gives_a_bounded_notice() {
+        let spot = |ask, notice| {
+            let spot = Spot { ask: PricePerHour(ask), notice: Millis(notice), held: u16::MAX };
+            spot.check(PricePerHour(10)).is_ok()
+        };
+        assert!(spot(10, SPOT_NOTICE_MS_MIN) && spot(0, SPOT_NOTICE_MS_MAX));
+        assert!(!spot(11, SPOT_NOTICE_MS_MIN));
+        assert!(!spot(10, SPOT_NOTICE_MS_MIN - 1) && !spot(10, SPOT_NOTICE_MS_MAX + 1));
     }
 }

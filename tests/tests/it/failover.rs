@@ -75,6 +75,8 @@ const RATES: Rates = Rates { prefill: WorkRate(100_000_000), decode: WorkRate(10
 /// Time to collect: longer than any test.
 const GRACE: Millis = Millis(600_000);
 pub(crate) const FIRST: u8 = 3;
+/// Key of the client.
+pub(crate) const CLIENT: u8 = 4;
 pub(crate) const SECOND: u8 = 6;
 /// More than a client is told in one answer.
 const SEEN_MAX: usize = 1_024;
@@ -124,13 +126,18 @@ impl World {
 
     /// Starts provider `n`, over the records that it had before.
     pub(crate) fn seller(&self, n: u8, ask: PricePerHour, delay: Duration, served: Served) -> Seller {
+        self.seller_of(n, delay, served, config(ask))
+    }
+
+    /// The same with this configuration.
+    pub(crate) fn seller_of(&self, n: u8, delay: Duration, served: Served, sells: ProviderConfig) -> Seller {
         let runtime = Runtime::new().expect("a runtime");
         let (stop, stopped) = watch::channel(false);
         let (net, events, running) = runtime.block_on(async {
             let config = NetConfig { delay, ..listening(&self.network, n) };
             let (net, inbox) = Net::start(config).await.expect("loopback listens");
             let (told, events) = mpsc::channel(256);
-            let parts = self.parts(n, ask, &net, served, told);
+            let parts = self.parts(n, sells, &net, served, told);
             let running = tokio::spawn(Provider::new(parts).expect("sound records").run(inbox, stopped));
             (net, events, running)
         });
@@ -140,22 +147,13 @@ impl World {
     fn parts(
         &self,
         n: u8,
-        ask: PricePerHour,
+        config: ProviderConfig,
         net: &NetHandle,
         mut served: Served,
         events: mpsc::Sender<ProviderEvent>,
     ) -> Parts {
         served.device.rates = RATES;
         let (memory, _) = Memory::open(&self.records(n), key(n).public()).expect("sound records");
-        let config = ProviderConfig {
-            ask,
-            region: None,
-            jurisdiction: None,
-            slots: 2,
-            hospitality: Hospitality::open(Millis(3_600_000)),
-            stake: Credits::ZERO,
-            drain: Millis(500),
-        };
         let network = &self.network;
         Parts {
             key: key(n),
@@ -248,10 +246,30 @@ impl World {
     }
 }
 
+/// What a provider of these tests sells: two slots.
+pub(crate) fn config(ask: PricePerHour) -> ProviderConfig {
+    ProviderConfig {
+        ask,
+        spot: None,
+        queue: Millis(0),
+        region: None,
+        jurisdiction: None,
+        slots: 2,
+        hospitality: Hospitality::open(Millis(3_600_000)),
+        stake: Credits::ZERO,
+        drain: Millis(500),
+    }
+}
+
 /// The client over its records.
 pub(crate) async fn client_in(folder: &TempDir, network: &Verified<NetworkFile>) -> Client {
-    let data_dir = DataDir::new(folder.path().join("client"));
-    let config = ClientConfig { data_dir, key: key(4), network: network.clone(), region: None };
+    client_of(folder, network, CLIENT).await
+}
+
+/// A client with key `n` over its records.
+pub(crate) async fn client_of(folder: &TempDir, network: &Verified<NetworkFile>, n: u8) -> Client {
+    let data_dir = DataDir::new(folder.path().join(format!("client-{n}")));
+    let config = ClientConfig { data_dir, key: key(n), network: network.clone(), region: None };
     Client::connect(config).await.expect("the ledger node is there")
 }
 

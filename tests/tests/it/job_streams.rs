@@ -220,6 +220,8 @@ pub(crate) async fn provider_asking(
     let (memory, _) = Memory::open(&folder.join("records"), key(3).public()).expect("new records");
     let config = ProviderConfig {
         ask: ASK,
+        spot: None,
+        queue: Millis(0),
         region: None,
         jurisdiction: None,
         slots: 2,

@@ -42,6 +42,7 @@ pub(super) fn advert(key: &SecretKey, sequence: u64) -> Signed<Advert> {
             context: 2048,
         }],
         ask: PricePerHour(2_000_000),
+        spot: None,
         slots_free: 2,
         queued: 0,
         region: None,

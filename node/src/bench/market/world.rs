@@ -303,6 +303,7 @@ fn idle_advert(provider: PublicKey, ask: PricePerHour, speed: f64, slots: u16) -
         },
         models: vec![ModelOffer { model: MODEL, work: WORK, context: 8_192 }],
         ask,
+        spot: None,
         slots_free: slots,
         queued: 0,
         region: None,

@@ -147,6 +147,7 @@ fn advert(draw: &mut Random, region: &str, dear: f64) -> Advert {
         },
         models: vec![ModelOffer { model: MODEL, work: WORK, context: 8_192 }],
         ask: PricePerHour((ASK * speed * dear * draw.between(0.7, 1.4)) as u64),
+        spot: None,
         slots_free: 0,
         queued: 0,
         region: Some(region.to_owned()),

@@ -14,6 +14,9 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
         ProviderEvent::Job { session, end, output_tokens } => json!({
             "event": "job", "session": session.to_string(), "end": end, "output_tokens": output_tokens,
         }),
+        ProviderEvent::Reclaiming { session, notice } => json!({
+            "event": "reclaiming", "session": session.to_string(), "notice_ms": notice.0,
+        }),
         ProviderEvent::Closed { session } => json!({ "event": "closed", "session": session.to_string() }),
         ProviderEvent::Forgotten { session } => {
             json!({ "event": "forgotten", "session": session.to_string() })
@@ -67,6 +70,11 @@ pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
         ProviderEvent::Job { session, end, output_tokens } => {
             Some(format!("job of session {}: {output_tokens} tokens, {end}", session.short()))
         }
+        ProviderEvent::Reclaiming { session, notice } => Some(format!(
+            "the spot job of session {} leaves its slot within {} ms",
+            session.short(),
+            notice.0
+        )),
         ProviderEvent::Closed { session } => {
             Some(format!("session {} closed and collected", session.short()))
         }

@@ -71,6 +71,12 @@ pub(super) fn ended(ran: &Ran, at: Timestamp) -> Ended {
             let (ttft, total) = (ran.first_token.unwrap_or(now) - ran.started, now - ran.started);
             Ended::Served(Run::new(at, micros(ttft), micros(total), ran.outcome.output_tokens))
         }
+        BuyerEnd::Settled(receipt)
+            if receipt.body.cause == Cause::Reclaimed && ran.machine.had_notice(clock::now()) =>
+        {
+            // As was agreed: whoever buys in spot may lose its slot.
+            Ended::Blameless
+        }
         BuyerEnd::Refused { code: RefusalCode::Busy, .. } => Ended::Busy(at),
         // Who is told to stop may take its time, and we did not wait for it.
         BuyerEnd::Stalled if ran.machine.is_cancelled() => Ended::Blameless,

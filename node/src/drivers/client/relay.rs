@@ -14,7 +14,7 @@ mod redundant;
 use std::sync::{Mutex, PoisonError};
 
 use gridhour_protocol::{
-    job::{logprobs::Logprobs, request::Request},
+    job::request::Request,
     market::{advert::Advert, matching::MatchRecord, order::Order},
     session::{lane::LaneLedger, terms::Terms, warm::first_hold},
     signed::{PublicKey, Verified},
@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use self::past::{Attempt, Past, Unsettled, why};
 use super::{
     Client, RunError,
+    job::Heard,
     race::{Entry, Race},
     run::{OnEvent, RunEvent, RunSpec, may_be_applied, with_true_work},
     turn::Turn,
@@ -203,7 +204,12 @@ impl<'a> Relay<'a> {
         }
         // Tokens that are written again for want of a receipt are there already.
         let mut at = request.written.len();
-        let mut deliver = |tokens: &[u32], _: &[Logprobs]| {
+        let provider = choice.terms.provider;
+        let mut deliver = |heard: Heard<'_>| {
+            let tokens = match heard {
+                Heard::Tokens(tokens, _) => tokens,
+                Heard::Reclaiming(within) => return self.tell(RunEvent::Reclaiming { provider, within }),
+            };
             if !entry.leads() {
                 return;
             }

@@ -137,6 +137,13 @@ pub enum RunEvent<'a> {
         /// What it can collect at most.
         cost: Credits,
     },
+    /// A provider takes the slot of a spot job back: another will go on, if there is one.
+    Reclaiming {
+        /// Who.
+        provider: PublicKey,
+        /// How long it goes on at most.
+        within: Millis,
+    },
     /// A provider did not finish, and another goes on.
     Moved {
         /// Who did not.
@@ -293,7 +300,9 @@ impl Client {
             work: offer.work,
             rates: advert.device.rates,
             numerics: NUMERICS_VERSION,
-            price: advert.ask,
+            price: advert.ask_in(order.tier)?,
+            tier: order.tier,
+            notice: advert.notice_in(order.tier),
             chunk_tokens: CHUNK_TOKENS_MAX as u16,
             use_until,
             collect_until: use_until.after(Millis(self.grace_min_ms))?,

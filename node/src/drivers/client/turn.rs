@@ -16,7 +16,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     Client, RunError,
-    job::{Deliver, Job, Ran},
+    job::{Deliver, Heard, Job, Ran},
     learning,
     relay::Choice,
 };
@@ -73,10 +73,12 @@ impl Client {
             patience: PATIENCE,
         };
         let (mut output, mut logprobs) = (Vec::new(), Vec::new());
-        let mut keep = |tokens: &[u32], new: &[Logprobs]| {
-            output.extend_from_slice(tokens);
-            logprobs.extend_from_slice(new);
-            deliver(tokens, new);
+        let mut keep = |heard: Heard<'_>| {
+            if let Heard::Tokens(tokens, new) = heard {
+                output.extend_from_slice(tokens);
+                logprobs.extend_from_slice(new);
+            }
+            deliver(heard);
         };
         let advert = choice.advert.signed().clone();
         let ran = Job::run(&self.memory()?, stream, setup, advert, cancel, &mut keep).await?;

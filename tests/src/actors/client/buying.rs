@@ -153,6 +153,8 @@ impl<T: Twist> MarketClient<T> {
             rates: advert.body.device.rates,
             numerics: goods::NUMERICS,
             price: advert.body.ask,
+            tier: order.tier,
+            notice: advert.body.notice_in(order.tier),
             chunk_tokens: self.profile.chunk_tokens,
             use_until,
             collect_until: use_until.after(self.profile.grace).expect("time is far from its end"),

@@ -215,6 +215,8 @@ impl Life {
             served: served(),
             config: ProviderConfig {
                 ask: ASK,
+                spot: None,
+                queue: Millis(0),
                 region: None,
                 jurisdiction: None,
                 slots: SLOTS,

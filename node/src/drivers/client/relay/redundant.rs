@@ -20,7 +20,6 @@ use gridhour_protocol::{
     job::{
         agreement::{Agreement, Tally},
         buyer::BuyerEnd,
-        logprobs::Logprobs,
         request::Request,
     },
     market::redundant::{Bid, pick},
@@ -33,6 +32,7 @@ use tokio::time::Instant;
 use super::{
     super::{
         RunError, Undecided,
+        job::Heard,
         run::{RunEvent, may_be_applied},
         turn::Turn,
     },
@@ -118,7 +118,13 @@ impl Relay<'_> {
         }
         self.tell(RunEvent::Opened { session: choice.terms.id(), hold: choice.hold });
         let (who, mut text) = (choice.terms.provider, Vec::new());
-        let mut deliver = |tokens: &[u32], logprobs: &[Logprobs]| {
+        let mut deliver = |heard: Heard<'_>| {
+            let (tokens, logprobs) = match heard {
+                Heard::Tokens(tokens, logprobs) => (tokens, logprobs),
+                Heard::Reclaiming(within) => {
+                    return self.tell(RunEvent::Reclaiming { provider: who, within });
+                }
+            };
             text.extend_from_slice(tokens);
             let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
             let agreed = desk.agreement.push(who, tokens, logprobs);
