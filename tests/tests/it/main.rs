@@ -23,4 +23,5 @@ mod redundant;
 mod simulated_wan;
 mod standard_model;
 mod threats;
+mod tiers;
 mod warm_sessions;
