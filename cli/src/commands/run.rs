@@ -355,11 +355,8 @@ pub async fn stream(
             tokens.iter().for_each(|token| note(context.out.part(&text.push(*token))));
         }
         RunEvent::Reclaiming { provider, within } => {
-            note(context.out.line(&format!(
-                "{} takes its spot slot back within {} ms",
-                provider.short(),
-                within.0
-            )));
+            let (name, ms) = (provider.short(), within.0);
+            note(context.out.note(&format!("\n{name} takes its spot slot back within {ms} ms")));
         }
         RunEvent::Moved { from, to, written, why } => {
             let (from, to) = (from.short(), to.short());
