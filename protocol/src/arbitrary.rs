@@ -34,7 +34,7 @@ use crate::{
         coordinate::{ADJUSTMENT_US_MAX, Coordinate, DIMENSIONS, ERROR_PPM_MAX, FAR_US_MAX, HEIGHT_US_MIN},
         history::{Ended, ProviderHistory, Run},
         order::{LatencyLimit, LimitKind, Order, Verification},
-        reservation::{ReservationOffer, WHOLE},
+        reservation::{ReservationOffer, ReservationWish, WHOLE},
     },
     merkle::{Frontier, leaf_hash},
     receipt::{Cause, ClockSource, Receipt},
@@ -333,6 +333,18 @@ pub fn reservation_offers(provider: PublicKey) -> BoxedStrategy<ReservationOffer
             }
         })
         .boxed()
+}
+
+/// What a client may wish to have reserved.
+pub fn reservation_wishes() -> impl Strategy<Value = ReservationWish> {
+    let window = (1u64 << 30..1 << 50, SLOT_MS_MIN..=SLOT_MS_MAX, 1..=SLOTS_MAX);
+    (bytes32(), window, 1..=SLOT_MS_MIN).prop_map(|(model, (at, slot, slots), capacity_ms)| ReservationWish {
+        model: ModelId(model),
+        starts_at: Timestamp(at),
+        slot: Millis(slot),
+        slots,
+        capacity: GpuNs(capacity_ms * 1_000_000),
+    })
 }
 
 /// Terms between any two keys.

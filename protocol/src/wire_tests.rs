@@ -55,6 +55,7 @@ wire_type!(adverts, arbitrary::signed(arbitrary::adverts));
 wire_type!(orders, arbitrary::signed(arbitrary::orders));
 wire_type!(terms, arbitrary::terms());
 wire_type!(reservation_offers, arbitrary::signed(arbitrary::reservation_offers));
+wire_type!(reservation_wishes, arbitrary::reservation_wishes());
 wire_type!(vouchers, arbitrary::signed(arbitrary::vouchers));
 wire_type!(receipts, arbitrary::signed(arbitrary::receipts));
 wire_type!(calibrations, arbitrary::signed(arbitrary::calibrations));

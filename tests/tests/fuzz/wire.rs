@@ -449,6 +449,7 @@ fn ledger_requests() {
         LedgerRequest::Devices(arbitrary::key(3).public()),
         LedgerRequest::Budgets(arbitrary::key(4).public()),
         LedgerRequest::Checkup(CheckupRequest { node: arbitrary::key(5).public(), ports: ports.clone() }),
+        LedgerRequest::Reservations(arbitrary::key(6).public()),
     ];
     canonical("ledger-request", &values, |_| {});
 }
@@ -501,6 +502,7 @@ fn ledger_answers() {
         LedgerAnswer::Devices(chain.state().devices().map(|(_, device)| device.clone()).collect()),
         LedgerAnswer::Budgets(vec![budget]),
         LedgerAnswer::Checkup(checkup()),
+        LedgerAnswer::Reservations(chain.state().reservations().map(|(_, known)| known.clone()).collect()),
     ];
     canonical("ledger-answer", &values, |_| {});
 }
@@ -510,17 +512,24 @@ fn provider_requests() {
     let asset = |part| ProviderRequest::Asset { model: ModelId([5; 32]), part };
     let (session, _) = busy_chain().state().sessions().next().map(|(id, s)| (*id, s.clone())).expect("open");
     let parts = [AssetPart::Manifest, AssetPart::Tokenizer, AssetPart::Template].map(asset);
-    let values: Vec<_> = parts.into_iter().chain([ProviderRequest::Settle(session)]).collect();
+    let reservation = busy_chain().state().reservations().next().map(|(id, _)| *id).expect("one is kept");
+    let wishes = samples(arbitrary::reservation_wishes(), 4).into_iter().map(ProviderRequest::Reserve);
+    let rest = [ProviderRequest::Settle(session), ProviderRequest::Slot(reservation)];
+    let values: Vec<_> = parts.into_iter().chain(rest).chain(wishes).collect();
     canonical("provider-request", &values, |_| {});
 }
 
 #[test]
 fn provider_answers() {
     let tx = busy_chain().blocks()[0].txs[0].body.id();
+    let offer = samples(arbitrary::signed(arbitrary::reservation_offers), 1).remove(0);
+    let advert = samples(arbitrary::signed(arbitrary::adverts), 1).remove(0);
     let values = [
         ProviderAnswer::Asset(vec![1; 100]),
         ProviderAnswer::Settled(rpc::Applied { tx, height: Height(9) }),
         ProviderAnswer::Refused("not here".into()),
+        ProviderAnswer::Offered(Box::new(offer)),
+        ProviderAnswer::Slot(Box::new(advert)),
     ];
     canonical("provider-answer", &values, |_| {});
 }
