@@ -35,6 +35,7 @@ use crate::{
         history::{Ended, ProviderHistory, Run},
         order::{LatencyLimit, LimitKind, Order, Verification},
         reservation::{ReservationOffer, ReservationWish, WHOLE},
+        tier::Tier,
     },
     merkle::{Frontier, leaf_hash},
     receipt::{Cause, ClockSource, Receipt},
@@ -263,6 +264,11 @@ pub fn verifications() -> BoxedStrategy<Verification> {
     prop_oneof![Just(Verification::Receipt), redundant].boxed()
 }
 
+/// Every tier.
+pub fn tiers() -> impl Strategy<Value = Tier> {
+    prop::sample::select(&Tier::ALL[..])
+}
+
 /// An order of `client`.
 pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let times = (0..1u64 << 50, 1..=ORDER_TTL_MS_MAX);
@@ -271,7 +277,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let money = (prices(), any::<u64>(), any::<u64>());
     let where_ = (vec(places(), 0..3), vec(places(), 0..3), vec(public_keys(), 0..3));
     let ids = (bytes32(), bytes32(), any::<u64>(), option::of(bytes32()));
-    (ids, times, tokens, limits, (money, verifications()), where_)
+    (ids, times, tokens, limits, (money, verifications(), tiers()), where_)
         .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, how, places)| Order {
             version: PROTOCOL_VERSION,
             network: NetworkId(network),
@@ -291,6 +297,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
             calibrated_by: places.2,
             stake_min: Credits(how.0.2),
             verification: how.1,
+            tier: how.2,
             tag,
         })
         .boxed()

@@ -16,6 +16,7 @@ use crate::{
         coordinate::Coordinate,
         order::{LatencyLimit, LimitKind, Order, Verification},
         reservation::ReservationOffer,
+        tier::Tier,
     },
     model::{TokenKind, TokenizerAsset, TokenizerFamily},
     receipt::{Cause, ClockSource, Receipt},
@@ -158,6 +159,7 @@ pub(crate) fn order() -> Order {
         calibrated_by: vec![],
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        tier: Tier::OnDemand,
         tag: Some([6; 32]),
     }
 }
