@@ -30,6 +30,7 @@ mod validator;
 
 pub use compute::{BackendKind, ComputeArgs};
 pub use error::NodeError;
+pub use provider::ReserveArgs;
 pub use signals::told_to_stop;
 pub use size::parse_size;
 
@@ -125,6 +126,10 @@ pub struct ProviderArgs {
     /// hour at most]
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_TIMEOUT")]
     pub calibrate_timeout: Option<u64>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reserve: ReserveArgs,
 
     /// Give running jobs so long to end when told to stop, then send their clients elsewhere [default: 30]
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_DRAIN")]

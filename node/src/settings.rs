@@ -50,6 +50,20 @@ pub struct Settings {
     pub challengers: Option<Vec<String>>,
     /// Credits that a provider keeps at stake for its device; 0 for none.
     pub stake: Option<String>,
+    /// Whether a provider lets clients reserve its device.
+    pub reserve: Option<bool>,
+    /// Price of a reserved GPU-hour, in credits; `ask` if it is absent.
+    pub reserve_price: Option<String>,
+    /// Paid of what is not used of a slot, in per cent.
+    pub reserve_standby: Option<String>,
+    /// What missed slots cost the provider, in per cent of a slot's price.
+    pub reserve_ladder: Option<Vec<String>>,
+    /// Seconds to answer when a slot is called for.
+    pub reserve_answer: Option<u64>,
+    /// Slots that begin more seconds from now can be given up.
+    pub reserve_notice: Option<u64>,
+    /// Seconds of all slots of a reservation together, at most.
+    pub reserve_longest: Option<u64>,
     /// Delay added to pings and answers, in milliseconds.
     pub delay_ms: Option<u64>,
 }

@@ -1,6 +1,7 @@
 //! A provider, started.
 
 mod event;
+mod reserve;
 
 use std::{
     num::NonZeroUsize,
@@ -22,6 +23,7 @@ use gridhour_protocol::{
 };
 use tokio::sync::{mpsc, watch};
 
+pub use self::reserve::ReserveArgs;
 pub(super) use self::event::{event_json, event_text};
 use super::{
     NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, face::Face, look_out, parse_size,
@@ -175,6 +177,7 @@ impl Plan {
                 slots,
                 hospitality: hospitality(args, settings)?,
                 stake: stake(args, settings)?,
+                reserve: args.reserve.terms(settings, ask, slots)?,
                 drain: args
                     .drain
                     .or(settings.drain)

@@ -53,7 +53,9 @@ mod pings;
 mod race;
 mod records;
 mod relay;
+mod reserve;
 mod run;
+mod slot;
 mod turn;
 mod warm;
 
@@ -61,7 +63,9 @@ pub use assets::FetchError;
 pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
 pub use error::{RunError, Undecided};
 pub use race::Hedge;
+pub use reserve::{ASKED_MAX, ReservationAnswer};
 pub use run::{BudgetCap, RunEvent, RunSpec};
+pub use slot::{NoSlot, SlotError};
 pub use warm::Keep;
 
 /// How long to try to reach any bootstrap peer.

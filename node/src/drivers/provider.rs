@@ -4,10 +4,11 @@
 //!  start:  engine loaded, rates measured, records opened, network joined
 //!  always: advert signed and gossiped again before it dies, and whenever a slot is taken or freed
 //!          job stream -> job task (one a stream, obeying `protocol::job::provider`)
-//!          question   -> part of a model, or settle a session
+//!          question   -> part of a model, settle a session, offer to reserve, or the advert of a slot
 //!          sweep      -> sessions whose time is over are closed with their newest vouchers
 //!          fault      -> the offer is withdrawn, and made again once the model could be loaded anew
 //!          standing   -> its device is registered on the ledger, and its stake kept
+//!          reserved   -> what was booked is looked up, and answered for when it is called for
 //!          stop       -> the offer is withdrawn, running jobs end or are handed over
 //!          challenge  -> the same, while a standard model is timed in its place
 //! ```
@@ -25,9 +26,12 @@ use std::{
 use gridhour_protocol::{
     calibration::{provider::Hospitality, receipt::Calibration},
     exact::NUMERICS_VERSION,
-    id::{DeviceId, NetworkId, SessionId},
+    id::{DeviceId, NetworkId, ReservationId, SessionId},
     limits::PROTOCOL_VERSION,
-    market::advert::{Advert, Device, ModelOffer},
+    market::{
+        advert::{Advert, Device, ModelOffer},
+        reservation::stock::ReservationTerms,
+    },
     model::TokenizerAsset,
     signed::{PublicKey, SecretKey, Signed},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -57,6 +61,7 @@ mod job;
 mod measure;
 mod monitor;
 mod requests;
+mod reserved;
 mod serving;
 mod settle;
 mod standard;
@@ -99,6 +104,8 @@ pub struct ProviderConfig {
     pub stake: Credits,
     /// How long running jobs may go on once the provider is told to stop; then they are handed over.
     pub drain: Millis,
+    /// On which terms capacity is reserved; none is, without.
+    pub reserve: Option<ReservationTerms>,
 }
 
 /// What happens at a provider, for whoever runs it.
@@ -232,6 +239,31 @@ pub enum ProviderEvent {
         /// What to do, in a sentence.
         what: String,
     },
+    /// A client has booked slots.
+    Reserved {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Who.
+        client: PublicKey,
+        /// When the first of them begins that is not settled.
+        from: Timestamp,
+        /// When the last one ends.
+        until: Timestamp,
+    },
+    /// A slot was called for on the ledger, and answered there.
+    SlotAnswered {
+        /// The reservation.
+        reservation: ReservationId,
+        /// The slot.
+        slot: u16,
+    },
+    /// A slot was called for, and no answer came in time: a rung of the ladder is gone.
+    SlotMissed {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Slots of it that were missed so far.
+        missed: usize,
+    },
     /// Something that should be looked at.
     Trouble {
         /// In a sentence.
@@ -279,6 +311,7 @@ pub(crate) struct Shared {
     pub(crate) memory: Memory,
     pub(crate) serving: Serving,
     pub(crate) calibration: Calibrated,
+    pub(crate) reserved: reserved::Reserved,
     pub(crate) served: Offered,
     pub(crate) config: ProviderConfig,
     /// Held by a lane's job, so that a lane has one at a time; and by whoever closes the session.
@@ -311,7 +344,8 @@ impl Shared {
 
     /// Jobs that run, or are being refused, a calibration counting for all slots.
     pub(crate) fn jobs(&self) -> usize {
-        usize::from(self.config.slots).saturating_sub(self.slots.available_permits())
+        let within = usize::from(self.config.slots).saturating_sub(self.slots.available_permits());
+        within + reserved::beside(self)
     }
 
     /// Counts what a client did wrong, and says so. Nobody else notices.
@@ -375,6 +409,7 @@ impl Provider {
             memory,
             serving: Serving::new(scheduler, reload),
             calibration,
+            reserved: reserved::Reserved::default(),
             served: Offered { assets, offer, vocabulary, tokenizer, device },
             config,
             busy: Mutex::new(busy),
@@ -417,10 +452,12 @@ impl Provider {
         let stops = Stops { stop: stop.clone(), reclaimed };
         let mut sequence = clock::now().0;
         let mut standing = pin!(standing::keep(&shared));
+        let mut reserved = pin!(reserved::keep(&shared));
         loop {
             tokio::select! {
                 () = told(&mut stop) => break,
                 never = &mut standing => match never {},
+                never = &mut reserved => match never {},
                 _ = adverts.tick() => advertise(&shared, &mut sequence).await,
                 () = shared.changed.notified() => advertise(&shared, &mut sequence).await,
                 _ = sweep.tick() => { tasks.spawn(settle::sweep(shared.clone())); }
@@ -507,7 +544,7 @@ fn advert_of(
     let leaves = shared.draining.load(Ordering::Relaxed);
     let serves = !leaves && shared.serving.scheduler().is_some();
     let life = if leaves { LAST_ADVERT_LIFE } else { ADVERT_LIFE };
-    let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
+    let free = u16::try_from(reserved::free_places(shared, now)).unwrap_or(u16::MAX);
     let reached_at = shared.net.advertised_addrs();
     let addresses = reached_at.iter().map(ToString::to_string);
     let measured = Device { numerics: NUMERICS_VERSION, ..shared.served.device.clone() };

@@ -137,6 +137,13 @@ impl ReservationOffer {
         whose && terms && advert.offer_of(&self.model).is_some_and(|offer| offer.work == self.work)
     }
 
+    /// Whether it promises what `wish` asks for.
+    #[must_use]
+    pub fn is_for(&self, wish: &ReservationWish) -> bool {
+        let Self { model, starts_at, slot, slots, capacity, .. } = *self;
+        ReservationWish { model, starts_at, slot, slots, capacity } == *wish
+    }
+
     fn check_time(&self) -> Result<(), String> {
         let Self { slot, answer_within, .. } = self;
         check_window(self.starts_at, *slot, self.slots)?;
@@ -160,13 +167,18 @@ impl ReservationOffer {
         if !self.work.is_sane() {
             return Err("work per token is absurd".into());
         }
-        at_most("rungs of the ladder", self.ladder.len(), RUNGS_MAX)?;
-        let rungs = self.ladder.iter().all(|rung| (1..=RUNG_MAX).contains(rung));
-        if self.ladder.is_empty() || !rungs || !self.ladder.is_sorted() {
-            return Err(format!("a ladder rises by rungs of 1 to {RUNG_MAX} thousandths"));
-        }
-        at_most("thousandths for standing by", self.standby.into(), WHOLE.into())
+        check_shares(&self.ladder, self.standby)
     }
+}
+
+/// The ladder rises, and no more than all is paid for standing by.
+fn check_shares(ladder: &[u16], standby: u16) -> Result<(), String> {
+    at_most("rungs of the ladder", ladder.len(), RUNGS_MAX)?;
+    let rungs = ladder.iter().all(|rung| (1..=RUNG_MAX).contains(rung));
+    if ladder.is_empty() || !rungs || !ladder.is_sorted() {
+        return Err(format!("a ladder rises by rungs of 1 to {RUNG_MAX} thousandths"));
+    }
+    at_most("thousandths for standing by", standby.into(), WHOLE.into())
 }
 
 /// Number and length of the slots are within bounds, and the last one ends before time does.

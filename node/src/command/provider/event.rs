@@ -56,6 +56,16 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
         ProviderEvent::Draining { jobs, at_most } => {
             json!({ "event": "draining", "jobs": jobs, "at_most_ms": at_most.0 })
         }
+        ProviderEvent::Reserved { reservation, client, from, until } => json!({
+            "event": "reserved", "reservation": reservation.to_string(), "client": client.to_string(),
+            "from": from.0, "until": until.0,
+        }),
+        ProviderEvent::SlotAnswered { reservation, slot } => {
+            json!({ "event": "slot-answered", "reservation": reservation.to_string(), "slot": slot })
+        }
+        ProviderEvent::SlotMissed { reservation, missed } => {
+            json!({ "event": "slot-missed", "reservation": reservation.to_string(), "missed": missed })
+        }
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -118,6 +128,21 @@ pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
         ProviderEvent::Draining { jobs, at_most } => Some(format!(
             "told to stop: nothing is offered any more, {jobs} jobs have {} s to end",
             at_most.0 / 1_000
+        )),
+        ProviderEvent::Reserved { reservation, client, from, until } => Some(format!(
+            "reservation {}: {} s of this device are {}'s, from {} s on",
+            reservation.short(),
+            until.since(*from).0 / 1_000,
+            client.short(),
+            from.since(clock::now()).0 / 1_000
+        )),
+        ProviderEvent::SlotAnswered { reservation, slot } => {
+            Some(format!("slot {slot} of reservation {} was called for, and answered", reservation.short()))
+        }
+        ProviderEvent::SlotMissed { reservation, missed } => Some(format!(
+            "a slot of reservation {} was called for and not answered in time: {missed} missed so far, a part of \
+             the bond is gone",
+            reservation.short()
         )),
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
     }

@@ -11,7 +11,7 @@ use gridhour_protocol::{
     units::Credits,
 };
 
-use super::FetchError;
+use super::{FetchError, SlotError};
 use crate::{
     drivers::{ledger_client::LedgerError, memory::MemoryError, results::ResultError},
     keys::KeyError,
@@ -43,6 +43,9 @@ pub enum RunError {
     /// The job could not be started.
     #[error(transparent)]
     NotStarted(#[from] NotStarted),
+    /// The reserved slot.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
     /// Another provider had begun to answer before this one was asked.
     #[error("another provider was faster")]
     Overtaken,

@@ -27,6 +27,7 @@ use super::{
     Client, RunError,
     race::{Entry, Race},
     run::{OnEvent, RunEvent, RunSpec, may_be_applied, with_true_work},
+    slot::{Slot, SlotError},
     turn::Turn,
 };
 use crate::{
@@ -59,6 +60,8 @@ pub(super) struct RelayParts<'a> {
     pub(super) assets: &'a ModelAssets,
     /// Those who may be asked.
     pub(super) adverts: &'a [Verified<Advert>],
+    /// The reserved slot that pays, in which nobody but its provider is asked.
+    pub(super) slot: Option<Slot>,
     pub(super) cancel: watch::Receiver<bool>,
 }
 
@@ -133,9 +136,9 @@ impl<'a> Relay<'a> {
 
     /// Who is asked at the same time, if anybody.
     async fn rival(&self, first: &Choice, request: &Request, past: &Past) -> Option<Choice> {
-        let RelayParts { spec, order, .. } = &self.parts;
+        let RelayParts { spec, order, slot, .. } = &self.parts;
         let expected = first.matched.candidates.first().and_then(|best| best.expected_ttft_ms);
-        if !spec.hedge.wants_two(order.ttft, expected) {
+        if slot.is_some() || !spec.hedge.wants_two(order.ttft, expected) {
             return None;
         }
         let with_first = Past {
@@ -160,7 +163,7 @@ impl<'a> Relay<'a> {
     }
 
     async fn enter(&self, choice: &Choice, request: &Request, entry: &Entry<'_>) -> Result<(), RunError> {
-        let RelayParts { client, spec, order, .. } = &self.parts;
+        let RelayParts { client, spec, order, slot, .. } = &self.parts;
         let (session, provider) = (choice.terms.id(), choice.terms.provider);
         if entry.is_overtaken() {
             return Err(RunError::Overtaken);
@@ -169,7 +172,7 @@ impl<'a> Relay<'a> {
             self.tell(RunEvent::GoesOn { session, provider });
             return Ok(());
         }
-        client.open_session(spec, order, choice).await?;
+        client.open_session(spec, order, slot.as_ref(), choice).await?;
         client.keep_open(spec, choice, request);
         self.tell(RunEvent::Opened { session, hold: choice.hold });
         Ok(())
@@ -257,7 +260,7 @@ impl<'a> Relay<'a> {
             Err(RunError::Ledger(_)) if past.asked.len() > 1 => request.clone(),
             Err(_) => return None,
         };
-        let may_go_on = self.parts.spec.failover || past.was_stale;
+        let may_go_on = (self.parts.spec.failover || past.was_stale) && self.parts.slot.is_none();
         if !may_go_on || *self.parts.cancel.borrow() || past.asked.len() >= PROVIDERS_MAX {
             return None;
         }
@@ -287,8 +290,10 @@ impl<'a> Relay<'a> {
     /// left under the order.
     async fn choose(&self, request: &Request, past: &Past) -> Result<Choice, RunError> {
         let left = self.left(past);
-        let RelayParts { client, spec, assets, .. } = &self.parts;
-        let newest = with_true_work(&client.newest(self.parts.adverts), spec.model, assets.work());
+        let RelayParts { client, spec, assets, slot, adverts, .. } = &self.parts;
+        // What was reserved is offered to nobody else, and nothing newer takes its place.
+        let newest = if slot.is_some() { adverts.to_vec() } else { client.newest(adverts) };
+        let newest = with_true_work(&newest, spec.model, assets.work());
         let others = newest.into_iter().filter(|advert| !past.asked.contains(&advert.provider));
         let is_first = past.asked.is_empty();
         let fits = |advert: &Verified<Advert>| {
@@ -301,6 +306,7 @@ impl<'a> Relay<'a> {
         let (terms, longest) = self
             .terms(advert, request)
             .ok_or_else(|| RunError::Order("its times or its cost overflow".into()))?;
+        check_slot(slot.as_ref(), longest)?;
         let hold = self.hold(longest, left)?;
         let lane = LaneLedger::new(terms.id(), 0);
         Ok(Choice { advert: advert.clone(), terms, hold, matched, lane, is_open: false })
@@ -320,7 +326,8 @@ impl<'a> Relay<'a> {
 
     /// Terms with this provider, and what the longest answer costs under them.
     fn terms(&self, advert: &Verified<Advert>, request: &Request) -> Option<(Terms, Credits)> {
-        let terms = self.parts.client.terms(self.parts.spec, &self.parts.order, advert)?;
+        let RelayParts { client, spec, order, slot, .. } = &self.parts;
+        let terms = client.terms(spec, order, slot.as_ref(), advert)?;
         let hold = request.amount_on(&LaneLedger::new(terms.id(), 0), &terms, request.max_tokens)?;
         Some((terms, hold.max(Credits(1))))
     }
@@ -363,5 +370,13 @@ impl<'a> Relay<'a> {
         // Who panicked while it was told something is asked to hear no more, but no job ends over it.
         let mut on_event = self.on_event.lock().unwrap_or_else(PoisonError::into_inner);
         on_event(event);
+    }
+}
+
+/// Whether what is left of the slot, if one pays, covers the longest answer.
+fn check_slot(slot: Option<&Slot>, longest: Credits) -> Result<(), RunError> {
+    match slot {
+        Some(slot) if slot.left < longest => Err(SlotError::Spent { longest, left: slot.left }.into()),
+        _ => Ok(()),
     }
 }

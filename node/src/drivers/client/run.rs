@@ -8,7 +8,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     exact::NUMERICS_VERSION,
-    id::{BudgetId, ModelId, SessionId},
+    id::{BudgetId, ModelId, ReservationId, SessionId},
     job::{agreement::Tally, request::Request, sampling::Sampling},
     limits::{CHUNK_TOKENS_MAX, ORDER_TTL_MS_MAX, PROTOCOL_VERSION},
     market::{
@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use super::{
     Client, Hedge, Keep, RunError,
     relay::{Choice, Relay, RelayParts},
+    slot::Slot,
 };
 use crate::{
     clock,
@@ -82,6 +83,8 @@ pub struct RunSpec {
     pub tag: Option<[u8; 32]>,
     /// How long the session may be used.
     pub use_for: Millis,
+    /// In the reserved tier, the reservation whose slot pays; without it, one of the client's whose slot runs.
+    pub reservation: Option<ReservationId>,
     /// Who pays: a budget, under one of its caps; or the client itself.
     pub pays: Option<BudgetCap>,
     /// Whether another provider goes on where one stops; else the order fails with its provider.
@@ -120,6 +123,15 @@ pub enum RunEvent<'a> {
         session: SessionId,
         /// Whose it is.
         provider: PublicKey,
+    },
+    /// The provider of a reserved slot did not give it, and is called for it on the ledger.
+    SlotCalled {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Whose it is.
+        provider: PublicKey,
+        /// What happened, in a sentence.
+        why: &'a str,
     },
     /// Money is held for the session.
     Opened {
@@ -237,10 +249,19 @@ impl Client {
     ) -> Result<JobResult, RunError> {
         // Whatever could not be remembered is not begun.
         self.memory()?;
+        let slot = match spec.tier {
+            Tier::Reserved => {
+                check_reserved(spec)?;
+                Some(self.slot_for(spec, cancel.clone(), on_event).await?)
+            }
+            Tier::OnDemand | Tier::Spot => None,
+        };
+        let reserved = slot.as_ref().map(|slot| [slot.advert.clone()]);
+        let adverts = reserved.as_ref().map_or(adverts, |advert| &advert[..]);
         let assets = self.assets(spec.model, adverts).await?;
         let request = request(spec, &assets, assets.prompt(&spec.messages)?)?;
         let order = self.order_for(spec, request.prompt.len())?;
-        let parts = RelayParts { client: self, spec, order, assets: &assets, adverts, cancel };
+        let parts = RelayParts { client: self, spec, order, assets: &assets, adverts, slot, cancel };
         let relay = Relay::new(parts, on_event);
         match spec.verification {
             Verification::Receipt => relay.run(request).await,
@@ -253,15 +274,17 @@ impl Client {
         &self,
         spec: &RunSpec,
         order: &Verified<Order>,
+        slot: Option<&Slot>,
         choice: &Choice,
     ) -> Result<(), RunError> {
         let (terms, hold) = (choice.terms.clone(), choice.hold);
         self.memory()?.keep_session(&terms)?;
         let (order, advert) = (order.signed().clone(), choice.advert.signed().clone());
         let open = Open { order, advert, terms, hold };
-        let call = match spec.pays {
-            Some(cap) => cap.draw(open),
-            None => Call::Open(Box::new(open)),
+        let call = match (slot, spec.pays) {
+            (Some(slot), _) => Call::DrawSlot { reservation: slot.reservation, open: Box::new(open) },
+            (None, Some(cap)) => cap.draw(open),
+            (None, None) => Call::Open(Box::new(open)),
         };
         if let Err(error) = self.ledger.submit(&self.key, call).await {
             // Nothing of it was applied; without an answer that is not known.
@@ -278,10 +301,12 @@ impl Client {
         &self,
         spec: &RunSpec,
         order: &Verified<Order>,
+        slot: Option<&Slot>,
         advert: &Verified<Advert>,
     ) -> Option<Terms> {
         let now = clock::now();
         let use_until = now.after(spec.use_for)?;
+        let use_until = slot.map_or(use_until, |slot| use_until.min(slot.ends_at));
         let offer = advert.offer_of(&spec.model)?;
         Some(Terms {
             network: self.network,
@@ -318,7 +343,7 @@ impl Client {
                     return Ok(());
                 }
                 Ok(ProviderAnswer::Refused(why)) | Err(why) => why,
-                Ok(ProviderAnswer::Asset(_)) => "the answer is to another question".into(),
+                Ok(_) => "the answer is to another question".into(),
             }
         } else {
             "the provider is gone".into()
@@ -341,6 +366,20 @@ impl Client {
             tracing::warn!(%error, "a settled session stays in the records");
         }
     }
+}
+
+/// Whether `spec` asks nothing of a slot that a slot cannot give.
+fn check_reserved(spec: &RunSpec) -> Result<(), RunError> {
+    let why = if spec.pays.is_some() {
+        "a reserved slot is paid for already, and no budget pays again"
+    } else if spec.keep.is_some() {
+        "sessions in a reserved slot are not kept open between requests"
+    } else if spec.verification != Verification::Receipt {
+        "a reserved slot is one provider's: several cannot answer at the same time"
+    } else {
+        return Ok(());
+    };
+    Err(RunError::Order(why.into()))
 }
 
 /// Whether a transaction that failed so can be, or become, part of the ledger.

@@ -33,7 +33,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{LoadStandard, ProviderEvent, Shared, serving, stopped};
+use super::{LoadStandard, ProviderEvent, Shared, reserved, serving, stopped};
 use crate::{
     clock,
     drivers::calibration_line::{Line, Silence},
@@ -170,7 +170,7 @@ fn admit(shared: &Shared, challenger: PublicKey, ask: &Ask) -> Result<Taken, Bro
         memory_bytes: shared.served.device.memory_bytes,
         last: *last,
         now,
-        busy: slots.is_none(),
+        busy: slots.is_none() || reserved::is_spoken_for(shared, now),
         serving: shared.serving.could_suspend() && shared.calibration.load.is_some(),
     };
     let refused = |(code, why)| Broken::Refused(code, why);

@@ -9,10 +9,11 @@
 
 use thiserror::Error;
 
-use super::{ReservationOffer, wish::ReservationWish};
+use super::{ReservationOffer, check_shares, wish::ReservationWish};
 use crate::{
     exact::NUMERICS_VERSION,
     id::{DeviceId, NetworkId, ReservationId},
+    limits::{ANSWER_MS_MIN, PRICE_MAX, SLOT_MS_MIN},
     market::advert::ModelOffer,
     signed::PublicKey,
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -44,6 +45,26 @@ pub struct ReservationTerms {
     pub ladder: Vec<u16>,
     /// The longest window, all slots together.
     pub longest: Millis,
+}
+
+impl ReservationTerms {
+    /// Whether anything could be promised on these terms.
+    ///
+    /// # Errors
+    /// With what is out of bounds, for the operator.
+    pub fn check(&self) -> Result<(), String> {
+        check_shares(&self.ladder, self.standby)?;
+        if self.price.0 == 0 || self.price.0 > PRICE_MAX {
+            return Err("the price is nothing, or absurd".into());
+        }
+        if self.answer_within.0 < ANSWER_MS_MIN {
+            return Err(format!("an answer may take {} s at least", ANSWER_MS_MIN / 1_000));
+        }
+        match self.longest.0 < SLOT_MS_MIN {
+            true => Err(format!("the longest window is shorter than a slot of {} s", SLOT_MS_MIN / 1_000)),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A part of a device's time that is promised.
@@ -171,7 +192,7 @@ impl FirmOffers {
         now: Timestamp,
         nonce: u64,
     ) -> Result<ReservationOffer, NotOffered> {
-        if let Some(known) = self.to(&client).find(|offer| is_like(offer, wish)) {
+        if let Some(known) = self.to(&client).find(|offer| offer.is_for(wish)) {
             return Ok(known.clone());
         }
         let offer = stock.promise(client, wish, now, nonce)?;
@@ -280,11 +301,6 @@ impl Stock<'_> {
 
 fn window_of(offer: &ReservationOffer) -> Window {
     Window { from: offer.starts_at, until: offer.start_of(offer.slots) }
-}
-
-fn is_like(offer: &ReservationOffer, wish: &ReservationWish) -> bool {
-    let ReservationOffer { model, starts_at, slot, slots, capacity, .. } = *offer;
-    ReservationWish { model, starts_at, slot, slots, capacity } == *wish
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl Relay<'_> {
     /// Opens the session of `choice` and runs its job.
     async fn ballot(&self, choice: Choice, request: Request, desk: &Mutex<Desk>) -> Ballot {
         let RelayParts { client, spec, order, assets, cancel, .. } = &self.parts;
-        if let Err(error) = client.open_session(spec, order, &choice).await {
+        if let Err(error) = client.open_session(spec, order, None, &choice).await {
             // What may be open is closed.
             let is_open = matches!(&error, RunError::Ledger(error) if may_be_applied(error));
             return Ballot { choice, is_open, turn: Err(error) };

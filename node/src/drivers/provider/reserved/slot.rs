@@ -1,0 +1,70 @@
+//! The advert of what is reserved: under it alone a session opens out of a slot, whatever the provider asks of others by
+//! then, and at what rates.
+
+use gridhour_contracts_sim::state::Reservation;
+use gridhour_protocol::{
+    exact::NUMERICS_VERSION,
+    id::ReservationId,
+    market::{
+        advert::{Advert, Device, RateSource},
+        reservation::ReservationOffer,
+    },
+    signed::{PublicKey, Signed},
+    units::Timestamp,
+};
+
+use super::refresh;
+use crate::{
+    clock,
+    drivers::provider::{Shared, advert_of},
+};
+
+/// Answers the client of a reservation that asks for its slot: an advert with which it opens a session, or why not.
+///
+/// # Errors
+/// With a sentence for the client.
+pub(in crate::drivers::provider) async fn slot(
+    shared: &Shared,
+    peer: PublicKey,
+    id: ReservationId,
+) -> Result<Signed<Advert>, String> {
+    let now = clock::now();
+    let of_peer = |known: &Reservation| known.terms.client == peer;
+    let mut known = shared.reserved.find(id).filter(of_peer);
+    if known.is_none() {
+        // It may have been booked a moment ago.
+        refresh(shared).await.map_err(|error| error.to_string())?;
+        known = shared.reserved.find(id).filter(of_peer);
+    }
+    let known = known.ok_or("you have no reservation of this id here")?;
+    // Clocks differ; the ledger's decides when the session opens.
+    let soon = now.after(shared.clock_skew).unwrap_or(now);
+    known.slot_at(now).or(known.slot_at(soon)).ok_or("no slot of this reservation runs now")?;
+    slot_advert(shared, &known.terms, now)
+}
+
+/// The advert of what `terms` reserve, if that is served now.
+pub(super) fn slot_advert(
+    shared: &Shared,
+    terms: &ReservationOffer,
+    now: Timestamp,
+) -> Result<Signed<Advert>, String> {
+    let advert = as_reserved(advert_of(shared, shared.calibration.receipt().as_ref(), 0, now), terms);
+    if advert.models.is_empty() {
+        return Err("this provider serves nothing just now".into());
+    }
+    match terms.numerics == NUMERICS_VERSION && terms.is_offered_by(&advert) {
+        true => Ok(shared.key.sign(advert)),
+        false => Err("what was reserved is not what is served here any more".into()),
+    }
+}
+
+/// `advert` with what was agreed on in the place of what is asked today. Its sequence number is lower than that of any
+/// advert that is gossiped, so nobody takes it for one.
+fn as_reserved(advert: Advert, terms: &ReservationOffer) -> Advert {
+    let Device { rates, rate_source, .. } = advert.device.clone();
+    // A newer measurement does not speak for the rates of the reservation.
+    let rate_source = if rates == terms.rates { rate_source } else { RateSource::SelfMeasured };
+    let device = Device { rates: terms.rates, rate_source, ..advert.device };
+    Advert { sequence: 0, device, ask: terms.price, slots_free: 1, ..advert }
+}
