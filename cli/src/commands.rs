@@ -18,6 +18,7 @@ mod node;
 mod proof_file;
 mod provider;
 mod receipt;
+mod reserve;
 mod run;
 mod status;
 
@@ -59,6 +60,7 @@ enum Command {
     Receipt(receipt::Args),
     Account(account::Args),
     Budget(budget::Args),
+    Reserve(reserve::Args),
     Audit(audit::Args),
     Bench(bench::Args),
     Status(status::Args),
@@ -81,6 +83,7 @@ impl Command {
             Self::Receipt(args) => receipt::run(args, context),
             Self::Account(args) => account::run(args, context),
             Self::Budget(args) => budget::run(args, context),
+            Self::Reserve(args) => reserve::run(args, context),
             Self::Audit(args) => audit::run(args, context),
             Self::Bench(args) => bench::run(&args, context),
             Self::Status(args) => status::run(&args, context),

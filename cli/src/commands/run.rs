@@ -19,7 +19,7 @@ use gridhour_node::{
     model::template::Message,
 };
 use gridhour_protocol::{
-    id::ModelId,
+    id::{ModelId, ReservationId},
     job::sampling::Sampling,
     limits::REDUNDANT_MAX,
     market::{
@@ -36,8 +36,9 @@ use tokio::sync::watch;
 pub use self::sampling::SamplingOptions;
 use super::{
     budget::{DrawOptions, Drawing},
-    market::{explain_text, live_offers, match_json},
+    market::{OFFERS_TIME, explain_text, live_offers, match_json},
     receipt::chain,
+    reserve::chosen_id,
 };
 use crate::{
     context::Context,
@@ -54,6 +55,7 @@ EXAMPLES:
   gridhour run \"Tell me a story.\" --temperature 0.8 --top-p 0.95 --seed 7 --max-tokens 200
   gridhour run \"What is 17 * 23?\" --redundant 3 --max-total 3
   gridhour run \"List ten colours.\" --repeat-penalty 1.1 --stop \"5.\" --logprobs 3
+  gridhour run \"Hello\" --tier reserved --reservation 7d21a0c4
   gridhour run --batch prompts.txt --max-total 2 --json
   sort questions.txt | gridhour run --batch - --max-tokens 32
 
@@ -91,6 +93,10 @@ pub struct Args {
 
     #[command(flatten)]
     draw: DrawOptions,
+
+    /// With --tier reserved, draw on this reservation, by its id or how that begins [default: one whose slot runs]
+    #[arg(long, value_name = "RESERVATION", conflicts_with_all = ["batch", "budget"])]
+    reservation: Option<String>,
 }
 
 /// What an order insists on.
@@ -136,8 +142,8 @@ pub struct OrderOptions {
     #[arg(long, default_value = "0", value_name = "CREDITS")]
     pub min_stake: Credits,
 
-    /// Have it served firmly, or for less on idle capacity that the provider may take back after its notice (spot); the
-    /// stream then goes on elsewhere
+    /// Have it served firmly, or for less on idle capacity that the provider may take back after its notice (spot; the
+    /// stream then goes on elsewhere), or in a slot that was booked (reserved)
     #[arg(long, value_enum, default_value_t = TierKind::OnDemand, env = "GRIDHOUR_TIER", hide_env_values = true)]
     pub tier: TierKind,
 
@@ -189,13 +195,15 @@ pub struct OrderOptions {
     pub sampling: SamplingOptions,
 }
 
-/// How firmly an order is served that draws on no reservation.
+/// How firmly an order is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TierKind {
     /// At the provider's ask, to the end
     OnDemand,
     /// At the provider's ask for spot, until it needs its capacity
     Spot,
+    /// In a slot that was booked and paid for, while it runs
+    Reserved,
 }
 
 impl From<TierKind> for Tier {
@@ -203,6 +211,7 @@ impl From<TierKind> for Tier {
         match kind {
             TierKind::OnDemand => Self::OnDemand,
             TierKind::Spot => Self::Spot,
+            TierKind::Reserved => Self::Reserved,
         }
     }
 }
@@ -281,6 +290,7 @@ impl OrderOptions {
             },
             tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
+            reservation: None,
             pays: None,
             failover: !self.no_failover,
             hedge: self.hedge.into(),
@@ -314,8 +324,15 @@ pub fn run(args: &Args, context: &Context) -> Result {
     with_client(context, async |client, cancel| {
         client.claim()?;
         let drawing = args.draw.resolve(context, &client).await?;
-        let spec = RunSpec { pays: drawing.as_ref().map(|drawing| drawing.cap), ..spec };
-        let offers = live_offers(&client, usize::from(spec.verification.providers())).await?;
+        let reservation = args.reservation(&client).await?;
+        let spec = RunSpec { pays: drawing.as_ref().map(|drawing| drawing.cap), reservation, ..spec };
+        let offers = match spec.tier {
+            // Its provider may be silent, and is called for then.
+            Tier::Reserved => client.offers(1, OFFERS_TIME).await,
+            Tier::OnDemand | Tier::Spot => {
+                live_offers(&client, usize::from(spec.verification.providers())).await?
+            }
+        };
         let result = stream(context, &client, &spec, &offers, cancel, args.explain, drawing.as_ref()).await?;
         context.out.document(&result_json(&client, &result).await?)?;
         if result.request.logprobs > 0 {
@@ -328,6 +345,18 @@ pub fn run(args: &Args, context: &Context) -> Result {
         let id = result.receipt.id();
         context.out.line(format!("Look further: gridhour receipt show {id}; gridhour receipt rerun {id}"))
     })
+}
+
+impl Args {
+    /// The reservation that is named, if one is.
+    async fn reservation(&self, client: &Client) -> Result<Option<ReservationId>> {
+        let Some(named) = &self.reservation else { return Ok(None) };
+        if self.order.tier != TierKind::Reserved {
+            return Err(CommandError::usage("--reservation is for orders of the reserved tier")
+                .hint("add --tier reserved"));
+        }
+        chosen_id(client.ledger(), client.id(), named).await.map(Some)
+    }
 }
 
 /// Runs an order and prints its text as it comes. `drawing` is the budget that pays, if one does.
@@ -357,6 +386,11 @@ pub async fn stream(
         RunEvent::Moved { from, to, written, why } => {
             let (from, to) = (from.short(), to.short());
             let text = format!("\n{from} did not finish after {written} tokens: {why}; {to} goes on");
+            note(context.out.note(&text))
+        }
+        RunEvent::SlotCalled { provider, why, .. } => {
+            let text =
+                format!("{} does not give the slot: {why}; it is called for on the ledger", provider.short());
             note(context.out.note(&text))
         }
         RunEvent::Overtaken { provider, cost } => {

@@ -6,7 +6,7 @@ use std::{io, path::Path};
 use gridhour_node::{
     command::NodeError,
     drivers::{
-        client::{CalibrateError, ConnectError, FetchError, RunError},
+        client::{CalibrateError, ConnectError, FetchError, RunError, SlotError},
         ledger_client::LedgerError,
         memory::MemoryError,
         results::ResultError,
@@ -168,6 +168,8 @@ impl From<RunError> for CommandError {
             RunError::Prompt(_) | RunError::Order(_) => Kind::Usage,
             RunError::NoOffer(_) | RunError::TooFew { .. } | RunError::Undecided(_) => Kind::Refused,
             RunError::NotStarted(_) | RunError::Overtaken => Kind::Refused,
+            RunError::Slot(SlotError::Missed(_) | SlotError::NotServed { .. }) => Kind::Network,
+            RunError::Slot(_) => Kind::Refused,
             RunError::Failed(_) | RunError::Provider(_) => Kind::Network,
             RunError::Key(_) => Kind::Internal,
         };

@@ -23,8 +23,8 @@ use gridhour_protocol::{
 };
 use tokio::sync::{mpsc, watch};
 
-pub use self::reserve::ReserveArgs;
 pub(super) use self::event::{event_json, event_text};
+pub use self::reserve::ReserveArgs;
 use super::{
     NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, face::Face, look_out, parse_size,
     remembered, validator::listen,

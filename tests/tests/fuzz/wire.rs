@@ -471,7 +471,8 @@ fn ledger_answers() {
         Purpose::Promised { reservation, client: session.terms.client },
     ];
     let holds = holds.map(|purpose| Hold { purpose, amount: session.held, deadline: session.collect_until });
-    let causes = [Cause::Uncollected(*id), Cause::Overdue(Purpose::Bond { device })];
+    let causes =
+        [Cause::Uncollected(*id), Cause::Overdue(Purpose::Bond { device }), Cause::Called(reservation)];
     let limbo = causes.map(|cause| Limbo { cause, amount: session.held, deadline: session.collect_until });
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
     let tx = chain.blocks()[0].txs[0].body.id();

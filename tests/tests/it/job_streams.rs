@@ -8,7 +8,11 @@ use gridhour_contracts_sim::{
 };
 use gridhour_node::{
     clock,
-    consensus::{LedgerView, ledger_time::SystemClock, solo::Solo},
+    consensus::{
+        LedgerView,
+        ledger_time::{Clock, SystemClock},
+        solo::Solo,
+    },
     data_dir::DataDir,
     drivers::{
         client::{Client, ClientConfig, Hedge, RunError, RunEvent, RunSpec},
@@ -122,8 +126,18 @@ pub(crate) async fn ledger_node_of(
     folder: &Path,
     stop: watch::Receiver<bool>,
 ) -> (Verified<NetworkFile>, LedgerView) {
+    ledger_node_on(Box::new(SystemClock::default()), genesis, folder, stop).await
+}
+
+/// The same by this clock.
+pub(crate) async fn ledger_node_on(
+    clock: Box<dyn Clock>,
+    genesis: Genesis,
+    folder: &Path,
+    stop: watch::Receiver<bool>,
+) -> (Verified<NetworkFile>, LedgerView) {
     let ledger = Ledger::open(&folder.join("ledger"), &genesis).expect("a new ledger opens");
-    let solo = Solo::start(ledger, key(1), Box::new(SystemClock::default())).expect("the operator's key");
+    let solo = Solo::start(ledger, key(1), clock).expect("the operator's key");
     let mut network = NetworkFile { genesis, bootstrap: Vec::new(), witnesses: Witnesses::default() };
     let (net, inbox) = Net::start(listening(&network, 1)).await.expect("loopback listens");
     network.bootstrap = net.listen_addrs().iter().map(ToString::to_string).collect();
@@ -226,6 +240,7 @@ pub(crate) async fn provider_asking(
         hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
         stake: Credits::ZERO,
         drain: DRAIN,
+        reserve: None,
     };
     let parts = Parts {
         key: key(3),
@@ -292,6 +307,7 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         costs: BuyerCosts::NONE,
         tag: None,
         use_for: Millis(60_000),
+        reservation: None,
         pays: None,
         failover: true,
         hedge: Hedge::Never,

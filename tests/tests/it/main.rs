@@ -20,6 +20,7 @@ mod lying_ledger;
 mod misdeeds;
 mod never;
 mod redundant;
+mod reservations;
 mod simulated_wan;
 mod standard_model;
 mod threats;

@@ -10,6 +10,7 @@ use gridhour_protocol::{
         matching::{Candidate, MatchRecord},
         order::{Order, Verification},
         redundant::{Bid, TooFew, pick},
+        tier::Tier,
     },
     signed::PublicKey,
     units::Credits,
@@ -46,6 +47,12 @@ pub fn run(args: &Args, context: &Context) -> error::Result {
 
 async fn explain(args: &Args, context: &Context, client: &Arc<Client>) -> error::Result {
     let spec = args.order.spec(context, Vec::new())?;
+    if spec.tier == Tier::Reserved {
+        return Err(error::CommandError::usage(
+            "an order of the reserved tier meets no offer but that of its slot",
+        )
+        .hint("`gridhour reserve list` shows whose slot runs"));
+    }
     let adverts = live_offers(client, usize::from(spec.verification.providers())).await?;
     let order = client.order(&spec, args.prompt_tokens as usize)?;
     let record = client.match_order(&order, &adverts, &spec).await?;

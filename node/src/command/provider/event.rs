@@ -56,16 +56,9 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
         ProviderEvent::Draining { jobs, at_most } => {
             json!({ "event": "draining", "jobs": jobs, "at_most_ms": at_most.0 })
         }
-        ProviderEvent::Reserved { reservation, client, from, until } => json!({
-            "event": "reserved", "reservation": reservation.to_string(), "client": client.to_string(),
-            "from": from.0, "until": until.0,
-        }),
-        ProviderEvent::SlotAnswered { reservation, slot } => {
-            json!({ "event": "slot-answered", "reservation": reservation.to_string(), "slot": slot })
-        }
-        ProviderEvent::SlotMissed { reservation, missed } => {
-            json!({ "event": "slot-missed", "reservation": reservation.to_string(), "missed": missed })
-        }
+        ProviderEvent::Reserved { .. }
+        | ProviderEvent::SlotAnswered { .. }
+        | ProviderEvent::SlotMissed { .. } => reserved_json(event),
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -129,6 +122,33 @@ pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
             "told to stop: nothing is offered any more, {jobs} jobs have {} s to end",
             at_most.0 / 1_000
         )),
+        ProviderEvent::Reserved { .. }
+        | ProviderEvent::SlotAnswered { .. }
+        | ProviderEvent::SlotMissed { .. } => reserved_text(event),
+        ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
+    }
+}
+
+/// What concerns reservations, for programs.
+fn reserved_json(event: &ProviderEvent) -> Value {
+    match event {
+        ProviderEvent::Reserved { reservation, client, from, until } => json!({
+            "event": "reserved", "reservation": reservation.to_string(), "client": client.to_string(),
+            "from": from.0, "until": until.0,
+        }),
+        ProviderEvent::SlotAnswered { reservation, slot } => {
+            json!({ "event": "slot-answered", "reservation": reservation.to_string(), "slot": slot })
+        }
+        ProviderEvent::SlotMissed { reservation, missed } => {
+            json!({ "event": "slot-missed", "reservation": reservation.to_string(), "missed": missed })
+        }
+        _ => Value::Null,
+    }
+}
+
+/// What concerns reservations, for people.
+fn reserved_text(event: &ProviderEvent) -> Option<String> {
+    match event {
         ProviderEvent::Reserved { reservation, client, from, until } => Some(format!(
             "reservation {}: {} s of this device are {}'s, from {} s on",
             reservation.short(),
@@ -144,7 +164,7 @@ pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
              the bond is gone",
             reservation.short()
         )),
-        ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
+        _ => None,
     }
 }
 

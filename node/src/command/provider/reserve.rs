@@ -148,7 +148,8 @@ mod tests {
 
     #[test]
     fn flags_go_before_settings() {
-        let file = "reserve = true\nreserve-price = \"5\"\nreserve-ladder = [\"20\", \"20.5\"]\nreserve-notice = 7";
+        let file =
+            "reserve = true\nreserve-price = \"5\"\nreserve-ladder = [\"20\", \"20.5\"]\nreserve-notice = 7";
         let terms = terms("--reserve-price 4 --reserve-answer 10", file).unwrap().expect("it reserves");
         assert_eq!((terms.price, terms.notice), (PricePerHour(4_000_000), Millis(7_000)));
         assert_eq!((terms.ladder, terms.answer_within), (vec![200, 205], Millis(10_000)));

@@ -41,6 +41,8 @@ use crate::{
 
 /// How long its provider may take to hand over the advert of a slot before it is called for on the ledger.
 const SLOT_TIME: Duration = Duration::from_secs(5);
+/// How long a provider that answered on the ledger is looked for.
+const REACH_TIME: Duration = Duration::from_secs(15);
 /// Time between two looks at a call.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -70,7 +72,9 @@ pub enum SlotError {
         left: Credits,
     },
     /// The user stopped while the provider was waited for.
-    #[error("stopped while the provider was waited for; it is called for on the ledger, which settles the slot")]
+    #[error(
+        "stopped while the provider was waited for; it is called for on the ledger, which settles the slot"
+    )]
     Stopped,
 }
 
@@ -102,7 +106,8 @@ impl Client {
     ) -> Result<Slot, RunError> {
         let (now, _) = self.ledger_now().await?;
         let known = self.ledger.reservations(self.id()).await?;
-        let (known, number) = running(known, &self.id(), spec, now).map_err(SlotError::from)?;
+        let (known, number) =
+            running(known, &self.id(), (spec.model, spec.reservation), now).map_err(SlotError::from)?;
         let why = match self.ask_for_slot(&known.terms).await {
             Ok(advert) => return Ok(Slot::of(&known, number, advert)),
             Err(why) => why,
@@ -166,12 +171,29 @@ impl Client {
         loop {
             let (now, _) = self.ledger_now().await?;
             match shown(self.reservation(reservation).await?.as_ref(), slot) {
-                Shown::Answered => return self.find_answer(&before.terms, from).await,
+                Shown::Answered => {
+                    let advert = self.find_answer(&before.terms, from).await?;
+                    self.reach(&before.terms).await;
+                    return Ok(advert);
+                }
                 Shown::Missed => return Err(SlotError::Missed(Missed::of(before, slot, why)).into()),
                 Shown::Waiting { answer_by } if now > answer_by => self.settle_slot(reservation).await?,
                 Shown::Waiting { .. } => {}
             }
             sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until the provider can be reached, which is there, as its answer shows: where it is now may have to be heard of
+    /// first. If that takes long, the session is opened all the same, as it was called for.
+    async fn reach(&self, terms: &ReservationOffer) {
+        let reached = async {
+            while self.ask_for_slot(terms).await.is_err() {
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        if timeout(REACH_TIME, reached).await.is_err() {
+            tracing::warn!(provider = %terms.provider.short(), "it answered on the ledger and is not reached");
         }
     }
 
@@ -191,7 +213,11 @@ impl Client {
     }
 
     /// The advert that stands in the answer, in a block from `from` on.
-    async fn find_answer(&self, terms: &ReservationOffer, from: Height) -> Result<Verified<Advert>, RunError> {
+    async fn find_answer(
+        &self,
+        terms: &ReservationOffer,
+        from: Height,
+    ) -> Result<Verified<Advert>, RunError> {
         let id = terms.id();
         let mut found = None;
         let mut next = from;
@@ -216,11 +242,11 @@ impl Client {
 /// The advert in the answer for this reservation that an encoded block holds; the last, if there are several.
 fn answer_in(block: &[u8], id: ReservationId) -> Option<Signed<Advert>> {
     let block = wire::decode::<gridhour_contracts_sim::block::Block>(block).ok()?;
-    let answers = block.txs.into_iter().filter_map(|tx| match tx.body.call {
+    let mut answers = block.txs.into_iter().filter_map(|tx| match tx.body.call {
         Call::Answer { reservation, advert } if reservation == id => Some(*advert),
         _ => None,
     });
-    answers.last()
+    answers.next_back()
 }
 
 /// The advert, if the provider signed it and it is of what is reserved.

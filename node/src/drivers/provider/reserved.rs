@@ -22,7 +22,7 @@ use gridhour_contracts_sim::state::Reservation;
 use gridhour_protocol::{
     calibration::receipt::DeviceName,
     id::{DeviceId, ReservationId},
-    market::reservation::stock::FirmOffers,
+    market::reservation::stock::{FirmOffers, Window},
     units::Timestamp,
 };
 
@@ -37,7 +37,7 @@ pub(super) use self::{
     watch::keep,
 };
 use super::Shared;
-use crate::drivers::ledger_client::LedgerError;
+use crate::{clock, drivers::ledger_client::LedgerError};
 
 /// What a provider knows of its reservations.
 #[derive(Default)]
@@ -76,6 +76,17 @@ impl Reserved {
 /// Whether a challenger would have to wait: a slot runs, or begins before a calibration is surely over.
 pub(super) fn is_spoken_for(shared: &Shared, now: Timestamp) -> bool {
     shared.reserved.with(|known| is_promised_soon(known, now))
+}
+
+/// What is promised of the device for good.
+fn booked(known: &[Reservation]) -> Vec<Window> {
+    let live = known.iter().filter(|known| known.is_live());
+    live.map(|known| Window { from: known.terms.start_of(known.settled), until: known.end() }).collect()
+}
+
+/// The time as far as is known: the ledger's decides over slots, and may be ahead of this clock.
+async fn ledger_now(shared: &Shared) -> Result<Timestamp, LedgerError> {
+    Ok(shared.ledger.status().await?.time.max(clock::now()))
 }
 
 fn device_of(shared: &Shared) -> DeviceId {

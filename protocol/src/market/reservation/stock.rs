@@ -4,15 +4,15 @@
 //!  wish ── served, measured, bonded? ── free of what is booked or firmly offered? ── both sides can pay? ── offer
 //! ```
 //!
-//! An offer is firm for a minute, so what it promises counts as taken until then. The ledger alone decides who books
-//! first; a provider that kept to this never signs two offers of which the ledger would refuse the second.
+//! An offer is firm for a minute, so what it promises to one client is not offered to another until then. Offers to the same
+//! client may overlap: the ledger books one of them.
 
 use thiserror::Error;
 
 use super::{ReservationOffer, check_shares, wish::ReservationWish};
 use crate::{
     exact::NUMERICS_VERSION,
-    id::{DeviceId, NetworkId, ReservationId},
+    id::{DeviceId, NetworkId},
     limits::{ANSWER_MS_MIN, PRICE_MAX, SLOT_MS_MIN},
     market::advert::ModelOffer,
     signed::PublicKey,
@@ -137,7 +137,9 @@ pub enum NotOffered {
     #[error("no challenger has measured this device at the rates that it advertises: try another provider")]
     NotMeasured,
     /// Nothing is at stake.
-    #[error("nothing is at stake for this device, so that the ledger books nothing of it: try another provider")]
+    #[error(
+        "nothing is at stake for this device, so that the ledger books nothing of it: try another provider"
+    )]
     NotStaked,
     /// That time is promised to somebody.
     #[error("the device is promised from {} to {} (ms since 1970): ask for another time", .0.from.0, .0.until.0)]
@@ -149,7 +151,9 @@ pub enum NotOffered {
     #[error("{FIRM_OFFERS_TO_ONE_MAX} offers to you stand already: book one, or wait until they are over")]
     EnoughOffers,
     /// The provider's account does not cover the bond.
-    #[error("this provider cannot put up what it would lose by missing slots: ask for fewer or shorter slots")]
+    #[error(
+        "this provider cannot put up what it would lose by missing slots: ask for fewer or shorter slots"
+    )]
     NoBond,
     /// The client's account does not cover the price.
     #[error("all slots cost {price} credits, and your account has {balance}")]
@@ -169,9 +173,10 @@ pub enum NotOffered {
 pub struct FirmOffers(Vec<ReservationOffer>);
 
 impl FirmOffers {
-    /// Forgets what is over at `now`, and what `is_booked`.
-    pub fn forget(&mut self, now: Timestamp, is_booked: impl Fn(&ReservationId) -> bool) {
-        self.0.retain(|offer| now <= offer.accept_until && !is_booked(&offer.id()));
+    /// Forgets what is over at `now`, and what the ledger would not book, or has.
+    pub fn forget(&mut self, now: Timestamp, booked: &[Window]) {
+        let is_free = |window: &Window| booked.iter().all(|other| !other.overlaps(window));
+        self.0.retain(|offer| now <= offer.accept_until && is_free(&window_of(offer)));
     }
 
     /// Whether an offer stands.
@@ -208,11 +213,13 @@ impl FirmOffers {
 
     fn check_room(&self, stock: &Stock<'_>, offer: &ReservationOffer) -> Result<(), NotOffered> {
         let window = window_of(offer);
-        let taken = stock.booked.iter().copied().chain(self.0.iter().map(window_of));
-        if let Some(other) = taken.clone().find(|other| other.overlaps(&window)) {
+        let to_others = self.0.iter().filter(|other| other.client != offer.client).map(window_of);
+        let mut taken = stock.booked.iter().copied().chain(to_others);
+        if let Some(other) = taken.find(|other| other.overlaps(&window)) {
             return Err(NotOffered::Taken(other));
         }
-        if taken.count() >= stock.booked_max || self.0.len() >= FIRM_OFFERS_MAX {
+        let promised = stock.booked.len().saturating_add(self.0.len());
+        if promised >= stock.booked_max || self.0.len() >= FIRM_OFFERS_MAX {
             return Err(NotOffered::Full);
         }
         match self.to(&offer.client).count() >= FIRM_OFFERS_TO_ONE_MAX {
@@ -289,9 +296,8 @@ impl Stock<'_> {
     }
 
     fn check_device(&self) -> Result<(), NotOffered> {
-        let gives = |measured: Rates| {
-            measured.prefill >= self.rates.prefill && measured.decode >= self.rates.decode
-        };
+        let gives =
+            |measured: Rates| measured.prefill >= self.rates.prefill && measured.decode >= self.rates.decode;
         if !self.measured.is_some_and(gives) {
             return Err(NotOffered::NotMeasured);
         }

@@ -221,6 +221,7 @@ impl Life {
                 hospitality,
                 stake: Credits::ZERO,
                 drain: Millis(500),
+                reserve: None,
             },
             events: told,
         });

@@ -2,6 +2,7 @@
 
 use gridhour_contracts_sim::state::Reservation;
 use gridhour_protocol::{
+    limits::ANSWER_MS_MIN,
     signed::PublicKey,
     units::{Millis, Timestamp},
 };
@@ -52,6 +53,9 @@ fn begins_within(known: &Reservation, span: Millis, now: Timestamp) -> bool {
     let starts_at = known.terms.starts_at;
     known.is_live() && starts_at > now && starts_at.since(now) <= span
 }
+
+const _: () =
+    assert!(LOOK_OFTEN.0 * 2 < ANSWER_MS_MIN, "a call is seen twice before the time to answer is over");
 
 #[cfg(test)]
 mod tests {
@@ -149,7 +153,6 @@ mod tests {
         assert_eq!(look(50 * MINUTE_MS), LOOK_SOMETIMES);
         assert_eq!(next_look(&[], story.at(5), story.at(5)), LOOK_OFTEN, "an offer may be booked");
         assert_eq!(next_look(&[], story.at(5), story.at(6)), LOOK_SELDOM);
-        assert!(LOOK_OFTEN.0 * 2 < gridhour_protocol::limits::ANSWER_MS_MIN);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use gridhour_contracts_sim::{
     limits::DEVICE_RESERVATIONS_MAX,
-    state::{DeviceKey, Reservation, StateKey, StateValue},
+    state::{DeviceKey, StateKey, StateValue},
 };
 use gridhour_protocol::{
     market::reservation::{
@@ -18,10 +18,13 @@ use gridhour_protocol::{
     work::Rates,
 };
 
-use super::{device_of, refresh};
+use super::{booked, device_of, refresh};
 use crate::{
     clock,
-    drivers::{ledger_client::LedgerError, provider::{Shared, advert_of}},
+    drivers::{
+        ledger_client::LedgerError,
+        provider::{Shared, advert_of},
+    },
     keys::random_u64,
 };
 
@@ -48,9 +51,10 @@ pub(in crate::drivers::provider) async fn offer(
         return Err("nothing is served here just now: ask again later".into());
     }
     let mut firm = shared.reserved.firm.lock().await;
-    let facts = facts(shared, client).await.map_err(|error| format!("the ledger does not answer: {error}"))?;
+    let facts =
+        facts(shared, client).await.map_err(|error| format!("the ledger does not answer: {error}"))?;
     let now = clock::now();
-    firm.forget(now, |id| shared.reserved.find(*id).is_some());
+    firm.forget(now, &facts.booked);
     let nonce = random_u64().map_err(|error| error.to_string())?;
     let stock = stock(shared, terms, &facts);
     let offer = firm.offer(&stock, (client, &wish), now, nonce).map_err(|why| why.to_string())?;
@@ -88,7 +92,7 @@ async fn facts(shared: &Shared, client: PublicKey) -> Result<Facts, LedgerError>
     };
     let (balance, clients) = (balance(shared, owner).await?, balance(shared, client).await?);
     refresh(shared).await?;
-    let booked = shared.reserved.known().iter().filter(|known| known.is_live()).map(window_of).collect();
+    let booked = shared.reserved.with(booked);
     Ok(Facts { measured, bonded, balance, clients, booked })
 }
 
@@ -97,8 +101,4 @@ async fn balance(shared: &Shared, account: PublicKey) -> Result<Credits, LedgerE
         Some(StateValue::Balance(balance)) => balance,
         _ => Credits::ZERO,
     })
-}
-
-fn window_of(known: &Reservation) -> Window {
-    Window { from: known.terms.start_of(known.settled), until: known.end() }
 }

@@ -138,14 +138,21 @@ mod tests {
 
     #[test]
     fn without_a_slot_whoever_comes_first_has_the_places() {
-        assert_eq!([2, 1, 0].map(|free| grant(free, None, false)), [Grant::Place, Grant::Place, Grant::Nothing]);
+        assert_eq!(
+            [2, 1, 0].map(|free| grant(free, None, false)),
+            [Grant::Place, Grant::Place, Grant::Nothing]
+        );
     }
 
     #[test]
     fn the_last_place_is_the_holders_until_it_has_one() {
         let others = |free, jobs| grant(free, Some(jobs), false);
         assert_eq!([2, 1, 0].map(|free| others(free, 0)), [Grant::Place, Grant::Nothing, Grant::Nothing]);
-        assert_eq!([1, 0].map(|free| others(free, 1)), [Grant::Place, Grant::Nothing], "what is left is sold");
+        assert_eq!(
+            [1, 0].map(|free| others(free, 1)),
+            [Grant::Place, Grant::Nothing],
+            "what is left is sold"
+        );
     }
 
     #[test]

@@ -13,11 +13,8 @@ use gridhour_protocol::{
     units::Timestamp,
 };
 
-use super::refresh;
-use crate::{
-    clock,
-    drivers::provider::{Shared, advert_of},
-};
+use super::{ledger_now, refresh};
+use crate::drivers::provider::{Shared, advert_of};
 
 /// Answers the client of a reservation that asks for its slot: an advert with which it opens a session, or why not.
 ///
@@ -28,7 +25,7 @@ pub(in crate::drivers::provider) async fn slot(
     peer: PublicKey,
     id: ReservationId,
 ) -> Result<Signed<Advert>, String> {
-    let now = clock::now();
+    let now = ledger_now(shared).await.map_err(|error| error.to_string())?;
     let of_peer = |known: &Reservation| known.terms.client == peer;
     let mut known = shared.reserved.find(id).filter(of_peer);
     if known.is_none() {

@@ -8,8 +8,9 @@ use gridhour_protocol::{market::reservation::stock::OFFER_FIRM, units::Timestamp
 use tokio::time::timeout;
 
 use super::{
+    booked,
     duty::{next_look, to_answer},
-    refresh,
+    ledger_now, refresh,
     slot::slot_advert,
 };
 use crate::{
@@ -50,7 +51,7 @@ pub(in crate::drivers::provider) async fn keep(shared: &Shared) -> Infallible {
 async fn wait(shared: &Shared, restart: Timestamp) -> u64 {
     let now = clock::now();
     let mut firm = shared.reserved.firm.lock().await;
-    firm.forget(now, |id| shared.reserved.find(*id).is_some());
+    firm.forget(now, &shared.reserved.with(booked));
     let bookable = if firm.is_empty() { restart } else { now };
     shared.reserved.with(|known| next_look(known, bookable, now)).0
 }
@@ -60,7 +61,7 @@ async fn look(shared: &Shared) -> Result<(), LedgerError> {
     let before = refresh(shared).await?;
     let known = shared.reserved.known();
     tell_news(shared, &before, &known);
-    let now = clock::now();
+    let now = ledger_now(shared).await?;
     for called in to_answer(&known, now) {
         answer(shared, called, now).await;
     }
@@ -79,7 +80,9 @@ async fn answer(shared: &Shared, called: &Reservation, now: Timestamp) {
     match shared.ledger.submit(&shared.key, Call::Answer { reservation: id, advert }).await {
         Ok(_) => shared.tell(ProviderEvent::SlotAnswered { reservation: id, slot }),
         // Looked at again in a moment, while there is time.
-        Err(error) => shared.trouble(format!("slot {slot} of reservation {} not answered: {error}", id.short())),
+        Err(error) => {
+            shared.trouble(format!("slot {slot} of reservation {} not answered: {error}", id.short()))
+        }
     }
 }
 

@@ -120,15 +120,19 @@ fn who_asks_again_gets_the_same_offer_and_nobody_gets_many() {
     assert_eq!(firm.offer(&stock, (client(1), &wish(1, 1)), NOW, 2).unwrap(), first);
     let window = Window { from: at(1), until: at(2) };
     assert_eq!(firm.offer(&stock, (client(2), &wish(1, 1)), NOW, 3), Err(NotOffered::Taken(window)));
-    for from in 2..=4 {
+    let inside = ReservationWish { capacity: GpuNs(1_000_000_000), ..wish(1, 1) };
+    let other = firm.offer(&stock, (client(1), &inside), NOW, 4).unwrap();
+    assert_ne!(other, first, "it may choose between offers of the same time");
+    for from in 2..FIRM_OFFERS_TO_ONE_MAX as u64 {
         firm.offer(&stock, (client(1), &wish(from, 1)), NOW, from).unwrap();
     }
     assert_eq!(firm.offer(&stock, (client(1), &wish(5, 1)), NOW, 9), Err(NotOffered::EnoughOffers));
-    firm.forget(NOW, |id| *id == first.id());
+    firm.forget(NOW, &[window_of(&first)]);
+    assert_eq!(firm.0.len(), FIRM_OFFERS_TO_ONE_MAX - 2, "what was booked, and what is not free any more");
     firm.offer(&stock, (client(1), &wish(5, 1)), NOW, 9).unwrap();
-    firm.forget(Timestamp(NOW.0 + OFFER_FIRM.0), |_| false);
+    firm.forget(Timestamp(NOW.0 + OFFER_FIRM.0), &[]);
     assert!(!firm.is_empty(), "to the last moment");
-    firm.forget(Timestamp(NOW.0 + OFFER_FIRM.0 + 1), |_| false);
+    firm.forget(Timestamp(NOW.0 + OFFER_FIRM.0 + 1), &[]);
     assert!(firm.is_empty());
 }
 
@@ -150,8 +154,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Whatever is asked, booked and forgotten: no moment of the device is promised twice among what is booked and what may
-    /// still be, and both sides can always pay for all of it.
+    /// Whatever is asked, booked and forgotten: what is booked and what still may be overlaps nowhere, but in offers of which
+    /// one client can book one; and the provider can always put up the bond for all of it.
     #[test]
     fn no_time_is_promised_twice(steps in steps(), purse in 0..20_000u64) {
         let terms = terms();
@@ -162,11 +166,11 @@ proptest! {
                 Step::Book(index) if !firm.is_empty() => {
                     let offer = firm.0[index.index(firm.0.len())].clone();
                     booked.push(window_of(&offer));
-                    firm.forget(now, |id| *id == offer.id());
+                    firm.forget(now, &booked);
                 }
                 Step::Book(_) => {}
                 Step::Ask { who, from, slots } => {
-                    firm.forget(now, |_| false);
+                    firm.forget(now, &booked);
                     let sides = (Credits(purse * 10), Credits(purse));
                     let stock = Stock { balance: sides.0, clients: sides.1, booked: &booked, ..stock(&terms) };
                     let asked = firm.offer(&stock, (client(who), &wish(from, slots)), now, nonce as u64);
@@ -174,9 +178,11 @@ proptest! {
                     prop_assert!(firm.0.iter().map(|offer| offer.bond(0).0).sum::<u64>() <= sides.0.0);
                 }
             }
-            let all: Vec<Window> = booked.iter().copied().chain(firm.0.iter().map(window_of)).collect();
-            for (at, one) in all.iter().enumerate() {
-                prop_assert!(all[..at].iter().all(|other| !one.overlaps(other)));
+            let by_all = booked.iter().map(|window| (*window, None));
+            let all: Vec<_> = by_all.chain(firm.0.iter().map(|it| (window_of(it), Some(it.client)))).collect();
+            for (at, (one, to)) in all.iter().enumerate() {
+                let may_overlap = |other: &Option<PublicKey>| to.is_some() && other == to;
+                prop_assert!(all[..at].iter().all(|(other, of)| !one.overlaps(other) || may_overlap(of)));
             }
             prop_assert!(all.len() <= 32 && (0..4).all(|n| firm.to(&client(n)).count() <= FIRM_OFFERS_TO_ONE_MAX));
         }
