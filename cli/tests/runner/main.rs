@@ -25,6 +25,7 @@ mod public_log;
 mod pull;
 mod receipt;
 mod redundant;
+mod reserve;
 mod sampling;
 mod sandbox;
 mod scrape;

@@ -25,19 +25,24 @@ pub(in crate::drivers::provider) async fn slot(
     peer: PublicKey,
     id: ReservationId,
 ) -> Result<Signed<Advert>, String> {
+    let known = match of_peer(shared, peer, id) {
+        Some(known) => known,
+        None => {
+            // It may have been booked a moment ago. One at a time: whoever invents ids keeps nobody but the like waiting.
+            let _turn = shared.reserved.firm.lock().await;
+            refresh(shared).await.map_err(|error| error.to_string())?;
+            of_peer(shared, peer, id).ok_or("you have no reservation of this id here")?
+        }
+    };
     let now = ledger_now(shared).await.map_err(|error| error.to_string())?;
-    let of_peer = |known: &Reservation| known.terms.client == peer;
-    let mut known = shared.reserved.find(id).filter(of_peer);
-    if known.is_none() {
-        // It may have been booked a moment ago.
-        refresh(shared).await.map_err(|error| error.to_string())?;
-        known = shared.reserved.find(id).filter(of_peer);
-    }
-    let known = known.ok_or("you have no reservation of this id here")?;
     // Clocks differ; the ledger's decides when the session opens.
     let soon = now.after(shared.clock_skew).unwrap_or(now);
     known.slot_at(now).or(known.slot_at(soon)).ok_or("no slot of this reservation runs now")?;
     slot_advert(shared, &known.terms, now)
+}
+
+fn of_peer(shared: &Shared, peer: PublicKey, id: ReservationId) -> Option<Reservation> {
+    shared.reserved.find(id).filter(|known| known.terms.client == peer)
 }
 
 /// The advert of what `terms` reserve, if that is served now.
