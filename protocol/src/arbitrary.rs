@@ -32,6 +32,7 @@ use crate::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::{ADJUSTMENT_US_MAX, Coordinate, DIMENSIONS, ERROR_PPM_MAX, FAR_US_MAX, HEIGHT_US_MIN},
+        data_class::DataClass,
         history::{Ended, ProviderHistory, Run},
         order::{LatencyLimit, LimitKind, Order, Verification},
         reservation::{ReservationOffer, WHOLE},
@@ -263,35 +264,48 @@ pub fn verifications() -> BoxedStrategy<Verification> {
     prop_oneof![Just(Verification::Receipt), redundant].boxed()
 }
 
+/// Every class of data.
+pub fn data_classes() -> impl Strategy<Value = DataClass> {
+    prop::sample::select(&DataClass::ALL[..])
+}
+
 /// An order of `client`.
 pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let times = (0..1u64 << 50, 1..=ORDER_TTL_MS_MAX);
     let tokens = (1..=PROMPT_TOKENS_MAX as u32, 1..=OUTPUT_TOKENS_MAX as u32);
     let limits = (option::of(latency_limits()), option::of(latency_limits()));
     let money = (prices(), any::<u64>(), any::<u64>());
+    // What is resident names a place.
+    let named = |(places, data): &((Vec<String>, Vec<String>, _), DataClass)| {
+        *data != DataClass::Resident || !(places.0.is_empty() && places.1.is_empty())
+    };
     let where_ = (vec(places(), 0..3), vec(places(), 0..3), vec(public_keys(), 0..3));
+    let where_ = (where_, data_classes()).prop_filter("it names a place", named);
     let ids = (bytes32(), bytes32(), any::<u64>(), option::of(bytes32()));
     (ids, times, tokens, limits, (money, verifications()), where_)
-        .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, how, places)| Order {
-            version: PROTOCOL_VERSION,
-            network: NetworkId(network),
-            client,
-            nonce,
-            issued_at: Timestamp(at),
-            expires_at: Timestamp(at + life),
-            model: ModelId(model),
-            prompt_tokens: tokens.0,
-            output_tokens: tokens.1,
-            price_max: how.0.0,
-            total_max: Credits(how.0.1),
-            ttft: limits.0,
-            total_time: limits.1,
-            regions: places.0,
-            jurisdictions: places.1,
-            calibrated_by: places.2,
-            stake_min: Credits(how.0.2),
-            verification: how.1,
-            tag,
+        .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, how, (places, data))| {
+            Order {
+                version: PROTOCOL_VERSION,
+                network: NetworkId(network),
+                client,
+                nonce,
+                issued_at: Timestamp(at),
+                expires_at: Timestamp(at + life),
+                model: ModelId(model),
+                prompt_tokens: tokens.0,
+                output_tokens: tokens.1,
+                price_max: how.0.0,
+                total_max: Credits(how.0.1),
+                ttft: limits.0,
+                total_time: limits.1,
+                regions: places.0,
+                jurisdictions: places.1,
+                calibrated_by: places.2,
+                stake_min: Credits(how.0.2),
+                verification: how.1,
+                data,
+                tag,
+            }
         })
         .boxed()
 }

@@ -14,6 +14,7 @@ use crate::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::Coordinate,
+        data_class::DataClass,
         order::{LatencyLimit, LimitKind, Order, Verification},
         reservation::ReservationOffer,
     },
@@ -158,6 +159,7 @@ pub(crate) fn order() -> Order {
         calibrated_by: vec![],
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        data: DataClass::Any,
         tag: Some([6; 32]),
     }
 }

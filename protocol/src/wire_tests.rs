@@ -124,7 +124,7 @@ fn signed_bytes_are_frozen() {
         ("advert", 333, "2d5a1b37c01e0644f42ff660b8eb545a33b42c399c0442648e5006d21d369600"),
         ("calibrated", 365, "9bca94d061ae6eba66e059ea3a01c9875cac7037bdc144883041f342839524f0"),
         ("calibration", 386, "3cd302c4f8eb3069ed0714c676c685043f46fc6e0d1fdfbd0a17e8438892e35e"),
-        ("order", 262, "468cb04dbdeb50ec8f8bcf653fb5f093823bf24bb2e687dd16d58000098b1d2a"),
+        ("order", 263, "eb88831b987cd9f2584143688c5f8dd63e6de32ad5031382d459383770b6747a"),
         ("reservation", 302, "152a4f6c38bf0f9bc16ba617a4abc4a120bce3dd8e5d7096eab77ccca5865232"),
         ("voucher", 134, "5984d928fdd0f9e3593263b7644f589b3d5be7cae10738329392015ec13dba92"),
         ("receipt", 345, "ad3be504bca7546b449280947e3a054d5d76803ef9509e8e6f2188acf103cea1"),

@@ -5,6 +5,7 @@ use gridhour_protocol::{
     limits::PROTOCOL_VERSION,
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        data_class::DataClass,
         order::{Order, Verification},
     },
     merkle,
@@ -131,6 +132,7 @@ fn order(chain: &Chain, client: &SecretKey) -> Order {
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        data: DataClass::Any,
         tag: None,
     }
 }

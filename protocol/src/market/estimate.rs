@@ -73,7 +73,8 @@ pub enum Reach {
     GivenUp,
 }
 
-/// What the buyer knows of one provider beside its advert: what it measured, and what it saw on the ledger.
+/// What the buyer knows of one provider beside its advert: what it measured, what it saw on the ledger, and whether the
+/// machine is its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Measured {
     /// Round trips; absent until the provider was pinged.
@@ -93,6 +94,8 @@ pub struct Measured {
     /// Bonded for the device, not on its way back, and until the session's use is over; absent until the ledger was
     /// asked.
     pub stake: Option<Credits>,
+    /// Whether the machine is the buyer's own, by the buyer's own list; no advert can say so.
+    pub own: bool,
 }
 
 impl Measured {
@@ -120,6 +123,7 @@ impl Measured {
             None => out.u8(0),
             Some(stake) => out.u8(1).u64(stake.0),
         };
+        out.u8(self.own.into());
     }
 }
 
@@ -146,6 +150,8 @@ pub struct Times {
     pub ttft_p95_ms: u64,
     /// To the last token, 95th percentile of the round trip.
     pub total_p95_ms: u64,
+    /// How much of each is the wait for jobs that were there before.
+    pub queue_ms: u64,
 }
 
 /// What an order's longest job costs at this offer. `None` if the numbers overflow.
@@ -175,7 +181,8 @@ pub fn times(order: &Order, advert: &Advert, model: &ModelOffer, measured: &Meas
     };
     let (ttft_ms, total_ms) = compute.seen_as(order, &mean);
     let (ttft_p95_ms, total_p95_ms) = compute.seen_as(order, &p95);
-    Some(Times { ttft_ms, total_ms, ttft_p95_ms, total_p95_ms })
+    let queue_ms = ceil_ms(compute.queue);
+    Some(Times { ttft_ms, total_ms, ttft_p95_ms, total_p95_ms, queue_ms })
 }
 
 /// One reading of what was measured: the means, or the percentiles.

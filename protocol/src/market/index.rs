@@ -8,10 +8,14 @@
 //!   follow, the search is over;
 //! - no first token is expected sooner than the round trip, or than those that were measured, which bounds penalties;
 //! - regions and jurisdictions are bits.
+//!
+//! The buyer's own machines, which are few, are put through the masks one by one before all others: one that is in time
+//! is chosen, whatever the rest would cost.
 
 use std::collections::BTreeMap;
 
 use super::{
+    data_class::DataClass,
     exploration::Tries,
     history::PPM,
     matching::{Matcher, Offer, price_time},
@@ -31,6 +35,8 @@ pub struct OfferIndex<'a> {
     shelves: BTreeMap<ModelId, Vec<Shelf>>,
     regions: Places<'a>,
     jurisdictions: Places<'a>,
+    /// Places of offers of the buyer's own.
+    own: Vec<usize>,
 }
 
 /// Offers of one model that count its work alike.
@@ -58,6 +64,7 @@ struct Line {
     soonest_ms: (u64, u64),
     /// A newcomer's discount, in parts per million of its cost.
     discount_ppm: u32,
+    own: bool,
 }
 
 /// What an offer asks for work, in micro-credits for 2^64 multiply-accumulates, rounded down.
@@ -89,6 +96,7 @@ impl<'a> OfferIndex<'a> {
             shelves: BTreeMap::new(),
             regions: Places::default(),
             jurisdictions: Places::default(),
+            own: (0..).zip(offers).filter(|(_, offer)| offer.measured.own).map(|(at, _)| at).collect(),
         };
         for (at, offer) in offers.iter().enumerate() {
             index.add(at, offer);
@@ -107,6 +115,7 @@ impl<'a> OfferIndex<'a> {
             jurisdiction: self.jurisdictions.enter(offer.advert.jurisdiction.as_deref()),
             soonest_ms: offer.measured.soonest_ms(),
             discount_ppm: offer.measured.tries.map_or(0, Tries::discount_ppm),
+            own: offer.measured.own,
         };
         for model in &offer.advert.models {
             let shelves = self.shelves.entry(model.model).or_default();
@@ -121,6 +130,9 @@ impl<'a> OfferIndex<'a> {
     #[must_use]
     pub fn best(&self, matcher: &Matcher<'a>) -> Option<(Offer<'a>, Score)> {
         let order: &Order = matcher.order;
+        if let Some(own) = self.best_own(matcher) {
+            return Some(own);
+        }
         let mut best = None;
         for shelf in self.shelves.get(&order.model).into_iter().flatten() {
             let Some(job) = self.job(order, &shelf.work) else { continue };
@@ -135,6 +147,12 @@ impl<'a> OfferIndex<'a> {
             }
         }
         best
+    }
+
+    /// The best of the buyer's own machines that are in time.
+    fn best_own(&self, matcher: &Matcher<'a>) -> Option<(Offer<'a>, Score)> {
+        let own = self.own.iter().filter_map(|&at| self.offers.get(at)).copied();
+        matcher.best(own).filter(|(_, score)| score.standing.comes_first())
     }
 
     fn consider(&self, matcher: &Matcher<'a>, line: &Line, best: &mut Option<(Offer<'a>, Score)>) {
@@ -212,7 +230,8 @@ impl Job<'_> {
             Some(LatencyLimit { limit, kind: LimitKind::Hard }) => line.soonest_ms.1 <= limit.0,
             _ => true,
         };
-        line.price.ask <= self.order.price_max.0
+        (line.own || self.order.data != DataClass::LocalOnly)
+            && line.price.ask <= self.order.price_max.0
             && among(self.regions, line.region)
             && among(self.jurisdictions, line.jurisdiction)
             && soon(self.order.ttft)

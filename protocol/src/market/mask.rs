@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     advert::{Advert, ModelOffer},
+    data_class::DataClass,
     estimate::{self, Measured, Reach, Times},
     order::{LatencyLimit, LimitKind, Order},
 };
@@ -28,6 +29,8 @@ pub enum Reason {
     OwnOffer,
     /// The advert is over.
     Expired,
+    /// The order's data may not leave the client's own machines, and this is none of them.
+    NotOwn,
     /// The provider computes with another version of the arithmetic.
     NumericsVersion,
     /// The provider does not serve the model.
@@ -66,11 +69,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::OrderExpired,
         Self::WrongNetwork,
         Self::OwnOffer,
         Self::Expired,
+        Self::NotOwn,
         Self::NumericsVersion,
         Self::ModelNotServed,
         Self::ContextTooShort,
@@ -98,6 +102,7 @@ impl Reason {
             Self::WrongNetwork => "wrong-network",
             Self::OwnOffer => "own-offer",
             Self::Expired => "expired",
+            Self::NotOwn => "not-own",
             Self::NumericsVersion => "numerics-version",
             Self::ModelNotServed => "model-not-served",
             Self::ContextTooShort => "context-too-short",
@@ -130,6 +135,8 @@ pub enum Failure<'a> {
     OwnOffer,
     /// [`Reason::Expired`].
     Expired(Millis),
+    /// [`Reason::NotOwn`].
+    NotOwn,
     /// [`Reason::NumericsVersion`]: theirs, ours.
     NumericsVersion(u16, u16),
     /// [`Reason::ModelNotServed`]: how many models it does serve.
@@ -158,12 +165,36 @@ pub enum Failure<'a> {
     FasterThanLight(u64, u64),
     /// [`Reason::LatencyUnknown`].
     LatencyUnknown,
-    /// [`Reason::TtftOverLimit`]: expected milliseconds, the limit.
-    TtftOverLimit(u64, Millis),
-    /// [`Reason::TotalTimeOverLimit`]: expected milliseconds, the limit.
-    TotalTimeOverLimit(u64, Millis),
+    /// [`Reason::TtftOverLimit`].
+    TtftOverLimit(TooLate),
+    /// [`Reason::TotalTimeOverLimit`].
+    TotalTimeOverLimit(TooLate),
     /// [`Reason::ScoreOverflow`]: the cost.
     ScoreOverflow(Credits),
+}
+
+/// A hard limit that would be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLate {
+    /// Expected milliseconds, at the 95th percentile.
+    pub expected_ms: u64,
+    /// The limit.
+    pub limit: Millis,
+    /// How many of the expected milliseconds are the wait for jobs that were there before.
+    pub queue_ms: u64,
+}
+
+impl fmt::Display for TooLate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { expected_ms, limit, queue_ms } = self;
+        write!(f, "after {expected_ms} ms, limit {}", limit.0)?;
+        match queue_ms {
+            0 => Ok(()),
+            queue => {
+                write!(f, ": {} ms late, its queue takes {queue} ms", expected_ms.saturating_sub(limit.0))
+            }
+        }
+    }
 }
 
 impl Failure<'_> {
@@ -175,6 +206,7 @@ impl Failure<'_> {
             Self::WrongNetwork => Reason::WrongNetwork,
             Self::OwnOffer => Reason::OwnOffer,
             Self::Expired(..) => Reason::Expired,
+            Self::NotOwn => Reason::NotOwn,
             Self::NumericsVersion(..) => Reason::NumericsVersion,
             Self::ModelNotServed(..) => Reason::ModelNotServed,
             Self::ContextTooShort(..) => Reason::ContextTooShort,
@@ -203,6 +235,7 @@ impl fmt::Display for Failure<'_> {
             Self::WrongNetwork => f.write_str("order and advert are for different networks"),
             Self::OwnOffer => f.write_str("the provider is the client itself"),
             Self::Expired(ago) => write!(f, "the advert expired {} ms ago", ago.0),
+            Self::NotOwn => f.write_str("the data may not leave your own machines, and this is none of them"),
             Self::NumericsVersion(theirs, ours) => {
                 write!(f, "computes with numerics v{theirs}, need v{ours}")
             }
@@ -236,8 +269,8 @@ impl fmt::Display for Failure<'_> {
                 write!(f, "round trip of {us} us, from the region that it states light needs {least} us")
             }
             Self::LatencyUnknown => f.write_str("the order limits a time and this provider was not measured"),
-            Self::TtftOverLimit(ms, limit) => write!(f, "first token after {ms} ms, limit {}", limit.0),
-            Self::TotalTimeOverLimit(ms, limit) => write!(f, "last token after {ms} ms, limit {}", limit.0),
+            Self::TtftOverLimit(late) => write!(f, "first token {late}"),
+            Self::TotalTimeOverLimit(late) => write!(f, "last token {late}"),
             Self::ScoreOverflow(cost) => write!(f, "cost of {cost} credits and penalties are beyond 64 bits"),
         }
     }
@@ -276,6 +309,7 @@ pub fn check<'a>(
     measured: &Measured,
 ) -> Result<Fit, Failure<'a>> {
     check_parties(order, now, advert)?;
+    check_owner(order, measured.own)?;
     let model = check_model(order, numerics, advert)?;
     check_places(order, advert)?;
     check_calibration(order, advert)?;
@@ -287,6 +321,23 @@ pub fn check<'a>(
     check_reach(measured)?;
     let times = check_times(order, advert, model, measured)?;
     Ok(Fit { cost, times })
+}
+
+/// Whether the data of an order may go to the provider of `advert`: the masks that guard it, and nothing else. Whoever
+/// sends a prompt asks this again, whatever was matched before.
+///
+/// # Errors
+/// With the first mask that fails.
+pub fn check_data<'a>(order: &'a Order, advert: &'a Advert, own: bool) -> Result<(), Failure<'a>> {
+    check_owner(order, own)?;
+    check_places(order, advert)
+}
+
+fn check_owner(order: &Order, own: bool) -> Result<(), Failure<'static>> {
+    match order.data == DataClass::LocalOnly && !own {
+        true => Err(Failure::NotOwn),
+        false => Ok(()),
+    }
 }
 
 fn check_parties(order: &Order, now: Timestamp, advert: &Advert) -> Result<(), Failure<'static>> {
@@ -389,16 +440,16 @@ fn check_times(
         return if limited { Err(Failure::LatencyUnknown) } else { Ok(None) };
     }
     let times = estimate::times(order, advert, model, measured).ok_or(Failure::AmountOverflow)?;
-    if let Some(limit) = broken(order.ttft, times.ttft_p95_ms) {
-        return Err(Failure::TtftOverLimit(times.ttft_p95_ms, limit));
+    if let Some(late) = broken(order.ttft, times.ttft_p95_ms, times.queue_ms) {
+        return Err(Failure::TtftOverLimit(late));
     }
-    if let Some(limit) = broken(order.total_time, times.total_p95_ms) {
-        return Err(Failure::TotalTimeOverLimit(times.total_p95_ms, limit));
+    if let Some(late) = broken(order.total_time, times.total_p95_ms, times.queue_ms) {
+        return Err(Failure::TotalTimeOverLimit(late));
     }
     Ok(Some(times))
 }
 
-fn broken(limit: Option<LatencyLimit>, expected_ms: u64) -> Option<Millis> {
-    let limit = limit.filter(|limit| limit.kind == LimitKind::Hard)?;
-    (expected_ms > limit.limit.0).then_some(limit.limit)
+fn broken(limit: Option<LatencyLimit>, expected_ms: u64, queue_ms: u64) -> Option<TooLate> {
+    let LatencyLimit { limit, .. } = limit.filter(|limit| limit.kind == LimitKind::Hard)?;
+    (expected_ms > limit.0).then_some(TooLate { expected_ms, limit, queue_ms })
 }

@@ -7,6 +7,7 @@ use gridhour_protocol::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::{Coordinate, Vivaldi},
+        data_class::DataClass,
         order::{LatencyLimit, LimitKind, Order, Verification},
     },
     signed::{PublicKey, SecretKey, Verified},
@@ -232,6 +233,7 @@ impl World {
             calibrated_by: Vec::new(),
             stake_min: Credits::ZERO,
             verification: Verification::Receipt,
+            data: DataClass::Any,
             tag: None,
         };
         let order = buyer_key(buyer).sign(order).verify().expect("it was just signed");

@@ -8,6 +8,7 @@ use gridhour_protocol::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         batch::{Batch, BatchError, Waiting},
         costs::BuyerCosts,
+        data_class::DataClass,
         estimate::{Latency, Measured},
         matching::{Matcher, Offer},
         order::{LatencyLimit, LimitKind, Order, Verification},
@@ -179,6 +180,7 @@ fn order(draw: &mut Random, regions: &Matrix) -> Order {
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        data: DataClass::Any,
         tag: None,
     }
 }

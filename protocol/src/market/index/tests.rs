@@ -117,15 +117,17 @@ fn measured() -> impl Strategy<Value = Measured> {
     });
     let tries = option::of((0..6u32, select(vec![0u32, 1, 300, u32::MAX])));
     let availability_ppm = option::of(select(vec![0, 800_000, PPM]));
-    (latency, history, tries, availability_ppm).prop_map(|(latency, history, tries, availability_ppm)| {
-        Measured {
+    let own = prop::bool::weighted(0.2);
+    (latency, history, tries, availability_ppm, own).prop_map(
+        |(latency, history, tries, availability_ppm, own)| Measured {
+            own,
             latency,
             history,
             availability_ppm,
             tries: tries.map(|(here, all)| Tries { here, all }),
             ..Measured::default()
-        }
-    })
+        },
+    )
 }
 
 fn orders() -> impl Strategy<Value = Verified<Order>> {
@@ -140,9 +142,11 @@ fn orders() -> impl Strategy<Value = Verified<Order>> {
         (select(vec![0u64, 1, 816, 817, 818, 1_000_000, u64::MAX]), select(vec![1_000_000u64, u64::MAX]));
     let tokens = (1..3_000u32, 1..600u32);
     let regions = vec(select(vec!["eu-de", "eu-fi", "us-tx", "nowhere"]), 0..3);
-    (limit(), limit(), money, tokens, regions, any::<bool>(), any::<bool>()).prop_map(
-        |(ttft, total_time, (total, price), (prompt, output), regions, german, second)| {
+    let data = select(vec![DataClass::Any, DataClass::Any, DataClass::LocalOnly]);
+    (limit(), limit(), money, tokens, regions, (any::<bool>(), any::<bool>()), data).prop_map(
+        |(ttft, total_time, (total, price), (prompt, output), regions, (german, second), data)| {
             order(|order| {
+                order.data = data;
                 (order.ttft, order.total_time) = (ttft, total_time);
                 (order.total_max, order.price_max) = (Credits(total), PricePerHour(price));
                 (order.prompt_tokens, order.output_tokens) = (prompt, output);

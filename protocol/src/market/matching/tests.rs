@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     arbitrary::key,
     market::{
+        data_class::DataClass,
         estimate::{HISTORY_SAMPLES_MIN, Latency, Pace, Reach, TtftHistory},
         exploration::Tries,
         order::{LatencyLimit, LimitKind},
@@ -84,6 +85,11 @@ fn cases_of_parties_and_model() -> Vec<Case> {
         offered(|a| a.network.0[0] ^= 1, Reason::WrongNetwork, "order and advert are for different networks"),
         Case { advert: advert(sample::CLIENT, |_| ()), ..own },
         offered(|a| a.expires_at = Timestamp(NOW.0 - 5), Reason::Expired, "the advert expired 5 ms ago"),
+        ordered(
+            |o| o.data = DataClass::LocalOnly,
+            Reason::NotOwn,
+            "the data may not leave your own machines, and this is none of them",
+        ),
         offered(|a| a.device.numerics = 2, Reason::NumericsVersion, "computes with numerics v2, need v1"),
         offered(|a| a.models[0].model.0[0] ^= 1, Reason::ModelNotServed, "serves 1 models, not this one"),
         offered(|a| a.models[0].context = 139, Reason::ContextTooShort, "context of 139 tokens, need 140"),

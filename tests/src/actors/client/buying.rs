@@ -10,6 +10,7 @@ use gridhour_protocol::{
     limits::PROTOCOL_VERSION,
     market::{
         advert::Advert,
+        data_class::DataClass,
         order::{Order, Verification},
     },
     session::{book::SessionBook, terms::Terms},
@@ -132,6 +133,7 @@ impl<T: Twist> MarketClient<T> {
             calibrated_by: Vec::new(),
             stake_min: Credits::ZERO,
             verification: Verification::Receipt,
+            data: DataClass::Any,
             tag: None,
         });
         let order = order.verify().expect("signed with the client's own key");
