@@ -49,6 +49,7 @@ mod calibrate;
 mod error;
 mod job;
 pub mod learning;
+mod outgoing;
 mod pings;
 mod race;
 mod records;
@@ -252,12 +253,7 @@ impl Client {
         adverts: &[Verified<Advert>],
         spec: &RunSpec,
     ) -> Result<MatchRecord, LedgerError> {
-        let known = |advert: &Verified<Advert>| {
-            let latency = self.net.latency(&advert.provider);
-            (advert.provider, Measured { latency, ..Measured::default() })
-        };
-        let mut measured: BTreeMap<PublicKey, Measured> = adverts.iter().map(known).collect();
-        self.remember(order, &mut measured);
+        let mut measured = self.known(spec, order, adverts.iter().map(|advert| advert.provider));
         if order.stake_min != Credits::ZERO {
             for advert in adverts.iter().filter(|advert| advert.offer_of(&order.model).is_some()) {
                 let stake = self.stake_behind(advert, spec.use_for).await?;

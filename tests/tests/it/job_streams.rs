@@ -1,7 +1,7 @@
 //! Real drivers in one process: what a provider does with job streams that make no sense, with a client that closes
 //! while its job runs, and with a device that fails.
 
-use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use gridhour_contracts_sim::{
     genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile, tx::Call, witnesses::Witnesses,
@@ -37,7 +37,7 @@ use gridhour_node::{
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     job::{message::ClientMessage, sampling::Sampling},
-    market::{advert::ModelOffer, costs::BuyerCosts, order::Verification},
+    market::{advert::ModelOffer, costs::BuyerCosts, data_class::DataClass, order::Verification},
     receipt::{Cause, ClockSource},
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -288,6 +288,8 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        data: DataClass::Any,
+        own: BTreeSet::new(),
         costs: BuyerCosts::NONE,
         tag: None,
         use_for: Millis(60_000),

@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use self::past::{Attempt, Past, Unsettled, why};
 use super::{
     Client, RunError,
+    outgoing::Outgoing,
     race::{Entry, Race},
     run::{OnEvent, RunEvent, RunSpec, may_be_applied, with_true_work},
     turn::Turn,
@@ -215,11 +216,18 @@ impl<'a> Relay<'a> {
             }
         };
         let RelayParts { client, assets, .. } = &self.parts;
-        let done = client.turn(choice, request, assets, entry.cancel(), &mut deliver).await?;
+        let outgoing = self.outgoing(choice, request)?;
+        let done = client.turn(choice, outgoing, assets, entry.cancel(), &mut deliver).await?;
         if let Some(accusation) = &done.0.contradiction {
             self.tell(RunEvent::Contradiction(accusation));
         }
         Ok(Turn::of(choice.clone(), done))
+    }
+
+    /// The request on its way to the provider of `choice`, if it may go there.
+    fn outgoing(&self, choice: &Choice, request: Request) -> Result<Outgoing, RunError> {
+        let RelayParts { spec, order, .. } = &self.parts;
+        Outgoing::to(order, &spec.own, (&choice.advert, &choice.terms), request)
     }
 
     /// Takes in how one turn went, or two of which the first counts. Who had it, and how it ended.
@@ -267,8 +275,8 @@ impl<'a> Relay<'a> {
 
     /// A kept session for the request, or the best offer for a new one.
     async fn pick(&self, request: &Request, past: &Past) -> Result<Choice, RunError> {
-        let RelayParts { client, spec, order, .. } = &self.parts;
-        match client.kept_for(spec, order, request, &past.asked).await {
+        let RelayParts { client, spec, order, adverts, .. } = &self.parts;
+        match client.kept_for(spec, order, request, &past.asked, adverts).await {
             Some(kept) => Ok(kept),
             None => self.choose(request, past).await,
         }

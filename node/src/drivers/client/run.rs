@@ -1,6 +1,6 @@
 //! One order from prompt to settled result.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use gridhour_contracts_sim::{
     ledger::reject::Reject,
@@ -14,6 +14,7 @@ use gridhour_protocol::{
     market::{
         advert::Advert,
         costs::BuyerCosts,
+        data_class::DataClass,
         matching::MatchRecord,
         order::{LatencyLimit, Order, Verification},
     },
@@ -73,6 +74,11 @@ pub struct RunSpec {
     /// How it is found out whether the answer is right. Several providers at the same time are neither hedged nor
     /// replaced.
     pub verification: Verification,
+    /// Where the prompt may go.
+    pub data: DataClass,
+    /// Accounts of the client's own machines, which are asked first and are the only ones for data that is local. The
+    /// client's word: nothing that a provider says makes it one of them.
+    pub own: BTreeSet<PublicKey>,
     /// What counts beside the price when offers are compared.
     pub costs: BuyerCosts,
     /// Hash of the budget tag.
@@ -214,6 +220,7 @@ impl Client {
             calibrated_by: spec.calibrated_by.clone(),
             stake_min: spec.stake_min,
             verification: spec.verification,
+            data: spec.data,
             tag: spec.tag,
         })
     }

@@ -18,6 +18,7 @@ use super::{
     Client, RunError,
     job::{Deliver, Job, Ran},
     learning,
+    outgoing::Outgoing,
     relay::Choice,
 };
 use crate::{
@@ -49,16 +50,16 @@ pub(super) struct Turn {
 }
 
 impl Client {
-    /// Runs the job of one turn, in the session of `choice`, which is open.
+    /// Runs the job of one turn, in the session of `choice`, which is open and to whose provider the request may go.
     pub(super) async fn turn(
         &self,
         choice: &Choice,
-        request: Request,
+        outgoing: Outgoing,
         assets: &ModelAssets,
         cancel: watch::Receiver<bool>,
         deliver: Deliver<'_>,
     ) -> Result<(Ran, Vec<u32>, Vec<Logprobs>), RunError> {
-        let (provider, model) = (choice.terms.provider, choice.terms.model);
+        let ((provider, request), model) = (outgoing.open(), choice.terms.model);
         // What is read before the first token: the prompt, and what another wrote.
         let read = u32::try_from(request.prompt.len() + request.written.len()).unwrap_or(u32::MAX);
         let learn = |ended| self.learn(provider, model, read, ended);

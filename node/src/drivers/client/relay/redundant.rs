@@ -129,7 +129,10 @@ impl Relay<'_> {
                 self.tell(RunEvent::Tokens(new));
             }
         };
-        let ran = client.turn(&choice, request, assets, cancel.clone(), &mut deliver).await;
+        let ran = match self.outgoing(&choice, request) {
+            Ok(outgoing) => client.turn(&choice, outgoing, assets, cancel.clone(), &mut deliver).await,
+            Err(error) => Err(error),
+        };
         let turn = ran.map(|ran| {
             if let Some(accusation) = &ran.0.contradiction {
                 self.tell(RunEvent::Contradiction(accusation));
