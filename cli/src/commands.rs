@@ -11,6 +11,7 @@ mod doctor;
 mod issuer;
 mod key;
 mod limbo;
+mod local;
 mod market;
 mod model;
 mod network;
@@ -56,6 +57,7 @@ enum Command {
     Demo(demo::Args),
     Run(Box<run::Args>),
     Market(market::Args),
+    Local(local::Args),
     Receipt(receipt::Args),
     Account(account::Args),
     Budget(budget::Args),
@@ -78,6 +80,7 @@ impl Command {
             Self::Demo(args) => demo::run(&args, context),
             Self::Run(args) => run::run(&args, context),
             Self::Market(args) => market::run(args, context),
+            Self::Local(args) => local::run(args, context),
             Self::Receipt(args) => receipt::run(args, context),
             Self::Account(args) => account::run(args, context),
             Self::Budget(args) => budget::run(args, context),

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use self::{report::Outcome, stage::Stage};
 use super::{
     market::explain_text,
-    run::{HedgeKind, OrderOptions, Prefer, SamplingOptions, stream, summary},
+    run::{DataOptions, HedgeKind, OrderOptions, Prefer, SamplingOptions, stream, summary},
 };
 use crate::{
     context::Context,
@@ -202,6 +202,7 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         no_failover: false,
         hedge: HedgeKind::Tight,
         redundant: None,
+        data: DataOptions::default(),
         sampling: SamplingOptions::greedy(),
     };
     let usual = plain(PricePerHour(10_000_000));

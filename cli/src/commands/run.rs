@@ -2,6 +2,7 @@
 
 mod agreed;
 mod batch;
+mod data;
 mod logprobs;
 mod sampling;
 
@@ -32,7 +33,7 @@ use gridhour_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-pub use self::sampling::SamplingOptions;
+pub use self::{data::DataOptions, sampling::SamplingOptions};
 use super::{
     budget::{DrawOptions, Drawing},
     market::{explain_text, live_offers, match_json},
@@ -52,6 +53,7 @@ EXAMPLES:
   gridhour run \"Hello\" --region eu-de --max-price 2 --max-total 0.01 --json
   gridhour run \"Tell me a story.\" --temperature 0.8 --top-p 0.95 --seed 7 --max-tokens 200
   gridhour run \"What is 17 * 23?\" --redundant 3 --max-total 3
+  gridhour run \"Summarise my notes.\" --local-only
   gridhour run \"List ten colours.\" --repeat-penalty 1.1 --stop \"5.\" --logprobs 3
   gridhour run --batch prompts.txt --max-total 2 --json
   sort questions.txt | gridhour run --batch - --max-tokens 32
@@ -180,6 +182,9 @@ pub struct OrderOptions {
     pub no_failover: bool,
 
     #[command(flatten)]
+    pub data: DataOptions,
+
+    #[command(flatten)]
     pub sampling: SamplingOptions,
 }
 
@@ -249,6 +254,8 @@ impl OrderOptions {
             verification: self
                 .redundant
                 .map_or(Verification::Receipt, |providers| Verification::Redundant { providers }),
+            data: self.data.class(),
+            own: self.data.own(context)?,
             costs: BuyerCosts {
                 home: self.home.clone(),
                 egress_per_gib: self.egress_per_gib,
@@ -354,14 +361,16 @@ pub async fn stream(
     let result = client.run(spec, offers, cancel, &mut on_event).await;
     context.out.line("")?;
     failed.into_inner().unwrap_or(Ok(()))?;
-    result.map_err(|error| refused(context, drawing, error))
+    result.map_err(|error| refused(context, spec, drawing, error))
 }
 
 /// A refusal by the ledger of what a budget should pay says what is left of it.
-fn refused(context: &Context, drawing: Option<&Drawing>, error: RunError) -> CommandError {
+fn refused(context: &Context, spec: &RunSpec, drawing: Option<&Drawing>, error: RunError) -> CommandError {
     let hint = drawing.and_then(|drawing| drawing.hint(&error));
+    let stays = matches!(error, RunError::NoOffer(_) | RunError::TooFew { .. });
+    let stays = data::hint(spec.data).filter(|_| stays).map(str::to_owned);
     let mut error = explained(context, error);
-    error.hints.extend(hint);
+    error.hints.extend(hint.into_iter().chain(stays));
     error
 }
 

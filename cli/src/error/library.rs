@@ -16,6 +16,7 @@ use gridhour_node::{
     keys::KeyError,
     model::{catalogue::CatalogueError, pull::PullError},
     network_json::NetworkJsonError,
+    own_machines::OwnError,
     settings::SettingsError,
 };
 use gridhour_protocol::calibration::{challenger::ChallengeFailure, message::RefusalCode};
@@ -47,6 +48,16 @@ impl From<KeyError> for CommandError {
             | KeyError::Malformed(_) => Kind::Refused,
             KeyError::Io { source, .. } => kind_of_io(source),
             KeyError::Randomness(_) => Kind::Internal,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<OwnError> for CommandError {
+    fn from(error: OwnError) -> Self {
+        let kind = match &error {
+            OwnError::Io { source, .. } => kind_of_io(source),
+            OwnError::NoAccount { .. } | OwnError::TooMany { .. } => Kind::Usage,
         };
         Self::new(kind, error)
     }
@@ -169,7 +180,7 @@ impl From<RunError> for CommandError {
             RunError::NoOffer(_) | RunError::TooFew { .. } | RunError::Undecided(_) => Kind::Refused,
             RunError::NotStarted(_) | RunError::Overtaken => Kind::Refused,
             RunError::Failed(_) | RunError::Provider(_) => Kind::Network,
-            RunError::Key(_) => Kind::Internal,
+            RunError::Key(_) | RunError::MayNotLeave { .. } => Kind::Internal,
         };
         Self::new(kind, error)
     }

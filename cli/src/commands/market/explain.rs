@@ -10,6 +10,7 @@ use gridhour_protocol::{
         matching::{Candidate, MatchRecord},
         order::{Order, Verification},
         redundant::{Bid, TooFew, pick},
+        standing::Late,
     },
     signed::PublicKey,
     units::Credits,
@@ -100,13 +101,19 @@ pub fn explain_text(context: &Context, record: &MatchRecord) -> error::Result {
         }
     }
     for refusal in &record.refused {
-        let (provider, reason) = (refusal.provider.short(), refusal.reason.name());
+        let (provider, reason) = (named(refusal.provider, refusal.own), refusal.reason.name());
         context.out.line(format!("refused {provider}  {reason}: {}", refusal.detail))?;
     }
     match chosen {
         Some(_) => Ok(()),
         None => context.out.line("no offer meets this order"),
     }
+}
+
+/// A provider, and whether it is the user's own machine.
+fn named(provider: PublicKey, own: bool) -> String {
+    let own = if own { " (own)" } else { "" };
+    format!("{}{own}", provider.short())
 }
 
 /// An offer's score, its terms that are not zero, and the times.
@@ -118,11 +125,25 @@ fn offer_text(candidate: &Candidate) -> String {
         _ => "not measured".into(),
     };
     let sum = if added.is_empty() { String::new() } else { format!(", score {}", candidate.score) };
-    format!("{}  at most {} credits{added}{sum}; {times}", candidate.provider.short(), candidate.cost)
+    let provider = named(candidate.provider, candidate.standing.is_own());
+    format!("{provider}  at most {} credits{added}{sum}; {times}", candidate.cost)
 }
 
-/// By how much an offer lost, and by which terms.
+/// By what an offer lost: to a machine of the user's own whatever it scores, or by how much and by which terms.
 fn why_lost(other: &Candidate, chosen: &Candidate) -> String {
+    if chosen.standing.comes_first() && !other.standing.comes_first() {
+        return match other.standing.late() {
+            Some(late) => format!("your own, but {late}; another machine of yours is in time"),
+            None => "your own machine is in time, and comes first".into(),
+        };
+    }
+    match other.standing.late() {
+        Some(late) => format!("your own, but {late}: {}", by_score(other, chosen)),
+        None => by_score(other, chosen),
+    }
+}
+
+fn by_score(other: &Candidate, chosen: &Candidate) -> String {
     let difference = i128::from(other.score.0) - i128::from(chosen.score.0);
     if difference == 0 {
         return "the same score: the earlier advert won, or between two of one time the lower account".into();
@@ -147,7 +168,8 @@ pub fn match_json(record: &MatchRecord) -> Value {
     let candidates = record.candidates.iter().map(|candidate| candidate_json(candidate, chosen));
     let refused = record.refused.iter().map(|refusal| {
         json!({
-            "provider": refusal.provider.to_string(), "reason": refusal.reason.name(), "detail": refusal.detail,
+            "provider": refusal.provider.to_string(), "own": refusal.own, "reason": refusal.reason.name(),
+            "detail": refusal.detail,
         })
     });
     let costs = &record.costs;
@@ -171,11 +193,17 @@ fn candidate_json(candidate: &Candidate, chosen: Option<&Candidate>) -> Value {
         Value::Object(whole.chain(parts).collect::<Map<_, _>>())
     });
     json!({
-        "provider": candidate.provider.to_string(), "score": candidate.score.0, "cost": candidate.cost.0,
+        "provider": candidate.provider.to_string(), "own": candidate.standing.is_own(),
+        "late": candidate.standing.late().map(late_json), "score": candidate.score.0, "cost": candidate.cost.0,
         "penalty": candidate.penalty.0, "egress": candidate.egress.0, "risk": candidate.risk.0,
         "discount": candidate.discount.0, "expected_ttft_ms": candidate.expected_ttft_ms,
         "expected_total_ms": candidate.expected_total_ms, "lost_by": lost_by,
     })
+}
+
+fn late_json(late: Late) -> Value {
+    let token = if late.is_first { "first" } else { "last" };
+    json!({ "token": token, "by_ms": late.by_ms, "queue_ms": late.queue_ms })
 }
 
 /// A difference of amounts; one beyond 64 bits becomes the largest there is.
@@ -185,11 +213,15 @@ fn number(amount: i128) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use gridhour_protocol::market::standing::Standing;
+
     use super::*;
 
+    /// Somebody else's.
     fn candidate(at: u8, cost: u64, penalty: u64, risk: u64, discount: u64) -> Candidate {
         Candidate {
             provider: PublicKey([at; 32]),
+            standing: Standing::Market,
             score: Credits(cost + penalty + risk - discount),
             cost: Credits(cost),
             penalty: Credits(penalty),
@@ -217,6 +249,25 @@ mod tests {
                         risk of a run in vain +0.00009, newcomer's discount +0.000008";
         assert_eq!(why_lost(&other, &chosen), expected);
         assert!(why_lost(&chosen, &chosen).starts_with("the same score"));
+    }
+
+    #[test]
+    fn an_own_machine_is_told_why_it_won_or_lost() {
+        let late = Late { is_first: true, by_ms: 400, queue_ms: 350 };
+        let standing = |standing, candidate| Candidate { standing, ..candidate };
+        let (cheap, dear) = (candidate(1, 100, 0, 0, 0), candidate(2, 800, 0, 0, 0));
+        let first = standing(Standing::Own, dear);
+        assert_eq!(why_lost(&cheap, &first), "your own machine is in time, and comes first");
+        assert!(offer_text(&first).starts_with("02020202 (own)  at most"));
+        let slow = standing(Standing::OwnLate(late), candidate(3, 100, 900, 0, 0));
+        let said = "your own, but its first token would be 400 ms late, its queue takes 350 ms";
+        assert_eq!(
+            why_lost(&slow, &cheap),
+            format!("{said}: +0.0009 against the chosen one: lateness +0.0009")
+        );
+        assert_eq!(why_lost(&slow, &first), format!("{said}; another machine of yours is in time"));
+        let told = candidate_json(&slow, Some(&cheap));
+        assert_eq!((&told["own"], &told["late"]["by_ms"]), (&json!(true), &json!(400)));
     }
 
     #[test]
