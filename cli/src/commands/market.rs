@@ -7,7 +7,10 @@ mod explain;
 use std::{sync::Arc, time::Duration};
 
 use clap::Subcommand;
-use gridhour_node::{clock, drivers::client::Client};
+use gridhour_node::{
+    clock,
+    drivers::client::{Client, RunSpec},
+};
 use gridhour_protocol::{
     market::{
         advert::{Advert, Device, RateSource},
@@ -70,7 +73,15 @@ pub fn run(args: Args, context: &Context) -> Result {
 
 /// Live offers, or an error that says what to do when there are none. Waits a while for `least` of them.
 pub async fn live_offers(client: &Arc<Client>, least: usize) -> Result<Vec<Verified<Advert>>> {
-    let offers = client.offers(least, OFFERS_TIME).await;
+    or_none_seen(client.offers(least, OFFERS_TIME).await)
+}
+
+/// Live offers for an order, as [`live_offers`].
+pub async fn offers_for(client: &Arc<Client>, spec: &RunSpec) -> Result<Vec<Verified<Advert>>> {
+    or_none_seen(client.offers_for(spec, OFFERS_TIME).await)
+}
+
+fn or_none_seen(offers: Vec<Verified<Advert>>) -> Result<Vec<Verified<Advert>>> {
     if offers.is_empty() {
         return Err(CommandError::refused(format!("no offer was seen within {} s", OFFERS_TIME.as_secs()))
             .hint(

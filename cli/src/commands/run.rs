@@ -36,7 +36,7 @@ use tokio::sync::watch;
 pub use self::{data::DataOptions, sampling::SamplingOptions};
 use super::{
     budget::{DrawOptions, Drawing},
-    market::{explain_text, live_offers, match_json},
+    market::{explain_text, match_json, offers_for},
     receipt::chain,
 };
 use crate::{
@@ -297,7 +297,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
         client.claim()?;
         let drawing = args.draw.resolve(context, &client).await?;
         let spec = RunSpec { pays: drawing.as_ref().map(|drawing| drawing.cap), ..spec };
-        let offers = live_offers(&client, usize::from(spec.verification.providers())).await?;
+        let offers = offers_for(&client, &spec).await?;
         let result = stream(context, &client, &spec, &offers, cancel, args.explain, drawing.as_ref()).await?;
         context.out.document(&result_json(&client, &result).await?)?;
         if result.request.logprobs > 0 {

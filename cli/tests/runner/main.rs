@@ -20,6 +20,7 @@ mod logs;
 mod market;
 mod metrics;
 mod observer;
+mod own;
 mod proofs;
 mod public_log;
 mod pull;

@@ -19,6 +19,7 @@ use gridhour_protocol::{
     market::{
         advert::Advert,
         coordinate::Coordinate,
+        data_class::DataClass,
         estimate::Measured,
         matching::{MatchRecord, Matcher, Offer},
         order::Order,
@@ -224,6 +225,15 @@ impl Client {
     /// Live adverts, once at least `least` have come and none came for a moment, or `patience` is over.
     pub async fn offers(&self, least: usize, patience: Duration) -> Vec<Verified<Advert>> {
         self.offers.wait_for(least, patience).await
+    }
+
+    /// Live adverts for an order of `spec`, as [`Client::offers`] waits for them; if its data is local, not before one of
+    /// the client's own machines is heard, or `patience` is over.
+    pub async fn offers_for(&self, spec: &RunSpec, patience: Duration) -> Vec<Verified<Advert>> {
+        if spec.data == DataClass::LocalOnly {
+            self.offers.wait_for_one_of(&spec.own, patience).await;
+        }
+        self.offers(usize::from(spec.verification.providers()), patience).await
     }
 
     /// The same offers as their providers make them now, where they were heard since.

@@ -1,6 +1,7 @@
 //! The offers that a node hears of and could buy: every provider's newest advert, while it lives.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -8,11 +9,11 @@ use std::{
 use gridhour_protocol::{
     id::NetworkId,
     market::{advert::Advert, book::Book},
-    signed::Verified,
+    signed::{PublicKey, Verified},
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{clock, net::NetEvent};
@@ -46,6 +47,20 @@ impl Offers {
                 return self.live();
             }
         }
+    }
+
+    /// Returns as soon as there is a live offer of one of these providers, or when `patience` is over.
+    pub(super) async fn wait_for_one_of(&self, providers: &BTreeSet<PublicKey>, patience: Duration) {
+        let mut entered = self.entered.clone();
+        let wait = async {
+            while !self.live().iter().any(|offer| providers.contains(&offer.provider)) {
+                if entered.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // Without one there is nothing to say: the match tells.
+        let _ = timeout(patience, wait).await;
     }
 
     /// Live offers.

@@ -17,7 +17,7 @@ use gridhour_protocol::{
 };
 use serde_json::{Map, Value, json};
 
-use super::live_offers;
+use super::offers_for;
 use crate::{commands::run::OrderOptions, context::Context, error, joined::with_client};
 
 const EXAMPLES: &str = "\
@@ -47,7 +47,7 @@ pub fn run(args: &Args, context: &Context) -> error::Result {
 
 async fn explain(args: &Args, context: &Context, client: &Arc<Client>) -> error::Result {
     let spec = args.order.spec(context, Vec::new())?;
-    let adverts = live_offers(client, usize::from(spec.verification.providers())).await?;
+    let adverts = offers_for(client, &spec).await?;
     let order = client.order(&spec, args.prompt_tokens as usize)?;
     let record = client.match_order(&order, &adverts, &spec).await?;
     let together = together(&order, &record);
