@@ -46,7 +46,7 @@ fn explain_both(market: &Market, more: &[&str]) -> Value {
 #[test]
 fn own_machines_are_listed_and_taken_off_again_and_never_guessed() {
     let market = Market::new("60");
-    let (mine, theirs) = (account(&market, "seller"), "ab".repeat(32));
+    let (mine, theirs) = ("cd".repeat(32), "ab".repeat(32));
     let list = |arguments: &[&str]| market.sandbox.json(&[&["local"], arguments].concat())["own"].clone();
     assert_eq!(list(&["list"]), json!([]));
     assert_eq!(list(&["add", &mine]), json!([mine]));
