@@ -10,8 +10,9 @@ use gridhour_contracts_sim::{
     tx::{Call, Open},
 };
 use gridhour_protocol::{
-    id::{NetworkId, ReservationId},
-    market::{advert::Advert, reservation::ReservationOffer},
+    id::{NetworkId, PostingId, ReservationId},
+    limits::QUOTE_TTL_MS_MAX,
+    market::{advert::Advert, quote::Quote, reservation::ReservationOffer},
     session::terms::Terms,
     signed::Signed,
     units::{Credits, Millis},
@@ -322,7 +323,14 @@ fn an_advert_of_another_model_device_or_price_is_no_answer() {
         let answer = changed(&deal, change).answer(reservation);
         chain.acting(&key(PROVIDER)).expect(answer, Reject::NotAsReserved);
     }
-    chain.acting(&key(PROVIDER)).ok(deal.answer(reservation));
+    let quoted = |to: u8| {
+        let mut deal = deal.clone();
+        deal.advert.expires_at.0 = deal.advert.issued_at.0 + QUOTE_TTL_MS_MAX;
+        deal.advert.quote = Some(Quote { client: key(to).public(), posting: PostingId([5; 32]) });
+        deal.answer(reservation)
+    };
+    chain.acting(&key(PROVIDER)).expect(quoted(77), Reject::NotAsReserved);
+    chain.acting(&key(PROVIDER)).ok(quoted(CLIENT));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::{
         shape::{MEMORY_MAX, MEMORY_MIN, OUTPUT_TOKENS as STANDARD_OUTPUT_TOKENS},
     },
     id::{
-        AdvertId, DeviceId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest,
+        AdvertId, DeviceId, ModelId, NetworkId, OrderId, OutputDigest, PostingId, ReceiptId, RequestDigest, ScoreDigest,
         SessionId,
     },
     job::{
@@ -25,7 +25,7 @@ use crate::{
     },
     limits::{
         ADVERT_TTL_MS_MAX, ANSWER_MS_MIN, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX,
-        LOGPROBS_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION,
+        LOGPROBS_MAX, ORDER_TTL_MS_MAX, POSTING_TTL_MS_MAX, QUOTE_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION,
         REDUNDANT_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX, STOP_TEXTS_MAX,
         WORK_RATE_MAX,
     },
@@ -34,6 +34,8 @@ use crate::{
         coordinate::{ADJUSTMENT_US_MAX, Coordinate, DIMENSIONS, ERROR_PPM_MAX, FAR_US_MAX, HEIGHT_US_MIN},
         history::{Ended, ProviderHistory, Run},
         order::{LatencyLimit, LimitKind, Order, Verification},
+        posting::Posting,
+        quote::Quote,
         reservation::{ReservationOffer, WHOLE},
     },
     merkle::{Frontier, leaf_hash},
@@ -227,6 +229,18 @@ pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
             region: places.1,
             jurisdiction: places.2,
             coordinate: places.3,
+            quote: None,
+        })
+        .boxed()
+}
+
+/// A quote of `provider`.
+pub fn quotes(provider: PublicKey) -> BoxedStrategy<Advert> {
+    (adverts(provider), public_keys(), bytes32(), 1..=QUOTE_TTL_MS_MAX)
+        .prop_map(|(advert, client, posting, life)| Advert {
+            expires_at: Timestamp(advert.issued_at.0 + life),
+            quote: Some(Quote { client, posting: PostingId(posting) }),
+            ..advert
         })
         .boxed()
 }
@@ -293,6 +307,13 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
             verification: how.1,
             tag,
         })
+        .boxed()
+}
+
+/// A posting of `client`.
+pub fn postings(client: PublicKey) -> BoxedStrategy<Posting> {
+    (orders(client), any::<u64>(), 0..1u64 << 50, 1..=POSTING_TTL_MS_MAX)
+        .prop_map(|(order, nonce, now, life)| Posting::of(&order, nonce, Timestamp(now), Millis(life)))
         .boxed()
 }
 

@@ -14,6 +14,8 @@ pub mod index;
 pub mod mask;
 pub mod matching;
 pub mod order;
+pub mod posting;
+pub mod quote;
 pub mod redundant;
 pub mod reservation;
 pub mod score;

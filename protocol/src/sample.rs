@@ -8,13 +8,14 @@ use crate::{
         shape::MEMORY_MIN,
     },
     exact::numerics_digest,
-    id::{AdvertId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest},
+    id::{AdvertId, ModelId, NetworkId, OrderId, OutputDigest, PostingId, ReceiptId, RequestDigest, ScoreDigest},
     job::{request::Request, sampling::Sampling},
     limits::PROTOCOL_VERSION,
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::Coordinate,
         order::{LatencyLimit, LimitKind, Order, Verification},
+        quote::Quote,
         reservation::ReservationOffer,
     },
     model::{TokenKind, TokenizerAsset, TokenizerFamily},
@@ -71,7 +72,14 @@ pub(crate) fn advert() -> Advert {
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
         coordinate: Some(coordinate()),
+        quote: None,
     }
+}
+
+/// The sample provider's quote to the sample client, for the price of the advert.
+pub(crate) fn quote(posting: PostingId) -> Advert {
+    let quote = Quote { client: key(CLIENT).public(), posting };
+    Advert { sequence: 0, expires_at: Timestamp(NOW.0 + 9_000), quote: Some(quote), ..advert() }
 }
 
 /// A challenge of the sample provider by the sample client, for the least memory.

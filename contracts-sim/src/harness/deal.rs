@@ -163,5 +163,6 @@ fn advert(chain: &Chain, provider: &SecretKey, model: ModelId) -> Advert {
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
         coordinate: None,
+        quote: None,
     }
 }

@@ -84,7 +84,7 @@ fn check_parties(open: &Open, sender: &PublicKey, network: NetworkId) -> Result<
     let under_order = terms.client == order.body.client && terms.order == order.id();
     ensure(under_order, Reject::TermsOrder)?;
     let from_advert = terms.provider == advert.body.provider && terms.advert == advert.id();
-    ensure(from_advert, Reject::TermsAdvert)?;
+    ensure(from_advert && advert.body.is_for(sender), Reject::TermsAdvert)?;
     ensure(is_calibrated(&order.body, &advert.body), Reject::NotCalibrated)
 }
 

@@ -112,8 +112,8 @@ rejects! {
     31 TermsNetwork "terms-network" "order, advert or terms are for another network";
     /// The terms do not name the order and its client.
     32 TermsOrder "terms-order" "the terms do not name this order and its client";
-    /// The terms do not name the advert and its provider.
-    33 TermsAdvert "terms-advert" "the terms do not name this advert and its provider";
+    /// The terms do not name the advert and its provider, or it is a quote to another client.
+    33 TermsAdvert "terms-advert" "the terms do not name this advert and its provider, or the advert is a quote to another client";
     /// Nobody whom the order trusts calibrated the provider.
     34 NotCalibrated "not-calibrated" "nobody whom the order trusts has calibrated the provider";
     // Opening a session: when.

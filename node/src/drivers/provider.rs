@@ -529,5 +529,6 @@ fn advert_of(
         region: shared.config.region.clone(),
         jurisdiction: shared.config.jurisdiction.clone(),
         coordinate: Some(shared.net.coordinate()),
+        quote: None,
     }
 }

@@ -90,5 +90,6 @@ pub(crate) fn advert(seed: u8, sequence: u64) -> Advert {
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
         coordinate: None,
+        quote: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::coordinate::Coordinate;
+use super::{coordinate::Coordinate, quote::Quote};
 use crate::{
     calibration::receipt::{Calibration, CalibrationFault, DeviceName},
     exact::{NUMERICS_VERSION, numerics_digest},
@@ -10,7 +10,7 @@ use crate::{
     layout::Layout,
     limits::{
         ADDRESS_BYTES_MAX, ADDRESSES_MAX, ADVERT_TTL_MS_MAX, GOSSIP_BYTES_MAX, MODELS_MAX, NAME_BYTES_MAX,
-        PRICE_MAX, PROTOCOL_VERSION, REGION_BYTES_MAX, WORK_RATE_MAX,
+        PRICE_MAX, PROTOCOL_VERSION, QUOTE_TTL_MS_MAX, REGION_BYTES_MAX, WORK_RATE_MAX,
     },
     signed::{PublicKey, Signable, Signed},
     units::{PricePerHour, Timestamp},
@@ -51,6 +51,8 @@ pub struct Advert {
     pub jurisdiction: Option<String>,
     /// Where the provider is in the network, as far as its own round trips tell. Absent, nothing follows from it.
     pub coordinate: Option<Coordinate>,
+    /// For whom it is, if it is a quote: nobody else may accept it. Absent, it is for everybody, and gossiped as such.
+    pub quote: Option<Quote>,
 }
 
 /// What a device is.
@@ -121,6 +123,12 @@ impl Advert {
         self.models.iter().find(|offer| offer.model == *model)
     }
 
+    /// Whether `client` may accept it.
+    #[must_use]
+    pub fn is_for(&self, client: &PublicKey) -> bool {
+        self.quote.is_none_or(|quote| quote.client == *client)
+    }
+
     /// Whether the advert still lives at `now`.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
@@ -138,7 +146,7 @@ impl Signed<Advert> {
 
 impl Signable for Advert {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/advert/v2");
+        let mut out = Layout::new("gridhour/advert/v3");
         out.u16(self.version).fixed(&self.network.0).fixed(&self.provider.0).count(self.addresses.len());
         for address in &self.addresses {
             out.bytes(address.as_bytes());
@@ -158,6 +166,13 @@ impl Signable for Advert {
             None => out.u8(0),
             Some(coordinate) => {
                 coordinate.lay_out(out.u8(1));
+                &mut out
+            }
+        };
+        match &self.quote {
+            None => out.u8(0),
+            Some(quote) => {
+                quote.lay_out(out.u8(1));
                 &mut out
             }
         };
@@ -287,8 +302,9 @@ impl Advert {
             return Err("a model's work per token is absurd".into());
         }
         let life = self.expires_at.since(self.issued_at).0;
-        if life == 0 || life > ADVERT_TTL_MS_MAX {
-            return Err(format!("a life of {life} ms is not between 1 and {ADVERT_TTL_MS_MAX}"));
+        let longest = if self.quote.is_some() { QUOTE_TTL_MS_MAX } else { ADVERT_TTL_MS_MAX };
+        if life == 0 || life > longest {
+            return Err(format!("a life of {life} ms is not between 1 and {longest}"));
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ pub enum Reason {
     WrongNetwork,
     /// The provider is the client.
     OwnOffer,
+    /// It is a quote to another client.
+    QuotedToAnother,
     /// The advert is over.
     Expired,
     /// The provider computes with another version of the arithmetic.
@@ -66,10 +68,11 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::OrderExpired,
         Self::WrongNetwork,
         Self::OwnOffer,
+        Self::QuotedToAnother,
         Self::Expired,
         Self::NumericsVersion,
         Self::ModelNotServed,
@@ -97,6 +100,7 @@ impl Reason {
             Self::OrderExpired => "order-expired",
             Self::WrongNetwork => "wrong-network",
             Self::OwnOffer => "own-offer",
+            Self::QuotedToAnother => "quoted-to-another",
             Self::Expired => "expired",
             Self::NumericsVersion => "numerics-version",
             Self::ModelNotServed => "model-not-served",
@@ -128,6 +132,8 @@ pub enum Failure<'a> {
     WrongNetwork,
     /// [`Reason::OwnOffer`].
     OwnOffer,
+    /// [`Reason::QuotedToAnother`]: to whom.
+    QuotedToAnother(PublicKey),
     /// [`Reason::Expired`].
     Expired(Millis),
     /// [`Reason::NumericsVersion`]: theirs, ours.
@@ -174,6 +180,7 @@ impl Failure<'_> {
             Self::OrderExpired(..) => Reason::OrderExpired,
             Self::WrongNetwork => Reason::WrongNetwork,
             Self::OwnOffer => Reason::OwnOffer,
+            Self::QuotedToAnother(..) => Reason::QuotedToAnother,
             Self::Expired(..) => Reason::Expired,
             Self::NumericsVersion(..) => Reason::NumericsVersion,
             Self::ModelNotServed(..) => Reason::ModelNotServed,
@@ -202,6 +209,7 @@ impl fmt::Display for Failure<'_> {
             Self::OrderExpired(ago) => write!(f, "the order expired {} ms ago", ago.0),
             Self::WrongNetwork => f.write_str("order and advert are for different networks"),
             Self::OwnOffer => f.write_str("the provider is the client itself"),
+            Self::QuotedToAnother(client) => write!(f, "is a quote to {}", client.short()),
             Self::Expired(ago) => write!(f, "the advert expired {} ms ago", ago.0),
             Self::NumericsVersion(theirs, ours) => {
                 write!(f, "computes with numerics v{theirs}, need v{ours}")
@@ -298,6 +306,9 @@ fn check_parties(order: &Order, now: Timestamp, advert: &Advert) -> Result<(), F
     }
     if order.client == advert.provider {
         return Err(Failure::OwnOffer);
+    }
+    if let Some(quote) = advert.quote.filter(|quote| quote.client != order.client) {
+        return Err(Failure::QuotedToAnother(quote.client));
     }
     if !advert.is_live(now) {
         return Err(Failure::Expired(now.since(advert.expires_at)));

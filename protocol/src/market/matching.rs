@@ -26,7 +26,7 @@ use super::{
     score::Score,
 };
 use crate::{
-    id::OrderId,
+    id::{OrderId, PostingId},
     layout::Layout,
     signed::{PublicKey, Verified},
     units::{Credits, Timestamp},
@@ -59,6 +59,8 @@ pub struct Matcher<'a> {
 pub struct Candidate {
     /// Whose offer.
     pub provider: PublicKey,
+    /// The posting that it answers, if it is a quote; else it is the provider's advert.
+    pub quoted: Option<PostingId>,
     /// What was compared.
     pub score: Credits,
     /// Cost of the order's longest job.
@@ -178,6 +180,7 @@ pub(super) fn price_time((a, left): &(Offer<'_>, Score), (b, right): &(Offer<'_>
 fn candidate(offer: &Offer<'_>, score: &Score) -> Candidate {
     Candidate {
         provider: offer.advert.provider,
+        quoted: offer.advert.quote.map(|quote| quote.posting),
         score: score.total,
         cost: score.cost,
         penalty: score.penalty,

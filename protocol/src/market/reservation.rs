@@ -122,14 +122,14 @@ impl ReservationOffer {
         share(unused, self.standby)
     }
 
-    /// Whether an advert offers what is reserved: also as much work for the money, and the same results.
+    /// Whether an advert offers the client what is reserved: also as much work for the money, and the same results.
     #[must_use]
     pub fn is_offered_by(&self, advert: &Advert) -> bool {
         let device = DeviceName::of(&advert.device).id_of(&advert.provider);
         let whose = (advert.network, advert.provider, device) == (self.network, self.provider, self.device);
         let terms = (advert.device.rates, advert.device.numerics, advert.ask)
             == (self.rates, self.numerics, self.price);
-        whose && terms && advert.offer_of(&self.model).is_some_and(|offer| offer.work == self.work)
+        whose && terms && advert.is_for(&self.client) && advert.offer_of(&self.model).is_some_and(|offer| offer.work == self.work)
     }
 
     fn check_time(&self) -> Result<(), String> {

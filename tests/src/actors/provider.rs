@@ -187,6 +187,7 @@ impl<T: Twist> MarketProvider<T> {
             region: self.profile.region.clone(),
             jurisdiction: None,
             coordinate: None,
+            quote: None,
         }
     }
 

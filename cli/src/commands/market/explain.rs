@@ -190,6 +190,7 @@ mod tests {
     fn candidate(at: u8, cost: u64, penalty: u64, risk: u64, discount: u64) -> Candidate {
         Candidate {
             provider: PublicKey([at; 32]),
+            quoted: None,
             score: Credits(cost + penalty + risk - discount),
             cost: Credits(cost),
             penalty: Credits(penalty),

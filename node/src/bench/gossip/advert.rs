@@ -46,6 +46,7 @@ pub(super) fn advert(key: &SecretKey, sequence: u64) -> Signed<Advert> {
         queued: 0,
         region: None,
         coordinate: None,
+        quote: None,
         jurisdiction: None,
     })
 }

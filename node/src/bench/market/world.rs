@@ -306,5 +306,6 @@ fn idle_advert(provider: PublicKey, ask: PricePerHour, speed: f64, slots: u16) -
         region: None,
         jurisdiction: None,
         coordinate: None,
+        quote: None,
     }
 }

@@ -151,6 +151,7 @@ fn advert(draw: &mut Random, region: &str, dear: f64) -> Advert {
         region: Some(region.to_owned()),
         jurisdiction: None,
         coordinate: None,
+        quote: None,
     }
 }
 

@@ -3,10 +3,12 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use super::*;
 use crate::{
     arbitrary::key,
+    id::PostingId,
     market::{
         estimate::{HISTORY_SAMPLES_MIN, Latency, Pace, Reach, TtftHistory},
         exploration::Tries,
         order::{LatencyLimit, LimitKind},
+        quote::Quote,
     },
     sample,
     units::{Millis, PricePerHour, WorkRate},
@@ -98,6 +100,14 @@ fn cases_of_places_and_load() -> Vec<Case> {
             "region \"us-east\", allowed eu-de, eu-fi",
         ),
         offered(|a| a.region = None, Reason::RegionNotAllowed, "states no region, allowed eu-de, eu-fi"),
+        offered(
+            |a| {
+                let quote = Quote { client: key(9).public(), posting: PostingId([5; 32]) };
+                (a.quote, a.sequence) = (Some(quote), 0);
+            },
+            Reason::QuotedToAnother,
+            "is a quote to fd172438",
+        ),
         ordered(
             |o| o.jurisdictions = vec!["FI".into()],
             Reason::JurisdictionNotAllowed,
