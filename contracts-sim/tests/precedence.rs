@@ -8,6 +8,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     id::{AdvertId, ModelId, NetworkId, OrderId},
+    market::tier::Tier,
     signed::{SecretKey, Signed},
     units::{Credits, Height, Millis, PricePerHour, Timestamp, WorkRate},
 };
@@ -34,6 +35,7 @@ fn faults() -> Vec<(Reject, Fault)> {
         (Reject::NonceReused, Tx(|tx| tx.nonce = 1)),
         (Reject::ValidityOver, Tx(|tx| tx.valid_until = Height(0))),
         (Reject::ValidityTooLong, Tx(|tx| tx.valid_until = Height(VALID_BLOCKS_MAX + 1_000))),
+        (Reject::NotAsReserved, Deal(|deal| deal.order.tier = Tier::Reserved)),
         (Reject::ZeroAmount, Deal(|deal| deal.hold = Credits::ZERO)),
         (Reject::SameAccount, Deal(sell_to_oneself)),
         (Reject::NotTheClient, Sender(|| key(1))),

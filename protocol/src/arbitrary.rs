@@ -14,8 +14,8 @@ use crate::{
         shape::{MEMORY_MAX, MEMORY_MIN, OUTPUT_TOKENS as STANDARD_OUTPUT_TOKENS},
     },
     id::{
-        AdvertId, DeviceId, ModelId, NetworkId, OrderId, OutputDigest, PostingId, ReceiptId, RequestDigest, ScoreDigest,
-        SessionId,
+        AdvertId, DeviceId, ModelId, NetworkId, OrderId, OutputDigest, PostingId, ReceiptId, RequestDigest,
+        ScoreDigest, SessionId,
     },
     job::{
         logprobs::{Alternative, Logprobs},
@@ -25,9 +25,9 @@ use crate::{
     },
     limits::{
         ADVERT_TTL_MS_MAX, ANSWER_MS_MIN, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX,
-        LOGPROBS_MAX, ORDER_TTL_MS_MAX, POSTING_TTL_MS_MAX, QUOTE_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION,
-        REDUNDANT_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX, STOP_TEXTS_MAX,
-        WORK_RATE_MAX,
+        LOGPROBS_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, POSTING_TTL_MS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX,
+        PROTOCOL_VERSION, QUOTE_TTL_MS_MAX, REDUNDANT_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN,
+        SLOTS_MAX, STOP_TEXTS_MAX, WORK_RATE_MAX,
     },
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
@@ -37,6 +37,7 @@ use crate::{
         posting::Posting,
         quote::Quote,
         reservation::{ReservationOffer, WHOLE},
+        tier::Tier,
     },
     merkle::{Frontier, leaf_hash},
     receipt::{Cause, ClockSource, Receipt},
@@ -277,6 +278,11 @@ pub fn verifications() -> BoxedStrategy<Verification> {
     prop_oneof![Just(Verification::Receipt), redundant].boxed()
 }
 
+/// Every tier.
+pub fn tiers() -> impl Strategy<Value = Tier> {
+    prop::sample::select(&Tier::ALL[..])
+}
+
 /// An order of `client`.
 pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let times = (0..1u64 << 50, 1..=ORDER_TTL_MS_MAX);
@@ -285,7 +291,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let money = (prices(), any::<u64>(), any::<u64>());
     let where_ = (vec(places(), 0..3), vec(places(), 0..3), vec(public_keys(), 0..3));
     let ids = (bytes32(), bytes32(), any::<u64>(), option::of(bytes32()));
-    (ids, times, tokens, limits, (money, verifications()), where_)
+    (ids, times, tokens, limits, (money, verifications(), tiers()), where_)
         .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, how, places)| Order {
             version: PROTOCOL_VERSION,
             network: NetworkId(network),
@@ -305,6 +311,7 @@ pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
             calibrated_by: places.2,
             stake_min: Credits(how.0.2),
             verification: how.1,
+            tier: how.2,
             tag,
         })
         .boxed()

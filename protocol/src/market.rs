@@ -20,3 +20,4 @@ pub mod redundant;
 pub mod reservation;
 pub mod score;
 pub mod shortlist;
+pub mod tier;

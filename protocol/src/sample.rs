@@ -8,7 +8,9 @@ use crate::{
         shape::MEMORY_MIN,
     },
     exact::numerics_digest,
-    id::{AdvertId, ModelId, NetworkId, OrderId, OutputDigest, PostingId, ReceiptId, RequestDigest, ScoreDigest},
+    id::{
+        AdvertId, ModelId, NetworkId, OrderId, OutputDigest, PostingId, ReceiptId, RequestDigest, ScoreDigest,
+    },
     job::{request::Request, sampling::Sampling},
     limits::PROTOCOL_VERSION,
     market::{
@@ -17,6 +19,7 @@ use crate::{
         order::{LatencyLimit, LimitKind, Order, Verification},
         quote::Quote,
         reservation::ReservationOffer,
+        tier::Tier,
     },
     model::{TokenKind, TokenizerAsset, TokenizerFamily},
     receipt::{Cause, ClockSource, Receipt},
@@ -166,6 +169,7 @@ pub(crate) fn order() -> Order {
         calibrated_by: vec![],
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        tier: Tier::OnDemand,
         tag: Some([6; 32]),
     }
 }

@@ -25,6 +25,7 @@ use gridhour_protocol::{
     market::{
         costs::BuyerCosts,
         order::{LatencyLimit, LimitKind, Verification},
+        tier::Tier,
     },
     signed::PublicKey,
     units::{Credits, Millis, PricePerHour},
@@ -135,6 +136,11 @@ pub struct OrderOptions {
     #[arg(long, default_value = "0", value_name = "CREDITS")]
     pub min_stake: Credits,
 
+    /// Have it served firmly, or for less on idle capacity that the provider may take back after its notice (spot); the
+    /// stream then goes on elsewhere
+    #[arg(long, value_enum, default_value_t = TierKind::OnDemand, env = "GRIDHOUR_TIER", hide_env_values = true)]
+    pub tier: TierKind,
+
     /// Count traffic to providers outside this region, which is yours; without it, to all
     #[arg(long, value_name = "REGION")]
     pub home: Option<String>,
@@ -181,6 +187,24 @@ pub struct OrderOptions {
 
     #[command(flatten)]
     pub sampling: SamplingOptions,
+}
+
+/// How firmly an order is served that draws on no reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TierKind {
+    /// At the provider's ask, to the end
+    OnDemand,
+    /// At the provider's ask for spot, until it needs its capacity
+    Spot,
+}
+
+impl From<TierKind> for Tier {
+    fn from(kind: TierKind) -> Self {
+        match kind {
+            TierKind::OnDemand => Self::OnDemand,
+            TierKind::Spot => Self::Spot,
+        }
+    }
 }
 
 /// What decides between offers that meet the order.
@@ -249,6 +273,7 @@ impl OrderOptions {
             verification: self
                 .redundant
                 .map_or(Verification::Receipt, |providers| Verification::Redundant { providers }),
+            tier: self.tier.into(),
             costs: BuyerCosts {
                 home: self.home.clone(),
                 egress_per_gib: self.egress_per_gib,

@@ -6,6 +6,7 @@ use gridhour_protocol::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         order::{Order, Verification},
+        tier::Tier,
     },
     merkle,
     session::{terms::Terms, voucher::Voucher},
@@ -62,6 +63,13 @@ impl Deal {
         };
         let (client, provider) = (client.clone(), provider.clone());
         Self { client, provider, order, advert, terms, hold: Credits(400) }
+    }
+
+    /// The same, in this tier.
+    #[must_use]
+    pub fn in_tier(mut self, tier: Tier) -> Self {
+        self.order.tier = tier;
+        self
     }
 
     /// Both sides sign; the terms name what was signed.
@@ -131,6 +139,7 @@ fn order(chain: &Chain, client: &SecretKey) -> Order {
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        tier: Tier::OnDemand,
         tag: None,
     }
 }

@@ -4,7 +4,7 @@ use gridhour_protocol::{
     calibration::receipt::DeviceName,
     id::{NetworkId, SessionId},
     limits::{CLOCK_SKEW_MS_MAX, SESSION_MS_MAX},
-    market::{advert::Advert, order::Order},
+    market::{advert::Advert, order::Order, tier::Tier},
     session::terms::Terms,
     signed::{PublicKey, Signed},
     units::{Credits, Millis, Timestamp},
@@ -25,8 +25,14 @@ use crate::{
 
 /// Holds the client's credits for a session.
 pub(crate) fn open(overlay: &Overlay<'_>, env: &Env, tx: &Tx, open: &Open) -> Result<Effects, Reject> {
+    check_unreserved(open)?;
     check_sides(open)?;
     opened(overlay, env, tx, open, None)
+}
+
+/// An order for what is reserved opens nothing but what its reservation pays for.
+pub(crate) fn check_unreserved(open: &Open) -> Result<(), Reject> {
+    ensure(open.order.body.tier != Tier::Reserved, Reject::NotAsReserved)
 }
 
 /// What can be said before anything else is looked at.

@@ -78,8 +78,8 @@ rejects! {
     17 SlotClosed "slot-closed" "no slot is open to this: none runs, too little of it is left, nothing waits for an answer, or none can be given up";
     /// The slot was called for.
     18 SlotCalled "slot-called" "the slot was called for already";
-    /// The session or the advert is not of what is reserved.
-    19 NotAsReserved "not-as-reserved" "provider, device, model, work formula, rates, numerics or price are not those reserved, or the use outlasts the slot";
+    /// The session or the advert is not of what is reserved, or an order for what is reserved opens elsewhere.
+    19 NotAsReserved "not-as-reserved" "tier, provider, device, model, work formula, rates, numerics or price are not those reserved, the use outlasts the slot, or an order for what is reserved opens outside a slot";
 
     // Its plain arguments.
     /// It moves nothing.

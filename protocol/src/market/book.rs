@@ -92,7 +92,10 @@ impl NotEntered {
     /// first. Late, repeated and outrun adverts are what gossip brings.
     #[must_use]
     pub const fn is_misbehavior(self) -> bool {
-        matches!(self, Self::WrongNetwork | Self::Quote | Self::FutureDated { .. } | Self::FalseCalibration(_))
+        matches!(
+            self,
+            Self::WrongNetwork | Self::Quote | Self::FutureDated { .. } | Self::FalseCalibration(_)
+        )
     }
 
     /// Its stable name, for counters.

@@ -4,6 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::tier::Tier;
 use crate::{
     id::{ModelId, NetworkId, OrderId},
     layout::Layout,
@@ -55,6 +56,8 @@ pub struct Order {
     pub stake_min: Credits,
     /// How the client finds out whether the answer is right.
     pub verification: Verification,
+    /// How firmly it is served.
+    pub tier: Tier,
     /// Hash of the client's budget tag. The tag itself never travels.
     pub tag: Option<[u8; 32]>,
 }
@@ -132,7 +135,7 @@ impl Signed<Order> {
 
 impl Signable for Order {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/order/v4");
+        let mut out = Layout::new("gridhour/order/v5");
         out.u16(self.version).fixed(&self.network.0).fixed(&self.client.0).u64(self.nonce);
         out.u64(self.issued_at.0).u64(self.expires_at.0);
         out.fixed(&self.model.0).u32(self.prompt_tokens).u32(self.output_tokens);
@@ -155,6 +158,7 @@ impl Signable for Order {
             Verification::Receipt => out.u8(0),
             Verification::Redundant { providers } => out.u8(1).u8(providers),
         };
+        out.u8(self.tier.code());
         match &self.tag {
             None => out.u8(0),
             Some(tag) => out.u8(1).fixed(tag),
@@ -243,6 +247,7 @@ mod tests {
         assert!(!allows(|order| order.tag = Some([9; 32])), "another purse");
         assert!(!allows(|order| order.total_max.0 += 1) && !allows(|order| order.total_max.0 -= 1));
         assert!(!allows(|order| order.regions = vec!["us-tx".into()]), "another place");
+        assert!(!allows(|order| order.tier = Tier::Spot), "another tier");
     }
 
     #[test]

@@ -133,6 +133,14 @@ mod tests {
         assert!(with(|order| order.expires_at.0 = order.issued_at.0 + POSTING_TTL_MS_MAX + 1));
     }
 
+    /// The order's bytes are frozen with the others.
+    #[test]
+    fn signed_bytes_are_frozen() {
+        let posting = posted(&sample::order());
+        let expected = [b"gridhour/posting/v1\0".as_slice(), &posting.0.layout().hash()].concat();
+        assert_eq!(posting.layout().as_bytes(), expected);
+    }
+
     #[test]
     fn nobody_takes_a_posting_for_an_order() {
         let key = arbitrary::key(sample::CLIENT);

@@ -129,7 +129,10 @@ impl ReservationOffer {
         let whose = (advert.network, advert.provider, device) == (self.network, self.provider, self.device);
         let terms = (advert.device.rates, advert.device.numerics, advert.ask)
             == (self.rates, self.numerics, self.price);
-        whose && terms && advert.is_for(&self.client) && advert.offer_of(&self.model).is_some_and(|offer| offer.work == self.work)
+        whose
+            && terms
+            && advert.is_for(&self.client)
+            && advert.offer_of(&self.model).is_some_and(|offer| offer.work == self.work)
     }
 
     fn check_time(&self) -> Result<(), String> {

@@ -37,7 +37,7 @@ use gridhour_node::{
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     job::{message::ClientMessage, sampling::Sampling},
-    market::{advert::ModelOffer, costs::BuyerCosts, order::Verification},
+    market::{advert::ModelOffer, costs::BuyerCosts, order::Verification, tier::Tier},
     receipt::{Cause, ClockSource},
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -288,6 +288,7 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        tier: Tier::OnDemand,
         costs: BuyerCosts::NONE,
         tag: None,
         use_for: Millis(60_000),

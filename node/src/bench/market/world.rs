@@ -8,6 +8,7 @@ use gridhour_protocol::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::{Coordinate, Vivaldi},
         order::{LatencyLimit, LimitKind, Order, Verification},
+        tier::Tier,
     },
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp, WorkRate},
@@ -232,6 +233,7 @@ impl World {
             calibrated_by: Vec::new(),
             stake_min: Credits::ZERO,
             verification: Verification::Receipt,
+            tier: Tier::OnDemand,
             tag: None,
         };
         let order = buyer_key(buyer).sign(order).verify().expect("it was just signed");

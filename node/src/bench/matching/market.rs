@@ -11,6 +11,7 @@ use gridhour_protocol::{
         estimate::{Latency, Measured},
         matching::{Matcher, Offer},
         order::{LatencyLimit, LimitKind, Order, Verification},
+        tier::Tier,
     },
     signed::{PublicKey, SecretKey, Signable, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp, WorkRate},
@@ -180,6 +181,7 @@ fn order(draw: &mut Random, regions: &Matrix) -> Order {
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        tier: Tier::OnDemand,
         tag: None,
     }
 }

@@ -16,6 +16,7 @@ use gridhour_protocol::{
         costs::BuyerCosts,
         matching::MatchRecord,
         order::{LatencyLimit, Order, Verification},
+        tier::Tier,
     },
     session::terms::Terms,
     signed::{PublicKey, Verified},
@@ -73,6 +74,8 @@ pub struct RunSpec {
     /// How it is found out whether the answer is right. Several providers at the same time are neither hedged nor
     /// replaced.
     pub verification: Verification,
+    /// How firmly it is served, by whom and at what price.
+    pub tier: Tier,
     /// What counts beside the price when offers are compared.
     pub costs: BuyerCosts,
     /// Hash of the budget tag.
@@ -214,6 +217,7 @@ impl Client {
             calibrated_by: spec.calibrated_by.clone(),
             stake_min: spec.stake_min,
             verification: spec.verification,
+            tier: spec.tier,
             tag: spec.tag,
         })
     }

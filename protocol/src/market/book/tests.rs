@@ -41,7 +41,10 @@ fn stale_future_dated_and_foreign_adverts_are_named_and_leave_no_trace() {
     let quote = verified(2, |advert| advert.quote = sample::quote(PostingId([5; 32])).quote);
     let quoted = book.enter(NOW, quote);
     assert_eq!(quoted, Err(NotEntered::Quote));
-    assert!(quoted.is_err_and(NotEntered::is_misbehavior), "it is for one client, and never gossiped as an advert");
+    assert!(
+        quoted.is_err_and(NotEntered::is_misbehavior),
+        "it is for one client, and never gossiped as an advert"
+    );
     let ahead = |ms| verified(2, |advert| advert.issued_at = Timestamp(NOW.0 + ms));
     assert_eq!(book.enter(NOW, foreign), Err(NotEntered::WrongNetwork));
     assert_eq!(book.enter(NOW, expired), Err(NotEntered::Expired { ago_ms: 0 }));

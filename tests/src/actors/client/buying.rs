@@ -11,6 +11,7 @@ use gridhour_protocol::{
     market::{
         advert::Advert,
         order::{Order, Verification},
+        tier::Tier,
     },
     session::{book::SessionBook, terms::Terms},
     signed::{Signed, Verified},
@@ -132,6 +133,7 @@ impl<T: Twist> MarketClient<T> {
             calibrated_by: Vec::new(),
             stake_min: Credits::ZERO,
             verification: Verification::Receipt,
+            tier: Tier::OnDemand,
             tag: None,
         });
         let order = order.verify().expect("signed with the client's own key");
