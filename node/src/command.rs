@@ -139,6 +139,15 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_STAKE")]
     pub stake: Option<String>,
 
+    /// Quote for posted orders: this many credits for a GPU-hour when idle, evenly up to the ask when all slots are
+    /// taken. A slot is kept for each quote while it is firm [default: no quotes]
+    #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_QUOTE_FLOOR")]
+    pub quote_floor: Option<String>,
+
+    /// Let quotes be firm for so long, at most a minute [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_QUOTE_SECS")]
+    pub quote_secs: Option<u64>,
+
     /// Serve metrics and health over HTTP at this address, such as 127.0.0.1:4882 [default: not at all]
     #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]
     pub http: Option<SocketAddr>,

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`gossip`] | what is checked before an advert is remembered or passed on |
 //! | `advert_table`, `push` | each provider's newest advert; all of them for a peer that just subscribed |
+//! | `auction_table` | posted orders that wait for quotes, and who has quoted |
 //! | `checkpoint_table` | the ledger's checkpoints, of which no two may contradict each other |
 //! | `peer_score`, `metrics` | what each peer cost us, and when it is shut out |
 //! | `codec`, `frame`, `service` | requests and answers with a largest size each |
@@ -29,6 +30,7 @@
 //! docs/NETWORK.md has the protocols and the sums.
 
 pub mod advert_table;
+mod auction_table;
 mod behaviour;
 mod bootstrap;
 mod checkpoint_table;

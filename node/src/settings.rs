@@ -48,6 +48,10 @@ pub struct Settings {
     pub drain: Option<u64>,
     /// Who may calibrate the provider; anyone if it is absent.
     pub challengers: Option<Vec<String>>,
+    /// The least that a provider quotes for posted orders, in credits for a GPU-hour; absent, it quotes nothing.
+    pub quote_floor: Option<String>,
+    /// Seconds for which its quotes are firm.
+    pub quote_secs: Option<u64>,
     /// Credits that a provider keeps at stake for its device; 0 for none.
     pub stake: Option<String>,
     /// Delay added to pings and answers, in milliseconds.

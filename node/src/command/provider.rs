@@ -15,7 +15,7 @@ use gridhour_contracts_sim::{limits::BOND_MIN, network_file::NetworkFile};
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     id::ModelId,
-    limits::REGION_BYTES_MAX,
+    limits::{QUOTE_TTL_MS_MAX, REGION_BYTES_MAX},
     market::advert::ModelOffer,
     signed::{SecretKey, Verified},
     units::{Credits, Millis, PricePerHour},
@@ -32,7 +32,10 @@ use crate::{
     drivers::{
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Monitor, Parts, Provider, ProviderConfig, Reload, Served, load_standard, measure_device},
+        provider::{
+            Monitor, Parts, Provider, ProviderConfig, QuotePlan, Reload, Served, load_standard,
+            measure_device,
+        },
         pulse::Pulse,
     },
     engine::{Backend, Engine, EngineConfig, scheduler::Scheduler},
@@ -58,6 +61,8 @@ const EVENTS_MAX: usize = 256;
 const CALIBRATE_EVERY: Millis = Millis(60 * 60 * 1_000);
 /// How long running jobs may go on once the provider is told to stop, if nobody says otherwise.
 const DRAIN: Millis = Millis(30_000);
+/// Seconds for which a quote is firm, if nobody says otherwise.
+const QUOTE_SECS: u64 = 10;
 /// Memory for keys and values of all jobs, if nobody says otherwise.
 const KV_MEMORY: &str = "2GiB";
 
@@ -174,6 +179,7 @@ impl Plan {
                 jurisdiction,
                 slots,
                 hospitality: hospitality(args, settings)?,
+                quotes: quotes(args, settings)?,
                 stake: stake(args, settings)?,
                 drain: args
                     .drain
@@ -199,6 +205,20 @@ fn stake(args: &ProviderArgs, settings: &Settings) -> Result<Credits, NodeError>
         return Ok(stake);
     }
     Err(argument("stake", format!("less than {BOND_MIN} credit cannot be bonded; 0 stakes nothing")))
+}
+
+/// What posted orders are quoted, if anything.
+fn quotes(args: &ProviderArgs, settings: &Settings) -> Result<Option<QuotePlan>, NodeError> {
+    let Some(floor) = args.quote_floor.as_deref().or(settings.quote_floor.as_deref()) else {
+        return Ok(None);
+    };
+    let floor = floor.parse().map_err(|error| argument("quote-floor", error))?;
+    let seconds = args.quote_secs.or(settings.quote_secs).unwrap_or(QUOTE_SECS);
+    let firm = Millis(seconds.saturating_mul(1_000));
+    if !(1..=QUOTE_TTL_MS_MAX).contains(&firm.0) {
+        return Err(argument("quote-secs", format!("from 1 to {}", QUOTE_TTL_MS_MAX / 1_000)));
+    }
+    Ok(Some(QuotePlan { floor, firm }))
 }
 
 /// Who may calibrate the provider, and how often.

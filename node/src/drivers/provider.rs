@@ -4,6 +4,7 @@
 //!  start:  engine loaded, rates measured, records opened, network joined
 //!  always: advert signed and gossiped again before it dies, and whenever a slot is taken or freed
 //!          job stream -> job task (one a stream, obeying `protocol::job::provider`)
+//!          posting    -> a quote, with a slot kept for it
 //!          question   -> part of a model, or settle a session
 //!          sweep      -> sessions whose time is over are closed with their newest vouchers
 //!          fault      -> the offer is withdrawn, and made again once the model could be loaded anew
@@ -56,6 +57,7 @@ mod drain;
 mod job;
 mod measure;
 mod monitor;
+mod quotes;
 mod requests;
 mod serving;
 mod settle;
@@ -67,6 +69,7 @@ use drain::{Drain, LAST_ADVERT_LIFE};
 pub use measure::{MeasureError, measure_device};
 pub(crate) use monitor::Look;
 pub use monitor::Monitor;
+pub use quotes::QuotePlan;
 pub use serving::Reload;
 use serving::Serving;
 pub use standard::{LoadStandard, StandardError, load_standard};
@@ -95,6 +98,8 @@ pub struct ProviderConfig {
     pub slots: u16,
     /// When others may calibrate it.
     pub hospitality: Hospitality,
+    /// How orders that are posted are quoted for; without it none is.
+    pub quotes: Option<QuotePlan>,
     /// Credits that are kept at stake for the device; none are bonded, nor taken back, if it is zero.
     pub stake: Credits,
     /// How long running jobs may go on once the provider is told to stop; then they are handed over.
@@ -129,6 +134,20 @@ pub enum ProviderEvent {
     Forgotten {
         /// The session.
         session: SessionId,
+    },
+    /// A quote went out, and a slot is kept for it.
+    Quoted {
+        /// To whom.
+        client: PublicKey,
+        /// For a reference GPU-hour.
+        price: PricePerHour,
+        /// As long as it is firm.
+        until: Timestamp,
+    },
+    /// Nobody came for a quote while it was firm: its slot is free again.
+    QuoteLapsed {
+        /// To whom it was made.
+        client: PublicKey,
     },
     /// A client broke the rules; its job ended, or never started.
     Misdeed {
@@ -284,6 +303,8 @@ pub(crate) struct Shared {
     /// Held by a lane's job, so that a lane has one at a time; and by whoever closes the session.
     pub(crate) busy: Mutex<BTreeMap<SessionId, settle::Use>>,
     pub(crate) slots: Arc<tokio::sync::Semaphore>,
+    /// Slots that are kept for quotes.
+    pub(crate) quotes: quotes::Quotes,
     /// Told to stop: nothing is offered any more.
     pub(crate) draining: AtomicBool,
     pub(crate) changed: Notify,
@@ -365,6 +386,7 @@ impl Provider {
         let known = memory.sessions()?;
         let calibration = Calibrated::new(standard, memory.calibration()?);
         let slots = Arc::new(tokio::sync::Semaphore::new(config.slots.into()));
+        let quotes = quotes::Quotes::new(config.slots);
         let busy = known.into_iter().map(|terms| (terms.id(), settle::Use::of(terms))).collect();
         let shared = Shared {
             key,
@@ -379,6 +401,7 @@ impl Provider {
             config,
             busy: Mutex::new(busy),
             slots,
+            quotes,
             draining: AtomicBool::new(false),
             changed: Notify::new(),
             calibrated: Notify::new(),
@@ -466,7 +489,11 @@ async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
 
 fn take(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, event: NetEvent, stops: &Stops) {
     match event {
-        NetEvent::Advert(_) => {}
+        // The other half is for jobs.
+        NetEvent::Posting(posting) if tasks.len() < STREAMS_MAX / 2 => {
+            tasks.spawn(quotes::answer(shared.clone(), posting, stops.stop.clone()));
+        }
+        NetEvent::Advert(_) | NetEvent::Posting(_) | NetEvent::Quote(_) => {}
         NetEvent::Job(stream) if tasks.len() < STREAMS_MAX => {
             let stopping = *stops.stop.borrow();
             tasks.spawn(job::serve(shared.clone(), stream, stopping, stops.reclaimed.clone()));

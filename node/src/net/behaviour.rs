@@ -264,7 +264,7 @@ fn message_id(data: &[u8]) -> MessageId {
 }
 
 fn gossip(keypair: &Keypair, names: &Protocols) -> Result<Gossip, String> {
-    let topics = [names.adverts_topic(), names.checkpoints_topic()];
+    let topics = names.topics();
     let filter = WhitelistSubscriptionFilter(topics.iter().map(IdentTopic::hash).collect());
     let authenticity = MessageAuthenticity::Signed(keypair.clone());
     let mut gossip = Gossip::new_with_subscription_filter(authenticity, gossip_config(names)?, filter)?;
@@ -289,8 +289,7 @@ fn score_params(names: &Protocols) -> PeerScoreParams {
         ..TopicScoreParams::default()
     };
     PeerScoreParams {
-        topics: [(names.adverts_topic_hash(), topic.clone()), (names.checkpoints_topic().hash(), topic)]
-            .into(),
+        topics: names.topics().iter().map(|name| (name.hash(), topic.clone())).collect(),
         ip_colocation_factor_weight: 0.0,
         behaviour_penalty_weight: -1.0,
         behaviour_penalty_threshold: 6.0,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use gridhour_protocol::{
-    market::advert::Advert,
+    market::{advert::Advert, posting::Posting},
     signed::{PublicKey, Verified},
 };
 use libp2p::request_response::ResponseChannel;
@@ -18,6 +18,10 @@ use crate::net::{codec::Answer, error::Closed, handle::Command, job_stream::JobS
 pub enum NetEvent {
     /// A provider's newest advert, checked. The node's own adverts do not come back.
     Advert(Verified<Advert>),
+    /// Somebody posted an order, and waits for quotes.
+    Posting(Verified<Posting>),
+    /// A quote for a posting of this node, checked as adverts are.
+    Quote(Verified<Advert>),
     /// A peer opened a job's stream.
     Job(JobStream),
     /// A peer opened a calibration's stream.

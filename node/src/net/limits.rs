@@ -110,6 +110,22 @@ pub const PASSED_BURST_MAX: u32 = GOSSIP_BURST_MAX / 2;
 /// Adverts of others a second that this node passes on in the long run.
 pub const PASSED_PER_SECOND_MAX: u32 = GOSSIP_PER_SECOND_MAX / 2;
 
+/// Posted orders that wait for quotes.
+pub const POSTINGS_MAX: usize = 512;
+/// Postings of one client among them.
+pub const POSTINGS_PER_CLIENT_MAX: usize = 4;
+/// Quotes that answer one posting; further ones come too late.
+pub const QUOTES_PER_POSTING_MAX: usize = 64;
+/// Postings and quotes a second that this node passes on.
+pub const AUCTIONS_PASSED_PER_SECOND_MAX: usize = 50;
+/// Those among them that one peer brought.
+pub const AUCTIONS_PASSED_BY_ONE_MAX: usize = 20;
+/// Postings and quotes that one peer may bring in a burst before each further one costs it points: all that an honest one
+/// passes on while its messages wait for us.
+pub const AUCTION_BURST_MAX: u32 = 1_200;
+/// Postings and quotes a second that one peer may bring in the long run: what it passes on, and as many of its own.
+pub const AUCTION_PER_SECOND_MAX: u32 = 100;
+
 /// Providers whose newest advert is kept. Further ones are ignored until one dies.
 pub const ADVERTS_MAX: usize = 4096;
 /// Adverts in one push to a peer that just subscribed.
@@ -211,6 +227,12 @@ const _: () =
 const _: () = assert!(
     FORWARDS_PER_SECOND + (PASSED_PER_SECOND_MAX as usize) < GOSSIP_PER_SECOND_MAX as usize,
     "passing on and forwarding together are within our rate"
+);
+const _: () = assert!(
+    AUCTIONS_PASSED_PER_SECOND_MAX < AUCTION_PER_SECOND_MAX as usize
+        && (2 + GOSSIP_QUEUE_TIME.as_secs() as usize) * AUCTIONS_PASSED_PER_SECOND_MAX
+            < AUCTION_BURST_MAX as usize,
+    "nobody is charged for the postings and quotes that it passes on"
 );
 const _: () = assert!(PUSH_ADVERTS_MAX <= BACKLOG_MAX, "one push fits the backlog");
 const _: () = assert!(

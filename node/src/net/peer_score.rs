@@ -14,9 +14,9 @@ use gridhour_protocol::signed::PublicKey;
 use crate::net::{
     gossip::Refusal,
     limits::{
-        ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, IDENTITY_BURST_MAX,
-        IDENTITY_EVERY, PASSED_BURST_MAX, PASSED_PER_SECOND_MAX, PEERS_TRACKED_MAX, PUSH_BURST_KIB,
-        PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
+        AUCTION_BURST_MAX, AUCTION_PER_SECOND_MAX, ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX,
+        GOSSIP_PER_SECOND_MAX, IDENTITY_BURST_MAX, IDENTITY_EVERY, PASSED_BURST_MAX, PASSED_PER_SECOND_MAX,
+        PEERS_TRACKED_MAX, PUSH_BURST_KIB, PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
     },
 };
 
@@ -32,6 +32,8 @@ pub enum Offence {
     Advert(Refusal),
     /// Brought a checkpoint that every honest node refuses.
     Checkpoint,
+    /// Brought a posting or a quote that every honest node refuses.
+    Auction,
     /// Sent a push that is not a list of adverts.
     Push,
     /// Sent a request that is over the limit.
@@ -47,7 +49,7 @@ impl Offence {
         match self {
             Self::Advert(refusal) if refusal.is_misbehavior() => 20,
             Self::Advert(_) => 0,
-            Self::Checkpoint | Self::Push | Self::OversizedRequest => 20,
+            Self::Checkpoint | Self::Auction | Self::Push | Self::OversizedRequest => 20,
             Self::OverRate => 2,
         }
     }
@@ -58,6 +60,8 @@ impl Offence {
 pub enum Rate {
     /// Bring an advert.
     Gossip,
+    /// Bring a posting or a quote.
+    Auction,
     /// Send pushes, by their bytes.
     PushIn,
     /// Be sent pushes, by their bytes.
@@ -69,12 +73,14 @@ pub enum Rate {
 }
 
 impl Rate {
-    const ALL: [Self; 5] = [Self::Gossip, Self::PushIn, Self::PushOut, Self::Echo, Self::Identity];
+    const ALL: [Self; 6] =
+        [Self::Gossip, Self::Auction, Self::PushIn, Self::PushOut, Self::Echo, Self::Identity];
 
     /// Tokens that a full bucket holds, and the time in which one comes back.
     fn bucket(self) -> (u32, Duration) {
         match self {
             Self::Gossip => (GOSSIP_BURST_MAX, Duration::from_secs(1) / GOSSIP_PER_SECOND_MAX),
+            Self::Auction => (AUCTION_BURST_MAX, Duration::from_secs(1) / AUCTION_PER_SECOND_MAX),
             Self::PushIn | Self::PushOut => (PUSH_BURST_KIB, Duration::from_secs(1) / PUSH_KIB_PER_SECOND),
             Self::Echo => (ECHO_BURST_MAX, Duration::from_secs(1) / ECHO_PER_SECOND_MAX),
             Self::Identity => (IDENTITY_BURST_MAX, IDENTITY_EVERY),

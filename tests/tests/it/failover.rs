@@ -153,6 +153,7 @@ impl World {
             jurisdiction: None,
             slots: 2,
             hospitality: Hospitality::open(Millis(3_600_000)),
+            quotes: None,
             stake: Credits::ZERO,
             drain: Millis(500),
         };

@@ -224,6 +224,7 @@ pub(crate) async fn provider_asking(
         jurisdiction: None,
         slots: 2,
         hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
+        quotes: None,
         stake: Credits::ZERO,
         drain: DRAIN,
     };

@@ -1,6 +1,6 @@
 //! What a provider reports, for programs and for people.
 
-use gridhour_protocol::units::Timestamp;
+use gridhour_protocol::units::{Credits, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{clock, drivers::provider::ProviderEvent};
@@ -17,6 +17,12 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
         ProviderEvent::Closed { session } => json!({ "event": "closed", "session": session.to_string() }),
         ProviderEvent::Forgotten { session } => {
             json!({ "event": "forgotten", "session": session.to_string() })
+        }
+        ProviderEvent::Quoted { client, price, until } => json!({
+            "event": "quoted", "client": client.to_string(), "price": price.0, "until": until.0,
+        }),
+        ProviderEvent::QuoteLapsed { client } => {
+            json!({ "event": "quote-lapsed", "client": client.to_string() })
         }
         ProviderEvent::Misdeed { client, what, count } => {
             json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
@@ -63,7 +69,10 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
 /// One line for people; `None` for what would only scroll by.
 pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
     match event {
-        ProviderEvent::Advertised { .. } => None,
+        ProviderEvent::Advertised { .. } | ProviderEvent::QuoteLapsed { .. } => None,
+        ProviderEvent::Quoted { client, price, .. } => {
+            Some(format!("quoted {} credits per GPU-hour to {}", Credits(price.0), client.short()))
+        }
         ProviderEvent::Job { session, end, output_tokens } => {
             Some(format!("job of session {}: {output_tokens} tokens, {end}", session.short()))
         }

@@ -30,7 +30,7 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use super::{ProviderEvent, Shared, settle, stopped};
+use super::{ProviderEvent, Shared, quotes, settle, stopped};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
@@ -113,7 +113,7 @@ async fn try_serve(
     settle::lane_freed(shared, &open).await;
     // It may have been told to meanwhile.
     let stopping = stopping || shared.draining.load(Ordering::Relaxed);
-    let Some(slot) = shared.slots.clone().try_acquire_owned().ok() else {
+    let Some(slot) = quotes::take_slot(shared, &open.terms) else {
         refuse(shared, &mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
         return Ok(());
     };

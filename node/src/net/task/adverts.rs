@@ -9,7 +9,7 @@ use gridhour_protocol::{
 };
 use libp2p::{
     PeerId,
-    gossipsub::{self, MessageAcceptance},
+    gossipsub::{self, MessageAcceptance, TopicHash},
     request_response::{self, Message, ResponseChannel},
 };
 
@@ -31,12 +31,9 @@ impl Task {
             gossipsub::Event::Message { propagation_source: peer, message_id, message } => {
                 // Judged even if the peer has left or is shut out by now: gossip counts the message as seen,
                 // so to drop it would be to drop every honest peer's copy.
-                let is_checkpoint = message.topic == self.names.checkpoints_topic().hash();
-                let verdict = match key_of(&peer) {
-                    Some(key) if is_checkpoint => self.judge_checkpoint(key, &message.data),
-                    Some(key) => self.judge_gossiped(key, &message.data),
-                    None => MessageAcceptance::Ignore,
-                };
+                let verdict = key_of(&peer).map_or(MessageAcceptance::Ignore, |key| {
+                    self.judge_message(key, &message.topic, &message.data)
+                });
                 let gossip = &mut self.swarm.behaviour_mut().gossip;
                 gossip.report_message_validation_result(&message_id, &peer, verdict);
             }
@@ -44,6 +41,18 @@ impl Task {
                 self.push_to(peer_id);
             }
             _ => {}
+        }
+    }
+
+    fn judge_message(&mut self, from: PublicKey, topic: &TopicHash, bytes: &[u8]) -> MessageAcceptance {
+        if *topic == self.names.checkpoints_topic().hash() {
+            self.judge_checkpoint(from, bytes)
+        } else if *topic == self.names.postings_topic().hash() {
+            self.judge_posting(from, bytes)
+        } else if *topic == self.names.quotes_topic().hash() {
+            self.judge_quote(from, bytes)
+        } else {
+            self.judge_gossiped(from, bytes)
         }
     }
 

@@ -219,6 +219,7 @@ impl Life {
                 jurisdiction: None,
                 slots: SLOTS,
                 hospitality,
+                quotes: None,
                 stake: Credits::ZERO,
                 drain: Millis(500),
             },
