@@ -202,6 +202,8 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         use_secs: 600,
         no_failover: false,
         hedge: HedgeKind::Tight,
+        post: false,
+        quote_wait_ms: 0,
         redundant: None,
         sampling: SamplingOptions::greedy(),
     };

@@ -13,7 +13,7 @@ use std::{
 use clap::ValueEnum;
 use gridhour_node::{
     drivers::{
-        client::{Client, Hedge, RunError, RunEvent, RunSpec},
+        client::{Client, Hedge, Post, RunError, RunEvent, RunSpec},
         results::JobResult,
     },
     model::template::Message,
@@ -21,7 +21,7 @@ use gridhour_node::{
 use gridhour_protocol::{
     id::ModelId,
     job::sampling::Sampling,
-    limits::REDUNDANT_MAX,
+    limits::{POSTING_TTL_MS_MAX, REDUNDANT_MAX},
     market::{
         costs::BuyerCosts,
         order::{LatencyLimit, LimitKind, Verification},
@@ -62,6 +62,11 @@ stay open from one prompt to the next, so that only the first waits for the ledg
 --json each answer is one line. The first prompt that fails ends the batch.
 
 Providers see your prompt. Amounts are credits; --max-price is per reference GPU-hour.";
+
+/// Quotes after which no more are waited for: as many as are pinged at once.
+const QUOTES_ENOUGH: usize = 8;
+/// What is said when nobody answered a posting.
+const NO_QUOTES: &str = "nobody quoted for the posted order; it goes to what is advertised";
 
 /// A penalty that outweighs any difference in cost, in micro-credits per millisecond.
 const FASTEST_PER_MS: Credits = Credits(1_000_000);
@@ -181,6 +186,18 @@ pub struct OrderOptions {
     )]
     pub redundant: Option<u8>,
 
+    /// Post the order, so that providers quote for it: what is wanted is gossiped, neither the prompt nor what you would
+    /// pay, and quotes stand beside adverts
+    #[arg(long, env = "GRIDHOUR_POST", hide_env_values = true)]
+    pub post: bool,
+
+    /// Wait this long for quotes
+    #[arg(
+        long, value_name = "MS", default_value_t = 500, requires = "post",
+        value_parser = clap::value_parser!(u64).range(1..=POSTING_TTL_MS_MAX)
+    )]
+    pub quote_wait_ms: u64,
+
     /// Fail if the provider does, instead of going on with another one
     #[arg(long)]
     pub no_failover: bool,
@@ -282,10 +299,23 @@ impl OrderOptions {
             tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
             pays: None,
+            post: self.posting()?,
             failover: !self.no_failover,
             hedge: self.hedge.into(),
             keep: None,
         })
+    }
+}
+
+impl OrderOptions {
+    /// How the order is posted. What is reserved has its price, and spot work is taken back: neither is quoted for.
+    fn posting(&self) -> Result<Option<Post>> {
+        if self.post && Tier::from(self.tier) != Tier::OnDemand {
+            let why = "--post asks for quotes, which are for on-demand work";
+            return Err(CommandError::usage(why).hint("leave out --post, or --tier"));
+        }
+        let post = Post { wait: Millis(self.quote_wait_ms), enough: QUOTES_ENOUGH };
+        Ok(self.post.then_some(post))
     }
 }
 
@@ -351,6 +381,8 @@ pub async fn stream(
     };
     let mut on_event = |event: RunEvent<'_>| match event {
         RunEvent::Matched(record) if explain => note(explain_text(context, record)),
+        RunEvent::Posted { quotes: 0 } => note(context.out.note(NO_QUOTES)),
+        RunEvent::Posted { quotes } => note(context.out.note(&format!("{quotes} providers quoted"))),
         RunEvent::Tokens(tokens) => {
             tokens.iter().for_each(|token| note(context.out.part(&text.push(*token))));
         }

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{clock, net::NetEvent};
+use crate::{clock, drivers::auctions::Auctions, net::NetEvent};
 
 /// How long the offers must have stood still before they are taken as all.
 const QUIET_TIME: Duration = Duration::from_millis(400);
@@ -24,6 +24,7 @@ const QUIET_TIME: Duration = Duration::from_millis(400);
 pub(super) struct Offers {
     book: Arc<Mutex<Book>>,
     entered: watch::Receiver<u64>,
+    auctions: Auctions,
 }
 
 impl Offers {
@@ -31,8 +32,9 @@ impl Offers {
     pub(super) fn listen(network: NetworkId, inbox: mpsc::Receiver<NetEvent>) -> Self {
         let book = Arc::new(Mutex::new(Book::new(network)));
         let (count, entered) = watch::channel(0);
-        tokio::spawn(enter(inbox, book.clone(), count));
-        Self { book, entered }
+        let auctions = Auctions::default();
+        tokio::spawn(enter(inbox, book.clone(), count, auctions.clone()));
+        Self { book, entered, auctions }
     }
 
     /// Live offers, as soon as there are `least` and no more come, or when `patience` is over.
@@ -48,19 +50,34 @@ impl Offers {
         }
     }
 
+    /// Who waits for quotes.
+    pub(super) fn auctions(&self) -> &Auctions {
+        &self.auctions
+    }
+
     /// Live offers.
     pub(super) fn live(&self) -> Vec<Verified<Advert>> {
         lock(&self.book).live(clock::now()).cloned().collect()
     }
 }
 
-/// Enters adverts into the book until the network ends.
-async fn enter(mut inbox: mpsc::Receiver<NetEvent>, book: Arc<Mutex<Book>>, count: watch::Sender<u64>) {
+/// Enters adverts into the book, and hands out quotes, until the network ends.
+async fn enter(
+    mut inbox: mpsc::Receiver<NetEvent>,
+    book: Arc<Mutex<Book>>,
+    count: watch::Sender<u64>,
+    auctions: Auctions,
+) {
     while let Some(event) = inbox.recv().await {
         // Whoever only listens serves nobody: dropping a stream or a request refuses it.
-        let NetEvent::Advert(advert) = event else { continue };
-        if lock(&book).enter(clock::now(), advert).is_ok() {
-            count.send_modify(|count| *count += 1);
+        match event {
+            NetEvent::Advert(advert) => {
+                if lock(&book).enter(clock::now(), advert).is_ok() {
+                    count.send_modify(|count| *count += 1);
+                }
+            }
+            NetEvent::Quote(quote) => auctions.bring(quote),
+            _ => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The room against real peers on loopback. Nothing here sleeps to be in time: every wait is for an event,
 //! under a limit that only fails.
 
+mod auctions;
 mod checkpoints;
 mod discovery;
 mod gossip;

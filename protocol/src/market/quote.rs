@@ -54,6 +54,9 @@ pub enum QuoteFault {
         /// By how many milliseconds.
         ahead_ms: u64,
     },
+    /// Its provider offers nothing to everybody that it could undercut.
+    #[error("its provider advertises nothing")]
+    NoAdvert,
     /// It is not of the provider, the device, the models and the places of the advert that it undercuts.
     #[error("it offers something else than its provider's advert")]
     OtherGoods,
@@ -67,7 +70,7 @@ pub enum QuoteFault {
     },
 }
 
-/// Whether `quote` answers `posting` of `client` at `now`, for what its provider offers everybody in `advert`, and for no
+/// Whether `quote` answers `posting` of `client` at `now`, for what its provider offers everybody in `advert`, if anything, and for no
 /// more.
 ///
 /// # Errors
@@ -76,7 +79,7 @@ pub fn check(
     quote: &Advert,
     posting: &PostingId,
     client: &PublicKey,
-    advert: &Advert,
+    advert: Option<&Advert>,
     now: Timestamp,
 ) -> Result<(), QuoteFault> {
     let addressed = quote.quote.as_ref().ok_or(QuoteFault::NotAQuote)?;
@@ -93,6 +96,7 @@ pub fn check(
     if ahead > Millis(CLOCK_SKEW_MS_MAX) {
         return Err(QuoteFault::FutureDated { ahead_ms: ahead.0 });
     }
+    let advert = advert.ok_or(QuoteFault::NoAdvert)?;
     if !is_of_same_goods(quote, advert) {
         return Err(QuoteFault::OtherGoods);
     }
@@ -144,7 +148,7 @@ mod tests {
     }
 
     fn judged(change: impl FnOnce(&mut Advert)) -> Result<(), QuoteFault> {
-        check(&quote(change), &POSTING, &key(CLIENT).public(), &sample::advert(), NOW)
+        check(&quote(change), &POSTING, &key(CLIENT).public(), Some(&sample::advert()), NOW)
     }
 
     #[test]
@@ -164,6 +168,8 @@ mod tests {
     #[test]
     fn a_quote_is_the_same_offer_for_no_more() {
         let ask = sample::advert().ask;
+        let alone = check(&quote(|_| ()), &POSTING, &key(CLIENT).public(), None, NOW);
+        assert_eq!(alone, Err(QuoteFault::NoAdvert));
         assert_eq!(judged(|quote| quote.ask = ask), Ok(()));
         let quoted = PricePerHour(ask.0 + 1);
         assert_eq!(judged(|quote| quote.ask = quoted), Err(QuoteFault::OverAsk { quoted, ask }));

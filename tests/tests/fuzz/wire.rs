@@ -32,7 +32,7 @@ use gridhour_protocol::{
         receipt::Calibration,
         shape::{MEMORY_MIN, StandardShape},
     },
-    id::{ModelId, NetworkId, SessionId},
+    id::{ModelId, NetworkId, PostingId, SessionId},
     job::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
@@ -42,6 +42,8 @@ use gridhour_protocol::{
         coordinate::{Coordinate, Vivaldi},
         history::{Ended, PPM, ProviderHistory, Run},
         order::Order,
+        posting::Posting,
+        quote,
         reservation::ReservationOffer,
     },
     receipt::Receipt,
@@ -77,6 +79,27 @@ fn adverts() {
             (advert.id(), advert.body.is_live(Timestamp(1 << 40)), advert.body.offer_of(&ModelId([0; 32])));
         let _ = advert.body.check_calibration();
         let _ = advert.verify();
+    });
+}
+
+#[test]
+fn quotes() {
+    let values = samples(arbitrary::signed(arbitrary::quotes), 8);
+    canonical("quote", &values, |signed: Signed<Advert>| {
+        let (client, advert) = (signed.body.provider, &values[0].body);
+        let posting = signed.body.quote.map_or(PostingId([0; 32]), |quote| quote.posting);
+        let _ = quote::check(&signed.body, &posting, &client, Some(advert), advert.issued_at);
+        let _ = (signed.body.is_for(&client), signed.verify());
+    });
+}
+
+#[test]
+fn postings() {
+    let values = samples(arbitrary::signed(arbitrary::postings), 8);
+    canonical("posting", &values, |posting: Signed<Posting>| {
+        let wanted = posting.body.wanted();
+        assert_eq!((wanted.total_max, wanted.tag), (Credits(u64::MAX), None), "nothing is said of money");
+        let _ = (posting.id(), posting.body.is_live(Timestamp(1 << 40)), posting.verify());
     });
 }
 

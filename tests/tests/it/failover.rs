@@ -96,7 +96,7 @@ pub(crate) struct Seller {
     pub(crate) id: PublicKey,
     pub(crate) runtime: Runtime,
     net: NetHandle,
-    events: mpsc::Receiver<ProviderEvent>,
+    pub(crate) events: mpsc::Receiver<ProviderEvent>,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
@@ -124,13 +124,18 @@ impl World {
 
     /// Starts provider `n`, over the records that it had before.
     pub(crate) fn seller(&self, n: u8, ask: PricePerHour, delay: Duration, served: Served) -> Seller {
+        self.seller_of(n, delay, served, selling(ask))
+    }
+
+    /// The same, with all that it may set.
+    pub(crate) fn seller_of(&self, n: u8, delay: Duration, served: Served, config: ProviderConfig) -> Seller {
         let runtime = Runtime::new().expect("a runtime");
         let (stop, stopped) = watch::channel(false);
         let (net, events, running) = runtime.block_on(async {
-            let config = NetConfig { delay, ..listening(&self.network, n) };
-            let (net, inbox) = Net::start(config).await.expect("loopback listens");
+            let net_config = NetConfig { delay, ..listening(&self.network, n) };
+            let (net, inbox) = Net::start(net_config).await.expect("loopback listens");
             let (told, events) = mpsc::channel(256);
-            let parts = self.parts(n, ask, &net, served, told);
+            let parts = self.parts(n, config, &net, served, told);
             let running = tokio::spawn(Provider::new(parts).expect("sound records").run(inbox, stopped));
             (net, events, running)
         });
@@ -140,23 +145,13 @@ impl World {
     fn parts(
         &self,
         n: u8,
-        ask: PricePerHour,
+        config: ProviderConfig,
         net: &NetHandle,
         mut served: Served,
         events: mpsc::Sender<ProviderEvent>,
     ) -> Parts {
         served.device.rates = RATES;
         let (memory, _) = Memory::open(&self.records(n), key(n).public()).expect("sound records");
-        let config = ProviderConfig {
-            ask,
-            region: None,
-            jurisdiction: None,
-            slots: 2,
-            hospitality: Hospitality::open(Millis(3_600_000)),
-            quotes: None,
-            stake: Credits::ZERO,
-            drain: Millis(500),
-        };
         let network = &self.network;
         Parts {
             key: key(n),
@@ -246,6 +241,20 @@ impl World {
         assert!(report.ok, "{:?}", report.findings);
         let holds = state.expect("a whole ledger").sessions().count();
         assert_eq!((holds, report.balances), (0, FUNDS), "nothing is held, and nothing was lost");
+    }
+}
+
+/// What a provider sells for this price.
+pub(crate) fn selling(ask: PricePerHour) -> ProviderConfig {
+    ProviderConfig {
+        ask,
+        region: None,
+        jurisdiction: None,
+        slots: 2,
+        hospitality: Hospitality::open(Millis(3_600_000)),
+        quotes: None,
+        stake: Credits::ZERO,
+        drain: Millis(500),
     }
 }
 

@@ -294,6 +294,7 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         tag: None,
         use_for: Millis(60_000),
         pays: None,
+        post: None,
         failover: true,
         hedge: Hedge::Never,
         keep: None,

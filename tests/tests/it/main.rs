@@ -19,6 +19,7 @@ mod job_streams;
 mod lying_ledger;
 mod misdeeds;
 mod never;
+mod posted;
 mod redundant;
 mod simulated_wan;
 mod standard_model;

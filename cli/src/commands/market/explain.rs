@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use gridhour_node::drivers::client::Client;
+use gridhour_node::{clock, drivers::client::Client};
 use gridhour_protocol::{
     id::to_hex,
     limits::PROMPT_TOKENS_MAX,
     market::{
         matching::{Candidate, MatchRecord},
         order::{Order, Verification},
+        quote,
         redundant::{Bid, TooFew, pick},
     },
     signed::PublicKey,
@@ -25,7 +26,7 @@ EXAMPLES:
   gridhour market explain --prompt-tokens 4000 --prefer fastest --json
   gridhour market explain --home eu-de --egress-per-gib 0.09 --retry-cost 0.001
 
-Nothing is ordered, opened or paid.";
+Nothing is ordered, opened or paid. With --post, providers keep a slot for their quotes until these end.";
 
 /// An order that is not made.
 #[derive(Debug, clap::Args)]
@@ -48,7 +49,12 @@ async fn explain(args: &Args, context: &Context, client: &Arc<Client>) -> error:
     let spec = args.order.spec(context, Vec::new())?;
     let adverts = live_offers(client, usize::from(spec.verification.providers())).await?;
     let order = client.order(&spec, args.prompt_tokens as usize)?;
-    let record = client.match_order(&order, &adverts, &spec).await?;
+    let quotes = match spec.post {
+        Some(post) => client.quotes(&order, post).await,
+        None => Vec::new(),
+    };
+    let offers = quote::beside(adverts, &quotes, clock::now());
+    let record = client.match_order(&order, &offers, &spec).await?;
     let together = together(&order, &record);
     let mut document = match_json(&record);
     document["together"] = match &together {
@@ -118,7 +124,9 @@ fn offer_text(candidate: &Candidate) -> String {
         _ => "not measured".into(),
     };
     let sum = if added.is_empty() { String::new() } else { format!(", score {}", candidate.score) };
-    format!("{}  at most {} credits{added}{sum}; {times}", candidate.provider.short(), candidate.cost)
+    let quoted = if candidate.quoted.is_some() { " quoted" } else { "" };
+    let provider = candidate.provider.short();
+    format!("{provider} {quoted} at most {} credits{added}{sum}; {times}", candidate.cost)
 }
 
 /// By how much an offer lost, and by which terms.
@@ -171,7 +179,8 @@ fn candidate_json(candidate: &Candidate, chosen: Option<&Candidate>) -> Value {
         Value::Object(whole.chain(parts).collect::<Map<_, _>>())
     });
     json!({
-        "provider": candidate.provider.to_string(), "score": candidate.score.0, "cost": candidate.cost.0,
+        "provider": candidate.provider.to_string(), "quoted": candidate.quoted.map(|posting| posting.to_string()),
+        "score": candidate.score.0, "cost": candidate.cost.0,
         "penalty": candidate.penalty.0, "egress": candidate.egress.0, "risk": candidate.risk.0,
         "discount": candidate.discount.0, "expected_ttft_ms": candidate.expected_ttft_ms,
         "expected_total_ms": candidate.expected_total_ms, "lost_by": lost_by,
@@ -185,6 +194,8 @@ fn number(amount: i128) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use gridhour_protocol::id::PostingId;
+
     use super::*;
 
     fn candidate(at: u8, cost: u64, penalty: u64, risk: u64, discount: u64) -> Candidate {
@@ -207,6 +218,8 @@ mod tests {
         let text = offer_text(&candidate(1, 817, 0, 0, 0));
         assert_eq!(text, "01010101  at most 0.000817 credits; first token in 12 ms, all in 340 ms");
         let text = offer_text(&Candidate { expected_ttft_ms: None, ..candidate(1, 817, 30, 0, 7) });
+        let quoted = Candidate { quoted: Some(PostingId([5; 32])), ..candidate(1, 817, 0, 0, 0) };
+        assert!(offer_text(&quoted).starts_with("01010101  quoted at most"), "{}", offer_text(&quoted));
         let terms = "+0.00003 lateness -0.000007 newcomer's discount, score 0.00084";
         assert_eq!(text, format!("01010101  at most 0.000817 credits {terms}; not measured"));
     }

@@ -15,12 +15,12 @@ use std::sync::{Mutex, PoisonError};
 
 use gridhour_protocol::{
     job::{logprobs::Logprobs, request::Request},
-    market::{advert::Advert, matching::MatchRecord, order::Order},
+    market::{advert::Advert, matching::MatchRecord, order::Order, quote},
     session::{lane::LaneLedger, terms::Terms, warm::first_hold},
     signed::{PublicKey, Verified},
     units::Credits,
 };
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use self::past::{Attempt, Past, Unsettled, why};
 use super::{
@@ -65,6 +65,8 @@ pub(super) struct RelayParts<'a> {
 /// An answer on its way.
 pub(super) struct Relay<'a> {
     parts: RelayParts<'a>,
+    /// What was quoted, once the order was posted.
+    quotes: OnceCell<Vec<Verified<Advert>>>,
     on_event: Mutex<OnEvent<'a>>,
 }
 
@@ -78,7 +80,7 @@ struct Begin<'a> {
 
 impl<'a> Relay<'a> {
     pub(super) fn new(parts: RelayParts<'a>, on_event: OnEvent<'a>) -> Self {
-        Self { parts, on_event: Mutex::new(on_event) }
+        Self { parts, quotes: OnceCell::new(), on_event: Mutex::new(on_event) }
     }
 
     /// Brings the answer to its end, and every session to its settlement.
@@ -287,9 +289,8 @@ impl<'a> Relay<'a> {
     /// left under the order.
     async fn choose(&self, request: &Request, past: &Past) -> Result<Choice, RunError> {
         let left = self.left(past);
-        let RelayParts { client, spec, assets, .. } = &self.parts;
-        let newest = with_true_work(&client.newest(self.parts.adverts), spec.model, assets.work());
-        let others = newest.into_iter().filter(|advert| !past.asked.contains(&advert.provider));
+        let RelayParts { client, spec, .. } = &self.parts;
+        let others = self.offers().await.into_iter().filter(|advert| !past.asked.contains(&advert.provider));
         let is_first = past.asked.is_empty();
         let fits = |advert: &Verified<Advert>| {
             is_first || self.terms(advert, request).is_none_or(|(_, longest)| longest <= left)
@@ -304,6 +305,26 @@ impl<'a> Relay<'a> {
         let hold = self.hold(longest, left)?;
         let lane = LaneLedger::new(terms.id(), 0);
         Ok(Choice { advert: advert.clone(), terms, hold, matched, lane, is_open: false })
+    }
+
+    /// What is offered now: adverts, and in their place what was quoted for this order.
+    async fn offers(&self) -> Vec<Verified<Advert>> {
+        let RelayParts { client, spec, assets, adverts, .. } = &self.parts;
+        let quotes = self.quotes().await;
+        let newest = with_true_work(&client.newest(adverts), spec.model, assets.work());
+        quote::beside(newest, quotes, clock::now())
+    }
+
+    /// What was quoted for the order, which is posted the first time that it is asked.
+    async fn quotes(&self) -> &[Verified<Advert>] {
+        let RelayParts { client, spec, order, .. } = &self.parts;
+        let Some(post) = spec.post else { return &[] };
+        let posted = async {
+            let quotes = client.quotes(order, post).await;
+            self.tell(RunEvent::Posted { quotes: quotes.len() });
+            quotes
+        };
+        self.quotes.get_or_init(|| posted).await
     }
 
     /// What a session holds at first for a job that costs `longest` at most: for more like it if it is kept.

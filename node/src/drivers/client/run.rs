@@ -27,7 +27,7 @@ use gridhour_protocol::{
 use tokio::sync::watch;
 
 use super::{
-    Client, Hedge, Keep, RunError,
+    Client, Hedge, Keep, Post, RunError,
     relay::{Choice, Relay, RelayParts},
 };
 use crate::{
@@ -84,6 +84,9 @@ pub struct RunSpec {
     pub use_for: Millis,
     /// Who pays: a budget, under one of its caps; or the client itself.
     pub pays: Option<BudgetCap>,
+    /// How the order is posted before it is matched, so that quotes stand beside adverts; nothing if it is not. A request
+    /// that goes on in a kept session is not.
+    pub post: Option<Post>,
     /// Whether another provider goes on where one stops; else the order fails with its provider.
     pub failover: bool,
     /// When two providers are asked at once.
@@ -112,6 +115,11 @@ impl BudgetCap {
 /// What happens while an order runs.
 #[derive(Clone, Debug)]
 pub enum RunEvent<'a> {
+    /// The order was posted, and so many good quotes came.
+    Posted {
+        /// How many.
+        quotes: usize,
+    },
     /// The order met an offer.
     Matched(&'a MatchRecord),
     /// A session that was kept open takes the request.

@@ -130,6 +130,7 @@ async fn try_serve(
         refuse(shared, &mut sender, RefusalCode::Busy, why).await;
         return Ok(());
     };
+    shared.quotes.came(&client);
     let ended = run(shared, lane.cap, open, sender, receiver, reclaimed).await;
     // The next job of this lane, which waits for it, finds a slot.
     drop(slot);

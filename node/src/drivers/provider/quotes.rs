@@ -23,6 +23,7 @@ use gridhour_protocol::{
         mask,
         posting::Posting,
         quote::Quote,
+        tier::Tier,
     },
     session::terms::Terms,
     signed::{PublicKey, Signed, Verified},
@@ -57,6 +58,8 @@ enum Unanswered {
     NoPlan,
     #[error("enough postings are being looked into")]
     Busy,
+    #[error("it is for work in the tier {0}, which is not quoted for")]
+    Tier(Tier),
     #[error(transparent)]
     Desk(#[from] NoQuote),
     #[error("this provider's offer does not meet it: {0}")]
@@ -76,11 +79,39 @@ impl Quotes {
         // Nothing panics while it holds the lock.
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// A job of this client begins.
+    pub(crate) fn came(&self, client: &PublicKey) {
+        self.desk().came(client);
+    }
+
+    /// What the client would be quoted now.
+    fn price(&self, shared: &Shared, plan: QuotePlan, client: &PublicKey) -> Result<PricePerHour, NoQuote> {
+        let slots = shared.config.slots;
+        let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
+        self.desk().admit(client, free, clock::now())?;
+        Ok(plan.price(shared.config.ask, slots.saturating_sub(free), slots))
+    }
+
+    /// Keeps a free slot for the quote.
+    fn keep(
+        &self,
+        shared: &Shared,
+        quote: AdvertId,
+        client: PublicKey,
+    ) -> Result<oneshot::Receiver<Infallible>, NoQuote> {
+        let mut desk = self.desk();
+        desk.admit(&client, 1, clock::now())?;
+        let slot = shared.slots.clone().try_acquire_owned().map_err(|_| NoQuote::NoFreeSlot)?;
+        let (kept, claimed) = oneshot::channel();
+        desk.keep(quote, client, (slot, kept));
+        Ok(claimed)
+    }
 }
 
 /// A slot for a job under these terms: the one that was kept for it, if they accept a quote, or one that is free.
 pub(crate) fn take_slot(shared: &Shared, terms: &Terms) -> Option<OwnedSemaphorePermit> {
-    let kept = shared.quotes.desk().claim(&terms.advert, &terms.client);
+    let kept = shared.quotes.desk().claim(&terms.advert, &terms.client, clock::now());
     kept.map(|(slot, _)| slot).or_else(|| shared.slots.clone().try_acquire_owned().ok())
 }
 
@@ -117,6 +148,10 @@ async fn make(
     posting: &Verified<Posting>,
 ) -> Result<(Signed<Advert>, oneshot::Receiver<Infallible>), Unanswered> {
     let plan = shared.config.quotes.ok_or(Unanswered::NoPlan)?;
+    let tier = posting.wanted().tier;
+    if tier != Tier::OnDemand {
+        return Err(Unanswered::Tier(tier));
+    }
     let _looking = shared.quotes.looking.try_acquire().map_err(|_| Unanswered::Busy)?;
     let price = shared.quotes.price(shared, plan, &posting.client())?;
     let quote = offer(shared, posting, plan, price);
@@ -128,29 +163,6 @@ async fn make(
     let quote = shared.key.sign(quote);
     let claimed = shared.quotes.keep(shared, quote.id(), posting.client())?;
     Ok((quote, claimed))
-}
-
-impl Quotes {
-    fn price(&self, shared: &Shared, plan: QuotePlan, client: &PublicKey) -> Result<PricePerHour, NoQuote> {
-        let slots = shared.config.slots;
-        let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
-        self.desk().admit(client, free, clock::now())?;
-        Ok(plan.price(shared.config.ask, slots.saturating_sub(free), slots))
-    }
-
-    fn keep(
-        &self,
-        shared: &Shared,
-        quote: AdvertId,
-        client: PublicKey,
-    ) -> Result<oneshot::Receiver<Infallible>, NoQuote> {
-        let mut desk = self.desk();
-        desk.admit(&client, 1, clock::now())?;
-        let slot = shared.slots.clone().try_acquire_owned().map_err(|_| NoQuote::NoFreeSlot)?;
-        let (kept, claimed) = oneshot::channel();
-        desk.keep(quote, client, (slot, kept));
-        Ok(claimed)
-    }
 }
 
 /// This provider's offer of this moment at `price`, to the client who posted and to nobody else.

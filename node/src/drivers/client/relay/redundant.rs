@@ -36,7 +36,7 @@ use super::{
         run::{RunEvent, may_be_applied},
         turn::Turn,
     },
-    Choice, Relay, RelayParts, Unsettled, why, with_true_work,
+    Choice, Relay, RelayParts, Unsettled, why,
 };
 use crate::drivers::{
     mismatch::{Answer, Asked, Mismatch},
@@ -85,8 +85,8 @@ impl Relay<'_> {
 
     /// The best offers of different stake accounts that the order's total pays for together.
     async fn choose_several(&self, request: &Request, count: u8) -> Result<Vec<Choice>, RunError> {
-        let RelayParts { client, spec, order, assets, adverts, .. } = &self.parts;
-        let newest = with_true_work(&client.newest(adverts), spec.model, assets.work());
+        let RelayParts { client, spec, order, .. } = &self.parts;
+        let newest = self.offers().await;
         let matched = client.match_order(order, &newest, spec).await?;
         if matched.chosen.is_none() {
             return Err(RunError::NoOffer(Box::new(matched)));

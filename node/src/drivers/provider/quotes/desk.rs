@@ -116,18 +116,30 @@ impl<S> Desk<S> {
         self.kept.insert(quote, Kept { client, slot });
     }
 
-    /// The slot that is kept for this quote, once, for the client to whom it was made: who comes lets nothing lapse.
-    pub(crate) fn claim(&mut self, quote: &AdvertId, client: &PublicKey) -> Option<S> {
+    /// The slot that is kept for this quote, once, for the client to whom it was made. Until its job begins that counts
+    /// as a lapse: anybody can say that it has a session.
+    pub(crate) fn claim(&mut self, quote: &AdvertId, client: &PublicKey, now: Timestamp) -> Option<S> {
         if self.kept.get(quote)?.client != *client {
             return None;
         }
+        let kept = self.kept.remove(quote)?;
+        self.note_lapse(*client, now);
+        Some(kept.slot)
+    }
+
+    /// A job of this client begins: what it let lapse is forgotten.
+    pub(crate) fn came(&mut self, client: &PublicKey) {
         self.lapses.remove(client);
-        self.kept.remove(quote).map(|kept| kept.slot)
     }
 
     /// Gives up a quote for which nobody came; nothing if somebody did.
     pub(crate) fn lapse(&mut self, quote: &AdvertId, now: Timestamp) -> Option<PublicKey> {
         let client = self.kept.remove(quote)?.client;
+        self.note_lapse(client, now);
+        Some(client)
+    }
+
+    fn note_lapse(&mut self, client: PublicKey, now: Timestamp) {
         self.lapses.retain(|_, lapses| now.since(lapses.last) < LAPSE_WAIT_MAX);
         if self.lapses.len() >= CLIENTS_MAX && !self.lapses.contains_key(&client) {
             let oldest = self.lapses.iter().min_by_key(|(_, lapses)| lapses.last).map(|(client, _)| *client);
@@ -135,7 +147,6 @@ impl<S> Desk<S> {
         }
         let count = self.lapses.get(&client).map_or(0, |lapses| lapses.count);
         self.lapses.insert(client, Lapses { count: count.saturating_add(1), last: now });
-        Some(client)
     }
 
     /// Gives up a quote that never left; nothing is held against its client.
@@ -183,11 +194,11 @@ mod tests {
     fn a_slot_is_claimed_once_and_by_its_client_alone() {
         let mut desk = Desk::new(4);
         desk.keep(quote(1), client(1), "slot");
-        assert_eq!(desk.claim(&quote(1), &client(2)), None);
-        assert_eq!(desk.claim(&quote(2), &client(1)), None);
-        assert_eq!(desk.claim(&quote(1), &client(1)), Some("slot"));
-        assert_eq!(desk.claim(&quote(1), &client(1)), None);
+        let mut claim = |n, who| desk.claim(&quote(n), &client(who), NOW);
+        assert_eq!([claim(1, 2), claim(2, 1), claim(1, 1), claim(1, 1)], [None, None, Some("slot"), None]);
         assert_eq!(desk.lapse(&quote(1), NOW), None, "it was claimed in time");
+        assert_eq!(desk.admit(&client(1), 1, NOW), Err(NoQuote::Lapsed(1)), "no job has begun");
+        desk.came(&client(1));
         assert_eq!(desk.admit(&client(1), 1, NOW), Ok(()));
     }
 
@@ -203,11 +214,14 @@ mod tests {
             now += wait;
             assert_eq!(desk.admit(&client(1), 1, at(now)), Ok(()));
         }
-        desk.keep(quote(1), client(1), ());
-        assert!(desk.claim(&quote(1), &client(1)).is_some());
+        desk.came(&client(1));
         desk.keep(quote(2), client(1), ());
         desk.lapse(&quote(2), at(now));
-        assert_eq!(desk.admit(&client(1), 1, at(now + 10_000)), Ok(()), "it came, and begins anew");
+        assert_eq!(
+            desk.admit(&client(1), 1, at(now + 10_000)),
+            Ok(()),
+            "a job of its own began, and all is forgotten"
+        );
         desk.keep(quote(3), client(3), ());
         desk.withdraw(&quote(3));
         assert_eq!(desk.admit(&client(3), 1, NOW), Ok(()), "it never heard of it");
@@ -248,7 +262,7 @@ mod tests {
             for (n, (what, who, which)) in steps.into_iter().enumerate() {
                 let (who, now) = (client(who), at(n as u64 * 1_000));
                 match what {
-                    0 => drop(desk.claim(&quote(which), &who)),
+                    0 => drop(desk.claim(&quote(which), &who, now)),
                     1 => drop(desk.lapse(&quote(which), now)),
                     _ if desk.admit(&who, 1, now).is_ok() => desk.keep(quote(which), who, ()),
                     _ => {}
