@@ -1,4 +1,5 @@
-//! Quotes: a session is opened at the quoted price, by the client to whom the quote is addressed, and by nobody else.
+//! Quotes: a session is opened at the quoted price, by the client to whom the quote is addressed, and by
+//! nobody else.
 
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, key},

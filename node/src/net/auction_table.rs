@@ -1,8 +1,9 @@
 //! Posted orders that wait for quotes, and who has quoted. Pure: time and who brought what are inputs.
 //!
-//! Postings cost nothing to make, so what they can make this node do is bounded: so many are known, so many of one
-//! client, so many quotes answer one, and so many messages a second are passed on, few of them of one bringer. Nothing is
-//! kept before its signature was checked, and no quote goes anywhere but the way of a posting that is known.
+//! Postings cost nothing to make, so what they can make this node do is bounded: so many are known, so many
+//! of one client, so many quotes answer one, and so many messages a second are passed on, few of them of one
+//! bringer. Nothing is kept before its signature was checked, and no quote goes anywhere but the way of a
+//! posting that is known.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -121,7 +122,8 @@ impl AuctionTable {
         self.entries.values().filter(move |entry| now < entry.expires_at)
     }
 
-    /// In a full table whoever brought the most gives way, so that one peer with many keys keeps nobody else's out.
+    /// In a full table whoever brought the most gives way, so that one peer with many keys keeps nobody
+    /// else's out.
     fn make_room(&mut self, from: Option<PublicKey>, now: Timestamp) -> Result<(), AuctionRefusal> {
         if self.entries.len() < POSTINGS_MAX {
             return Ok(());
@@ -173,8 +175,8 @@ impl AuctionTable {
         Ok((quote, entry.from.is_none()))
     }
 
-    /// Whether one more message that `from` brought is passed on now. What is not is lost for those behind this node: a
-    /// posting that comes too late is worth nothing.
+    /// Whether one more message that `from` brought is passed on now. What is not is lost for those behind
+    /// this node: a posting that comes too late is worth nothing.
     pub(crate) fn passes(&mut self, from: PublicKey, now: Instant) -> bool {
         self.passed.take(from, now)
     }

@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     id::{BlockHash, ModelId, NetworkId, PostingId},
-    limits::{POSTING_TTL_MS_MAX, PROTOCOL_VERSION},
+    limits::{POSTING_TTL_MS_MAX, PROTOCOL_VERSION, QUOTE_TTL_MS_MAX},
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         order::{Order, Verification},
@@ -130,5 +130,9 @@ pub(crate) fn posting(seed: u8, nonce: u64) -> Signed<Posting> {
 /// A quote of provider `seed` to client `client`.
 pub(crate) fn quote(seed: u8, client: u8, posting: PostingId) -> Signed<Advert> {
     let quote = Quote { client: secret(client).public(), posting };
-    secret(seed).sign(Advert { quote: Some(quote), expires_at: Timestamp(NOW.0 + 10_000), ..advert(seed, 0) })
+    secret(seed).sign(Advert {
+        quote: Some(quote),
+        expires_at: Timestamp(NOW.0 + QUOTE_TTL_MS_MAX),
+        ..advert(seed, 0)
+    })
 }

@@ -1,8 +1,8 @@
-//! The public part of an order that is posted: what providers need to quote a price, and nothing of what the client
-//! would pay.
+//! The public part of an order that is posted: what providers need to quote a price, and nothing of what the
+//! client would pay.
 //!
-//! A posting is the order with its limits on money blank, with a nonce and a short life of its own, signed under a
-//! domain of its own: nobody can open a session with it, nor tell from its id which order it is of.
+//! A posting is the order with its limits on money blank, with a nonce and a short life of its own, signed
+//! under a domain of its own: nobody can open a session with it, nor tell from its id which order it is of.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,16 +22,16 @@ use crate::{
 pub struct Posting(Order);
 
 impl Posting {
-    /// The public part of `order`, made at `now`, to be answered within `life` (at most [`POSTING_TTL_MS_MAX`]).
-    /// `nonce` is fresh, so that nothing but what is wanted links it to the order.
+    /// The public part of `order`, made at `now`, to be answered within `life` (at most
+    /// [`POSTING_TTL_MS_MAX`]). `nonce` is fresh, so that nothing but what is wanted links it to the order.
     #[must_use]
     pub fn of(order: &Order, nonce: u64, now: Timestamp, life: Millis) -> Self {
         let life = Millis(life.0.clamp(1, POSTING_TTL_MS_MAX));
         Self(Order { nonce, issued_at: now, expires_at: now.after(life).unwrap_or(now), ..blank(order) })
     }
 
-    /// What is wanted, as an order that any price meets: a provider puts its own offer through the same masks as the
-    /// client will.
+    /// What is wanted, as an order that any price meets: a provider puts its own offer through the same masks
+    /// as the client will.
     #[must_use]
     pub const fn wanted(&self) -> &Order {
         &self.0
@@ -151,7 +151,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever two orders would pay, and from which purse: if they want the same, their postings are the same bytes.
+        /// Whatever two orders would pay, and from which purse: if they want the same, their postings are the
+        /// same bytes.
         #[test]
         fn a_posting_says_nothing_of_money(
             order in arbitrary::orders(arbitrary::key(1).public()),

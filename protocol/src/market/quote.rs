@@ -1,8 +1,8 @@
-//! Quotes: the answers to a posting. A quote is an advert that is addressed to one client, lives for seconds, and asks
-//! no more than the provider asks of everybody; until its end the provider keeps a slot for it.
+//! Quotes: the answers to a posting. A quote is an advert that is addressed to one client, lives for seconds,
+//! and asks no more than the provider asks of everybody; until its end the provider keeps a slot for it.
 //!
-//! As it is an advert, nothing else has to know prices from two places: the ledger finds the price of a session in the
-//! advert that its terms name, and matching compares adverts.
+//! As it is an advert, nothing else has to know prices from two places: the ledger finds the price of a
+//! session in the advert that its terms name, and matching compares adverts.
 
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +61,7 @@ pub enum QuoteFault {
     #[error("it offers something else than its provider's advert")]
     OtherGoods,
     /// It asks more than the advert.
-    #[error("it asks {quoted} micro-credits per GPU-hour, the provider's advert {ask}", quoted = .quoted.0, ask = .ask.0)]
+    #[error("it asks {} micro-credits per GPU-hour, its provider's advert {}", .quoted.0, .ask.0)]
     OverAsk {
         /// What it asks.
         quoted: PricePerHour,
@@ -70,8 +70,8 @@ pub enum QuoteFault {
     },
 }
 
-/// Whether `quote` answers `posting` of `client` at `now`, for what its provider offers everybody in `advert`, if anything, and for no
-/// more.
+/// Whether `quote` answers `posting` of `client` at `now`, for what its provider offers everybody in
+/// `advert`, if anything, and for no more.
 ///
 /// # Errors
 /// With the first that is not so.
@@ -115,8 +115,8 @@ fn is_of_same_goods(quote: &Advert, advert: &Advert) -> bool {
         && places(quote) == places(advert)
 }
 
-/// The offers of an order that was posted: every provider's advert, or in its place the quote that undercuts it. Quotes
-/// that are over, or that no longer undercut their provider's newest advert, are left out.
+/// The offers of an order that was posted: every provider's advert, or in its place the quote that undercuts
+/// it. Quotes that are over, or that no longer undercut their provider's newest advert, are left out.
 #[must_use]
 pub fn beside(
     adverts: Vec<Verified<Advert>>,

@@ -129,8 +129,8 @@ impl World {
     }
 }
 
-/// Both ask the same. One quotes less when the order is posted: it wins, in the slot that it kept, and the ledger pays it
-/// what it quoted.
+/// Both ask the same. One quotes less when the order is posted: it wins, in the slot that it kept, and the
+/// ledger pays it what it quoted.
 #[test]
 fn the_lower_quote_wins_and_is_what_is_paid() {
     let world = World::new();
@@ -232,8 +232,8 @@ fn nothing_is_quoted_to_an_account_that_cannot_pay() {
     quoting.stop();
 }
 
-/// A provider that quotes more than it advertises, more than once: the network passes its first quote on, and the client
-/// takes none of them.
+/// A provider that quotes more than it advertises, more than once: the network passes its first quote on, and
+/// the client takes none of them.
 #[test]
 fn a_quote_over_the_ask_is_left_out() {
     let world = World::new();

@@ -1,4 +1,5 @@
-//! Posted orders: the public part of an order is gossiped, and what providers quote for it stands beside their adverts.
+//! Posted orders: the public part of an order is gossiped, and what providers quote for it stands beside
+//! their adverts.
 
 use std::time::Duration;
 
@@ -28,8 +29,9 @@ pub struct Post {
 }
 
 impl Client {
-    /// Posts what `order` wants, and waits for quotes. Those that are good are firm until their end, and their
-    /// providers keep a slot for each. Where nothing can be posted, there are none: adverts stand all the same.
+    /// Posts what `order` wants, and waits for quotes. Those that are good are firm until their end, and
+    /// their providers keep a slot for each. Where nothing can be posted, there are none: adverts stand all
+    /// the same.
     pub async fn quotes(&self, order: &Order, post: Post) -> Vec<Verified<Advert>> {
         let until = Instant::now() + Duration::from_millis(post.wait.0);
         match self.post(order, post.wait).await {

@@ -1,9 +1,10 @@
-//! Quotes for posted orders: this provider's offer to one client, for less than it asks of everybody and for a short while,
-//! with a slot kept for it. [`desk`] decides; here the client's account is looked up, the quote is signed and sent, and its
-//! slot given back when nobody came for it.
+//! Quotes for posted orders: this provider's offer to one client, for less than it asks of everybody and for
+//! a short while, with a slot kept for it. [`desk`] decides; here the client's account is looked up, the
+//! quote is signed and sent, and its slot given back when nobody came for it.
 //!
-//! Before it keeps a slot, a provider puts its own offer through the masks of whoever posted, and makes sure that the
-//! account could pay for the job: a posting that cannot become a session costs it a look-up and no capacity.
+//! Before it keeps a slot, a provider puts its own offer through the masks of whoever posted, and makes sure
+//! that the account could pay for the job: a posting that cannot become a session costs it a look-up and no
+//! capacity.
 
 mod desk;
 
@@ -109,7 +110,8 @@ impl Quotes {
     }
 }
 
-/// A slot for a job under these terms: the one that was kept for it, if they accept a quote, or one that is free.
+/// A slot for a job under these terms: the one that was kept for it, if they accept a quote, or one that is
+/// free.
 pub(crate) fn take_slot(shared: &Shared, terms: &Terms) -> Option<OwnedSemaphorePermit> {
     let kept = shared.quotes.desk().claim(&terms.advert, &terms.client, clock::now());
     kept.map(|(slot, _)| slot).or_else(|| shared.slots.clone().try_acquire_owned().ok())

@@ -1,5 +1,5 @@
-//! Posted orders and the quotes that answer them: judged, passed on while there is room for it, and handed to the node's
-//! drivers. Nothing of it is kept for peers that come later, as it would be over by then.
+//! Posted orders and the quotes that answer them: judged, passed on while there is room for it, and handed to
+//! the node's drivers. Nothing of it is kept for peers that come later, as it would be over by then.
 
 use std::time::Instant;
 

@@ -1,9 +1,10 @@
-//! To whom a provider quotes, at what price, and which slots it keeps for quotes. Pure: time and load are inputs.
+//! To whom a provider quotes, at what price, and which slots it keeps for quotes. Pure: time and load are
+//! inputs.
 //!
-//! Who posts pays nothing for it, and a slot that is kept for somebody earns nothing meanwhile. So no more than half of
-//! the slots are kept (one of one), one for each client, and a client that let its quotes lapse waits before it is quoted
-//! to again: ten seconds after the first, twice as long after each further one. Whoever lost to a better quote
-//! elsewhere is told nothing by that: its advert still stands.
+//! Who posts pays nothing for it, and a slot that is kept for somebody earns nothing meanwhile. So no more
+//! than half of the slots are kept (one of one), one for each client, and a client that let its quotes lapse
+//! waits before it is quoted to again: ten seconds after the first, twice as long after each further one.
+//! Whoever lost to a better quote elsewhere is told nothing by that: its advert still stands.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +24,8 @@ const LAPSE_WAIT_MAX: Millis = Millis(600_000);
 /// Prices of quotes, and how long they are firm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotePlan {
-    /// What an idle provider asks for a reference GPU-hour: the least that it ever quotes. One above the ask means the
-    /// ask.
+    /// What an idle provider asks for a reference GPU-hour: the least that it ever quotes. One above the ask
+    /// means the ask.
     pub floor: PricePerHour,
     /// How long a quote is firm, and a slot kept for it: at most
     /// [`gridhour_protocol::limits::QUOTE_TTL_MS_MAX`].
@@ -32,8 +33,8 @@ pub struct QuotePlan {
 }
 
 impl QuotePlan {
-    /// The price when `busy` of `slots` slots are taken: from the floor, if none is, evenly up to `ask`, if all are;
-    /// rounded up.
+    /// The price when `busy` of `slots` slots are taken: from the floor, if none is, evenly up to `ask`, if
+    /// all are; rounded up.
     #[must_use]
     pub fn price(&self, ask: PricePerHour, busy: u16, slots: u16) -> PricePerHour {
         let floor = self.floor.min(ask);
@@ -116,8 +117,8 @@ impl<S> Desk<S> {
         self.kept.insert(quote, Kept { client, slot });
     }
 
-    /// The slot that is kept for this quote, once, for the client to whom it was made. Until its job begins that counts
-    /// as a lapse: anybody can say that it has a session.
+    /// The slot that is kept for this quote, once, for the client to whom it was made. Until its job begins
+    /// that counts as a lapse: anybody can say that it has a session.
     pub(crate) fn claim(&mut self, quote: &AdvertId, client: &PublicKey, now: Timestamp) -> Option<S> {
         if self.kept.get(quote)?.client != *client {
             return None;
@@ -157,6 +158,8 @@ impl<S> Desk<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -241,7 +244,8 @@ mod tests {
     }
 
     proptest! {
-        /// Never below the floor, never above the ask, never lower for being busier, and the ask when all is taken.
+        /// Never below the floor, never above the ask, never lower for being busier, and the ask when all is
+        /// taken.
         #[test]
         fn a_price_is_between_floor_and_ask_and_rises_with_the_load(
             floor in any::<u64>(), ask in any::<u64>(), busy in any::<u16>(), slots in 1..=u16::MAX,
@@ -268,7 +272,7 @@ mod tests {
                     _ => {}
                 }
                 prop_assert!(desk.kept.len() <= usize::from(slots / 2).max(1));
-                let clients: std::collections::BTreeSet<_> = desk.kept.values().map(|kept| kept.client).collect();
+                let clients: BTreeSet<_> = desk.kept.values().map(|kept| kept.client).collect();
                 prop_assert_eq!(clients.len(), desk.kept.len());
             }
         }
