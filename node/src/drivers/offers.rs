@@ -72,9 +72,11 @@ async fn enter(
         // Whoever only listens serves nobody: dropping a stream or a request refuses it.
         match event {
             NetEvent::Advert(advert) => {
-                if lock(&book).enter(clock::now(), advert).is_ok() {
-                    count.send_modify(|count| *count += 1);
-                }
+                let entered = lock(&book).enter(clock::now(), advert).is_ok();
+                count.send_if_modified(|count| {
+                    *count += u64::from(entered);
+                    entered
+                });
             }
             NetEvent::Quote(quote) => auctions.bring(quote),
             _ => {}

@@ -14,7 +14,6 @@ use crate::net::{codec::Answer, error::Closed, handle::Command, job_stream::JobS
 /// Something that came from a peer. Drivers take events promptly: jobs and requests for which there is no
 /// room are refused, and adverts wait, each replaced by its provider's next.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "at most EVENTS_MAX of them exist, and most are adverts")]
 pub enum NetEvent {
     /// A provider's newest advert, checked. The node's own adverts do not come back.
     Advert(Verified<Advert>),

@@ -191,13 +191,16 @@ mod tests {
         let signed = |advert: Advert| key(PROVIDER).sign(advert).verify().expect("signed by its provider");
         let advert = signed(sample::advert());
         let (low, lower) = (signed(quote(|quote| quote.ask.0 -= 1)), signed(quote(|quote| quote.ask.0 -= 2)));
-        let offers = |quotes: &[Verified<Advert>], now| beside(vec![advert.clone()], quotes, now);
-        assert_eq!(offers(&[low.clone(), lower.clone()], NOW), [lower.clone()]);
-        assert_eq!(offers(&[lower.clone()], lower.expires_at), [advert.clone()], "it is over");
+        let offers = |quotes: Vec<&Verified<Advert>>, now| {
+            let quotes: Vec<_> = quotes.into_iter().cloned().collect();
+            beside(vec![advert.clone()], &quotes, now).remove(0)
+        };
+        assert_eq!(offers(vec![&low, &lower], NOW), lower);
+        assert_eq!(offers(vec![&lower], lower.expires_at), advert, "it is over");
         let dear = signed(quote(|quote| quote.ask.0 = sample::advert().ask.0 + 1));
         let other = signed(quote(|quote| quote.region = None));
-        assert_eq!(offers(&[dear, other], NOW), [advert.clone()]);
-        assert_eq!(offers(&[], NOW), [advert.clone()]);
+        assert_eq!(offers(vec![&dear, &other], NOW), advert);
+        assert_eq!(offers(Vec::new(), NOW), advert);
         assert!(beside(Vec::new(), &[low], NOW).is_empty(), "without an advert nothing is undercut");
     }
 }
