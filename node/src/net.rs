@@ -14,6 +14,7 @@
 //! | `advert_table`, `push` | each provider's newest advert; all of them for a peer that just subscribed |
 //! | `checkpoint_table` | the ledger's checkpoints, of which no two may contradict each other |
 //! | `peer_score`, `metrics` | what each peer cost us, and when it is shut out |
+//! | [`passing_on`] | which good adverts are passed on where they are too many |
 //! | `codec`, `frame`, `service` | requests and answers with a largest size each |
 //! | `job_protocol`, [`JobStream`] | the streams that jobs and calibrations run on |
 //! | `latency` | round trips, measured by echoes |
@@ -21,6 +22,7 @@
 //! | `reach`, `scoped` | what is near and what is far, and protocols that keep them apart |
 //! | `leaving` | connections to peers of other networks, until these know |
 //! | `neighbours` | who announces itself on our own network |
+//! | `reachability` | whether others can dial us, asked again now and then |
 //! | `relays` | who passes on connections for a node that cannot be dialled |
 //! | `kademlia`, `outbound` | where peers are found, and which of them we stay connected to |
 //! | `dial_back`, [`Turns`] | whom we try to dial for others, and how often |
@@ -31,6 +33,7 @@
 pub mod advert_table;
 mod behaviour;
 mod bootstrap;
+mod bucket;
 mod checkpoint_table;
 mod codec;
 mod config;
@@ -50,11 +53,13 @@ pub mod limits;
 mod metrics;
 mod neighbours;
 mod outbound;
+pub mod passing_on;
 pub mod peer_score;
 mod peers;
 mod protocols;
 mod push;
 mod reach;
+mod reachability;
 mod relays;
 #[cfg(test)]
 pub(crate) mod sample;

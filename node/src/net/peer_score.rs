@@ -12,11 +12,11 @@ use std::{
 use gridhour_protocol::signed::PublicKey;
 
 use crate::net::{
+    bucket::Bucket,
     gossip::Refusal,
     limits::{
         ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, IDENTITY_BURST_MAX,
-        IDENTITY_EVERY, PASSED_BURST_MAX, PASSED_PER_SECOND_MAX, PEERS_TRACKED_MAX, PUSH_BURST_KIB,
-        PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
+        IDENTITY_EVERY, PEERS_TRACKED_MAX, PUSH_BURST_KIB, PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
     },
 };
 
@@ -82,38 +82,6 @@ impl Rate {
     }
 }
 
-/// A token bucket, as the time at which it will be full again.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    full_at: Instant,
-}
-
-impl Bucket {
-    fn take(&mut self, (tokens, each): (u32, Duration), count: u32, now: Instant) -> bool {
-        let full_at = self.full_at.max(now) + each * count;
-        let fits = full_at.duration_since(now) <= each * tokens;
-        if fits {
-            self.full_at = full_at;
-        }
-        fits
-    }
-}
-
-/// How much of what others bring this node passes on at once. What is over it is kept, and told to whoever subscribes:
-/// neighbours see who carried an advert and not who flooded the carrier with it, and would charge this node.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PassingOn {
-    bucket: Option<Bucket>,
-}
-
-impl PassingOn {
-    /// Whether one more advert is to be passed on now.
-    pub fn take(&mut self, now: Instant) -> bool {
-        let bucket = self.bucket.get_or_insert(Bucket { full_at: now });
-        bucket.take((PASSED_BURST_MAX, Duration::from_secs(1) / PASSED_PER_SECOND_MAX), 1, now)
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Entry {
     points: u32,
@@ -124,7 +92,7 @@ struct Entry {
 
 impl Entry {
     fn new(now: Instant) -> Self {
-        let buckets = [Bucket { full_at: now }; Rate::ALL.len()];
+        let buckets = [Bucket::full(now); Rate::ALL.len()];
         Self { points: 0, charged_at: now, heard_at: now, buckets }
     }
 
@@ -178,7 +146,8 @@ impl PeerScores {
 
     fn take(&mut self, peer: PublicKey, rate: Rate, count: u32, now: Instant) -> bool {
         let at = Rate::ALL.iter().position(|&other| other == rate).unwrap_or_default();
-        self.entry(peer, now).buckets[at].take(rate.bucket(), count, now)
+        let (tokens, each) = rate.bucket();
+        self.entry(peer, now).buckets[at].take(each * count, each * tokens, now)
     }
 
     fn entry(&mut self, peer: PublicKey, now: Instant) -> &mut Entry {
@@ -266,19 +235,5 @@ mod tests {
         }
         assert_eq!(scores.entries.len(), PEERS_TRACKED_MAX);
         assert!(!scores.entries.contains_key(&peer(0)));
-    }
-
-    /// Whatever a node is flooded with, and by however many, a neighbour to which it passes on what it may
-    /// never charges it.
-    #[test]
-    fn who_passes_on_a_flood_is_not_charged_for_it() {
-        let (mut carrier, mut neighbour, start) =
-            (PassingOn::default(), PeerScores::default(), Instant::now());
-        for ms in 0..20_000 {
-            let now = start + Duration::from_millis(ms);
-            // Two thousand a second come in.
-            let passed = (0..2).filter(|_| carrier.take(now)).count();
-            assert!((0..passed).all(|_| neighbour.admit(peer(1), Rate::Gossip, now)), "after {ms} ms");
-        }
     }
 }

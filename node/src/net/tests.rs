@@ -29,7 +29,7 @@ use crate::net::{
 /// A wait that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(60);
 
-async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{what} took over {LIMIT:?}"))
 }
 
