@@ -32,6 +32,6 @@ mod show;
 mod stakes;
 mod tokenize;
 mod usage;
-
+mod wan;
 mod warm;
 mod witnesses;
