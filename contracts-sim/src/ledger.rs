@@ -107,7 +107,7 @@ pub(crate) fn apply(overlay: &mut Overlay<'_>, env: &Env, leaf: u64, tx: &Admitt
     check_identity(overlay, env, tx)?;
     let effects = judge(overlay, env, tx.tx())?;
     let issued = postings::issued_after(overlay.totals().issued, &effects.postings)?;
-    let balances = postings::balances_after(overlay, &effects.postings)?;
+    let balances = postings::balances_after(overlay, &effects.postings, tx.is_known())?;
 
     for moved in balances {
         overlay.set_balance(&moved);
@@ -172,7 +172,7 @@ fn judge(overlay: &Overlay<'_>, env: &Env, tx: &Tx) -> Result<Effects, Reject> {
         Call::TopUp { session, amount } => session::top_up(overlay, env, tx, session, *amount),
         Call::Collect { session, vouchers } => session::collect(overlay, env, tx, session, vouchers),
         Call::Close { session, vouchers, release } => {
-            session::close(overlay, env, tx, session, vouchers, release.as_ref())
+            session::close(overlay, env, tx, session, vouchers, release.as_deref())
         }
         Call::Expire { session } => session::expire(overlay, env, session),
         Call::Register(registration) => registry::register(overlay, env, tx, registration),

@@ -84,7 +84,7 @@ pub enum Call {
         /// At most one a lane, lanes rising. None when the client closes alone.
         vouchers: Vec<Signed<Voucher>>,
         /// The provider's agreement, when the client closes at once.
-        release: Option<Signed<Release>>,
+        release: Option<Box<Signed<Release>>>,
     },
     /// Anyone, after the session's deadline: refunds what is still held.
     Expire {

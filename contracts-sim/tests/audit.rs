@@ -2,17 +2,18 @@
 
 use gridhour_contracts_sim::{
     audit::{Auditor, Report, Trust, verify_export},
-    block::{Block, Header, check_clock, propose, tx_root},
+    block::{Block, Header, Proposal, Signatures, check_clock, propose, tx_root, verify_and_apply},
     checkpoint::Checkpoint,
     export::{self, Decoder, FrameKind},
     finding::Rule,
     harness::{Chain, Deal, START, key},
+    ledger::admit::Admitted,
     limits::CHECKPOINT_BLOCKS,
     tx::Call,
 };
 use gridhour_protocol::{
     id::NetworkId,
-    signed::{SecretKey, Signed},
+    signed::{PublicKey, SecretKey, Signed},
     units::{Credits, Height, Millis, Timestamp},
 };
 use proptest::prelude::*;
@@ -29,7 +30,7 @@ fn history() -> Chain {
     chain.acting(&provider).ok(Call::Collect { session, vouchers: vec![deal.voucher(0, 1, Credits(90))] });
     let vouchers = vec![deal.voucher(0, 2, Credits(100)), deal.voucher(1, 1, Credits(20))];
     chain.advance(Millis(1_000));
-    let release = Some(deal.release(Credits(120)));
+    let release = Some(Box::new(deal.release(Credits(120))));
     chain.acting(&client).ok(Call::Close { session, vouchers, release });
     chain.acting(&provider).ok(Call::Transfer { to: key(3).public(), amount: Credits(7) });
     chain
@@ -190,6 +191,36 @@ fn an_operator_cannot_lie_about_what_follows() {
         let report = verify_export(&export_of(&chain, &blocks), pinned(&chain));
         assert_eq!(rules(&report), [(6, rule)], "{rule}");
     }
+}
+
+/// An operator that takes its own transactions as checked makes a block that nobody else accepts.
+#[test]
+fn an_operator_cannot_pay_a_weak_key() {
+    let mut chain = history();
+    let to = PublicKey([0; 32]);
+    let issuer = chain.issuer().clone();
+    let tx = Admitted::checked_before(chain.sign(&issuer, Call::Mint { to, amount: Credits(1) }));
+    let Proposal { block, .. } = propose(chain.state(), chain.operator(), chain.now(), vec![tx]);
+    assert_eq!(block.txs.len(), 1);
+    let blocks = [chain.blocks(), &[block]].concat();
+    let report = verify_export(&export_of(&chain, &blocks), pinned(&chain));
+    assert_eq!(rules(&report), [(7, Rule::Transaction)]);
+    assert!(report.findings[0].found.contains("weak-key"), "{}", report.findings[0]);
+}
+
+/// Who reads its own blocks back looks neither at signatures nor at the root over the transactions: the log is over them too.
+#[test]
+fn a_block_of_ones_own_with_other_transactions_falls_at_the_log() {
+    let mut chain = history();
+    let issuer = chain.issuer().clone();
+    let mints = [5, 6].map(|n| chain.sign(&issuer, Call::Mint { to: key(n).public(), amount: Credits(1) }));
+    let before = chain.state().clone();
+    assert!(chain.block(mints.map(Admitted::checked_before).into()).iter().all(Result::is_ok));
+    let block = chain.blocks()[6].clone();
+    let taken = |block: Block| verify_and_apply(&mut before.clone(), block, Signatures::CheckedBefore);
+    assert!(taken(block.clone()).is_ok());
+    let turned = Block { txs: block.txs.iter().rev().cloned().collect(), ..block };
+    assert_eq!(taken(turned).unwrap_err().rule, Rule::LogRoot);
 }
 
 #[test]

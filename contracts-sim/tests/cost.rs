@@ -34,7 +34,7 @@ fn a_call_costs_its_signatures_and_its_records() {
     let collect = |vouchers| cost_of(Call::Collect { session: deal.session(), vouchers });
     assert_eq!(collect(vouchers) - collect(vec![]), SIGNATURE_COST * LANES_MAX as u64);
     let close = |release| cost_of(Call::Close { session: deal.session(), vouchers: vec![], release });
-    assert_eq!(close(Some(deal.release(Credits(1)))) - close(None), SIGNATURE_COST);
+    assert_eq!(close(Some(Box::new(deal.release(Credits(1))))) - close(None), SIGNATURE_COST);
     let calibration = Call::Calibrate(Box::new(key(7).sign(deal.calibration(&key(7)))));
     assert_eq!(cost_of(calibration) - cost_of(deal.register()), SIGNATURE_COST);
     assert_eq!(cost_of(deal.slash()), 4 * SIGNATURE_COST + 3);
@@ -84,7 +84,7 @@ fn any_transaction_fits_an_empty_block() {
     let deal = Deal::new(&chain, &key(1), &key(2));
     let vouchers: Vec<Signed<_>> =
         (0..LANES_MAX as u16).map(|lane| deal.voucher(lane, 1, Credits(1))).collect();
-    let release = Some(deal.release(Credits(1)));
+    let release = Some(Box::new(deal.release(Credits(1))));
     let dearest = cost_of(Call::Close { session: deal.session(), vouchers, release });
     assert!(dearest < BLOCK_COST_MAX / 100, "{dearest}");
 }

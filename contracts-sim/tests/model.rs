@@ -441,7 +441,7 @@ impl Pair {
             }
             Step::Close { by, released, .. } => {
                 let collected = lanes.values().map(|(_, amount)| amount).sum();
-                let release = released.then(|| deal.release(Credits(collected)));
+                let release = released.then(|| Box::new(deal.release(Credits(collected))));
                 let expected = self.reference.close(which, by, now, released);
                 (self.call(by, Call::Close { session, vouchers: vec![], release }), expected)
             }

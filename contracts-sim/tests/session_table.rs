@@ -77,7 +77,11 @@ fn collect(deal: &Deal) -> Call {
 
 fn close(deal: &Deal, pays: bool, released: bool) -> Call {
     let vouchers = if pays { vec![deal.voucher(0, 1, Credits(150))] } else { vec![] };
-    Call::Close { session: deal.session(), vouchers, release: released.then(|| deal.release(Credits(150))) }
+    Call::Close {
+        session: deal.session(),
+        vouchers,
+        release: released.then(|| Box::new(deal.release(Credits(150)))),
+    }
 }
 
 #[test]
@@ -162,7 +166,7 @@ fn a_release_is_for_one_outcome() {
     ];
     for (call, other) in wrong.iter_mut().zip(releases) {
         let Call::Close { release, .. } = call else { unreachable!("made as a close") };
-        *release = other;
+        *release = other.map(Box::new);
         chain.acting(&deal.client).expect(call.clone(), Reject::BadRelease);
     }
     chain.acting(&deal.provider).expect(close(&deal, true, true), Reject::BadRelease);

@@ -81,13 +81,28 @@ impl Frontier {
     /// # Panics
     /// After 2^64 leaves.
     pub fn push(&mut self, leaf: Hash) {
-        let mut node = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        self.push_subtree(leaf, 0);
+    }
+
+    /// Appends a complete subtree of 2^`height` leaves by its root, as if its leaves were pushed: so subtrees of many leaves
+    /// can be hashed elsewhere.
+    ///
+    /// # Panics
+    /// After 2^64 leaves, and if the tree so far does not end where such a subtree begins.
+    pub fn push_subtree(&mut self, root: Hash, height: u32) {
+        let before = self.size >> height;
+        assert_eq!(
+            before << height,
+            self.size,
+            "a subtree of 2^{height} leaves begins at a multiple of that"
+        );
+        let mut node = root;
+        for _ in 0..before.trailing_ones() {
             let left = self.subtrees.pop().expect("one subtree for each set bit");
             node = node_hash(&left, &node);
         }
         self.subtrees.push(node);
-        self.size = self.size.checked_add(1).expect("no log reaches 2^64 leaves");
+        self.size = self.size.checked_add(1 << height).expect("no log reaches 2^64 leaves");
     }
 
     /// Root of the tree so far.
@@ -293,6 +308,34 @@ mod tests {
             assert_eq!(frontier.root(), *expected, "{size} leaves pushed");
             frontier.extend(leaves().get(size).copied());
         }
+    }
+
+    proptest! {
+        /// Subtrees stand for their leaves, wherever they begin.
+        #[test]
+        fn subtrees_are_pushed_as_their_leaves(pieces in prop::collection::vec((0u64..6, 0u32..5), 1..8)) {
+            let (mut leaves, mut frontier) = (Vec::new(), Frontier::new());
+            for (alone, height) in pieces {
+                let next = |leaves: &[Hash]| leaf_hash(&leaves.len().to_le_bytes());
+                let begin = (frontier.size() + alone).next_multiple_of(1 << height);
+                while frontier.size() < begin {
+                    leaves.push(next(&leaves));
+                    frontier.extend(leaves.last().copied());
+                }
+                (0..1 << height).for_each(|_| leaves.push(next(&leaves)));
+                frontier.push_subtree(root(&leaves[begin as usize..]), height);
+                prop_assert_eq!((frontier.size(), frontier.root()), (leaves.len() as u64, root(&leaves)));
+                prop_assert!(frontier.is_sane());
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "begins at a multiple")]
+    fn a_subtree_that_begins_elsewhere_is_refused() {
+        let mut frontier = Frontier::new();
+        frontier.push(leaf_hash(b"one"));
+        frontier.push_subtree(leaf_hash(b"two"), 1);
     }
 
     #[test]

@@ -2,17 +2,20 @@
 
 use gridhour_protocol::{
     id::BlockHash,
-    merkle::{Frontier, Hash, TreeHead},
+    merkle::{self, Frontier, Hash, TreeHead},
     units::{Height, Timestamp},
 };
 use rayon::prelude::*;
 
 use crate::{
-    block::{Header, TASK_TXS},
+    block::Header,
     ledger::{self, Env, admit::Admitted, entry::Entry, reject::Reject},
     limits::{CHECKPOINT_BLOCKS, CHECKPOINT_LAG_BLOCKS, CHECKPOINT_MS},
     state::{Changes, State, Tip, Totals, changes::Overlay},
 };
+
+/// Entries of a subtree of the log that a thread hashes at a time.
+const SUBTREE: usize = 64;
 
 /// Transactions being applied on top of a state that stays as it is.
 pub(super) struct Work<'s> {
@@ -42,12 +45,11 @@ impl<'s> Work<'s> {
         Ok(self.entries.last().expect("just pushed"))
     }
 
-    /// Enters everything in the log. Entries are hashed on all cores: applying them is the work of one.
+    /// Enters everything in the log.
     pub(super) fn close(self) -> Done<'s> {
         let Self { overlay, entries, .. } = self;
-        let leaves: Vec<Hash> = entries.par_iter().with_min_len(TASK_TXS).map(Entry::leaf_hash).collect();
         let mut log = overlay.base().tip().log.clone();
-        leaves.into_iter().for_each(|leaf| log.push(leaf));
+        enter(&mut log, &entries);
         Done { overlay, log, entries }
     }
 }
@@ -73,6 +75,19 @@ impl Done<'_> {
         };
         Batch { previous: header.previous, changes: self.overlay.into_changes(), tip, entries: self.entries }
     }
+}
+
+/// Appends the entries. They, and the subtrees that they fill, are hashed on all cores: applying is the work of one.
+fn enter(log: &mut Frontier, entries: &[Entry]) {
+    // What is missing to the next multiple of a subtree's leaves.
+    let partial = (log.size().wrapping_neg() % SUBTREE as u64) as usize;
+    let (first, rest) = entries.split_at(partial.min(entries.len()));
+    let (whole, last) = rest.as_chunks::<SUBTREE>();
+    let root = |entries: &[Entry; SUBTREE]| merkle::root(&entries.each_ref().map(Entry::leaf_hash));
+    let roots: Vec<Hash> = whole.par_iter().map(root).collect();
+    log.extend(first.iter().map(Entry::leaf_hash));
+    roots.into_iter().for_each(|root| log.push_subtree(root, SUBTREE.ilog2()));
+    log.extend(last.iter().map(Entry::leaf_hash));
 }
 
 pub(super) fn next_height(tip: &Tip) -> Height {

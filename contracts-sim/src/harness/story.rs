@@ -41,7 +41,7 @@ impl Chain {
         let vouchers = vec![deal.voucher(0, 1, Credits(90))];
         self.acting(&deal.provider).ok(Call::Collect { session, vouchers });
         let vouchers = vec![deal.voucher(0, 2, Credits(100)), deal.voucher(1, 1, Credits(20))];
-        let release = Some(deal.release(Credits(120)));
+        let release = Some(Box::new(deal.release(Credits(120))));
         self.acting(&deal.client).ok(Call::Close { session, vouchers, release });
         let mut late = deal.clone();
         late.order.nonce = 2;

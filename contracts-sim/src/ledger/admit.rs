@@ -20,7 +20,8 @@ use crate::{
 pub struct Admitted {
     signed: Signed<Tx>,
     id: TxId,
-    leaf: Hash,
+    /// None of a transaction that was checked before: who has its block has the root over all its transactions too.
+    leaf: Option<Hash>,
 }
 
 impl Admitted {
@@ -35,18 +36,15 @@ impl Admitted {
             return Err(Reject::BadSignature);
         }
         check_enclosed(&signed.body.call)?;
-        Ok(Self::hashed(signed, layout))
+        let id = TxId(layout.hash());
+        Ok(Self { id, leaf: Some(tx_leaf(layout, &signed.signature)), signed })
     }
 
-    /// Takes a transaction whose signatures this node has checked before, such as one from its own journal.
+    /// Takes a transaction that this node has applied before, such as one from its own journal: neither its signatures nor
+    /// the keys that it pays are looked at again.
     #[must_use]
     pub fn checked_before(signed: Signed<Tx>) -> Self {
-        let layout = signed.body.layout();
-        Self::hashed(signed, layout)
-    }
-
-    fn hashed(signed: Signed<Tx>, layout: Layout) -> Self {
-        Self { id: TxId(layout.hash()), leaf: tx_leaf(layout, &signed.signature), signed }
+        Self { id: TxId(signed.body.layout().hash()), leaf: None, signed }
     }
 
     /// The transaction.
@@ -64,7 +62,13 @@ impl Admitted {
     /// Its leaf under the root of its block's transactions.
     #[must_use]
     pub fn leaf(&self) -> Hash {
-        self.leaf
+        let Signed { body, signature } = &self.signed;
+        self.leaf.unwrap_or_else(|| tx_leaf(body.layout(), signature))
+    }
+
+    /// Whether this node applied it before: [`Admitted::checked_before`].
+    pub(crate) fn is_known(&self) -> bool {
+        self.leaf.is_none()
     }
 
     /// The transaction with its signature.
@@ -103,7 +107,7 @@ fn check_enclosed(call: &Call) -> Result<(), Reject> {
         Call::Collect { vouchers, .. } => check_vouchers(vouchers),
         Call::Close { vouchers, release, .. } => {
             check_vouchers(vouchers)?;
-            ensure(release.as_ref().is_none_or(is_valid), Reject::BadReleaseSignature)
+            ensure(release.as_deref().is_none_or(is_valid), Reject::BadReleaseSignature)
         }
         Call::Slash(accusation) => {
             ensure(is_valid(&accusation.advert), Reject::BadAdvertSignature)?;

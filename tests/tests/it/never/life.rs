@@ -179,7 +179,7 @@ impl Life {
             4 => (provider, Call::Close { session, vouchers: Vec::new(), release: None }),
             5 => (client, Call::Close { session, vouchers: Vec::new(), release: None }),
             6 => {
-                let release = Some(deal.release(collected));
+                let release = Some(Box::new(deal.release(collected)));
                 (client, Call::Close { session, vouchers: Vec::new(), release })
             }
             _ => (key(STRANGER), Call::Expire { session }),

@@ -187,7 +187,7 @@ fn end_session(chain: &mut Chain, deal: &Deal, end: End, released: u64) -> u64 {
         End::ByProvider => drop(chain.acting(&deal.provider).ok(close(deal, voucher()))),
         End::ByClientWithRelease => {
             chain.acting(&deal.provider).ok(Call::Collect { session, vouchers: voucher() });
-            let release = Some(deal.release(Credits(released)));
+            let release = Some(Box::new(deal.release(Credits(released))));
             chain.acting(&deal.client).ok(Call::Close { session, vouchers: Vec::new(), release });
         }
         End::ByClientAlone => {
