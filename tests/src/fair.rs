@@ -117,7 +117,7 @@ impl Fair {
     /// What kind of provider the one at this place is.
     #[must_use]
     pub fn provider_kind(&self, at: usize) -> ProviderKind {
-        if at % 3 == 0 && at / 3 < self.pourers {
+        if at.is_multiple_of(3) && at / 3 < self.pourers {
             return ProviderKind::Pouring;
         }
         let liar = LIARS.get(at / 8).filter(|_| at % 8 == 3);

@@ -98,7 +98,7 @@ impl Wan {
         check_programs()?;
         let places = (0..count).map(|_| Namespace::new()).collect::<Result<Vec<_>, _>>()?;
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let wires = if netem::is_there(&Namespace::new()?)? {
+        let wires = if netem::is_there(&Namespace::new()?) {
             Wires::Netem { hub: netem::join(&places, run, &way)? }
         } else {
             Wires::Carried { _carrier: carrier::join(&places, run, &way)? }

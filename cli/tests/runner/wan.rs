@@ -157,10 +157,12 @@ impl World {
         known.is_ok_and(|known| known.contains(peer))
     }
 
-    /// With whom the buyer has a session.
+    /// With whom the buyer has a session, once whoever answers for the ledger knows of it.
     fn serving(&self, buyer: usize) -> usize {
-        let account = self.json(buyer, &["account", "show"]);
-        let purpose = account["holds"][0]["purpose"].as_str().expect("it has an order");
+        let purpose = until(|| {
+            let account = self.json(buyer, &["account", "show"]);
+            account["holds"][0]["purpose"].as_str().map(str::to_owned)
+        });
         let (_, provider) = purpose.rsplit_once(' ').expect("it is held for a session with a provider");
         self.seller_of(&provider.into())
     }

@@ -38,7 +38,7 @@ pub(super) struct Carrier {
 
 impl Drop for Carrier {
     fn drop(&mut self) {
-        self.runtime.take().map(Runtime::shutdown_background);
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
     }
 }
 
@@ -79,11 +79,13 @@ fn tap(place: &Namespace, run_number: u32, at: usize) -> Result<File, Trouble> {
     let (tap, hardware) = (format!("{port}t"), format!("02:00:00:00:00:{number:02x}"));
     let ip = |words: &[&str]| run(Command::new("ip").args(words));
     let near = ["peer", "name", INTERFACE, "address", &hardware, "netns", &place.process()];
-    ip(&[&["link", "add", &port, "type", "veth"], &near[..]].concat())?;
-    let added = ip(&["link", "add", "link", &port, "name", &tap, "type", "macvtap", "mode", "passthru"]);
+    let pair = ip(&[&["link", "add", &port, "type", "veth"], &near[..]].concat());
+    let added = pair.and_then(|()| {
+        ip(&["link", "add", "link", &port, "name", &tap, "type", "macvtap", "mode", "passthru"])
+    });
     added.map_err(|trouble| match trouble {
         Trouble::Broken(why) if UNKNOWN.iter().any(|unknown| why.contains(unknown)) => {
-            Trouble::Missing(format!("this kernel has neither netem nor macvtap: {why}"))
+            Trouble::Missing(format!("this kernel has neither netem, nor veth and macvtap: {why}"))
         }
         trouble => trouble,
     })?;

@@ -8,16 +8,14 @@ use std::{
 
 use super::{INTERFACE, LOST_OF, Namespace, Trouble, Way, address, number, port};
 
-/// What a kernel says that has no such queue.
-const UNKNOWN: &str = "qdisc kind is unknown";
-
-/// Whether the kernel has netem, tried in a namespace that is not used for anything else.
-pub(super) fn is_there(space: &Namespace) -> Result<bool, Trouble> {
-    match tc(space, "qdisc add dev lo root netem delay 1ms\n") {
-        Ok(()) => Ok(true),
-        Err(Trouble::Broken(why)) if why.contains(UNKNOWN) => Ok(false),
-        Err(trouble) => Err(trouble),
-    }
+/// Whether the kernel has all that [`join`] takes, tried in a namespace that is not used for anything else.
+pub(super) fn is_there(space: &Namespace) -> bool {
+    let pair = ["link", "add", "far", "type", "veth", "peer", "name", INTERFACE];
+    let bridge = ["link", "add", "bridge", "type", "bridge"];
+    let way = |_, _| Way { delay_us: 1_000, jitter_us: 50 };
+    let tried =
+        space.ip(&pair).and_then(|()| space.ip(&bridge)).and_then(|()| tc(space, &queues(0, 2, &way)));
+    tried.is_ok()
 }
 
 /// Joins the places by a bridge in a namespace of its own, which is returned.
