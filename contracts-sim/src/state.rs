@@ -16,12 +16,7 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use self::{
-    committed::Committed,
-    pending::Pending,
-    recent_ids::RecentIds,
-    table::{LARGE, Table},
-};
+use self::{committed::Committed, pending::Pending, recent_ids::RecentIds, table::Table};
 use crate::{genesis::Genesis, ledger::entry::Lane};
 
 pub mod budget;
@@ -29,6 +24,7 @@ pub mod changes;
 mod committed;
 pub mod device;
 pub mod draw;
+mod fresh;
 pub mod invariants;
 pub(crate) mod pending;
 mod recent_ids;
@@ -55,7 +51,7 @@ pub use stake::Stake;
 pub struct State {
     genesis: Genesis,
     network: NetworkId,
-    accounts: Table<PublicKey, Credits, LARGE>,
+    accounts: Table<PublicKey, Credits>,
     sessions: BTreeMap<SessionId, Session>,
     orders: BTreeMap<OrderId, OrderBudget>,
     devices: BTreeMap<DeviceKey, Device>,

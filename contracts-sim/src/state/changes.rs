@@ -12,8 +12,8 @@ use super::{
     Applied, Budget, Device, DeviceKey, OrderBudget, Reservation, Session, Stake, State, StateKey,
     StateValue, Tip, Totals, TxKey,
     committed::{Replaced, Replacement},
+    fresh::Fresh,
     recent_ids::IdGroup,
-    table::{SMALL, Table},
 };
 use crate::ledger::postings::Moved;
 
@@ -24,14 +24,14 @@ mod reservations;
 /// New values by key; `None` where a value is dropped. Names of transactions are added, and forgotten in groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    pub(super) accounts: Table<PublicKey, Option<Credits>, SMALL>,
+    pub(super) accounts: Fresh<PublicKey, Option<Credits>>,
     pub(super) sessions: BTreeMap<SessionId, Option<Session>>,
     pub(super) orders: BTreeMap<OrderId, Option<OrderBudget>>,
     pub(super) devices: BTreeMap<DeviceKey, Option<Device>>,
     pub(super) stakes: BTreeMap<DeviceId, Option<Stake>>,
     pub(super) budgets: BTreeMap<BudgetId, Option<Budget>>,
     pub(super) reservations: BTreeMap<ReservationId, Option<Reservation>>,
-    pub(super) applied: Table<TxKey, Applied, SMALL>,
+    pub(super) applied: Fresh<TxKey, Applied>,
     pub(super) forgotten: Vec<(IdGroup, usize)>,
 }
 

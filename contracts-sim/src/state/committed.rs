@@ -237,13 +237,10 @@ impl Committed {
         self.trusted_until.is_none()
     }
 
-    /// Notes what a block replaced.
-    pub(super) fn note(&mut self, replaced: Replaced) {
-        debug_assert!(
-            replaced.is_sorted_by_key(|one| one.key),
-            "tables are merged in the order of their keys"
-        );
+    /// Notes what a block replaced, each record once.
+    pub(super) fn note(&mut self, mut replaced: Replaced) {
         if !replaced.is_empty() {
+            replaced.sort_unstable_by_key(|one| one.key);
             self.since.push(Arc::new(replaced));
         }
     }

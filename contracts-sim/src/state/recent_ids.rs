@@ -10,10 +10,7 @@ use gridhour_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Applied, Changes, TxKey,
-    table::{LARGE, Table},
-};
+use super::{Applied, Changes, TxKey, table::Table};
 
 /// Names that one record of a store holds.
 pub(super) const PAGE_IDS: usize = 48;
@@ -36,7 +33,7 @@ impl IdGroup {
 /// Names that count as used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RecentIds {
-    by_key: Table<TxKey, Applied, LARGE>,
+    by_key: Table<TxKey, Applied>,
     groups: BTreeMap<IdGroup, Vec<TxKey>>,
 }
 
@@ -49,8 +46,8 @@ impl RecentIds {
         self.by_key.iter()
     }
 
-    /// Takes a name in that is not there. Those of a block come in rising order.
-    pub(super) fn insert(&mut self, key: TxKey, applied: Applied) {
+    /// Takes a name in that is not there. Those of a block come in the order of the log.
+    fn insert(&mut self, key: TxKey, applied: Applied) {
         self.groups.entry(IdGroup::of(&applied)).or_default().push(key);
         self.by_key.insert(key, applied);
     }
@@ -64,7 +61,16 @@ impl RecentIds {
     /// Forgets what a block forgets, and takes its names in.
     pub(super) fn absorb(&mut self, changes: &Changes) {
         changes.forgotten.iter().for_each(|(group, _)| self.forget(group));
-        changes.applied.iter().for_each(|(key, applied)| self.insert(*key, *applied));
+        // Most of a block are valid equally long.
+        for ids in
+            changes.applied.items().chunk_by(|(_, one), (_, next)| IdGroup::of(one) == IdGroup::of(next))
+        {
+            let group = self.groups.entry(IdGroup::of(&ids[0].1)).or_default();
+            for (key, applied) in ids {
+                group.push(*key);
+                self.by_key.insert(*key, *applied);
+            }
+        }
     }
 
     /// Forgets a group.
@@ -74,18 +80,19 @@ impl RecentIds {
         }
     }
 
-    /// Takes in what a store holds of a group: part after part, each full but the last, names rising. Says whether it is.
+    /// Takes in what a store holds of a group: part after part, each full but the last, leaves rising, no name twice. Says
+    /// whether it is.
     pub(super) fn restore(&mut self, group: IdGroup, part: usize, page: IdPage) -> bool {
         let before = self.groups.get(&group).map_or(&[][..], Vec::as_slice);
-        let mut last = before.last().copied();
+        let mut last = before.last().and_then(|key| self.get(key)).map(|applied| applied.leaf);
         if before.len() != part * PAGE_IDS || page.ids.is_empty() {
             return false;
         }
         for (key, applied) in page.into_ids(group) {
-            if last.is_some_and(|last| last >= key) {
+            if last.is_some_and(|last| last >= applied.leaf) || self.get(&key).is_some() {
                 return false;
             }
-            last = Some(key);
+            last = Some(applied.leaf);
             self.insert(key, applied);
         }
         true

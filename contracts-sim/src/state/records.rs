@@ -125,6 +125,8 @@ impl Changes {
         for (key, applied) in self.applied.iter() {
             groups.entry(IdGroup::of(applied)).or_default().push((*key, *applied));
         }
+        // A whole state has them by name.
+        groups.values_mut().for_each(|ids| ids.sort_unstable_by_key(|(_, applied)| applied.leaf));
         let dropped = |(group, ids): &(IdGroup, usize)| {
             let (group, parts) = (*group, ids.div_ceil(PAGE_IDS));
             (0..parts).map(move |part| (id_key(&group, part), None))

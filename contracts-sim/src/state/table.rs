@@ -10,10 +10,8 @@ use gridhour_protocol::signed::PublicKey;
 
 use super::TxKey;
 
-/// Bits that number the shards of what a whole ledger holds.
-pub(super) const LARGE: u32 = 12;
-/// Bits that number the shards of what one block changes.
-pub(super) const SMALL: u32 = 8;
+/// Bits that number the shards.
+const BITS: u32 = 12;
 
 /// A key whose first bits decide about its order first.
 pub(super) trait Spread: Ord {
@@ -35,14 +33,14 @@ impl Spread for TxKey {
     }
 }
 
-/// The map, in 2^`BITS` shards once anything is in it.
+/// The map, in 2^12 shards once anything is in it.
 #[derive(Clone, Debug)]
-pub(super) struct Table<K, V, const BITS: u32> {
+pub(super) struct Table<K, V> {
     shards: Vec<BTreeMap<K, V>>,
     len: usize,
 }
 
-impl<K: Spread, V, const BITS: u32> Table<K, V, BITS> {
+impl<K: Spread, V> Table<K, V> {
     fn shard(key: &K) -> usize {
         (key.first_bits() >> (u64::BITS - BITS)) as usize
     }
@@ -78,13 +76,13 @@ impl<K: Spread, V, const BITS: u32> Table<K, V, BITS> {
     }
 }
 
-impl<K, V, const BITS: u32> Default for Table<K, V, BITS> {
+impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
         Self { shards: Vec::new(), len: 0 }
     }
 }
 
-impl<K: Spread, V, const BITS: u32> FromIterator<(K, V)> for Table<K, V, BITS> {
+impl<K: Spread, V> FromIterator<(K, V)> for Table<K, V> {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(items: T) -> Self {
         let mut table = Self::default();
         for (key, value) in items {
@@ -94,13 +92,13 @@ impl<K: Spread, V, const BITS: u32> FromIterator<(K, V)> for Table<K, V, BITS> {
     }
 }
 
-impl<K: Spread, V: PartialEq, const BITS: u32> PartialEq for Table<K, V, BITS> {
+impl<K: Spread, V: PartialEq> PartialEq for Table<K, V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().eq(other.iter())
     }
 }
 
-impl<K: Spread, V: Eq, const BITS: u32> Eq for Table<K, V, BITS> {}
+impl<K: Spread, V: Eq> Eq for Table<K, V> {}
 
 #[cfg(test)]
 mod tests {
@@ -121,7 +119,7 @@ mod tests {
         fn it_is_an_ordered_map(
             acts in prop::collection::vec((any::<bool>(), 0u16..400, 0u8..3, any::<u8>()), 0..200),
         ) {
-            let (mut table, mut map) = (Table::<_, _, SMALL>::default(), BTreeMap::new());
+            let (mut table, mut map) = (Table::<_, _>::default(), BTreeMap::new());
             for (puts, first, last, value) in acts {
                 // Some share a shard, most do not.
                 let key = key(first.wrapping_mul(151), last);
@@ -131,7 +129,7 @@ mod tests {
                 prop_assert_eq!((table.get(&key), table.len()), (map.get(&key), map.len()));
             }
             prop_assert!(table.iter().eq(map.iter()));
-            prop_assert_eq!(map.into_iter().collect::<Table<_, _, SMALL>>(), table);
+            prop_assert_eq!(map.into_iter().collect::<Table<_, _>>(), table);
         }
     }
 }
