@@ -11,6 +11,7 @@ mod doctor;
 mod issuer;
 mod key;
 mod limbo;
+mod local;
 mod market;
 mod model;
 mod network;
@@ -18,6 +19,7 @@ mod node;
 mod proof_file;
 mod provider;
 mod receipt;
+mod reserve;
 mod run;
 mod status;
 
@@ -56,9 +58,11 @@ enum Command {
     Demo(demo::Args),
     Run(Box<run::Args>),
     Market(market::Args),
+    Local(local::Args),
     Receipt(receipt::Args),
     Account(account::Args),
     Budget(budget::Args),
+    Reserve(reserve::Args),
     Audit(audit::Args),
     Bench(bench::Args),
     Status(status::Args),
@@ -78,9 +82,11 @@ impl Command {
             Self::Demo(args) => demo::run(&args, context),
             Self::Run(args) => run::run(&args, context),
             Self::Market(args) => market::run(args, context),
+            Self::Local(args) => local::run(args, context),
             Self::Receipt(args) => receipt::run(args, context),
             Self::Account(args) => account::run(args, context),
             Self::Budget(args) => budget::run(args, context),
+            Self::Reserve(args) => reserve::run(args, context),
             Self::Audit(args) => audit::run(args, context),
             Self::Bench(args) => bench::run(&args, context),
             Self::Status(args) => status::run(&args, context),

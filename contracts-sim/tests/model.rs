@@ -15,6 +15,7 @@ use gridhour_contracts_sim::{
     tx::Call,
 };
 use gridhour_protocol::{
+    market::tier::Tier,
     signed::SecretKey,
     units::{Credits, Millis},
 };
@@ -388,7 +389,7 @@ impl Pair {
     /// A session of two minutes, and two to collect, out of the slot that runs.
     fn draw(&mut self, at: usize, by: u8, hold: u64, now: u64) -> (bool, bool) {
         let (client, provider) = self.reference.reservations.parties(at);
-        let mut deal = reservations::deal(&self.chain, client, provider);
+        let mut deal = reservations::deal(&self.chain, client, provider).in_tier(Tier::Reserved);
         let number = self.reference.sessions.len();
         (deal.hold, deal.terms.nonce, deal.order.nonce) = (Credits(hold), number as u64, number as u64);
         deal.terms.use_until.0 = now + 2 * MINUTE_MS;

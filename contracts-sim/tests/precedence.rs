@@ -8,6 +8,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     id::{AdvertId, ModelId, NetworkId, OrderId},
+    market::tier::Tier,
     signed::{SecretKey, Signed},
     units::{Credits, Height, Millis, PricePerHour, Timestamp, WorkRate},
 };
@@ -34,6 +35,7 @@ fn faults() -> Vec<(Reject, Fault)> {
         (Reject::NonceReused, Tx(|tx| tx.nonce = 1)),
         (Reject::ValidityOver, Tx(|tx| tx.valid_until = Height(0))),
         (Reject::ValidityTooLong, Tx(|tx| tx.valid_until = Height(VALID_BLOCKS_MAX + 1_000))),
+        (Reject::NotAsReserved, Deal(|deal| deal.order.tier = Tier::Reserved)),
         (Reject::ZeroAmount, Deal(|deal| deal.hold = Credits::ZERO)),
         (Reject::SameAccount, Deal(sell_to_oneself)),
         (Reject::NotTheClient, Sender(|| key(1))),
@@ -188,6 +190,34 @@ fn codes_rise_and_names_are_unique() {
     assert!(Reject::ALL.is_sorted_by(|a, b| a.code() < b.code()));
     let names: std::collections::BTreeSet<_> = Reject::ALL.iter().map(|reject| reject.name()).collect();
     assert_eq!(names.len(), Reject::ALL.len());
+}
+
+/// Price, notice and tier of the terms are those of the order's tier, as they are advertised.
+#[test]
+fn a_session_opens_on_the_terms_of_its_tier_alone() {
+    let opened = |tier, change: fn(&mut Deal)| {
+        let mut chain = Chain::new();
+        chain.fund(&key(2).public(), Credits(50_000));
+        let mut deal = Deal::new(&chain, &key(2), &key(3)).in_tier(tier);
+        change(&mut deal);
+        chain.acting(&key(2)).call(deal.open()).map(|_| ())
+    };
+    for tier in [Tier::OnDemand, Tier::Spot] {
+        assert_eq!(opened(tier, |_| ()), Ok(()), "{tier}");
+        assert_eq!(opened(tier, |deal| deal.terms.price.0 += 1), Err(Reject::PriceNotAsk), "{tier}");
+    }
+    let price_of_the_other = |tier| {
+        opened(tier, |deal| {
+            let other = if deal.order.tier == Tier::Spot { Tier::OnDemand } else { Tier::Spot };
+            deal.terms.price = deal.advert.ask_in(other).expect("it is served");
+        })
+    };
+    assert_eq!(price_of_the_other(Tier::OnDemand), Err(Reject::PriceNotAsk));
+    assert_eq!(price_of_the_other(Tier::Spot), Err(Reject::PriceNotAsk));
+    assert_eq!(opened(Tier::Spot, |deal| deal.terms.notice.0 += 1), Err(Reject::PriceNotAsk));
+    assert_eq!(opened(Tier::Spot, |deal| deal.advert.spot = None), Err(Reject::PriceNotAsk));
+    assert_eq!(opened(Tier::Spot, |deal| deal.order.tier = Tier::OnDemand), Err(Reject::TermsOrder));
+    assert_eq!(opened(Tier::OnDemand, |deal| deal.order.tier = Tier::Spot), Err(Reject::TermsOrder));
 }
 
 #[test]

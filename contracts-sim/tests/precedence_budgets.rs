@@ -9,7 +9,7 @@ use gridhour_contracts_sim::{
     limits::BUDGET_MIN,
     tx::{Call, CapPlan, Open, Plan},
 };
-use gridhour_protocol::{id::BudgetId, units::Credits};
+use gridhour_protocol::{id::BudgetId, market::tier::Tier, units::Credits};
 
 use crate::pairs::{Fault, Setting, check};
 
@@ -119,6 +119,7 @@ fn a_draw_is_refused_in_order() {
     check(
         drawing,
         &[
+            (Reject::NotAsReserved, |setting| redraw(setting, |deal| deal.order.tier = Tier::Reserved)),
             (Reject::ZeroAmount, |setting| redraw(setting, |deal| deal.hold = Credits::ZERO)),
             (Reject::SameAccount, to_oneself),
             (Reject::UnknownBudget, unknown),

@@ -10,8 +10,9 @@ use gridhour_contracts_sim::{
     tx::{Call, Open},
 };
 use gridhour_protocol::{
-    id::{NetworkId, ReservationId},
-    market::{advert::Advert, reservation::ReservationOffer},
+    id::{NetworkId, PostingId, ReservationId},
+    limits::QUOTE_TTL_MS_MAX,
+    market::{advert::Advert, quote::Quote, reservation::ReservationOffer, tier::Tier},
     session::terms::Terms,
     signed::Signed,
     units::{Credits, Millis},
@@ -25,7 +26,7 @@ const MINUTE_MS: u64 = 60_000;
 const SLOT: Millis = Millis(10 * MINUTE_MS);
 
 fn deal(chain: &Chain, number: u64) -> Deal {
-    let mut deal = Deal::new(chain, &key(CLIENT), &key(PROVIDER));
+    let mut deal = Deal::new(chain, &key(CLIENT), &key(PROVIDER)).in_tier(Tier::Reserved);
     (deal.order.nonce, deal.terms.use_until.0) = (number, chain.now().0 + 3 * MINUTE_MS);
     deal
 }
@@ -246,7 +247,7 @@ fn a_draw_is_refused_in_order() {
 
 /// Adverts of something else than is reserved, and terms that fit them: each would do without the reservation.
 const OTHERS: [fn(&mut Deal); 6] = [
-    |deal| (deal.advert.ask.0, deal.terms.price.0) = (9, 9),
+    |deal| (deal.advert.spot, deal.advert.ask.0, deal.terms.price.0) = (None, 9, 9),
     |deal| deal.advert.device.name = "another".into(),
     |deal| {
         deal.advert.device.rates.decode.0 -= 1;
@@ -294,6 +295,7 @@ fn a_session_of_another_model_device_or_price_draws_nothing() {
         chain.acting(&key(CLIENT)).ok(deal.draw_slot(reservation));
         chain.fund(&key(CLIENT).public(), Credits(10_000));
         let alone = Deal { terms: Terms { nonce: 2, ..other.terms.clone() }, ..other };
+        let alone = alone.in_tier(Tier::OnDemand);
         let opened = chain.acting(&key(CLIENT)).call(alone.open());
         assert!(opened.is_ok(), "change {number}: {opened:?}");
     }
@@ -322,7 +324,14 @@ fn an_advert_of_another_model_device_or_price_is_no_answer() {
         let answer = changed(&deal, change).answer(reservation);
         chain.acting(&key(PROVIDER)).expect(answer, Reject::NotAsReserved);
     }
-    chain.acting(&key(PROVIDER)).ok(deal.answer(reservation));
+    let quoted = |to: u8| {
+        let mut deal = deal.clone();
+        deal.advert.expires_at.0 = deal.advert.issued_at.0 + QUOTE_TTL_MS_MAX;
+        deal.advert.quote = Some(Quote { client: key(to).public(), posting: PostingId([5; 32]) });
+        deal.answer(reservation)
+    };
+    chain.acting(&key(PROVIDER)).expect(quoted(77), Reject::NotAsReserved);
+    chain.acting(&key(PROVIDER)).ok(quoted(CLIENT));
 }
 
 #[test]
@@ -370,6 +379,22 @@ fn a_top_up_is_refused_when_its_slot_is_over() {
     chain.acting(&key(CLIENT)).ok(top_up(600));
     chain.advance(SLOT);
     chain.acting(&key(CLIENT)).expect(top_up(50), Reject::UseOver);
+}
+
+/// An order says whether it is for a slot, and opens nothing else.
+#[test]
+fn an_order_opens_in_a_slot_if_and_only_if_it_is_for_what_is_reserved() {
+    for tier in Tier::ALL {
+        let (Setting { mut chain, deal, .. }, reservation) = running();
+        chain.fund(&key(CLIENT).public(), deal.hold);
+        let deal = deal.in_tier(tier);
+        let (refused, taken) = match tier {
+            Tier::Reserved => (deal.open(), deal.draw_slot(reservation)),
+            Tier::OnDemand | Tier::Spot => (deal.draw_slot(reservation), deal.open()),
+        };
+        chain.acting(&key(CLIENT)).expect(refused, Reject::NotAsReserved);
+        chain.acting(&key(CLIENT)).ok(taken);
+    }
 }
 
 /// An order may allow more than is left of the slot.

@@ -7,7 +7,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     id::ReservationId,
-    market::reservation::ReservationOffer,
+    market::{reservation::ReservationOffer, tier::Tier},
     units::{Credits, Millis, Timestamp},
 };
 
@@ -68,7 +68,7 @@ impl Story {
     /// A deal of five minutes that fits the slot which runs, for so much.
     fn deal(&mut self, hold: u64) -> Deal {
         self.deals += 1;
-        let mut deal = Deal::new(&self.chain, &key(CLIENT), &key(PROVIDER));
+        let mut deal = Deal::new(&self.chain, &key(CLIENT), &key(PROVIDER)).in_tier(Tier::Reserved);
         (deal.order.nonce, deal.hold, deal.order.total_max) = (self.deals, Credits(hold), Credits(hold));
         deal.terms.use_until = Timestamp(self.chain.now().0 + 5 * MINUTE_MS);
         deal

@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     id::ReservationId,
-    market::reservation::ReservationOffer,
+    market::{reservation::ReservationOffer, tier::Tier},
     signed::SecretKey,
     units::{Credits, Millis},
 };
@@ -28,7 +28,7 @@ struct Case {
 }
 
 fn deal(chain: &Chain, number: u64) -> Deal {
-    let mut deal = Deal::new(chain, &key(CLIENT), &key(PROVIDER));
+    let mut deal = Deal::new(chain, &key(CLIENT), &key(PROVIDER)).in_tier(Tier::Reserved);
     (deal.order.nonce, deal.terms.use_until.0) = (number, chain.now().0 + 3 * MINUTE_MS);
     deal
 }

@@ -30,6 +30,7 @@ mod validator;
 
 pub use compute::{BackendKind, ComputeArgs};
 pub use error::NodeError;
+pub use provider::ReserveArgs;
 pub use signals::told_to_stop;
 pub use size::parse_size;
 
@@ -92,6 +93,19 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_ASK")]
     pub ask: Option<String>,
 
+    /// Serve on idle capacity for this many credits for a reference GPU-hour, no more than --ask: such a job may be taken
+    /// back for an order that pays more [default: not at all]
+    #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_SPOT_ASK")]
+    pub spot_ask: Option<String>,
+
+    /// Let a spot job go on this long once its slot is wanted back, from 1000 to 30000 [default: 5000]
+    #[arg(long, value_name = "MS", env = "GRIDHOUR_SPOT_NOTICE_MS")]
+    pub spot_notice_ms: Option<u64>,
+
+    /// Let a job wait this long for a slot, at most 15000; 0 refuses it at once [default: 5000]
+    #[arg(long, value_name = "MS", env = "GRIDHOUR_QUEUE_MS")]
+    pub queue_ms: Option<u64>,
+
     /// Declare this region, such as eu-de; orders that name regions match no provider without one
     #[arg(long, env = "GRIDHOUR_REGION")]
     pub region: Option<String>,
@@ -126,6 +140,10 @@ pub struct ProviderArgs {
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_CALIBRATE_TIMEOUT")]
     pub calibrate_timeout: Option<u64>,
 
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub reserve: ReserveArgs,
+
     /// Give running jobs so long to end when told to stop, then send their clients elsewhere [default: 30]
     #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_DRAIN")]
     pub drain: Option<u64>,
@@ -138,6 +156,15 @@ pub struct ProviderArgs {
     /// bonded when the account has them, and stay while it runs and 90 days after [default: 0]
     #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_STAKE")]
     pub stake: Option<String>,
+
+    /// Quote for posted orders: this many credits for a GPU-hour when idle, evenly up to the ask when all slots are
+    /// taken. A slot is kept for each quote while it is firm [default: no quotes]
+    #[arg(long, value_name = "CREDITS", env = "GRIDHOUR_QUOTE_FLOOR")]
+    pub quote_floor: Option<String>,
+
+    /// Let quotes be firm for so long, at most a minute [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "GRIDHOUR_QUOTE_SECS")]
+    pub quote_secs: Option<u64>,
 
     /// Serve metrics and health over HTTP at this address, such as 127.0.0.1:4882 [default: not at all]
     #[arg(long, value_name = "ADDRESS", env = "GRIDHOUR_HTTP")]

@@ -6,6 +6,7 @@
 //! DIR/key             the secret key, mode 0600
 //! DIR/issuer.key      the issuer's key, only where `network init` ran
 //! DIR/network.json    the network: genesis, keys, bootstrap peers, signed
+//! DIR/own-machines    accounts of the user's own machines, one a line
 //! DIR/peers           peers that were found, to be found again after a restart
 //! DIR/ledger/         a validator's or an observer's journal and derived state
 //! DIR/ledger.export   the last ledger that was exported
@@ -71,6 +72,12 @@ impl DataDir {
     #[must_use]
     pub fn network(&self) -> PathBuf {
         self.0.join("network.json")
+    }
+
+    /// Accounts of the user's own machines.
+    #[must_use]
+    pub fn own_machines(&self) -> PathBuf {
+        self.0.join("own-machines")
     }
 
     /// Peers that were found.

@@ -12,6 +12,7 @@
 //! | [`witnessing`] | a go-between: brings checkpoints to witnesses, publishes them with what was cosigned |
 //! | [`client`] | a buyer: sees offers, matches, opens sessions, runs jobs, settles |
 
+mod auctions;
 mod calibration_line;
 pub mod checkup;
 pub mod client;

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod model;
 pub mod net;
 pub mod network_json;
+pub mod own_machines;
 pub mod rpc;
 pub mod settings;
 pub mod store;

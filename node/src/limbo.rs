@@ -1,10 +1,10 @@
-//! Money in limbo: earned and not collected while the time for that runs out, or held past its deadline, when anyone may
-//! send it home and nobody did. It follows from the ledger's state and the time alone, so whoever has a copy can tell
+//! Money in limbo: earned and not collected while the time for that runs out, about to be lost for a slot that was called
+//! for, or held past its deadline, when anyone may send it home and nobody did. It follows from the ledger's state and the time alone, so whoever has a copy can tell
 //! anyone, whatever the owners' nodes believe.
 
-use gridhour_contracts_sim::state::State;
+use gridhour_contracts_sim::state::{Reservation, State};
 use gridhour_protocol::{
-    id::SessionId,
+    id::{ReservationId, SessionId},
     session::terms::Terms,
     signed::PublicKey,
     units::{Credits, Timestamp},
@@ -26,6 +26,9 @@ pub const OVERDUE_MS: u64 = 10_000;
 /// What a provider can do about what it has not collected.
 pub const COLLECT_ADVICE: &str = "keep the provider running and see that it reaches the ledger node, or start it with this \
      data directory: after the deadline the money goes back to the client";
+/// What a provider can do about a call for a slot that it has not answered.
+pub const ANSWER_ADVICE: &str = "keep the provider running and see that it reaches the ledger node, or start it with this \
+     data directory: without an answer by the deadline this is burned, and the slot's price goes back to the client";
 /// What the owner of an overdue hold can do.
 pub const OVERDUE_ADVICE: &str = "its ledger node should have released this: ask the operator to start it, and audit the \
      ledger";
@@ -35,9 +38,9 @@ pub const OVERDUE_ADVICE: &str = "its ledger node should have released this: ask
 pub struct Limbo {
     /// Why, and where.
     pub cause: Cause,
-    /// How much; at most, where it is to be collected.
+    /// How much; at most, where it is to be collected; where a slot is to be answered for, what missing it costs.
     pub amount: Credits,
-    /// Until when it may be collected; or since when it should have been released.
+    /// Until when it may be collected or answered; or since when it should have been released.
     pub deadline: Timestamp,
 }
 
@@ -48,6 +51,8 @@ pub enum Cause {
     Uncollected(SessionId),
     /// It is the account's, its deadline has passed, and it is still held.
     Overdue(Purpose),
+    /// The account is the reservation's provider, its slot is called for, and it has not answered yet.
+    Called(ReservationId),
 }
 
 impl Limbo {
@@ -57,6 +62,7 @@ impl Limbo {
         match self.cause {
             Cause::Uncollected(_) => COLLECT_ADVICE,
             Cause::Overdue(_) => OVERDUE_ADVICE,
+            Cause::Called(_) => ANSWER_ADVICE,
         }
     }
 }
@@ -88,14 +94,46 @@ pub fn limbo_of(state: &State, account: &PublicKey, now: Timestamp) -> Vec<Limbo
         amount,
         deadline,
     });
-    uncollected.chain(overdue).take(LIMBO_MAX).collect()
+    let promised = state.reservations().filter(|(_, known)| known.terms.provider == *account);
+    let called = promised.filter_map(|(id, known)| called(*id, known, now));
+    uncollected.chain(called).chain(overdue).take(LIMBO_MAX).collect()
+}
+
+/// What a provider loses that does not answer, if it is called for a slot.
+fn called(id: ReservationId, known: &Reservation, now: Timestamp) -> Option<Limbo> {
+    let demand =
+        known.demand.filter(|demand| !demand.answered && known.is_live() && !known.is_missed(now))?;
+    let amount = known.terms.penalty(known.missed.len());
+    Some(Limbo { cause: Cause::Called(id), amount, deadline: demand.answer_by })
 }
 
 #[cfg(test)]
 mod tests {
-    use gridhour_contracts_sim::harness::{Chain, Deal, START, key};
+    use gridhour_contracts_sim::{
+        harness::{Chain, Deal, START, key},
+        tx::Call,
+    };
+    use gridhour_protocol::units::Millis;
 
     use super::*;
+
+    #[test]
+    fn what_a_provider_may_lose_is_in_limbo_while_its_slot_is_called_for() {
+        let mut chain = Chain::new();
+        let deal = Deal::new(&chain, &key(1), &key(2));
+        chain.ready_device(&deal);
+        let offer = deal.reservation();
+        let reservation = chain.book(&deal, &offer);
+        chain.advance(Millis(offer.starts_at.0 - chain.now().0));
+        let limbo = |chain: &Chain, now| limbo_of(chain.state(), &key(2).public(), now);
+        assert_eq!(limbo(&chain, chain.now()), []);
+        chain.acting(&key(1)).ok(Call::Demand { reservation });
+        let deadline = chain.now().after(offer.answer_within).unwrap();
+        let piece = Limbo { cause: Cause::Called(reservation), amount: offer.penalty(0), deadline };
+        assert_eq!(limbo(&chain, deadline), [piece]);
+        assert_eq!(limbo(&chain, deadline.after(Millis(1)).unwrap()), [], "it is lost");
+        assert_eq!(limbo_of(chain.state(), &key(1).public(), deadline), []);
+    }
 
     #[test]
     fn money_is_in_limbo_when_its_deadline_is_near_for_who_earns_and_over_for_who_pays() {

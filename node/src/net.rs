@@ -12,8 +12,10 @@
 //! |---|---|
 //! | [`gossip`] | what is checked before an advert is remembered or passed on |
 //! | `advert_table`, `push` | each provider's newest advert; all of them for a peer that just subscribed |
+//! | `auction_table` | posted orders that wait for quotes, and who has quoted |
 //! | `checkpoint_table` | the ledger's checkpoints, of which no two may contradict each other |
 //! | `peer_score`, `metrics` | what each peer cost us, and when it is shut out |
+//! | [`passing_on`] | which good adverts are passed on where they are too many |
 //! | `codec`, `frame`, `service` | requests and answers with a largest size each |
 //! | `job_protocol`, [`JobStream`] | the streams that jobs and calibrations run on |
 //! | `latency` | round trips, measured by echoes |
@@ -21,6 +23,7 @@
 //! | `reach`, `scoped` | what is near and what is far, and protocols that keep them apart |
 //! | `leaving` | connections to peers of other networks, until these know |
 //! | `neighbours` | who announces itself on our own network |
+//! | `reachability` | whether others can dial us, asked again now and then |
 //! | `relays` | who passes on connections for a node that cannot be dialled |
 //! | `kademlia`, `outbound` | where peers are found, and which of them we stay connected to |
 //! | `dial_back`, [`Turns`] | whom we try to dial for others, and how often |
@@ -29,8 +32,10 @@
 //! docs/NETWORK.md has the protocols and the sums.
 
 pub mod advert_table;
+mod auction_table;
 mod behaviour;
 mod bootstrap;
+mod bucket;
 mod checkpoint_table;
 mod codec;
 mod config;
@@ -50,11 +55,13 @@ pub mod limits;
 mod metrics;
 mod neighbours;
 mod outbound;
+pub mod passing_on;
 pub mod peer_score;
 mod peers;
 mod protocols;
 mod push;
 mod reach;
+mod reachability;
 mod relays;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -5,12 +5,16 @@ use gridhour_contracts_sim::{
     limits::DEVICES_MAX,
     network_file::NetworkFile,
     proof::RecordProof,
-    state::{Device, Session, StateKey, StateValue, Totals},
+    state::{Device, Reservation, Session, StateKey, StateValue, Totals},
     tx::Tx,
 };
 use gridhour_protocol::{
     id::{BlockHash, BudgetId, DeviceId, ModelId, ReservationId, SessionId, TxId},
     limits::{BLOCK_BYTES_MAX, TX_BYTES_MAX},
+    market::{
+        advert::Advert,
+        reservation::{ReservationOffer, ReservationWish},
+    },
     signed::{PublicKey, Signed},
     units::{Credits, Height, Timestamp},
     wire::{Wire, at_most},
@@ -26,6 +30,8 @@ use crate::limbo::{LIMBO_MAX, Limbo};
 pub const HOLDS_MAX: usize = 1024;
 /// Budgets listed for one account.
 pub const BUDGETS_MAX: usize = 256;
+/// Reservations listed for one account.
+pub const RESERVATIONS_MAX: usize = 1024;
 /// Blocks of one answer.
 pub const BLOCKS_MAX: usize = 1024;
 /// Bytes of a sentence that explains a refusal.
@@ -74,6 +80,8 @@ pub enum LedgerRequest {
     Budgets(PublicKey),
     /// How another node looks from there.
     Checkup(CheckupRequest),
+    /// The reservations that an account has booked or promised.
+    Reservations(PublicKey),
 }
 
 /// Answered by a ledger node.
@@ -117,6 +125,8 @@ pub enum LedgerAnswer {
     Budgets(Vec<BudgetId>),
     /// To [`LedgerRequest::Checkup`].
     Checkup(Checkup),
+    /// To [`LedgerRequest::Reservations`]; at most [`RESERVATIONS_MAX`], the first by their ids, which their terms imply.
+    Reservations(Vec<Reservation>),
 }
 
 /// Where a ledger stands.
@@ -254,6 +264,10 @@ impl Wire for LedgerAnswer {
                 let troubles = checkup.tried.iter().filter_map(|tried| tried.outcome.trouble());
                 troubles.into_iter().try_for_each(|why| at_most("trouble", why.len(), DETAIL_BYTES_MAX))
             }
+            Self::Reservations(reservations) => {
+                at_most("reservations", reservations.len(), RESERVATIONS_MAX)?;
+                reservations.iter().try_for_each(Wire::check_bounds)
+            }
             Self::Status(_) | Self::Session(_) | Self::Applied(_) => Ok(()),
         }
     }
@@ -282,6 +296,10 @@ pub enum ProviderRequest {
     },
     /// Settle a session now: pay the newest vouchers, refund the rest. Only its client may ask.
     Settle(SessionId),
+    /// What would it take to have this reserved? The answer is for whoever asks.
+    Reserve(ReservationWish),
+    /// The slot of a reservation that runs now. Only its client may ask.
+    Slot(ReservationId),
 }
 
 /// Answered by a provider.
@@ -293,10 +311,21 @@ pub enum ProviderAnswer {
     Settled(Applied),
     /// Not here, or not for you.
     Refused(String),
+    /// To [`ProviderRequest::Reserve`]: firm until it says.
+    Offered(Box<Signed<ReservationOffer>>),
+    /// To [`ProviderRequest::Slot`]: an advert of what is reserved, for a session out of the slot.
+    Slot(Box<Signed<Advert>>),
 }
 
 impl Wire for ProviderRequest {
-    const BYTES_MAX: usize = 64;
+    const BYTES_MAX: usize = 96;
+
+    fn check_bounds(&self) -> Result<(), String> {
+        match self {
+            Self::Reserve(wish) => wish.check_bounds(),
+            Self::Asset { .. } | Self::Settle(_) | Self::Slot(_) => Ok(()),
+        }
+    }
 }
 
 impl Wire for ProviderAnswer {
@@ -305,6 +334,8 @@ impl Wire for ProviderAnswer {
     fn check_bounds(&self) -> Result<(), String> {
         match self {
             Self::Refused(detail) => at_most("detail", detail.len(), DETAIL_BYTES_MAX),
+            Self::Offered(offer) => offer.check_bounds(),
+            Self::Slot(advert) => advert.check_bounds(),
             Self::Asset(_) | Self::Settled(_) => Ok(()),
         }
     }

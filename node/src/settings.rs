@@ -26,6 +26,12 @@ pub struct Settings {
     pub model: Option<String>,
     /// Price of a GPU-hour, in credits.
     pub ask: Option<String>,
+    /// Price of a GPU-hour in the spot tier, in credits; without it nothing is sold there.
+    pub spot_ask: Option<String>,
+    /// Milliseconds that a spot job goes on once its slot is wanted back.
+    pub spot_notice_ms: Option<u64>,
+    /// Milliseconds that a job waits for a slot at most; 0 refuses it at once.
+    pub queue_ms: Option<u64>,
     /// Declared region.
     pub region: Option<String>,
     /// Declared jurisdiction.
@@ -48,8 +54,26 @@ pub struct Settings {
     pub drain: Option<u64>,
     /// Who may calibrate the provider; anyone if it is absent.
     pub challengers: Option<Vec<String>>,
+    /// The least that a provider quotes for posted orders, in credits for a GPU-hour; absent, it quotes nothing.
+    pub quote_floor: Option<String>,
+    /// Seconds for which its quotes are firm.
+    pub quote_secs: Option<u64>,
     /// Credits that a provider keeps at stake for its device; 0 for none.
     pub stake: Option<String>,
+    /// Whether a provider lets clients reserve its device.
+    pub reserve: Option<bool>,
+    /// Price of a reserved GPU-hour, in credits; `ask` if it is absent.
+    pub reserve_price: Option<String>,
+    /// Paid of what is not used of a slot, in per cent.
+    pub reserve_standby: Option<String>,
+    /// What missed slots cost the provider, in per cent of a slot's price.
+    pub reserve_ladder: Option<Vec<String>>,
+    /// Seconds to answer when a slot is called for.
+    pub reserve_answer: Option<u64>,
+    /// Slots that begin more seconds from now can be given up.
+    pub reserve_notice: Option<u64>,
+    /// Seconds of all slots of a reservation together, at most.
+    pub reserve_longest: Option<u64>,
     /// Delay added to pings and answers, in milliseconds.
     pub delay_ms: Option<u64>,
 }

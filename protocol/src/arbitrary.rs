@@ -14,8 +14,8 @@ use crate::{
         shape::{MEMORY_MAX, MEMORY_MIN, OUTPUT_TOKENS as STANDARD_OUTPUT_TOKENS},
     },
     id::{
-        AdvertId, DeviceId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest,
-        SessionId,
+        AdvertId, DeviceId, ModelId, NetworkId, OrderId, OutputDigest, PostingId, ReceiptId, RequestDigest,
+        ScoreDigest, SessionId,
     },
     job::{
         logprobs::{Alternative, Logprobs},
@@ -25,16 +25,20 @@ use crate::{
     },
     limits::{
         ADVERT_TTL_MS_MAX, ANSWER_MS_MIN, CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, LANES_MAX,
-        LOGPROBS_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX, PROTOCOL_VERSION,
-        REDUNDANT_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN, SLOTS_MAX, STOP_TEXTS_MAX,
-        WORK_RATE_MAX,
+        LOGPROBS_MAX, ORDER_TTL_MS_MAX, OUTPUT_TOKENS_MAX, POSTING_TTL_MS_MAX, PRICE_MAX, PROMPT_TOKENS_MAX,
+        PROTOCOL_VERSION, QUOTE_TTL_MS_MAX, REDUNDANT_MAX, RUNG_MAX, RUNGS_MAX, SLOT_MS_MAX, SLOT_MS_MIN,
+        SLOTS_MAX, SPOT_NOTICE_MS_MAX, SPOT_NOTICE_MS_MIN, STOP_TEXTS_MAX, WORK_RATE_MAX,
     },
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::{ADJUSTMENT_US_MAX, Coordinate, DIMENSIONS, ERROR_PPM_MAX, FAR_US_MAX, HEIGHT_US_MIN},
+        data_class::DataClass,
         history::{Ended, ProviderHistory, Run},
         order::{LatencyLimit, LimitKind, Order, Verification},
-        reservation::{ReservationOffer, WHOLE},
+        posting::Posting,
+        quote::Quote,
+        reservation::{ReservationOffer, ReservationWish, WHOLE},
+        tier::{Spot, Tier},
     },
     merkle::{Frontier, leaf_hash},
     receipt::{Cause, ClockSource, Receipt},
@@ -207,7 +211,7 @@ pub fn coordinates() -> impl Strategy<Value = Coordinate> {
 pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
     let times = (0..1u64 << 50, 1..=ADVERT_TTL_MS_MAX);
     let what = (devices(), vec(model_offers(), 0..4), prices());
-    let load = (any::<u16>(), any::<u16>());
+    let load = (any::<u16>(), any::<u16>(), option::of((any::<u64>(), notices(), any::<u16>())));
     let addresses = vec("[a-z0-9/.]{0,40}", 0..4);
     let where_ = (addresses, option::of(places()), option::of(places()), option::of(coordinates()));
     (bytes32(), any::<u64>(), times, what, load, where_)
@@ -222,11 +226,28 @@ pub fn adverts(provider: PublicKey) -> BoxedStrategy<Advert> {
             device,
             models,
             ask,
+            spot: load.2.map(|(ask_in, notice, held)| Spot {
+                ask: PricePerHour(ask_in.checked_rem(ask.0.saturating_add(1)).unwrap_or(0)),
+                notice,
+                held,
+            }),
             slots_free: load.0,
             queued: load.1,
             region: places.1,
             jurisdiction: places.2,
             coordinate: places.3,
+            quote: None,
+        })
+        .boxed()
+}
+
+/// A quote of `provider`.
+pub fn quotes(provider: PublicKey) -> BoxedStrategy<Advert> {
+    (adverts(provider), public_keys(), bytes32(), 1..=QUOTE_TTL_MS_MAX)
+        .prop_map(|(advert, client, posting, life)| Advert {
+            expires_at: Timestamp(advert.issued_at.0 + life),
+            quote: Some(Quote { client, posting: PostingId(posting) }),
+            ..advert
         })
         .boxed()
 }
@@ -263,36 +284,66 @@ pub fn verifications() -> BoxedStrategy<Verification> {
     prop_oneof![Just(Verification::Receipt), redundant].boxed()
 }
 
+/// Every class of data.
+pub fn data_classes() -> impl Strategy<Value = DataClass> {
+    prop::sample::select(&DataClass::ALL[..])
+}
+
+/// Every tier.
+pub fn tiers() -> impl Strategy<Value = Tier> {
+    prop::sample::select(&Tier::ALL[..])
+}
+
+fn notices() -> impl Strategy<Value = Millis> {
+    (SPOT_NOTICE_MS_MIN..=SPOT_NOTICE_MS_MAX).prop_map(Millis)
+}
+
 /// An order of `client`.
 pub fn orders(client: PublicKey) -> BoxedStrategy<Order> {
     let times = (0..1u64 << 50, 1..=ORDER_TTL_MS_MAX);
     let tokens = (1..=PROMPT_TOKENS_MAX as u32, 1..=OUTPUT_TOKENS_MAX as u32);
     let limits = (option::of(latency_limits()), option::of(latency_limits()));
     let money = (prices(), any::<u64>(), any::<u64>());
+    // What is resident names a place.
+    let named = |(places, data): &((Vec<String>, Vec<String>, _), DataClass)| {
+        *data != DataClass::Resident || !(places.0.is_empty() && places.1.is_empty())
+    };
     let where_ = (vec(places(), 0..3), vec(places(), 0..3), vec(public_keys(), 0..3));
+    let where_ = (where_, data_classes()).prop_filter("it names a place", named);
     let ids = (bytes32(), bytes32(), any::<u64>(), option::of(bytes32()));
-    (ids, times, tokens, limits, (money, verifications()), where_)
-        .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, how, places)| Order {
-            version: PROTOCOL_VERSION,
-            network: NetworkId(network),
-            client,
-            nonce,
-            issued_at: Timestamp(at),
-            expires_at: Timestamp(at + life),
-            model: ModelId(model),
-            prompt_tokens: tokens.0,
-            output_tokens: tokens.1,
-            price_max: how.0.0,
-            total_max: Credits(how.0.1),
-            ttft: limits.0,
-            total_time: limits.1,
-            regions: places.0,
-            jurisdictions: places.1,
-            calibrated_by: places.2,
-            stake_min: Credits(how.0.2),
-            verification: how.1,
-            tag,
+    (ids, times, tokens, limits, (money, verifications(), tiers()), where_)
+        .prop_map(move |((network, model, nonce, tag), (at, life), tokens, limits, how, (places, data))| {
+            Order {
+                version: PROTOCOL_VERSION,
+                network: NetworkId(network),
+                client,
+                nonce,
+                issued_at: Timestamp(at),
+                expires_at: Timestamp(at + life),
+                model: ModelId(model),
+                prompt_tokens: tokens.0,
+                output_tokens: tokens.1,
+                price_max: how.0.0,
+                total_max: Credits(how.0.1),
+                ttft: limits.0,
+                total_time: limits.1,
+                regions: places.0,
+                jurisdictions: places.1,
+                calibrated_by: places.2,
+                stake_min: Credits(how.0.2),
+                verification: how.1,
+                tier: how.2,
+                data,
+                tag,
+            }
         })
+        .boxed()
+}
+
+/// A posting of `client`.
+pub fn postings(client: PublicKey) -> BoxedStrategy<Posting> {
+    (orders(client), any::<u64>(), 0..1u64 << 50, 1..=POSTING_TTL_MS_MAX)
+        .prop_map(|(order, nonce, now, life)| Posting::of(&order, nonce, Timestamp(now), Millis(life)))
         .boxed()
 }
 
@@ -335,13 +386,29 @@ pub fn reservation_offers(provider: PublicKey) -> BoxedStrategy<ReservationOffer
         .boxed()
 }
 
+/// What a client may wish to have reserved.
+pub fn reservation_wishes() -> impl Strategy<Value = ReservationWish> {
+    let window = (1u64 << 30..1 << 50, SLOT_MS_MIN..=SLOT_MS_MAX, 1..=SLOTS_MAX);
+    (bytes32(), window, 1..=SLOT_MS_MIN).prop_map(|(model, (at, slot, slots), capacity_ms)| ReservationWish {
+        model: ModelId(model),
+        starts_at: Timestamp(at),
+        slot: Millis(slot),
+        slots,
+        capacity: GpuNs(capacity_ms * 1_000_000),
+    })
+}
+
 /// Terms between any two keys.
 pub fn terms() -> impl Strategy<Value = Terms> {
     let parties = (public_keys(), public_keys());
     let ids = (bytes32(), bytes32(), bytes32(), bytes32());
     let money = (work_models(), rates(), prices());
     let times = (0..1u64 << 50, GRACE_MS_MIN..=GRACE_MS_MAX);
-    let rest = (any::<u16>(), 1..=CHUNK_TOKENS_MAX as u16, any::<u64>());
+    let tier = tiers().prop_flat_map(|tier| match tier {
+        Tier::Spot => (Just(tier), notices().boxed()),
+        Tier::OnDemand | Tier::Reserved => (Just(tier), Just(Millis(0)).boxed()),
+    });
+    let rest = (any::<u16>(), 1..=CHUNK_TOKENS_MAX as u16, any::<u64>(), tier);
     (parties, ids, money, times, rest).prop_map(|(parties, ids, (work, rates, price), times, rest)| Terms {
         network: NetworkId(ids.0),
         client: parties.0,
@@ -353,6 +420,8 @@ pub fn terms() -> impl Strategy<Value = Terms> {
         rates,
         numerics: rest.0,
         price,
+        tier: rest.3.0,
+        notice: rest.3.1,
         chunk_tokens: rest.1,
         use_until: Timestamp(times.0),
         collect_until: Timestamp(times.0 + times.1),
@@ -520,6 +589,7 @@ pub fn provider_messages() -> impl Strategy<Value = ProviderMessage> {
         any::<u32>().prop_map(|prompt_tokens| ProviderMessage::Accepted { prompt_tokens }),
         (code, "[ -~]{0,256}").prop_map(|(code, detail)| ProviderMessage::Refused { code, detail }),
         chunks().prop_map(ProviderMessage::Chunk),
+        notices().prop_map(|within| ProviderMessage::Reclaiming { within }),
         signed(receipts).prop_map(|receipt| ProviderMessage::Done { receipt: Box::new(receipt) }),
         (signed(receipts), "[ -~]{0,256}")
             .prop_map(|(receipt, detail)| ProviderMessage::Fault { receipt: Box::new(receipt), detail }),

@@ -81,6 +81,8 @@ hash_id! {
     AdvertId,
     /// A signed order.
     OrderId,
+    /// A signed posting of an order.
+    PostingId,
     /// A provider's device: its owner and its name.
     DeviceId,
     /// An organisation's budget: its owner and its number.

@@ -7,6 +7,7 @@
 //! What each side risks: the buyer at most one chunk that was paid for and never came; the provider nothing, because it
 //! computes only what a voucher that it holds on disk pays for.
 
+pub mod admission;
 pub mod agreement;
 pub mod buyer;
 pub mod effect;

@@ -11,7 +11,7 @@ use crate::id::to_hex;
 pub struct Layout(Vec<u8>);
 
 impl Layout {
-    /// Starts an object of the kind `domain`, such as `gridhour/order/v4`.
+    /// Starts an object of the kind `domain`, such as `gridhour/order/v5`.
     #[must_use]
     pub fn new(domain: &str) -> Self {
         let mut bytes = Vec::with_capacity(256);

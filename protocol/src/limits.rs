@@ -38,6 +38,14 @@ pub const REDUNDANT_MAX: u8 = 5;
 pub const ADVERT_TTL_MS_MAX: u64 = 10 * 60 * 1000;
 /// How long an order may live, in milliseconds.
 pub const ORDER_TTL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// How long a posting may wait for quotes, in milliseconds.
+pub const POSTING_TTL_MS_MAX: u64 = 30_000;
+/// How long a quote may be firm, in milliseconds.
+pub const QUOTE_TTL_MS_MAX: u64 = 60_000;
+/// How long a spot job goes on, at least, once its slot is wanted back, in milliseconds.
+pub const SPOT_NOTICE_MS_MIN: u64 = 1_000;
+/// The longest notice that a spot job may be promised, in milliseconds. An order that gets its slot waits for it.
+pub const SPOT_NOTICE_MS_MAX: u64 = 30_000;
 /// How far a peer's clock may run ahead of ours, in milliseconds.
 pub const CLOCK_SKEW_MS_MAX: u64 = 5_000;
 
@@ -92,6 +100,7 @@ const _: () = assert!(CHUNK_TOKENS_MAX * 4 < JOB_FRAME_BYTES_MAX, "a chunk fits 
 const _: () = assert!(TX_BYTES_MAX <= BLOCK_BYTES_MAX, "a transaction fits a block");
 const _: () =
     assert!(2 * GOSSIP_BYTES_MAX < TX_BYTES_MAX, "order and advert fit the transaction that opens a session");
+const _: () = assert!(QUOTE_TTL_MS_MAX <= ADVERT_TTL_MS_MAX, "a quote is an advert");
 const _: () = assert!(GRACE_MS_MIN <= GRACE_MS_MAX);
 const _: () =
     assert!(ANSWER_MS_MIN < SLOT_MS_MIN, "a slot that is called for can be answered for before it ends");

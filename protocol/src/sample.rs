@@ -8,14 +8,19 @@ use crate::{
         shape::MEMORY_MIN,
     },
     exact::numerics_digest,
-    id::{AdvertId, ModelId, NetworkId, OrderId, OutputDigest, ReceiptId, RequestDigest, ScoreDigest},
+    id::{
+        AdvertId, ModelId, NetworkId, OrderId, OutputDigest, PostingId, ReceiptId, RequestDigest, ScoreDigest,
+    },
     job::{request::Request, sampling::Sampling},
     limits::PROTOCOL_VERSION,
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::Coordinate,
+        data_class::DataClass,
         order::{LatencyLimit, LimitKind, Order, Verification},
+        quote::Quote,
         reservation::ReservationOffer,
+        tier::Tier,
     },
     model::{TokenKind, TokenizerAsset, TokenizerFamily},
     receipt::{Cause, ClockSource, Receipt},
@@ -66,12 +71,20 @@ pub(crate) fn advert() -> Advert {
         },
         models: vec![ModelOffer { model: ModelId([3; 32]), work: WORK, context: 2048 }],
         ask: PricePerHour(1_000_000),
+        spot: None,
         slots_free: 2,
         queued: 0,
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
         coordinate: Some(coordinate()),
+        quote: None,
     }
+}
+
+/// The sample provider's quote to the sample client, for the price of the advert.
+pub(crate) fn quote(posting: PostingId) -> Advert {
+    let quote = Quote { client: key(CLIENT).public(), posting };
+    Advert { sequence: 0, expires_at: Timestamp(NOW.0 + 9_000), quote: Some(quote), ..advert() }
 }
 
 /// A challenge of the sample provider by the sample client, for the least memory.
@@ -158,6 +171,8 @@ pub(crate) fn order() -> Order {
         calibrated_by: vec![],
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        tier: Tier::OnDemand,
+        data: DataClass::Any,
         tag: Some([6; 32]),
     }
 }
@@ -175,6 +190,8 @@ pub(crate) fn terms() -> Terms {
         rates: RATES,
         numerics: NUMERICS,
         price: PricePerHour(3_600_000_000),
+        tier: Tier::OnDemand,
+        notice: Millis(0),
         chunk_tokens: 4,
         use_until: Timestamp(NOW.0 + 3_600_000),
         collect_until: Timestamp(NOW.0 + 7_200_000),

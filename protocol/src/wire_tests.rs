@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use crate::{
     arbitrary,
     calibration::{self, message::ChallengerMessage},
-    id::to_hex,
+    id::{PostingId, to_hex},
     job::message::{ClientMessage, ProviderMessage},
     limits::{RECEIPT_BYTES_MAX, VOUCHER_BYTES_MAX},
     receipt::Receipt,
@@ -52,9 +52,12 @@ macro_rules! wire_type {
 }
 
 wire_type!(adverts, arbitrary::signed(arbitrary::adverts));
+wire_type!(quotes, arbitrary::signed(arbitrary::quotes));
+wire_type!(postings, arbitrary::signed(arbitrary::postings));
 wire_type!(orders, arbitrary::signed(arbitrary::orders));
 wire_type!(terms, arbitrary::terms());
 wire_type!(reservation_offers, arbitrary::signed(arbitrary::reservation_offers));
+wire_type!(reservation_wishes, arbitrary::reservation_wishes());
 wire_type!(vouchers, arbitrary::signed(arbitrary::vouchers));
 wire_type!(receipts, arbitrary::signed(arbitrary::receipts));
 wire_type!(calibrations, arbitrary::signed(arbitrary::calibrations));
@@ -111,6 +114,7 @@ fn signed_bytes_are_frozen() {
         ("advert", sample::advert().layout()),
         ("calibrated", sample::calibrated_advert().layout()),
         ("calibration", sample::calibration().layout()),
+        ("quote", sample::quote(PostingId([5; 32])).layout()),
         ("order", sample::order().layout()),
         ("reservation", sample::reservation_offer().layout()),
         ("voucher", sample::voucher().layout()),
@@ -121,17 +125,18 @@ fn signed_bytes_are_frozen() {
     let request = to_hex(&sample::request().digest().0);
     let continued = to_hex(&sample::request().rest(&[7, 8], 4).unwrap().digest().0);
     let expected = [
-        ("advert", 333, "2d5a1b37c01e0644f42ff660b8eb545a33b42c399c0442648e5006d21d369600"),
-        ("calibrated", 365, "9bca94d061ae6eba66e059ea3a01c9875cac7037bdc144883041f342839524f0"),
+        ("advert", 335, "c1326804afb2f2025786f13f7387dd705b3ac414c02141470fb6ffd07fb91d2c"),
+        ("calibrated", 367, "2cc1ae22df80a7563aedca4e09024756fa55ec945eb6841506335066c0136767"),
         ("calibration", 386, "3cd302c4f8eb3069ed0714c676c685043f46fc6e0d1fdfbd0a17e8438892e35e"),
-        ("order", 262, "468cb04dbdeb50ec8f8bcf653fb5f093823bf24bb2e687dd16d58000098b1d2a"),
+        ("quote", 399, "2449d5561b1ec58611035d601df1d43f0679cdaca5fb28d1b8d886ffa9f87596"),
+        ("order", 264, "563be48a5d91be1cdfb9a876e8f4d52df57b0ae9dc57ff19de3926fb69fb83a7"),
         ("reservation", 302, "152a4f6c38bf0f9bc16ba617a4abc4a120bce3dd8e5d7096eab77ccca5865232"),
-        ("voucher", 134, "5984d928fdd0f9e3593263b7644f589b3d5be7cae10738329392015ec13dba92"),
-        ("receipt", 345, "ad3be504bca7546b449280947e3a054d5d76803ef9509e8e6f2188acf103cea1"),
+        ("voucher", 134, "c4f21090418730c76976caa0edc1e49e455aa5641e0b7fb249398b423874dae6"),
+        ("receipt", 345, "55baae52e6b22db2b7d986ad1d2bb88dcb31149abef2180d12f2d4b2f090a027"),
     ]
     .map(|(kind, len, hash)| (kind, len, hash.to_owned()));
     assert_eq!(found, expected);
-    assert_eq!(terms, "f904014c591b1a4965ff88780f89d28b36f0686e760d00ada5794d815e2229c0");
-    assert_eq!(request, "511aca37f7f1ed0301b200f928e3129e9aec0ddfdfdfeeabe0d0d116eb691bf1");
-    assert_eq!(continued, "b9ecf4c1d574275537ac462608f0312e1ea907f5b69a01c68a74d7e22dacb3a0");
+    assert_eq!(terms, "ad089bcbbec1e103284c520cb06efcdfe6485faffde892ce2e440bcd68b65162");
+    assert_eq!(request, "ef5719f5a37e167dbae794ca339666c755426da3abb6660b82cf0e7aeac3ce59");
+    assert_eq!(continued, "d4b93d7b968a9e06911ebd5f14d612b5915dc496204b7020e2ac3bf933a1e4b3");
 }

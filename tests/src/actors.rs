@@ -23,6 +23,7 @@ use crate::sim::{
 
 pub mod advert_flooder;
 pub mod advert_forger;
+pub mod advert_pourer;
 pub mod client;
 pub mod double_spender;
 pub mod ghost_advertiser;

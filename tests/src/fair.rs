@@ -11,14 +11,14 @@ use gridhour_contracts_sim::{
 use gridhour_node::bench::matrix::Matrix;
 use gridhour_protocol::{
     id::NetworkId,
-    signed::SecretKey,
+    signed::{PublicKey, SecretKey},
     units::{Credits, Millis, PricePerHour, Timestamp},
 };
 
 use crate::{
     actors::{
-        advert_forger::Forgery, client, double_spender::Fraud, keeper::Keeper, lying_provider::Lie, provider,
-        silent_provider::Silence,
+        advert_forger::Forgery, advert_pourer, client, double_spender::Fraud, keeper::Keeper,
+        lying_provider::Lie, provider, silent_provider::Silence,
     },
     scenario::{Build, ClientKind, ProviderKind, client_of, errand, provider_of},
     sim::{
@@ -44,13 +44,15 @@ const AWAY_MS: core::ops::Range<u64> = 20_000..240_000;
 /// Longer than anybody is away: whoever returns still finds what it earned.
 const GRACE: Millis = Millis(300_000);
 /// Time between two adverts, and life of each.
-const ADVERTS_MS: (u64, u64) = (60_000, 150_000);
+pub const ADVERTS_MS: (u64, u64) = (60_000, 150_000);
 /// Time between two orders of a client, and the time that each has.
 const ORDER_EVERY_MS: core::ops::Range<u64> = 60_000..180_000;
 const ORDER_MS: u64 = 240_000;
 /// What providers ask. Liars are cheaper, so every client meets every one of them that it does not see through.
 const HONEST_ASKS: core::ops::Range<u64> = 36_000_000..72_000_000;
 const LIARS_ASKS: core::ops::Range<u64> = 30_000_000..33_000_000;
+/// What is poured nobody can pay: it is to drown others' offers, and not to be one.
+const POURED_ASKS: core::ops::Range<u64> = 2_000_000_000..2_000_000_001;
 /// What every client begins with.
 const WEALTH: Credits = Credits(20_000_000_000);
 /// How far clocks are off at the beginning, in milliseconds, and how much they gain or lose in a million.
@@ -89,6 +91,10 @@ pub struct Fair {
     pub providers: usize,
     /// Clients, of whom one in seventeen cheats.
     pub clients: usize,
+    /// Providers that pour adverts over their neighbours all the time; the first of each three.
+    pub pourers: usize,
+    /// Time between two adverts of a provider, and life of each, in milliseconds.
+    pub adverts_ms: (u64, u64),
     /// How long orders come, in minutes.
     pub minutes: u64,
     /// Where they are.
@@ -99,7 +105,7 @@ impl Fair {
     /// Two hundred nodes for an hour: a ledger, 127 providers, 71 clients and a bystander, of whom 20 cheat.
     #[must_use]
     pub fn of_two_hundred(seed: u64, matrix: Matrix) -> Self {
-        Self { seed, providers: 127, clients: 71, minutes: 60, matrix }
+        Self { seed, providers: 127, clients: 71, pourers: 0, adverts_ms: ADVERTS_MS, minutes: 60, matrix }
     }
 
     /// All nodes.
@@ -111,6 +117,9 @@ impl Fair {
     /// What kind of provider the one at this place is.
     #[must_use]
     pub fn provider_kind(&self, at: usize) -> ProviderKind {
+        if at.is_multiple_of(3) && at / 3 < self.pourers {
+            return ProviderKind::Pouring;
+        }
         let liar = LIARS.get(at / 8).filter(|_| at % 8 == 3);
         liar.copied().unwrap_or(ProviderKind::Honest)
     }
@@ -133,6 +142,12 @@ impl Fair {
     #[must_use]
     pub fn client(&self, at: usize) -> NodeId {
         NodeId((1 + self.providers + at) as u16)
+    }
+
+    /// The key of a provider, counted from 0.
+    #[must_use]
+    pub fn provider(&self, at: usize) -> PublicKey {
+        self.key(NodeId((1 + at) as u16)).public()
     }
 
     /// When a client wants each of its errands, and until when.
@@ -197,9 +212,14 @@ impl Fair {
         let mut nodes = vec![self.spec(Part::Ledger, true, NodeId(0), ledger, rng)];
         for at in 0..self.providers {
             let (node, kind) = (NodeId(nodes.len() as u16), self.provider_kind(at));
-            let asks = if kind == ProviderKind::Honest { HONEST_ASKS } else { LIARS_ASKS };
+            let (asks, every_ms) = match kind {
+                ProviderKind::Honest => (HONEST_ASKS, self.adverts_ms.0),
+                ProviderKind::Pouring => (POURED_ASKS, advert_pourer::EVERY_MS),
+                _ => (LIARS_ASKS, self.adverts_ms.0),
+            };
             let profile = provider::Profile {
                 ask: PricePerHour(between(rng, &asks)),
+                adverts: (every_ms, self.adverts_ms.1),
                 ..self.provider_profile(node, network, atlas, rng)
             };
             let build = provider_of(kind, profile);
@@ -266,7 +286,7 @@ impl Fair {
             key: self.key(node),
             network,
             ask: PricePerHour(HONEST_ASKS.end),
-            adverts: ADVERTS_MS,
+            adverts: self.adverts_ms,
             region: Some(atlas.region(node).to_owned()),
             slots: 1 + rng.below(4) as u16,
             token_ms: 5 + rng.below(60),

@@ -15,4 +15,5 @@ pub mod scenario;
 pub mod seeds;
 pub mod sim;
 pub mod statistics;
+pub mod wan;
 pub mod watched;

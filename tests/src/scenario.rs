@@ -16,6 +16,7 @@ use crate::{
         Actor,
         advert_flooder::Flooding,
         advert_forger::{Forgery, Forging},
+        advert_pourer::Pouring,
         client::{self, Errand, MarketClient},
         double_spender::{DoubleSpender, Fraud, SCARCE},
         ghost_advertiser::Ghosts,
@@ -63,6 +64,8 @@ pub enum ProviderKind {
     Ghosts,
     /// Floods its neighbours with adverts.
     Flooding,
+    /// Pours adverts over its neighbours, as many as it may bring.
+    Pouring,
     /// Passes on adverts that nobody signed, or that are old.
     Forging(Forgery),
     /// Says that it is elsewhere.
@@ -351,6 +354,9 @@ pub(crate) fn provider_of(kind: ProviderKind, profile: provider::Profile) -> Bui
             Box::new(move || Box::new(MarketProvider::new(profile.clone(), Uncollecting)))
         }
         ProviderKind::Ghosts => Box::new(move || Box::new(MarketProvider::new(profile.clone(), Ghosts))),
+        ProviderKind::Pouring => {
+            Box::new(move || Box::new(MarketProvider::new(profile.clone(), Pouring::default())))
+        }
         ProviderKind::Flooding => {
             Box::new(move || Box::new(MarketProvider::new(profile.clone(), Flooding::default())))
         }

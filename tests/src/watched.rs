@@ -14,6 +14,9 @@ use gridhour_node::engine::device::{Device, DeviceFacts, DeviceFault, DeviceTime
 /// A limit that only a failure reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long nothing may be asked for before a test looks whether it should go on.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// A pass that the engine asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
@@ -115,6 +118,18 @@ impl Watch {
             let go = |asked: Asked| self.answers.send(Answer::Go).map(|()| asked).ok();
             self.asked.iter().map_while(go).collect()
         })
+    }
+
+    /// Lets everything be computed until `over`, which is looked at between passes.
+    ///
+    /// # Panics
+    /// If the device is gone.
+    pub fn pass_until(&self, over: impl Fn() -> bool) {
+        while !over() {
+            if self.asked.recv_timeout(LOOK).is_ok() {
+                self.answer(Answer::Go);
+            }
+        }
     }
 
     /// Sees the next pass and lets it be computed.

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use self::{report::Outcome, stage::Stage};
 use super::{
     market::explain_text,
-    run::{HedgeKind, OrderOptions, Prefer, SamplingOptions, stream, summary},
+    run::{DataOptions, HedgeKind, OrderOptions, Prefer, SamplingOptions, TierKind, stream, summary},
 };
 use crate::{
     context::Context,
@@ -193,6 +193,7 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         jurisdiction: Vec::new(),
         calibrated_by: Vec::new(),
         min_stake: Credits::ZERO,
+        tier: TierKind::OnDemand,
         home: None,
         egress_per_gib: Credits::ZERO,
         retry_cost: Credits::ZERO,
@@ -201,7 +202,10 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
         use_secs: 600,
         no_failover: false,
         hedge: HedgeKind::Tight,
+        post: false,
+        quote_wait_ms: 0,
         redundant: None,
+        data: DataOptions::default(),
         sampling: SamplingOptions::greedy(),
     };
     let usual = plain(PricePerHour(10_000_000));

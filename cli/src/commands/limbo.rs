@@ -41,6 +41,10 @@ fn text(piece: &Limbo) -> String {
         Cause::Uncollected(_) => {
             format!("up to {amount} credits of session {id} to collect by {}", when(*deadline, clock::now()))
         }
+        Cause::Called(_) => format!(
+            "{amount} credits are lost if nobody answers for reservation {id} by {}",
+            when(*deadline, clock::now())
+        ),
         Cause::Overdue(_) => {
             format!("{amount} credits are held for {id} beyond {}", when(*deadline, clock::now()))
         }
@@ -53,6 +57,7 @@ fn named(cause: &Cause) -> (&'static str, String) {
     match cause {
         Cause::Uncollected(session) => ("uncollected", session.to_string()),
         Cause::Overdue(purpose) => ("overdue", held_for(purpose)),
+        Cause::Called(reservation) => ("called", reservation.to_string()),
     }
 }
 

@@ -7,7 +7,10 @@ mod explain;
 use std::{sync::Arc, time::Duration};
 
 use clap::Subcommand;
-use gridhour_node::{clock, drivers::client::Client};
+use gridhour_node::{
+    clock,
+    drivers::client::{Client, RunSpec},
+};
 use gridhour_protocol::{
     market::{
         advert::{Advert, Device, RateSource},
@@ -70,7 +73,15 @@ pub fn run(args: Args, context: &Context) -> Result {
 
 /// Live offers, or an error that says what to do when there are none. Waits a while for `least` of them.
 pub async fn live_offers(client: &Arc<Client>, least: usize) -> Result<Vec<Verified<Advert>>> {
-    let offers = client.offers(least, OFFERS_TIME).await;
+    or_none_seen(client.offers(least, OFFERS_TIME).await)
+}
+
+/// Live offers for an order, as [`live_offers`].
+pub async fn offers_for(client: &Arc<Client>, spec: &RunSpec) -> Result<Vec<Verified<Advert>>> {
+    or_none_seen(client.offers_for(spec, OFFERS_TIME).await)
+}
+
+fn or_none_seen(offers: Vec<Verified<Advert>>) -> Result<Vec<Verified<Advert>>> {
     if offers.is_empty() {
         return Err(CommandError::refused(format!("no offer was seen within {} s", OFFERS_TIME.as_secs()))
             .hint(
@@ -139,7 +150,10 @@ fn offer_json(advert: &Verified<Advert>, measured: &Measured) -> Value {
     };
     json!({
         "provider": advert.provider.to_string(), "ask": advert.ask.0, "region": advert.region,
-        "jurisdiction": advert.jurisdiction, "slots_free": advert.slots_free, "expires_at": advert.expires_at.0,
+        "jurisdiction": advert.jurisdiction, "slots_free": advert.slots_free, "queued": advert.queued,
+        "expires_at": advert.expires_at.0, "spot": advert.spot.map(|spot| json!({
+            "ask": spot.ask.0, "notice_ms": spot.notice.0, "held": spot.held,
+        })),
         "device": {
             "class": format!("{:?}", device.class).to_lowercase(), "name": device.name, "backend": device.backend,
             "threads": device.threads, "prefill_macs_per_s": device.rates.prefill.0,

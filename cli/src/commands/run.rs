@@ -2,6 +2,7 @@
 
 mod agreed;
 mod batch;
+mod data;
 mod logprobs;
 mod sampling;
 
@@ -13,18 +14,20 @@ use std::{
 use clap::ValueEnum;
 use gridhour_node::{
     drivers::{
-        client::{Client, Hedge, RunError, RunEvent, RunSpec},
+        client::{Client, Hedge, Post, RunError, RunEvent, RunSpec},
         results::JobResult,
     },
     model::template::Message,
 };
 use gridhour_protocol::{
-    id::ModelId,
+    id::{ModelId, ReservationId},
     job::sampling::Sampling,
-    limits::REDUNDANT_MAX,
+    limits::{POSTING_TTL_MS_MAX, REDUNDANT_MAX},
     market::{
         costs::BuyerCosts,
+        data_class::DataClass,
         order::{LatencyLimit, LimitKind, Verification},
+        tier::Tier,
     },
     signed::PublicKey,
     units::{Credits, Millis, PricePerHour},
@@ -32,11 +35,12 @@ use gridhour_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-pub use self::sampling::SamplingOptions;
+pub use self::{data::DataOptions, sampling::SamplingOptions};
 use super::{
     budget::{DrawOptions, Drawing},
-    market::{explain_text, live_offers, match_json},
+    market::{OFFERS_TIME, explain_text, match_json, offers_for},
     receipt::chain,
+    reserve::chosen_id,
 };
 use crate::{
     context::Context,
@@ -52,7 +56,9 @@ EXAMPLES:
   gridhour run \"Hello\" --region eu-de --max-price 2 --max-total 0.01 --json
   gridhour run \"Tell me a story.\" --temperature 0.8 --top-p 0.95 --seed 7 --max-tokens 200
   gridhour run \"What is 17 * 23?\" --redundant 3 --max-total 3
+  gridhour run \"Summarise my notes.\" --local-only
   gridhour run \"List ten colours.\" --repeat-penalty 1.1 --stop \"5.\" --logprobs 3
+  gridhour run \"Hello\" --tier reserved --reservation 7d21a0c4
   gridhour run --batch prompts.txt --max-total 2 --json
   sort questions.txt | gridhour run --batch - --max-tokens 32
 
@@ -61,6 +67,11 @@ stay open from one prompt to the next, so that only the first waits for the ledg
 --json each answer is one line. The first prompt that fails ends the batch.
 
 Providers see your prompt. Amounts are credits; --max-price is per reference GPU-hour.";
+
+/// Quotes after which no more are waited for: as many as are pinged at once.
+const QUOTES_ENOUGH: usize = 8;
+/// What is said when nobody answered a posting.
+const NO_QUOTES: &str = "nobody quoted for the posted order; it goes to what is advertised";
 
 /// A penalty that outweighs any difference in cost, in micro-credits per millisecond.
 const FASTEST_PER_MS: Credits = Credits(1_000_000);
@@ -90,6 +101,10 @@ pub struct Args {
 
     #[command(flatten)]
     draw: DrawOptions,
+
+    /// With --tier reserved, draw on this reservation, by its id or how that begins [default: one whose slot runs]
+    #[arg(long, value_name = "RESERVATION", conflicts_with_all = ["batch", "budget"])]
+    reservation: Option<String>,
 }
 
 /// What an order insists on.
@@ -135,6 +150,11 @@ pub struct OrderOptions {
     #[arg(long, default_value = "0", value_name = "CREDITS")]
     pub min_stake: Credits,
 
+    /// Have it served firmly, or for less on idle capacity that the provider may take back after its notice (spot; the
+    /// stream then goes on elsewhere), or in a slot that was booked (reserved)
+    #[arg(long, value_enum, default_value_t = TierKind::OnDemand, env = "GRIDHOUR_TIER", hide_env_values = true)]
+    pub tier: TierKind,
+
     /// Count traffic to providers outside this region, which is yours; without it, to all
     #[arg(long, value_name = "REGION")]
     pub home: Option<String>,
@@ -175,12 +195,48 @@ pub struct OrderOptions {
     )]
     pub redundant: Option<u8>,
 
+    /// Post the order, so that providers quote for it: what is wanted is gossiped, neither the prompt nor what you would
+    /// pay, and quotes stand beside adverts
+    #[arg(long, env = "GRIDHOUR_POST", hide_env_values = true)]
+    pub post: bool,
+
+    /// Wait this long for quotes
+    #[arg(
+        long, value_name = "MS", default_value_t = 500, requires = "post",
+        value_parser = clap::value_parser!(u64).range(1..=POSTING_TTL_MS_MAX)
+    )]
+    pub quote_wait_ms: u64,
+
     /// Fail if the provider does, instead of going on with another one
     #[arg(long)]
     pub no_failover: bool,
 
     #[command(flatten)]
+    pub data: DataOptions,
+
+    #[command(flatten)]
     pub sampling: SamplingOptions,
+}
+
+/// How firmly an order is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TierKind {
+    /// At the provider's ask, to the end
+    OnDemand,
+    /// At the provider's ask for spot, until it needs its capacity
+    Spot,
+    /// In a slot that was booked and paid for, while it runs
+    Reserved,
+}
+
+impl From<TierKind> for Tier {
+    fn from(kind: TierKind) -> Self {
+        match kind {
+            TierKind::OnDemand => Self::OnDemand,
+            TierKind::Spot => Self::Spot,
+            TierKind::Reserved => Self::Reserved,
+        }
+    }
 }
 
 /// What decides between offers that meet the order.
@@ -249,6 +305,9 @@ impl OrderOptions {
             verification: self
                 .redundant
                 .map_or(Verification::Receipt, |providers| Verification::Redundant { providers }),
+            tier: self.tier.into(),
+            data: self.data.class(),
+            own: self.data.own(context)?,
             costs: BuyerCosts {
                 home: self.home.clone(),
                 egress_per_gib: self.egress_per_gib,
@@ -256,11 +315,30 @@ impl OrderOptions {
             },
             tag: self.tag.as_ref().map(|tag| *blake3_of(tag)),
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
+            reservation: None,
             pays: None,
+            post: self.posting()?,
             failover: !self.no_failover,
             hedge: self.hedge.into(),
             keep: None,
         })
+    }
+}
+
+impl OrderOptions {
+    /// How the order is posted. What is reserved has its price, and spot work is taken back: neither is quoted for. Nor
+    /// is what may not leave the user's own machines.
+    fn posting(&self) -> Result<Option<Post>> {
+        if self.post && Tier::from(self.tier) != Tier::OnDemand {
+            let why = "--post asks for quotes, which are for on-demand work";
+            return Err(CommandError::usage(why).hint("leave out --post, or --tier"));
+        }
+        if self.post && self.data.class() == DataClass::LocalOnly {
+            let why = "--post tells everybody what is wanted, and local data is nobody else's";
+            return Err(CommandError::usage(why).hint("leave out --post, or --local-only"));
+        }
+        let post = Post { wait: Millis(self.quote_wait_ms), enough: QUOTES_ENOUGH };
+        Ok(self.post.then_some(post))
     }
 }
 
@@ -289,8 +367,13 @@ pub fn run(args: &Args, context: &Context) -> Result {
     with_client(context, async |client, cancel| {
         client.claim()?;
         let drawing = args.draw.resolve(context, &client).await?;
-        let spec = RunSpec { pays: drawing.as_ref().map(|drawing| drawing.cap), ..spec };
-        let offers = live_offers(&client, usize::from(spec.verification.providers())).await?;
+        let reservation = args.reservation(&client).await?;
+        let spec = RunSpec { pays: drawing.as_ref().map(|drawing| drawing.cap), reservation, ..spec };
+        let offers = match spec.tier {
+            // Its provider may be silent, and is called for then.
+            Tier::Reserved => client.offers(1, OFFERS_TIME).await,
+            Tier::OnDemand | Tier::Spot => offers_for(&client, &spec).await?,
+        };
         let result = stream(context, &client, &spec, &offers, cancel, args.explain, drawing.as_ref()).await?;
         context.out.document(&result_json(&client, &result).await?)?;
         if result.request.logprobs > 0 {
@@ -303,6 +386,18 @@ pub fn run(args: &Args, context: &Context) -> Result {
         let id = result.receipt.id();
         context.out.line(format!("Look further: gridhour receipt show {id}; gridhour receipt rerun {id}"))
     })
+}
+
+impl Args {
+    /// The reservation that is named, if one is.
+    async fn reservation(&self, client: &Client) -> Result<Option<ReservationId>> {
+        let Some(named) = &self.reservation else { return Ok(None) };
+        if self.order.tier != TierKind::Reserved {
+            return Err(CommandError::usage("--reservation is for orders of the reserved tier")
+                .hint("add --tier reserved"));
+        }
+        chosen_id(client.ledger(), client.id(), named).await.map(Some)
+    }
 }
 
 /// Runs an order and prints its text as it comes. `drawing` is the budget that pays, if one does.
@@ -326,12 +421,23 @@ pub async fn stream(
     };
     let mut on_event = |event: RunEvent<'_>| match event {
         RunEvent::Matched(record) if explain => note(explain_text(context, record)),
+        RunEvent::Posted { quotes: 0 } => note(context.out.note(NO_QUOTES)),
+        RunEvent::Posted { quotes } => note(context.out.note(&format!("{quotes} providers quoted"))),
         RunEvent::Tokens(tokens) => {
             tokens.iter().for_each(|token| note(context.out.part(&text.push(*token))));
+        }
+        RunEvent::Reclaiming { provider, within } => {
+            let (name, ms) = (provider.short(), within.0);
+            note(context.out.note(&format!("\n{name} takes its spot slot back within {ms} ms")));
         }
         RunEvent::Moved { from, to, written, why } => {
             let (from, to) = (from.short(), to.short());
             let text = format!("\n{from} did not finish after {written} tokens: {why}; {to} goes on");
+            note(context.out.note(&text))
+        }
+        RunEvent::SlotCalled { provider, why, .. } => {
+            let text =
+                format!("{} does not give the slot: {why}; it is called for on the ledger", provider.short());
             note(context.out.note(&text))
         }
         RunEvent::Overtaken { provider, cost } => {
@@ -354,14 +460,16 @@ pub async fn stream(
     let result = client.run(spec, offers, cancel, &mut on_event).await;
     context.out.line("")?;
     failed.into_inner().unwrap_or(Ok(()))?;
-    result.map_err(|error| refused(context, drawing, error))
+    result.map_err(|error| refused(context, spec, drawing, error))
 }
 
 /// A refusal by the ledger of what a budget should pay says what is left of it.
-fn refused(context: &Context, drawing: Option<&Drawing>, error: RunError) -> CommandError {
+fn refused(context: &Context, spec: &RunSpec, drawing: Option<&Drawing>, error: RunError) -> CommandError {
     let hint = drawing.and_then(|drawing| drawing.hint(&error));
+    let stays = matches!(error, RunError::NoOffer(_) | RunError::TooFew { .. });
+    let stays = data::hint(spec.data).filter(|_| stays).map(str::to_owned);
     let mut error = explained(context, error);
-    error.hints.extend(hint);
+    error.hints.extend(hint.into_iter().chain(stays));
     error
 }
 

@@ -6,7 +6,7 @@ use std::{io, path::Path};
 use gridhour_node::{
     command::NodeError,
     drivers::{
-        client::{CalibrateError, ConnectError, FetchError, RunError},
+        client::{CalibrateError, ConnectError, FetchError, RunError, SlotError},
         ledger_client::LedgerError,
         memory::MemoryError,
         results::ResultError,
@@ -16,6 +16,7 @@ use gridhour_node::{
     keys::KeyError,
     model::{catalogue::CatalogueError, pull::PullError},
     network_json::NetworkJsonError,
+    own_machines::OwnError,
     settings::SettingsError,
 };
 use gridhour_protocol::calibration::{challenger::ChallengeFailure, message::RefusalCode};
@@ -47,6 +48,16 @@ impl From<KeyError> for CommandError {
             | KeyError::Malformed(_) => Kind::Refused,
             KeyError::Io { source, .. } => kind_of_io(source),
             KeyError::Randomness(_) => Kind::Internal,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<OwnError> for CommandError {
+    fn from(error: OwnError) -> Self {
+        let kind = match &error {
+            OwnError::Io { source, .. } => kind_of_io(source),
+            OwnError::NoAccount { .. } | OwnError::TooMany { .. } => Kind::Usage,
         };
         Self::new(kind, error)
     }
@@ -168,8 +179,10 @@ impl From<RunError> for CommandError {
             RunError::Prompt(_) | RunError::Order(_) => Kind::Usage,
             RunError::NoOffer(_) | RunError::TooFew { .. } | RunError::Undecided(_) => Kind::Refused,
             RunError::NotStarted(_) | RunError::Overtaken => Kind::Refused,
+            RunError::Slot(SlotError::Missed(_) | SlotError::NotServed { .. }) => Kind::Network,
+            RunError::Slot(_) => Kind::Refused,
             RunError::Failed(_) | RunError::Provider(_) => Kind::Network,
-            RunError::Key(_) => Kind::Internal,
+            RunError::Key(_) | RunError::MayNotLeave { .. } => Kind::Internal,
         };
         Self::new(kind, error)
     }

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{BufRead, BufReader, Read},
     net::{TcpListener, UdpSocket},
+    path::Path,
     process::{Child, Command, Output, Stdio},
     sync::{
         atomic::{AtomicU16, Ordering},
@@ -32,7 +33,8 @@ pub struct Node {
 }
 
 impl Node {
-    fn start(command: Command) -> Self {
+    /// Starts it.
+    pub fn start(command: Command) -> Self {
         Self::start_logging_to(command, Stdio::null())
     }
 
@@ -289,7 +291,8 @@ pub struct Order {
 }
 
 impl Order {
-    fn start(mut command: Command) -> Self {
+    /// Starts it.
+    pub fn start(mut command: Command) -> Self {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         Self { child: child.expect("the program starts"), seen: Vec::new() }
     }
@@ -304,8 +307,13 @@ impl Order {
 
     /// How it ended, and all that it said.
     pub fn end(self, market: &Market) -> Answer {
+        self.end_in(&market.sandbox.path(""))
+    }
+
+    /// The same of an order in this folder.
+    pub fn end_in(self, folder: &Path) -> Answer {
         let rest = self.child.wait_with_output().expect("a child can be waited for");
         let output = Output { stdout: [self.seen, rest.stdout].concat(), ..rest };
-        Answer::new(&output, &market.sandbox.path(""))
+        Answer::new(&output, folder)
     }
 }

@@ -14,8 +14,10 @@ use crate::{
     state::{Changes, State, Tip, Totals, changes::Overlay},
 };
 
-/// Entries of a subtree of the log that a thread hashes at a time.
-const SUBTREE: usize = 64;
+/// Entries of a subtree of the log that is hashed at once: few, so that few of a block are left over.
+const SUBTREE: usize = 16;
+/// Subtrees that a thread hashes at a time; fewer are not worth handing over.
+const TASK_SUBTREES: usize = 4;
 
 /// Transactions being applied on top of a state that stays as it is.
 pub(super) struct Work<'s> {
@@ -84,7 +86,7 @@ fn enter(log: &mut Frontier, entries: &[Entry]) {
     let (first, rest) = entries.split_at(partial.min(entries.len()));
     let (whole, last) = rest.as_chunks::<SUBTREE>();
     let root = |entries: &[Entry; SUBTREE]| merkle::root(&entries.each_ref().map(Entry::leaf_hash));
-    let roots: Vec<Hash> = whole.par_iter().map(root).collect();
+    let roots: Vec<Hash> = whole.par_iter().with_min_len(TASK_SUBTREES).map(root).collect();
     log.extend(first.iter().map(Entry::leaf_hash));
     roots.into_iter().for_each(|root| log.push_subtree(root, SUBTREE.ilog2()));
     log.extend(last.iter().map(Entry::leaf_hash));

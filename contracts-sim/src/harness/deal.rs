@@ -5,12 +5,14 @@ use gridhour_protocol::{
     limits::PROTOCOL_VERSION,
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        data_class::DataClass,
         order::{Order, Verification},
+        tier::{Spot, Tier},
     },
     merkle,
     session::{terms::Terms, voucher::Voucher},
     signed::{SecretKey, Signed},
-    units::{Credits, PricePerHour, Timestamp, WorkRate},
+    units::{Credits, Millis, PricePerHour, Timestamp, WorkRate},
     work::{Rates, WorkModel},
 };
 
@@ -55,6 +57,8 @@ impl Deal {
             rates: advert.device.rates,
             numerics: advert.device.numerics,
             price: advert.ask,
+            tier: order.tier,
+            notice: advert.notice_in(order.tier),
             chunk_tokens: 16,
             use_until: later(chain, 10),
             collect_until: later(chain, 12),
@@ -62,6 +66,15 @@ impl Deal {
         };
         let (client, provider) = (client.clone(), provider.clone());
         Self { client, provider, order, advert, terms, hold: Credits(400) }
+    }
+
+    /// The same in this tier, as it is advertised.
+    #[must_use]
+    pub fn in_tier(mut self, tier: Tier) -> Self {
+        (self.order.tier, self.terms.tier) = (tier, tier);
+        self.terms.price = self.advert.ask_in(tier).unwrap_or(self.advert.ask);
+        self.terms.notice = self.advert.notice_in(tier);
+        self
     }
 
     /// Both sides sign; the terms name what was signed.
@@ -131,6 +144,8 @@ fn order(chain: &Chain, client: &SecretKey) -> Order {
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        tier: Tier::OnDemand,
+        data: DataClass::Any,
         tag: None,
     }
 }
@@ -158,10 +173,12 @@ fn advert(chain: &Chain, provider: &SecretKey, model: ModelId) -> Advert {
         },
         models: vec![ModelOffer { model, work, context: 2_048 }],
         ask: PricePerHour(1_000_000),
+        spot: Some(Spot { ask: PricePerHour(400_000), notice: Millis(5_000), held: 0 }),
         slots_free: 1,
         queued: 0,
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
         coordinate: None,
+        quote: None,
     }
 }

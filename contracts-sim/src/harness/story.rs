@@ -1,7 +1,7 @@
 //! A short ledger on which every kind of call stands, for tests of whatever reads ledgers.
 
 use gridhour_protocol::{
-    market::reservation::ReservationOffer,
+    market::{reservation::ReservationOffer, tier::Tier},
     units::{Credits, Millis},
 };
 
@@ -62,7 +62,8 @@ impl Chain {
     }
 
     /// A slot that is called for, answered and used, one that is missed, and the rest, which is given up.
-    fn tell_of_a_reservation(&mut self, mut deal: Deal) {
+    fn tell_of_a_reservation(&mut self, deal: Deal) {
+        let mut deal = deal.in_tier(Tier::Reserved);
         deal.order.nonce = 4;
         deal.advert.device.name = "reserved".into();
         self.ready_device(&deal);

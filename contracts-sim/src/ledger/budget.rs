@@ -92,6 +92,7 @@ pub(crate) fn draw(
     cap: u16,
     open: &Open,
 ) -> Result<Effects, Reject> {
+    open::check_unreserved(open)?;
     open::check_sides(open)?;
     let mut budget = overlay.budget(id).ok_or(Reject::UnknownBudget)?.clone();
     let known = budget.caps.get(usize::from(cap)).ok_or(Reject::UnknownBudget)?;

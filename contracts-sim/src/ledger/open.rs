@@ -4,7 +4,7 @@ use gridhour_protocol::{
     calibration::receipt::DeviceName,
     id::{NetworkId, SessionId},
     limits::{CLOCK_SKEW_MS_MAX, SESSION_MS_MAX},
-    market::{advert::Advert, order::Order},
+    market::{advert::Advert, order::Order, tier::Tier},
     session::terms::Terms,
     signed::{PublicKey, Signed},
     units::{Credits, Millis, Timestamp},
@@ -25,8 +25,14 @@ use crate::{
 
 /// Holds the client's credits for a session.
 pub(crate) fn open(overlay: &Overlay<'_>, env: &Env, tx: &Tx, open: &Open) -> Result<Effects, Reject> {
+    check_unreserved(open)?;
     check_sides(open)?;
     opened(overlay, env, tx, open, None)
+}
+
+/// An order for what is reserved opens nothing but what its reservation pays for.
+pub(crate) fn check_unreserved(open: &Open) -> Result<(), Reject> {
+    ensure(open.order.body.tier != Tier::Reserved, Reject::NotAsReserved)
 }
 
 /// What can be said before anything else is looked at.
@@ -81,10 +87,11 @@ fn check_parties(open: &Open, sender: &PublicKey, network: NetworkId) -> Result<
     ensure(order.body.client == *sender, Reject::NotTheClient)?;
     let networks = [order.body.network, advert.body.network, terms.network];
     ensure(networks == [network; 3], Reject::TermsNetwork)?;
-    let under_order = terms.client == order.body.client && terms.order == order.id();
+    let named = terms.client == order.body.client && terms.order == order.id();
+    let under_order = named && terms.tier == order.body.tier;
     ensure(under_order, Reject::TermsOrder)?;
     let from_advert = terms.provider == advert.body.provider && terms.advert == advert.id();
-    ensure(from_advert, Reject::TermsAdvert)?;
+    ensure(from_advert && advert.body.is_for(sender), Reject::TermsAdvert)?;
     ensure(is_calibrated(&order.body, &advert.body), Reject::NotCalibrated)
 }
 
@@ -118,7 +125,8 @@ fn check_goods(order: &Order, advert: &Advert, terms: &Terms) -> Result<(), Reje
 }
 
 fn check_price(order: &Order, advert: &Advert, terms: &Terms) -> Result<(), Reject> {
-    ensure(terms.price == advert.ask, Reject::PriceNotAsk)?;
+    let offered = (advert.ask_in(order.tier), advert.notice_in(order.tier));
+    ensure((Some(terms.price), terms.notice) == offered, Reject::PriceNotAsk)?;
     ensure(terms.price <= order.price_max, Reject::PriceOverLimit)
 }
 

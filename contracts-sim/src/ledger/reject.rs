@@ -78,8 +78,8 @@ rejects! {
     17 SlotClosed "slot-closed" "no slot is open to this: none runs, too little of it is left, nothing waits for an answer, or none can be given up";
     /// The slot was called for.
     18 SlotCalled "slot-called" "the slot was called for already";
-    /// The session or the advert is not of what is reserved.
-    19 NotAsReserved "not-as-reserved" "provider, device, model, work formula, rates, numerics or price are not those reserved, or the use outlasts the slot";
+    /// The session or the advert is not of what is reserved, or an order for what is reserved opens elsewhere.
+    19 NotAsReserved "not-as-reserved" "tier, provider, device, model, work formula, rates, numerics or price are not those reserved, the use outlasts the slot, or an order for what is reserved opens outside a slot";
 
     // Its plain arguments.
     /// It moves nothing.
@@ -110,10 +110,10 @@ rejects! {
     30 NotTheClient "not-the-client" "only the order's client opens a session under it";
     /// Order, advert or terms name another network.
     31 TermsNetwork "terms-network" "order, advert or terms are for another network";
-    /// The terms do not name the order and its client.
-    32 TermsOrder "terms-order" "the terms do not name this order and its client";
-    /// The terms do not name the advert and its provider.
-    33 TermsAdvert "terms-advert" "the terms do not name this advert and its provider";
+    /// The terms do not name the order, its client and its tier.
+    32 TermsOrder "terms-order" "the terms do not name this order, its client and its tier";
+    /// The terms do not name the advert and its provider, or it is a quote to another client.
+    33 TermsAdvert "terms-advert" "the terms do not name this advert and its provider, or the advert is a quote to another client";
     /// Nobody whom the order trusts calibrated the provider.
     34 NotCalibrated "not-calibrated" "nobody whom the order trusts has calibrated the provider";
     // Opening a session: when.
@@ -130,8 +130,8 @@ rejects! {
     39 RatesMismatch "rates-mismatch" "the terms' rates are not the ones advertised";
     /// The arithmetic is not the advert's.
     40 NumericsMismatch "numerics-mismatch" "the terms' numerics version is not the one advertised";
-    /// The price is not the ask.
-    41 PriceNotAsk "price-not-ask" "the terms' price is not the advert's ask";
+    /// The price, or a spot session's notice, is not the one advertised for the tier, or the tier is not advertised.
+    41 PriceNotAsk "price-not-ask" "the terms' price or notice is not the one advertised for the order's tier";
     /// The price is over the order's limit.
     42 PriceOverLimit "price-over-limit" "the terms' price is over the order's limit";
     /// The advert's region is not among the order's.

@@ -16,7 +16,7 @@
 use gridhour_protocol::{
     id::ReservationId,
     limits::ANSWER_MS_MIN,
-    market::{advert::Advert, reservation::ReservationOffer},
+    market::{advert::Advert, reservation::ReservationOffer, tier::Tier},
     signed::{PublicKey, Signed},
     units::{Credits, Millis},
     work::Rates,
@@ -218,7 +218,8 @@ pub(crate) fn draw(
     let slot = touched.reservation.running(env.time).ok_or(Reject::SlotClosed)?;
     let is_within = open.terms.use_until <= terms.start_of(slot + 1);
     let is_ours = open.terms.model == terms.model && terms.is_offered_by(&open.advert.body);
-    ensure(is_ours && is_within, Reject::NotAsReserved)?;
+    let is_for_it = open.order.body.tier == Tier::Reserved;
+    ensure(is_for_it && is_ours && is_within, Reject::NotAsReserved)?;
     open::check_sides(open)?;
     let draw = Draw::Slot(SlotDraw { reservation: *id, slot });
     let effects = open::opened(overlay, env, tx, open, Some(draw))?;

@@ -107,6 +107,23 @@ impl Reservation {
         (self.is_live() && now >= self.terms.start_of(self.settled)).then_some(self.settled)
     }
 
+    /// The slot that runs at `now`, whatever is settled yet; not one that was missed.
+    #[must_use]
+    pub fn slot_at(&self, now: Timestamp) -> Option<u16> {
+        let passed = now.0.checked_sub(self.terms.starts_at.0)?;
+        let number = u16::try_from(passed.checked_div(self.terms.slot.0)?).ok()?;
+        let is_lost = number == self.settled && self.is_missed(now);
+        ((self.settled..self.slots).contains(&number) && !is_lost).then_some(number)
+    }
+
+    /// What sessions can still draw of the slot of this number, which runs: all of its price, unless it is the first that
+    /// is not settled, and some was drawn.
+    #[must_use]
+    pub fn left_of(&self, slot: u16) -> Credits {
+        let drawn = if slot == self.settled { self.drawn } else { Credits::ZERO };
+        self.terms.slot_price().saturating_sub(drawn)
+    }
+
     /// Whether the slot that is to be settled next was called for, and nobody answered in time.
     #[must_use]
     pub fn is_missed(&self, now: Timestamp) -> bool {

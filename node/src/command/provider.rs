@@ -1,6 +1,7 @@
 //! A provider, started.
 
 mod event;
+mod reserve;
 
 use std::{
     num::NonZeroUsize,
@@ -15,14 +16,15 @@ use gridhour_contracts_sim::{limits::BOND_MIN, network_file::NetworkFile};
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     id::ModelId,
-    limits::REGION_BYTES_MAX,
-    market::advert::ModelOffer,
+    limits::{QUOTE_TTL_MS_MAX, REGION_BYTES_MAX},
+    market::{advert::ModelOffer, tier::check_notice},
     signed::{SecretKey, Verified},
     units::{Credits, Millis, PricePerHour},
 };
 use tokio::sync::{mpsc, watch};
 
 pub(super) use self::event::{event_json, event_text};
+pub use self::reserve::ReserveArgs;
 use super::{
     NodeError, NodeEvent, OnNodeEvent, ProviderArgs, Surroundings, face::Face, look_out, parse_size,
     remembered, validator::listen,
@@ -32,7 +34,10 @@ use crate::{
     drivers::{
         ledger_client::LedgerClient,
         memory::Memory,
-        provider::{Monitor, Parts, Provider, ProviderConfig, Reload, Served, load_standard, measure_device},
+        provider::{
+            Monitor, Parts, Provider, ProviderConfig, QUEUE_MS_MAX, QuotePlan, Reload, Served, SpotOffer,
+            load_standard, measure_device,
+        },
         pulse::Pulse,
     },
     engine::{Backend, Engine, EngineConfig, scheduler::Scheduler},
@@ -56,8 +61,14 @@ const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/4802", "/ip4/0.0.0.0/udp/4802/quic-
 const EVENTS_MAX: usize = 256;
 /// Time between the starts of two calibrations at least, if nobody says otherwise.
 const CALIBRATE_EVERY: Millis = Millis(60 * 60 * 1_000);
+/// How long a spot job goes on once its slot is wanted back, if nobody says otherwise, in milliseconds.
+const SPOT_NOTICE_MS: u64 = 5_000;
+/// How long a job waits for a slot, if nobody says otherwise, in milliseconds.
+const QUEUE_MS: u64 = 5_000;
 /// How long running jobs may go on once the provider is told to stop, if nobody says otherwise.
 const DRAIN: Millis = Millis(30_000);
+/// Seconds for which a quote is firm, if nobody says otherwise.
+const QUOTE_SECS: u64 = 10;
 /// Memory for keys and values of all jobs, if nobody says otherwise.
 const KV_MEMORY: &str = "2GiB";
 
@@ -170,17 +181,42 @@ impl Plan {
             listen: listen(&args.common.listen, settings.listen.as_deref(), &LISTEN)?,
             config: ProviderConfig {
                 ask,
+                spot: spot(args, settings, ask)?,
+                queue: queue(args, settings)?,
                 region,
                 jurisdiction,
                 slots,
                 hospitality: hospitality(args, settings)?,
+                quotes: quotes(args, settings)?,
                 stake: stake(args, settings)?,
+                reserve: args.reserve.terms(settings, ask, slots)?,
                 drain: args
                     .drain
                     .or(settings.drain)
                     .map_or(DRAIN, |seconds| Millis(seconds.saturating_mul(1_000))),
             },
         })
+    }
+}
+
+/// How it serves in the spot tier.
+fn spot(args: &ProviderArgs, settings: &Settings, ask: PricePerHour) -> Result<Option<SpotOffer>, NodeError> {
+    let Some(text) = args.spot_ask.as_deref().or(settings.spot_ask.as_deref()) else { return Ok(None) };
+    let spot_ask: PricePerHour = text.parse().map_err(|error| argument("spot-ask", error))?;
+    if spot_ask > ask {
+        return Err(argument("spot-ask", "at most the ask"));
+    }
+    let notice = Millis(args.spot_notice_ms.or(settings.spot_notice_ms).unwrap_or(SPOT_NOTICE_MS));
+    check_notice(notice).map_err(|error| argument("spot-notice-ms", error))?;
+    Ok(Some(SpotOffer { ask: spot_ask, notice }))
+}
+
+/// How long jobs wait for a slot.
+fn queue(args: &ProviderArgs, settings: &Settings) -> Result<Millis, NodeError> {
+    let ms = args.queue_ms.or(settings.queue_ms).unwrap_or(QUEUE_MS);
+    match ms <= QUEUE_MS_MAX {
+        true => Ok(Millis(ms)),
+        false => Err(argument("queue-ms", format!("at most {QUEUE_MS_MAX}"))),
     }
 }
 
@@ -199,6 +235,20 @@ fn stake(args: &ProviderArgs, settings: &Settings) -> Result<Credits, NodeError>
         return Ok(stake);
     }
     Err(argument("stake", format!("less than {BOND_MIN} credit cannot be bonded; 0 stakes nothing")))
+}
+
+/// What posted orders are quoted, if anything.
+fn quotes(args: &ProviderArgs, settings: &Settings) -> Result<Option<QuotePlan>, NodeError> {
+    let Some(floor) = args.quote_floor.as_deref().or(settings.quote_floor.as_deref()) else {
+        return Ok(None);
+    };
+    let floor = floor.parse().map_err(|error| argument("quote-floor", error))?;
+    let seconds = args.quote_secs.or(settings.quote_secs).unwrap_or(QUOTE_SECS);
+    let firm = Millis(seconds.saturating_mul(1_000));
+    if !(1..=QUOTE_TTL_MS_MAX).contains(&firm.0) {
+        return Err(argument("quote-secs", format!("from 1 to {}", QUOTE_TTL_MS_MAX / 1_000)));
+    }
+    Ok(Some(QuotePlan { floor, firm }))
 }
 
 /// Who may calibrate the provider, and how often.

@@ -19,6 +19,7 @@ use gridhour_protocol::{
     market::{
         advert::Advert,
         coordinate::Coordinate,
+        data_class::DataClass,
         estimate::Measured,
         matching::{MatchRecord, Matcher, Offer},
         order::Order,
@@ -49,19 +50,26 @@ mod calibrate;
 mod error;
 mod job;
 pub mod learning;
+mod outgoing;
 mod pings;
+mod posted;
 mod race;
 mod records;
 mod relay;
+mod reserve;
 mod run;
+mod slot;
 mod turn;
 mod warm;
 
 pub use assets::FetchError;
 pub use calibrate::{CalibrateError, CalibrationEvent, CalibrationPlan, Monotonic, OnCalibration};
 pub use error::{RunError, Undecided};
+pub use posted::Post;
 pub use race::Hedge;
+pub use reserve::{ASKED_MAX, ReservationAnswer};
 pub use run::{BudgetCap, RunEvent, RunSpec};
+pub use slot::{NoSlot, SlotError};
 pub use warm::Keep;
 
 /// How long to try to reach any bootstrap peer.
@@ -225,6 +233,15 @@ impl Client {
         self.offers.wait_for(least, patience).await
     }
 
+    /// Live adverts for an order of `spec`, as [`Client::offers`] waits for them; if its data is local, not before one of
+    /// the client's own machines is heard, or `patience` is over.
+    pub async fn offers_for(&self, spec: &RunSpec, patience: Duration) -> Vec<Verified<Advert>> {
+        if spec.data == DataClass::LocalOnly {
+            self.offers.wait_for_one_of(&spec.own, patience).await;
+        }
+        self.offers(usize::from(spec.verification.providers()), patience).await
+    }
+
     /// The same offers as their providers make them now, where they were heard since.
     pub(crate) fn newest(&self, adverts: &[Verified<Advert>]) -> Vec<Verified<Advert>> {
         let live = self.offers.live();
@@ -252,12 +269,7 @@ impl Client {
         adverts: &[Verified<Advert>],
         spec: &RunSpec,
     ) -> Result<MatchRecord, LedgerError> {
-        let known = |advert: &Verified<Advert>| {
-            let latency = self.net.latency(&advert.provider);
-            (advert.provider, Measured { latency, ..Measured::default() })
-        };
-        let mut measured: BTreeMap<PublicKey, Measured> = adverts.iter().map(known).collect();
-        self.remember(order, &mut measured);
+        let mut measured = self.known(spec, order, adverts.iter().map(|advert| advert.provider));
         if order.stake_min != Credits::ZERO {
             for advert in adverts.iter().filter(|advert| advert.offer_of(&order.model).is_some()) {
                 let stake = self.stake_behind(advert, spec.use_for).await?;

@@ -6,7 +6,7 @@ use gridhour_contracts_sim::{
     block::Block,
     network_file::NetworkFile,
     proof::{Anchor, ProofError},
-    state::{Device, Session, StateKey, StateValue},
+    state::{Device, Reservation, Session, StateKey, StateValue},
     tx::{Call, Tx},
 };
 use gridhour_protocol::{
@@ -274,6 +274,17 @@ impl LedgerClient {
     pub async fn budgets(&self, account: PublicKey) -> Result<Vec<BudgetId>, LedgerError> {
         match self.ask(&LedgerRequest::Budgets(account)).await? {
             LedgerAnswer::Budgets(budgets) => Ok(budgets),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// The reservations that an account has booked or promised, by the node's word.
+    ///
+    /// # Errors
+    /// If the node does not answer.
+    pub async fn reservations(&self, account: PublicKey) -> Result<Vec<Reservation>, LedgerError> {
+        match self.ask(&LedgerRequest::Reservations(account)).await? {
+            LedgerAnswer::Reservations(reservations) => Ok(reservations),
             _ => Err(self.other()),
         }
     }

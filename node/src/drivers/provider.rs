@@ -4,10 +4,12 @@
 //!  start:  engine loaded, rates measured, records opened, network joined
 //!  always: advert signed and gossiped again before it dies, and whenever a slot is taken or freed
 //!          job stream -> job task (one a stream, obeying `protocol::job::provider`)
-//!          question   -> part of a model, or settle a session
+//!          posting    -> a quote, with a slot kept for it
+//!          question   -> part of a model, settle a session, offer to reserve, or the advert of a slot
 //!          sweep      -> sessions whose time is over are closed with their newest vouchers
 //!          fault      -> the offer is withdrawn, and made again once the model could be loaded anew
 //!          standing   -> its device is registered on the ledger, and its stake kept
+//!          reserved   -> what was booked is looked up, and answered for when it is called for
 //!          stop       -> the offer is withdrawn, running jobs end or are handed over
 //!          challenge  -> the same, while a standard model is timed in its place
 //! ```
@@ -25,9 +27,13 @@ use std::{
 use gridhour_protocol::{
     calibration::{provider::Hospitality, receipt::Calibration},
     exact::NUMERICS_VERSION,
-    id::{DeviceId, NetworkId, SessionId},
+    id::{DeviceId, NetworkId, ReservationId, SessionId},
     limits::PROTOCOL_VERSION,
-    market::advert::{Advert, Device, ModelOffer},
+    market::{
+        advert::{Advert, Device, ModelOffer},
+        reservation::stock::ReservationTerms,
+        tier::Spot,
+    },
     model::TokenizerAsset,
     signed::{PublicKey, SecretKey, Signed},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -52,21 +58,26 @@ use crate::{
 mod calibrate;
 mod calibrated;
 mod counts;
+mod desk;
 mod drain;
 mod job;
 mod measure;
 mod monitor;
+mod quotes;
 mod requests;
+mod reserved;
 mod serving;
 mod settle;
 mod standard;
 mod standing;
 
 use calibrated::Calibrated;
+pub use desk::QUEUE_MS_MAX;
 use drain::{Drain, LAST_ADVERT_LIFE};
 pub use measure::{MeasureError, measure_device};
 pub(crate) use monitor::Look;
 pub use monitor::Monitor;
+pub use quotes::QuotePlan;
 pub use serving::Reload;
 use serving::Serving;
 pub use standard::{LoadStandard, StandardError, load_standard};
@@ -91,14 +102,32 @@ pub struct ProviderConfig {
     pub region: Option<String>,
     /// Declared jurisdiction.
     pub jurisdiction: Option<String>,
+    /// How it serves on capacity that is idle, if it does.
+    pub spot: Option<SpotOffer>,
     /// Jobs served at once.
     pub slots: u16,
+    /// How long a job waits for a slot at most, beside the notice of a spot job that leaves its own; none waits if it is
+    /// nothing.
+    pub queue: Millis,
     /// When others may calibrate it.
     pub hospitality: Hospitality,
+    /// How orders that are posted are quoted for; without it none is.
+    pub quotes: Option<QuotePlan>,
     /// Credits that are kept at stake for the device; none are bonded, nor taken back, if it is zero.
     pub stake: Credits,
     /// How long running jobs may go on once the provider is told to stop; then they are handed over.
     pub drain: Millis,
+    /// On which terms capacity is reserved; none is, without.
+    pub reserve: Option<ReservationTerms>,
+}
+
+/// On which terms a provider serves in the spot tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpotOffer {
+    /// Price of a reference GPU-hour, no more than the ask.
+    pub ask: PricePerHour,
+    /// How long a job goes on once its slot is wanted back.
+    pub notice: Millis,
 }
 
 /// What happens at a provider, for whoever runs it.
@@ -129,6 +158,27 @@ pub enum ProviderEvent {
     Forgotten {
         /// The session.
         session: SessionId,
+    },
+    /// A quote went out, and a slot is kept for it.
+    Quoted {
+        /// To whom.
+        client: PublicKey,
+        /// For a reference GPU-hour.
+        price: PricePerHour,
+        /// As long as it is firm.
+        until: Timestamp,
+    },
+    /// Nobody came for a quote while it was firm: its slot is free again.
+    QuoteLapsed {
+        /// To whom it was made.
+        client: PublicKey,
+    },
+    /// A spot job must leave its slot to another tier's.
+    Reclaiming {
+        /// Its session.
+        session: SessionId,
+        /// How long it still goes on.
+        notice: Millis,
     },
     /// A client broke the rules; its job ended, or never started.
     Misdeed {
@@ -232,6 +282,31 @@ pub enum ProviderEvent {
         /// What to do, in a sentence.
         what: String,
     },
+    /// A client has booked slots.
+    Reserved {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Who.
+        client: PublicKey,
+        /// When the first of them begins that is not settled.
+        from: Timestamp,
+        /// When the last one ends.
+        until: Timestamp,
+    },
+    /// A slot was called for on the ledger, and answered there.
+    SlotAnswered {
+        /// The reservation.
+        reservation: ReservationId,
+        /// The slot.
+        slot: u16,
+    },
+    /// A slot was called for, and no answer came in time: a rung of the ladder is gone.
+    SlotMissed {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Slots of it that were missed so far.
+        missed: usize,
+    },
     /// Something that should be looked at.
     Trouble {
         /// In a sentence.
@@ -279,11 +354,14 @@ pub(crate) struct Shared {
     pub(crate) memory: Memory,
     pub(crate) serving: Serving,
     pub(crate) calibration: Calibrated,
+    pub(crate) reserved: reserved::Reserved,
     pub(crate) served: Offered,
     pub(crate) config: ProviderConfig,
     /// Held by a lane's job, so that a lane has one at a time; and by whoever closes the session.
     pub(crate) busy: Mutex<BTreeMap<SessionId, settle::Use>>,
-    pub(crate) slots: Arc<tokio::sync::Semaphore>,
+    pub(crate) desk: Arc<desk::Desk>,
+    /// Slots that are kept for quotes.
+    pub(crate) quotes: quotes::Quotes,
     /// Told to stop: nothing is offered any more.
     pub(crate) draining: AtomicBool,
     pub(crate) changed: Notify,
@@ -309,9 +387,15 @@ impl Shared {
         }
     }
 
-    /// Jobs that run, or are being refused, a calibration counting for all slots.
+    /// Jobs that hold a slot.
     pub(crate) fn jobs(&self) -> usize {
-        usize::from(self.config.slots).saturating_sub(self.slots.available_permits())
+        self.desk.running()
+    }
+
+    /// How the slots stand now, with a place for whose reserved slot runs.
+    fn load(&self, now: Timestamp) -> desk::Load {
+        reserved::keep_place(self, now);
+        self.desk.load()
     }
 
     /// Counts what a client did wrong, and says so. Nobody else notices.
@@ -364,7 +448,8 @@ impl Provider {
         let Served { scheduler, reload, standard, assets, offer, vocabulary, tokenizer, device } = served;
         let known = memory.sessions()?;
         let calibration = Calibrated::new(standard, memory.calibration()?);
-        let slots = Arc::new(tokio::sync::Semaphore::new(config.slots.into()));
+        let desk = desk::Desk::new(config.slots, config.queue);
+        let quotes = quotes::Quotes::new(config.slots);
         let busy = known.into_iter().map(|terms| (terms.id(), settle::Use::of(terms))).collect();
         let shared = Shared {
             key,
@@ -375,10 +460,12 @@ impl Provider {
             memory,
             serving: Serving::new(scheduler, reload),
             calibration,
+            reserved: reserved::Reserved::default(),
             served: Offered { assets, offer, vocabulary, tokenizer, device },
             config,
             busy: Mutex::new(busy),
-            slots,
+            desk,
+            quotes,
             draining: AtomicBool::new(false),
             changed: Notify::new(),
             calibrated: Notify::new(),
@@ -417,10 +504,12 @@ impl Provider {
         let stops = Stops { stop: stop.clone(), reclaimed };
         let mut sequence = clock::now().0;
         let mut standing = pin!(standing::keep(&shared));
+        let mut reserved = pin!(reserved::keep(&shared));
         loop {
             tokio::select! {
                 () = told(&mut stop) => break,
                 never = &mut standing => match never {},
+                never = &mut reserved => match never {},
                 _ = adverts.tick() => advertise(&shared, &mut sequence).await,
                 () = shared.changed.notified() => advertise(&shared, &mut sequence).await,
                 _ = sweep.tick() => { tasks.spawn(settle::sweep(shared.clone())); }
@@ -435,6 +524,7 @@ impl Provider {
             }
         }
         shared.draining.store(true, Ordering::Relaxed);
+        shared.desk.close();
         let (tasks, inbox, sweep) = (&mut tasks, &mut inbox, &mut sweep);
         Drain { shared: &shared, tasks, inbox, stops: &stops, sweep, reclaim: &reclaim }
             .run(&mut sequence)
@@ -466,7 +556,11 @@ async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
 
 fn take(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, event: NetEvent, stops: &Stops) {
     match event {
-        NetEvent::Advert(_) => {}
+        // The other half is for jobs.
+        NetEvent::Posting(posting) if tasks.len() < STREAMS_MAX / 2 => {
+            tasks.spawn(quotes::answer(shared.clone(), posting, stops.stop.clone()));
+        }
+        NetEvent::Advert(_) | NetEvent::Posting(_) | NetEvent::Quote(_) => {}
         NetEvent::Job(stream) if tasks.len() < STREAMS_MAX => {
             let stopping = *stops.stop.borrow();
             tasks.spawn(job::serve(shared.clone(), stream, stopping, stops.reclaimed.clone()));
@@ -507,7 +601,11 @@ fn advert_of(
     let leaves = shared.draining.load(Ordering::Relaxed);
     let serves = !leaves && shared.serving.scheduler().is_some();
     let life = if leaves { LAST_ADVERT_LIFE } else { ADVERT_LIFE };
-    let free = u16::try_from(shared.slots.available_permits()).unwrap_or(u16::MAX);
+    let load = shared.load(now);
+    let spot = shared.config.spot.map(|SpotOffer { ask, notice }| {
+        let held = if serves { load.reclaimable } else { 0 };
+        Spot { ask, notice, held }
+    });
     let reached_at = shared.net.advertised_addrs();
     let addresses = reached_at.iter().map(ToString::to_string);
     let measured = Device { numerics: NUMERICS_VERSION, ..shared.served.device.clone() };
@@ -524,10 +622,12 @@ fn advert_of(
         // An advert without models takes the place of the one before, and so withdraws its offer.
         models: serves.then_some(shared.served.offer).into_iter().collect(),
         ask: shared.config.ask,
-        slots_free: if serves { free } else { 0 },
-        queued: 0,
+        spot,
+        slots_free: if serves { load.idle } else { 0 },
+        queued: load.queued,
         region: shared.config.region.clone(),
         jurisdiction: shared.config.jurisdiction.clone(),
         coordinate: Some(shared.net.coordinate()),
+        quote: None,
     }
 }

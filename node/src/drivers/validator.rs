@@ -33,7 +33,7 @@ use crate::{
     net::{InboundRequest, NetEvent, Service},
     rpc::{
         Account, Applied, BLOCKS_MAX, BUDGETS_MAX, HOLDS_MAX, Hold, LEDGER_ANSWER_BYTES_MAX, LedgerAnswer,
-        LedgerRequest, LedgerStatus, Purpose, Selling, checkup::CheckupRequest, detail,
+        LedgerRequest, LedgerStatus, Purpose, RESERVATIONS_MAX, Selling, checkup::CheckupRequest, detail,
     },
 };
 
@@ -236,6 +236,9 @@ async fn answer_to(shared: &impl Answers, asked: LedgerRequest, from: Option<IpA
             LedgerAnswer::Budgets(view.read(|state| budgets_of(state, &account)))
         }
         LedgerRequest::Checkup(asked) => checkup(shared, asked, from).await,
+        LedgerRequest::Reservations(account) => {
+            LedgerAnswer::Reservations(view.read(|state| reservations_of(state, &account)))
+        }
     }
 }
 
@@ -350,6 +353,13 @@ fn budgets_of(state: &State, account: &PublicKey) -> Vec<BudgetId> {
     };
     let ours = state.budgets().filter(|(_, budget)| concerns(budget));
     ours.map(|(id, _)| *id).take(BUDGETS_MAX).collect()
+}
+
+/// The reservations that `account` has booked or promised.
+fn reservations_of(state: &State, account: &PublicKey) -> Vec<Reservation> {
+    let is_side = |terms: &ReservationOffer| terms.client == *account || terms.provider == *account;
+    let ours = state.reservations().filter(|(_, known)| is_side(&known.terms));
+    ours.map(|(_, known)| known.clone()).take(RESERVATIONS_MAX).collect()
 }
 
 fn parts_of(device: DeviceId, stake: &Stake) -> impl Iterator<Item = Hold> {

@@ -18,6 +18,10 @@ impl Source for NetHandle {
             [("accepted", counts.checkpoints_accepted_total), ("refused", counts.checkpoints_refused_total)];
         let help = "Checkpoints of the ledger that said something new, or that were not believed";
         sheet.counters("net_checkpoints", help, "verdict", &checkpoints)?;
+        let auctions =
+            [("accepted", counts.auctions_accepted_total), ("refused", counts.auctions_refused_total)];
+        let help = "Postings and quotes that peers brought, by whether they were new and good";
+        sheet.counters("net_auctions", help, "verdict", &auctions)?;
         refusals(sheet, &counts)
     }
 }

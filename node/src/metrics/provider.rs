@@ -74,6 +74,10 @@ fn money(provider: &Look, sheet: &mut Sheet<'_>) -> fmt::Result {
 fn doings(provider: &Look, sheet: &mut Sheet<'_>) -> fmt::Result {
     let counts = provider.counts();
     sheet.counter("provider_adverts", Things, "Adverts that went out", value(&counts.adverts))?;
+    let help = "Quotes for posted orders that went out";
+    sheet.counter("provider_quotes", Things, help, value(&counts.quoted))?;
+    let help = "Quotes for which nobody came while they were firm";
+    sheet.counter("provider_quotes_lapsed", Things, help, value(&counts.lapsed))?;
     let help = "Times that the device failed and the offer was withdrawn";
     sheet.counter("provider_withdrawals", Things, help, value(&counts.withdrawn))?;
     let calibrations = [("signed", value(&counts.calibrated)), ("nothing", value(&counts.not_calibrated))];

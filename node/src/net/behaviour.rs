@@ -6,7 +6,6 @@ use blake3::Hash;
 use libp2p::{
     PeerId,
     allow_block_list::{self, BlockedPeers},
-    autonat,
     connection_limits::{self, ConnectionLimits},
     dcutr,
     gossipsub::{
@@ -31,12 +30,13 @@ use crate::net::{
     limits::{
         CONNECTIONS_IN_MAX, CONNECTIONS_MAX, CONNECTIONS_PENDING_IN_MAX, CONNECTIONS_PENDING_OUT_MAX,
         CONNECTIONS_PER_PEER_MAX, ECHO_STREAMS_MAX, ECHO_TIMEOUT, GOSSIP_HEARTBEAT, GOSSIP_QUEUE_MAX,
-        GOSSIP_QUEUE_TIME, GOSSIP_RPC_BYTES_MAX, GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, RELAY_CIRCUIT,
-        RELAY_CIRCUIT_BYTES_MAX, RELAY_CIRCUITS_MAX, RELAY_CIRCUITS_PER_PEER_MAX, RELAY_RESERVATION,
-        RELAY_RESERVATIONS_MAX, RELAY_RESERVATIONS_PER_PEER_MAX, REPEAT_EVERY, REQUESTS_IN_MAX,
-        REQUESTS_OUT_MAX,
+        GOSSIP_QUEUE_TIME, GOSSIP_RPC_BYTES_MAX, GOSSIP_RPC_MESSAGES_MAX, PUSH_BYTES_MAX, REACH_AGAIN,
+        RELAY_CIRCUIT, RELAY_CIRCUIT_BYTES_MAX, RELAY_CIRCUITS_MAX, RELAY_CIRCUITS_PER_PEER_MAX,
+        RELAY_RESERVATION, RELAY_RESERVATIONS_MAX, RELAY_RESERVATIONS_PER_PEER_MAX, REPEAT_EVERY,
+        REQUESTS_IN_MAX, REQUESTS_OUT_MAX,
     },
     protocols::Protocols,
+    reachability::Reachability,
     scoped::{Scope, Scoped},
     service::Service,
 };
@@ -72,7 +72,7 @@ pub(crate) struct Behaviour {
     relay_client: relay::client::Behaviour,
     relay: Toggle<relay::Behaviour>,
     dcutr: dcutr::Behaviour,
-    reachability: Scoped<autonat::v2::client::Behaviour>,
+    reachability: Scoped<Reachability>,
     reachability_of_others: Scoped<DialBack>,
     pub(crate) gossip: Gossip,
     pub(crate) echo: request_response::Behaviour<EchoCodec>,
@@ -175,8 +175,8 @@ fn identity(
 }
 
 /// Asks peers to dial us: far ones, as what a neighbour can dial says nothing of the rest of the world.
-fn reachability(config: &NetConfig) -> Scoped<autonat::v2::client::Behaviour> {
-    Scoped::new(Some(autonat::v2::client::Behaviour::default()), Scope::Far, config.is_near)
+fn reachability(config: &NetConfig) -> Scoped<Reachability> {
+    Scoped::new(Some(Reachability::new(REACH_AGAIN)), Scope::Far, config.is_near)
 }
 
 /// Dials peers that ask for it: far ones, where they are themselves.
@@ -264,7 +264,7 @@ fn message_id(data: &[u8]) -> MessageId {
 }
 
 fn gossip(keypair: &Keypair, names: &Protocols) -> Result<Gossip, String> {
-    let topics = [names.adverts_topic(), names.checkpoints_topic()];
+    let topics = names.topics();
     let filter = WhitelistSubscriptionFilter(topics.iter().map(IdentTopic::hash).collect());
     let authenticity = MessageAuthenticity::Signed(keypair.clone());
     let mut gossip = Gossip::new_with_subscription_filter(authenticity, gossip_config(names)?, filter)?;
@@ -289,8 +289,7 @@ fn score_params(names: &Protocols) -> PeerScoreParams {
         ..TopicScoreParams::default()
     };
     PeerScoreParams {
-        topics: [(names.adverts_topic_hash(), topic.clone()), (names.checkpoints_topic().hash(), topic)]
-            .into(),
+        topics: names.topics().iter().map(|name| (name.hash(), topic.clone())).collect(),
         ip_colocation_factor_weight: 0.0,
         behaviour_penalty_weight: -1.0,
         behaviour_penalty_threshold: 6.0,

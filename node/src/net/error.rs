@@ -2,7 +2,7 @@
 
 use gridhour_protocol::signed::PublicKey;
 
-use crate::net::{gossip::Refusal, identity::Address};
+use crate::net::{auction_table::AuctionRefusal, gossip::Refusal, identity::Address};
 
 /// The network room did not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +117,12 @@ pub enum PublishError {
     /// Other nodes would refuse it, for the same reason.
     #[error("advert refused: {0}")]
     Refused(#[from] Refusal),
+    /// A posting or a quote that other nodes would refuse, for the same reason.
+    #[error("posting or quote refused: {0}")]
+    Auction(#[from] AuctionRefusal),
+    /// A posting or a quote that no connected peer took.
+    #[error("posting or quote not sent: {0}")]
+    NotSent(String),
     /// It is kept and handed to peers that connect, but the queues to all connected peers are full.
     #[error("every connected peer is too slow to take the advert now; publish the next one as usual")]
     QueuesFull,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use gridhour_protocol::{
-    market::advert::Advert,
+    market::{advert::Advert, posting::Posting},
     signed::{PublicKey, Verified},
 };
 use libp2p::request_response::ResponseChannel;
@@ -14,10 +14,13 @@ use crate::net::{codec::Answer, error::Closed, handle::Command, job_stream::JobS
 /// Something that came from a peer. Drivers take events promptly: jobs and requests for which there is no
 /// room are refused, and adverts wait, each replaced by its provider's next.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "at most EVENTS_MAX of them exist, and most are adverts")]
 pub enum NetEvent {
     /// A provider's newest advert, checked. The node's own adverts do not come back.
     Advert(Verified<Advert>),
+    /// Somebody posted an order, and waits for quotes.
+    Posting(Verified<Posting>),
+    /// A quote for a posting of this node, checked as adverts are.
+    Quote(Verified<Advert>),
     /// A peer opened a job's stream.
     Job(JobStream),
     /// A peer opened a calibration's stream.

@@ -21,7 +21,7 @@ pub enum Refusal {
     /// More bytes than a gossiped message may have.
     #[error("longer than {GOSSIP_BYTES_MAX} bytes")]
     Oversized,
-    /// Not the encoding of an advert within its bounds, or of another protocol version.
+    /// Not the encoding of an advert for everybody within its bounds, or of another protocol version.
     #[error("not an advert")]
     Malformed,
     /// An advert for another network.
@@ -75,6 +75,9 @@ pub fn validate(
     newest: impl Fn(&PublicKey) -> Option<u64>,
 ) -> Result<Verified<Advert>, Refusal> {
     let signed = read(bytes)?;
+    if signed.body.quote.is_some() {
+        return Err(Refusal::Malformed);
+    }
     check_claims(&signed.body, network, now, newest)?;
     check_proofs(signed)
 }
@@ -138,7 +141,7 @@ mod tests {
             shape::{MEMORY_MIN, StandardShape},
         },
         exact::numerics_digest,
-        id::{OutputDigest, ScoreDigest},
+        id::{OutputDigest, PostingId, ScoreDigest},
         limits::ADVERT_TTL_MS_MAX,
         market::advert::RateSource,
         signed::{SecretKey, Signature},
@@ -146,7 +149,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::net::sample::{NETWORK, NOW, advert, bytes_of, secret};
+    use crate::net::sample::{NETWORK, NOW, advert, bytes_of, quote, secret};
 
     fn judge(bytes: &[u8], known: Option<u64>) -> Result<u64, Refusal> {
         validate(bytes, &NETWORK, NOW, |_| known).map(|advert| advert.sequence)
@@ -157,6 +160,12 @@ mod tests {
         let bytes = bytes_of(&secret(1).sign(advert(1, 5)));
         assert_eq!(judge(&bytes, None), Ok(5));
         assert_eq!(judge(&bytes, Some(4)), Ok(5));
+    }
+
+    #[test]
+    fn a_quote_is_no_advert_for_everybody() {
+        let bytes = bytes_of(&quote(1, 70, PostingId([5; 32])));
+        assert_eq!(judge(&bytes, None), Err(Refusal::Malformed));
     }
 
     #[test]

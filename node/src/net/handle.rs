@@ -7,7 +7,7 @@ use std::{
 
 use gridhour_contracts_sim::checkpoint::SignedCheckpoint;
 use gridhour_protocol::{
-    market::{advert::Advert, coordinate::Coordinate, estimate::Latency},
+    market::{advert::Advert, coordinate::Coordinate, estimate::Latency, posting::Posting},
     signed::{PublicKey, Signed, Verified},
 };
 use libp2p::{Stream, request_response::ResponseChannel};
@@ -33,6 +33,14 @@ pub(crate) enum Command {
     },
     Publish {
         advert: Box<Signed<Advert>>,
+        reply: oneshot::Sender<Result<(), PublishError>>,
+    },
+    PublishPosting {
+        posting: Box<Signed<Posting>>,
+        reply: oneshot::Sender<Result<(), PublishError>>,
+    },
+    PublishQuote {
+        quote: Box<Signed<Advert>>,
         reply: oneshot::Sender<Result<(), PublishError>>,
     },
     PublishCheckpoint(Box<SignedCheckpoint>),
@@ -168,6 +176,22 @@ impl NetHandle {
     /// If it would be refused by others, or no connected peer takes it now.
     pub async fn publish_advert(&self, advert: Signed<Advert>) -> Result<(), PublishError> {
         self.ask(|reply| Command::Publish { advert: Box::new(advert), reply }).await?
+    }
+
+    /// Gossips a posting. Quotes for it come as [`crate::net::NetEvent::Quote`].
+    ///
+    /// # Errors
+    /// If it would be refused by others, or no connected peer takes it.
+    pub async fn publish_posting(&self, posting: Signed<Posting>) -> Result<(), PublishError> {
+        self.ask(|reply| Command::PublishPosting { posting: Box::new(posting), reply }).await?
+    }
+
+    /// Gossips a quote for a posting that came as [`crate::net::NetEvent::Posting`].
+    ///
+    /// # Errors
+    /// If it would be refused by others, or no connected peer takes it.
+    pub async fn publish_quote(&self, quote: Signed<Advert>) -> Result<(), PublishError> {
+        self.ask(|reply| Command::PublishQuote { quote: Box::new(quote), reply }).await?
     }
 
     /// Gossips a checkpoint of the ledger, and keeps it. The node must have been told whose keys sign it.

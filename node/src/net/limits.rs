@@ -84,6 +84,10 @@ pub const RELAY_CIRCUIT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub const DIAL_BACKS_MAX: u32 = 16;
 /// See [`DIAL_BACKS_MAX`].
 pub const DIAL_BACK_TIME: Duration = Duration::from_secs(60);
+/// Addresses of our own, by what peers say, about which peers are asked whether they can dial them.
+pub const REACH_ADDRESSES_MAX: usize = 16;
+/// Time until a peer is asked once more about an address that one could not dial.
+pub const REACH_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// Relays through which a node that cannot be dialled lets itself be reached.
 pub const RELAYS_USED_MAX: usize = 2;
 /// How often a relay is looked for.
@@ -100,15 +104,40 @@ pub const GOSSIP_QUEUE_MAX: usize = 256;
 /// A message that waits longer for a slow peer is dropped: an advert lives for minutes, so a busy processor is no reason
 /// to lose it.
 pub const GOSSIP_QUEUE_TIME: Duration = Duration::from_secs(10);
-/// Adverts that one peer may bring in a burst before each further one costs it points.
-pub const GOSSIP_BURST_MAX: u32 = 400;
+/// Adverts that one peer may bring in a burst before each further one costs it points: all that an honest one passes on
+/// while its messages wait for us, for [`GOSSIP_QUEUE_TIME`] if this node is too busy to read, and some of its own.
+pub const GOSSIP_BURST_MAX: u32 = 2_000;
 /// Adverts a second that one peer may bring in the long run.
 pub const GOSSIP_PER_SECOND_MAX: u32 = 200;
-/// Adverts of others that this node passes on in a burst, whoever brought them: so few that no neighbour
-/// charges it for what others flooded it with.
-pub const PASSED_BURST_MAX: u32 = GOSSIP_BURST_MAX / 2;
-/// Adverts of others a second that this node passes on in the long run.
-pub const PASSED_PER_SECOND_MAX: u32 = GOSSIP_PER_SECOND_MAX / 2;
+/// Adverts of known providers that this node passes on in a burst, whoever brought them: so few that no neighbour charges
+/// it for what others flooded it with.
+pub const PASSED_BURST_MAX: u32 = 200;
+/// Such adverts a second that this node passes on in the long run.
+pub const PASSED_PER_SECOND_MAX: u32 = 100;
+/// Adverts of providers that it did not know, likewise, in a burst.
+pub const NEWCOMERS_BURST_MAX: u32 = 100;
+/// Such adverts a second in the long run.
+pub const NEWCOMERS_PER_SECOND_MAX: u32 = 10;
+/// Adverts of one provider that are passed on at once, as it renews them when it begins or ends a job.
+pub const PROVIDER_BURST_MAX: u32 = 4;
+/// Time until one more is; less than providers take between two renewals.
+pub const PROVIDER_EVERY: Duration = Duration::from_secs(5);
+
+/// Posted orders that wait for quotes.
+pub const POSTINGS_MAX: usize = 512;
+/// Postings of one client among them.
+pub const POSTINGS_PER_CLIENT_MAX: usize = 4;
+/// Quotes that answer one posting; further ones come too late.
+pub const QUOTES_PER_POSTING_MAX: usize = 64;
+/// Postings and quotes a second that this node passes on.
+pub const AUCTIONS_PASSED_PER_SECOND_MAX: usize = 50;
+/// Those among them that one peer brought.
+pub const AUCTIONS_PASSED_BY_ONE_MAX: usize = 20;
+/// Postings and quotes that one peer may bring in a burst before each further one costs it points: all that an honest one
+/// passes on while its messages wait for us.
+pub const AUCTION_BURST_MAX: u32 = 1_200;
+/// Postings and quotes a second that one peer may bring in the long run: what it passes on, and as many of its own.
+pub const AUCTION_PER_SECOND_MAX: u32 = 100;
 
 /// Providers whose newest advert is kept. Further ones are ignored until one dies.
 pub const ADVERTS_MAX: usize = 4096;
@@ -208,9 +237,23 @@ const _: () = assert!(CHECKPOINT_BYTES_MAX < GOSSIP_BYTES_MAX, "a checkpoint is 
 const _: () = assert!(GOSSIP_BYTES_MAX < GOSSIP_RPC_BYTES_MAX, "a message and its envelope fit an RPC");
 const _: () =
     assert!(FORWARDS_PER_SECOND * 2 < GOSSIP_PER_SECOND_MAX as usize, "forwarding is within our rate");
+/// Adverts of others a second that this node sends each neighbour in the long run.
+const CARRIED_PER_SECOND_MAX: u32 =
+    PASSED_PER_SECOND_MAX + NEWCOMERS_PER_SECOND_MAX + FORWARDS_PER_SECOND as u32;
 const _: () = assert!(
-    FORWARDS_PER_SECOND + (PASSED_PER_SECOND_MAX as usize) < GOSSIP_PER_SECOND_MAX as usize,
+    CARRIED_PER_SECOND_MAX < GOSSIP_PER_SECOND_MAX,
     "passing on and forwarding together are within our rate"
+);
+const _: () = assert!(
+    PASSED_BURST_MAX + NEWCOMERS_BURST_MAX + CARRIED_PER_SECOND_MAX * (GOSSIP_QUEUE_TIME.as_secs() as u32)
+        < GOSSIP_BURST_MAX,
+    "a neighbour that was too busy to read charges nobody for what waited for it"
+);
+const _: () = assert!(
+    AUCTIONS_PASSED_PER_SECOND_MAX < AUCTION_PER_SECOND_MAX as usize
+        && (2 + GOSSIP_QUEUE_TIME.as_secs() as usize) * AUCTIONS_PASSED_PER_SECOND_MAX
+            < AUCTION_BURST_MAX as usize,
+    "nobody is charged for the postings and quotes that it passes on"
 );
 const _: () = assert!(PUSH_ADVERTS_MAX <= BACKLOG_MAX, "one push fits the backlog");
 const _: () = assert!(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use gridhour_protocol::signed::PublicKey;
 
-use crate::net::{gossip::Refusal, limits::PEERS_TRACKED_MAX};
+use crate::net::{auction_table::AuctionRefusal, gossip::Refusal, limits::PEERS_TRACKED_MAX};
 
 /// What became of adverts that peers brought, by gossip or by push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +61,10 @@ pub struct NetMetrics {
     pub checkpoints_accepted_total: u64,
     /// Checkpoints of peers that were forged, too old, or not followed.
     pub checkpoints_refused_total: u64,
+    /// Postings and quotes of peers that were new and good.
+    pub auctions_accepted_total: u64,
+    /// Postings and quotes of peers that were known, late, unasked for, too many, or forged.
+    pub auctions_refused_total: u64,
     /// Adverts by the peer that brought them; the last peers heard of.
     pub adverts_by_peer: BTreeMap<PublicKey, AdvertCounts>,
     /// Pushes that were not lists of adverts, or came faster than their rate.
@@ -96,6 +100,13 @@ impl NetMetrics {
     pub(crate) fn count_advert(&mut self, peer: PublicKey, verdict: Result<(), Refusal>) {
         self.adverts.count(verdict);
         self.peer(peer).count(verdict);
+    }
+
+    pub(crate) fn count_auction(&mut self, verdict: Result<(), AuctionRefusal>) {
+        match verdict {
+            Ok(()) => self.auctions_accepted_total += 1,
+            Err(_) => self.auctions_refused_total += 1,
+        }
     }
 
     pub(crate) fn count_over_rate(&mut self, peer: PublicKey) {

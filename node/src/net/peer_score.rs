@@ -12,10 +12,11 @@ use std::{
 use gridhour_protocol::signed::PublicKey;
 
 use crate::net::{
+    bucket::Bucket,
     gossip::Refusal,
     limits::{
-        ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX, GOSSIP_PER_SECOND_MAX, IDENTITY_BURST_MAX,
-        IDENTITY_EVERY, PASSED_BURST_MAX, PASSED_PER_SECOND_MAX, PEERS_TRACKED_MAX, PUSH_BURST_KIB,
+        AUCTION_BURST_MAX, AUCTION_PER_SECOND_MAX, ECHO_BURST_MAX, ECHO_PER_SECOND_MAX, GOSSIP_BURST_MAX,
+        GOSSIP_PER_SECOND_MAX, IDENTITY_BURST_MAX, IDENTITY_EVERY, PEERS_TRACKED_MAX, PUSH_BURST_KIB,
         PUSH_KIB_MIN, PUSH_KIB_PER_SECOND,
     },
 };
@@ -32,6 +33,8 @@ pub enum Offence {
     Advert(Refusal),
     /// Brought a checkpoint that every honest node refuses.
     Checkpoint,
+    /// Brought a posting or a quote that every honest node refuses.
+    Auction,
     /// Sent a push that is not a list of adverts.
     Push,
     /// Sent a request that is over the limit.
@@ -47,7 +50,7 @@ impl Offence {
         match self {
             Self::Advert(refusal) if refusal.is_misbehavior() => 20,
             Self::Advert(_) => 0,
-            Self::Checkpoint | Self::Push | Self::OversizedRequest => 20,
+            Self::Checkpoint | Self::Auction | Self::Push | Self::OversizedRequest => 20,
             Self::OverRate => 2,
         }
     }
@@ -58,6 +61,8 @@ impl Offence {
 pub enum Rate {
     /// Bring an advert.
     Gossip,
+    /// Bring a posting or a quote.
+    Auction,
     /// Send pushes, by their bytes.
     PushIn,
     /// Be sent pushes, by their bytes.
@@ -69,48 +74,18 @@ pub enum Rate {
 }
 
 impl Rate {
-    const ALL: [Self; 5] = [Self::Gossip, Self::PushIn, Self::PushOut, Self::Echo, Self::Identity];
+    const ALL: [Self; 6] =
+        [Self::Gossip, Self::Auction, Self::PushIn, Self::PushOut, Self::Echo, Self::Identity];
 
     /// Tokens that a full bucket holds, and the time in which one comes back.
     fn bucket(self) -> (u32, Duration) {
         match self {
             Self::Gossip => (GOSSIP_BURST_MAX, Duration::from_secs(1) / GOSSIP_PER_SECOND_MAX),
+            Self::Auction => (AUCTION_BURST_MAX, Duration::from_secs(1) / AUCTION_PER_SECOND_MAX),
             Self::PushIn | Self::PushOut => (PUSH_BURST_KIB, Duration::from_secs(1) / PUSH_KIB_PER_SECOND),
             Self::Echo => (ECHO_BURST_MAX, Duration::from_secs(1) / ECHO_PER_SECOND_MAX),
             Self::Identity => (IDENTITY_BURST_MAX, IDENTITY_EVERY),
         }
-    }
-}
-
-/// A token bucket, as the time at which it will be full again.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    full_at: Instant,
-}
-
-impl Bucket {
-    fn take(&mut self, (tokens, each): (u32, Duration), count: u32, now: Instant) -> bool {
-        let full_at = self.full_at.max(now) + each * count;
-        let fits = full_at.duration_since(now) <= each * tokens;
-        if fits {
-            self.full_at = full_at;
-        }
-        fits
-    }
-}
-
-/// How much of what others bring this node passes on at once. What is over it is kept, and told to whoever subscribes:
-/// neighbours see who carried an advert and not who flooded the carrier with it, and would charge this node.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PassingOn {
-    bucket: Option<Bucket>,
-}
-
-impl PassingOn {
-    /// Whether one more advert is to be passed on now.
-    pub fn take(&mut self, now: Instant) -> bool {
-        let bucket = self.bucket.get_or_insert(Bucket { full_at: now });
-        bucket.take((PASSED_BURST_MAX, Duration::from_secs(1) / PASSED_PER_SECOND_MAX), 1, now)
     }
 }
 
@@ -124,7 +99,7 @@ struct Entry {
 
 impl Entry {
     fn new(now: Instant) -> Self {
-        let buckets = [Bucket { full_at: now }; Rate::ALL.len()];
+        let buckets = [Bucket::full(now); Rate::ALL.len()];
         Self { points: 0, charged_at: now, heard_at: now, buckets }
     }
 
@@ -178,7 +153,8 @@ impl PeerScores {
 
     fn take(&mut self, peer: PublicKey, rate: Rate, count: u32, now: Instant) -> bool {
         let at = Rate::ALL.iter().position(|&other| other == rate).unwrap_or_default();
-        self.entry(peer, now).buckets[at].take(rate.bucket(), count, now)
+        let (tokens, each) = rate.bucket();
+        self.entry(peer, now).buckets[at].take(each * count, each * tokens, now)
     }
 
     fn entry(&mut self, peer: PublicKey, now: Instant) -> &mut Entry {
@@ -266,19 +242,5 @@ mod tests {
         }
         assert_eq!(scores.entries.len(), PEERS_TRACKED_MAX);
         assert!(!scores.entries.contains_key(&peer(0)));
-    }
-
-    /// Whatever a node is flooded with, and by however many, a neighbour to which it passes on what it may
-    /// never charges it.
-    #[test]
-    fn who_passes_on_a_flood_is_not_charged_for_it() {
-        let (mut carrier, mut neighbour, start) =
-            (PassingOn::default(), PeerScores::default(), Instant::now());
-        for ms in 0..20_000 {
-            let now = start + Duration::from_millis(ms);
-            // Two thousand a second come in.
-            let passed = (0..2).filter(|_| carrier.take(now)).count();
-            assert!((0..passed).all(|_| neighbour.admit(peer(1), Rate::Gossip, now)), "after {ms} ms");
-        }
     }
 }

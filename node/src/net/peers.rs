@@ -99,13 +99,12 @@ impl Peers {
         is_begun: bool,
     ) {
         let remote = endpoint.get_remote_address().clone();
-        let wanted = self.awaited.remove(&peer);
-        // Protocols dial peers that this node asks for, too.
-        let is_ours = endpoint.is_dialer() && (is_begun || wanted);
-        let connection = Connection { id, remote, is_ours, is_relayed: endpoint.is_relayed() };
+        let awaited = self.awaited.remove(&peer);
         let peer = self.peers.entry(peer).or_insert_with(|| Peer::new(key));
-        peer.connections.push(connection);
-        peer.wanted |= wanted;
+        peer.wanted |= awaited;
+        // Protocols dial peers that this node asks for, too: at first, or to replace the way through a relay by a direct one.
+        let is_ours = endpoint.is_dialer() && (is_begun || peer.wanted);
+        peer.connections.push(Connection { id, remote, is_ours, is_relayed: endpoint.is_relayed() });
     }
 
     /// One connection is gone; with the last one the peer is. What it still holds is given back as it is dropped.
@@ -286,6 +285,12 @@ mod tests {
         peers.want(&id);
         peers.connected(id, asked, connection(3), &dialled(), false);
         assert_eq!(peers.of_others(), 1, "what a protocol dials for us is ours");
+        peers.connected(id, asked, connection(4), &dialled(), false);
+        assert_eq!(
+            peers.of_others(),
+            1,
+            "so is the direct connection that replaces the one to a peer we asked for"
+        );
     }
 
     #[test]

@@ -39,6 +39,19 @@ impl Protocols {
         IdentTopic::new(format!("{}/checkpoints/{PROTOCOL_VERSION}", self.prefix.trim_start_matches('/')))
     }
 
+    pub(crate) fn postings_topic(&self) -> IdentTopic {
+        IdentTopic::new(format!("{}/postings/{PROTOCOL_VERSION}", self.prefix.trim_start_matches('/')))
+    }
+
+    pub(crate) fn quotes_topic(&self) -> IdentTopic {
+        IdentTopic::new(format!("{}/quotes/{PROTOCOL_VERSION}", self.prefix.trim_start_matches('/')))
+    }
+
+    /// All that is gossiped about.
+    pub(crate) fn topics(&self) -> [IdentTopic; 4] {
+        [self.adverts_topic(), self.checkpoints_topic(), self.postings_topic(), self.quotes_topic()]
+    }
+
     pub(crate) fn adverts_topic_hash(&self) -> TopicHash {
         self.adverts_topic().hash()
     }

@@ -5,13 +5,20 @@ use gridhour_contracts_sim::{
     witnesses::{LogKeys, NamedWitness, Witnesses},
 };
 use gridhour_protocol::{
-    id::{BlockHash, ModelId, NetworkId},
-    limits::PROTOCOL_VERSION,
-    market::advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+    id::{BlockHash, ModelId, NetworkId, PostingId},
+    limits::{POSTING_TTL_MS_MAX, PROTOCOL_VERSION, QUOTE_TTL_MS_MAX},
+    market::{
+        advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
+        data_class::DataClass,
+        order::{Order, Verification},
+        posting::Posting,
+        quote::Quote,
+        tier::Tier,
+    },
     merkle::{TreeHead, leaf_hash},
     note::VerifierKey,
     signed::{SecretKey, Signed},
-    units::{Height, PricePerHour, Timestamp, WorkRate},
+    units::{Credits, Height, Millis, PricePerHour, Timestamp, WorkRate},
     wire,
     work::{Rates, WorkModel},
 };
@@ -85,10 +92,50 @@ pub(crate) fn advert(seed: u8, sequence: u64) -> Advert {
             context: 2048,
         }],
         ask: PricePerHour(2_000_000),
+        spot: None,
         slots_free: 2,
         queued: 0,
         region: Some("eu-de".into()),
         jurisdiction: Some("DE".into()),
         coordinate: None,
+        quote: None,
     }
+}
+
+/// What client `seed` posts.
+pub(crate) fn posting(seed: u8, nonce: u64) -> Signed<Posting> {
+    let order = Order {
+        version: PROTOCOL_VERSION,
+        network: NETWORK,
+        client: secret(seed).public(),
+        nonce: 0,
+        issued_at: NOW,
+        expires_at: Timestamp(NOW.0 + 60_000),
+        model: ModelId([3; 32]),
+        prompt_tokens: 100,
+        output_tokens: 100,
+        price_max: PricePerHour(3_000_000),
+        total_max: Credits(1_000_000),
+        ttft: None,
+        total_time: None,
+        regions: Vec::new(),
+        jurisdictions: Vec::new(),
+        calibrated_by: Vec::new(),
+        stake_min: Credits::ZERO,
+        verification: Verification::Receipt,
+        tier: Tier::OnDemand,
+        data: DataClass::Any,
+        tag: None,
+    };
+    secret(seed).sign(Posting::of(&order, nonce, NOW, Millis(POSTING_TTL_MS_MAX)))
+}
+
+/// A quote of provider `seed` to client `client`.
+pub(crate) fn quote(seed: u8, client: u8, posting: PostingId) -> Signed<Advert> {
+    let quote = Quote { client: secret(client).public(), posting };
+    secret(seed).sign(Advert {
+        quote: Some(quote),
+        expires_at: Timestamp(NOW.0 + QUOTE_TTL_MS_MAX),
+        ..advert(seed, 0)
+    })
 }

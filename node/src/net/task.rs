@@ -2,6 +2,7 @@
 //! time.
 
 mod adverts;
+mod auctions;
 mod checkpoints;
 mod connections;
 mod discovery;
@@ -31,6 +32,7 @@ use tokio::{
 use self::discovery::Search;
 use crate::net::{
     advert_table::AdvertTable,
+    auction_table::AuctionTable,
     behaviour::{Behaviour, BehaviourEvent},
     bootstrap::Bootstrap,
     checkpoint_table::CheckpointTable,
@@ -46,7 +48,8 @@ use crate::net::{
     leaving::Leaving,
     limits::{BACKLOG_PER_TURN, FORWARDS_PER_SECOND},
     outbound::Outbound,
-    peer_score::{Offence, PassingOn, PeerScores},
+    passing_on::PassingOn,
+    peer_score::{Offence, PeerScores},
     peers::Peers,
     protocols::Protocols,
     reach::may_follow,
@@ -126,6 +129,7 @@ struct State {
     /// Until when peers are shut out.
     bans: BTreeMap<PeerId, Instant>,
     adverts: AdvertTable,
+    auctions: AuctionTable,
     checkpoints: CheckpointTable,
     /// When checkpoints are gossiped again.
     repeat_at: Option<Instant>,
@@ -283,6 +287,12 @@ impl Task {
                 // A caller that no longer waits needs no answer, here and below.
                 let _ = reply.send(self.publish(&advert));
             }
+            Command::PublishPosting { posting, reply } => {
+                let _ = reply.send(self.publish_posting(&posting));
+            }
+            Command::PublishQuote { quote, reply } => {
+                let _ = reply.send(self.publish_quote(&quote));
+            }
             Command::PublishCheckpoint(checkpoint) => self.publish_checkpoint(&checkpoint),
             Command::Advert { provider, reply } => {
                 let _ = reply.send(self.state.adverts.get(&provider).cloned());
@@ -308,6 +318,7 @@ impl Task {
         self.measure_all(now);
         self.repeat_checkpoints(now);
         self.state.adverts.forget((self.clock)());
+        self.state.auctions.forget((self.clock)());
     }
 
     fn open_stream(&mut self, kind: StreamKind, peer: &PublicKey, reply: OpenReply) {

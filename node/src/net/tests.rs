@@ -1,6 +1,7 @@
 //! The room against real peers on loopback. Nothing here sleeps to be in time: every wait is for an event,
 //! under a limit that only fails.
 
+mod auctions;
 mod checkpoints;
 mod discovery;
 mod gossip;
@@ -29,7 +30,7 @@ use crate::net::{
 /// A wait that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(60);
 
-async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+pub(super) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{what} took over {LIMIT:?}"))
 }
 

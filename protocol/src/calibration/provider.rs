@@ -90,7 +90,10 @@ pub fn judge(challenger: &PublicKey, ask: &Ask, house: &House<'_>) -> Result<Sta
         return refuse(RefusalCode::TooSoon, detail);
     }
     if house.busy {
-        return refuse(RefusalCode::Busy, "it serves jobs, or is being calibrated".into());
+        return refuse(
+            RefusalCode::Busy,
+            "it serves jobs, is being calibrated, or is reserved now or soon".into(),
+        );
     }
     Ok(shape)
 }

@@ -23,12 +23,16 @@ use super::{
     request::{OutputChain, Request},
 };
 use crate::{
+    market::tier::Tier,
     model::TokenizerAsset,
     receipt::{Cause, Receipt},
     session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::{SecretKey, Signed},
     units::{Credits, Millis, Timestamp},
 };
+
+/// By how much a notice may seem shorter than it was: the word of it may take longer to arrive than the end.
+const NOTICE_SLACK: Millis = Millis(1_000);
 
 /// What a buyer needs to run a job.
 #[derive(Clone, Debug)]
@@ -105,6 +109,11 @@ pub enum BuyerEffect {
     Testify(Box<Signed<Receipt>>),
     /// Give [`BuyerInput::Wake`] at this time. It replaces the time asked for before.
     WakeAt(Timestamp),
+    /// Tell the user that the provider takes the job's slot back.
+    Reclaiming {
+        /// It ends after that long, if it has not ended before.
+        within: Millis,
+    },
     /// Hand these tokens to the user. They fit their digest.
     Deliver {
         /// Token ids, in order.
@@ -187,6 +196,8 @@ pub struct Buyer {
     /// Whether the last token of the output has come.
     ending: Ending,
     cancelled: bool,
+    /// When the slot was said to be wanted back, and how long the job was to go on.
+    noticed: Option<(Timestamp, Millis)>,
     pace: Pace,
     deadline: Timestamp,
 }
@@ -222,6 +233,7 @@ impl Buyer {
             paid_before: None,
             ending,
             cancelled: false,
+            noticed: None,
             pace: Pace::default(),
             deadline,
         };
@@ -282,6 +294,22 @@ impl Buyer {
         self.cancelled
     }
 
+    /// Whether the provider gave the notice of the terms before it took the slot back at `now`: no fault of it, then. By
+    /// this side's clock, so all but what a message may take.
+    #[must_use]
+    pub fn had_notice(&self, now: Timestamp) -> bool {
+        let promised = self.setup.terms.notice;
+        self.setup.terms.tier == Tier::Spot
+            && self.noticed.is_some_and(|(at, within)| {
+                within >= promised && now.since(at).0.saturating_add(NOTICE_SLACK.0) >= promised.0
+            })
+    }
+
+    /// A spot job is reclaimed once.
+    fn may_be_reclaimed(&self) -> bool {
+        self.setup.terms.tier == Tier::Spot && self.noticed.is_none()
+    }
+
     /// The request as it was sent, with its place in the session.
     #[must_use]
     pub fn request(&self) -> &Request {
@@ -302,6 +330,11 @@ impl Buyer {
                 Ok(())
             }
             (Phase::Streaming, ProviderMessage::Chunk(chunk)) => self.take(now, chunk, fx),
+            (Phase::Streaming, ProviderMessage::Reclaiming { within }) if self.may_be_reclaimed() => {
+                self.noticed = Some((now, within));
+                fx.ask(BuyerEffect::Reclaiming { within });
+                Ok(())
+            }
             (Phase::Streaming, ProviderMessage::Done { receipt }) => self.settle(*receipt, false, fx),
             (Phase::Streaming, ProviderMessage::Fault { receipt, .. }) => self.settle(*receipt, true, fx),
             (_, message) => Err(Misbehavior::OutOfPlace { message: message.name() }),

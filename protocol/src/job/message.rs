@@ -6,6 +6,7 @@
 //!                      <──────────────────  Accepted, or Refused and the end
 //!                      <──────────────────  Chunk … Chunk        (what voucher n paid for)
 //!  Voucher n+1         ──────────────────>  persists it; goes on
+//!                      <──────────────────  Reclaiming {within}  (spot: its slot is wanted back; it goes on until then)
 //!                      <──────────────────  Done {receipt}, or Fault {receipt, detail}
 //!  Final {voucher}     ──────────────────>  persists it; the lane is free for its next job
 //! ```
@@ -16,9 +17,11 @@ use super::{logprobs::Logprobs, request::Request};
 use crate::{
     id::OutputDigest,
     limits::{CHUNK_TOKENS_MAX, DETAIL_BYTES_MAX, JOB_FRAME_BYTES_MAX},
+    market::tier::check_notice,
     receipt::Receipt,
     session::{terms::Terms, voucher::Voucher},
     signed::Signed,
+    units::Millis,
     wire::{Wire, at_most},
 };
 
@@ -74,6 +77,11 @@ pub enum ProviderMessage {
         receipt: Box<Signed<Receipt>>,
         /// What happened, in a sentence.
         detail: String,
+    },
+    /// The slot of a spot job is wanted back. The job goes on meanwhile, and then ends.
+    Reclaiming {
+        /// How long it goes on from when this was sent: at least the notice of the terms.
+        within: Millis,
     },
 }
 
@@ -161,6 +169,7 @@ impl ProviderMessage {
             Self::Accepted { .. } => "accepted",
             Self::Refused { .. } => "refused",
             Self::Chunk(_) => "chunk",
+            Self::Reclaiming { .. } => "reclaiming",
             Self::Done { .. } => "done",
             Self::Fault { .. } => "fault",
         }
@@ -192,6 +201,7 @@ impl Wire for ProviderMessage {
             Self::Accepted { .. } => Ok(()),
             Self::Refused { detail, .. } => at_most("detail", detail.len(), DETAIL_BYTES_MAX),
             Self::Chunk(chunk) => chunk.check_bounds(),
+            Self::Reclaiming { within } => check_notice(*within),
             Self::Done { receipt } => receipt.check_bounds(),
             Self::Fault { receipt, detail } => {
                 at_most("detail", detail.len(), DETAIL_BYTES_MAX)?;

@@ -5,6 +5,7 @@
 //!    │ voucher 0 persisted: Accepted, inference of one chunk
 //!    v            voucher n+1 persisted: one chunk more
 //!  Running ─────────────────────────────────────────────> Running
+//!    │            reclaimed with notice: told, and goes on for that long (reclaiming)
 //!    │ end of the output, Cancel, no voucher in time, device reclaimed, engine failed: receipt persisted, sent
 //!    v
 //!  AwaitFinal ── exact voucher persisted, or no answer ──> Over
@@ -90,8 +91,11 @@ pub enum ProviderInput {
         /// Time that the engine has spent on this job so far.
         measured: MeasuredTime,
     },
-    /// The device is wanted back: the client is to go on elsewhere.
-    Reclaim,
+    /// The slot is wanted back: the client is to go on elsewhere. A second one never puts the end off.
+    Reclaim {
+        /// How long the job still goes on; nothing if it ends at once.
+        notice: Millis,
+    },
     /// The engine cannot go on.
     InferenceFailed {
         /// What happened, in a sentence.
@@ -188,6 +192,8 @@ pub struct Provider {
     started_at: Timestamp,
     /// When the client must have acted; `None` while the engine works.
     deadline: Option<Timestamp>,
+    /// When the job ends whose slot is wanted back.
+    leaves_at: Option<Timestamp>,
 }
 
 type Asks<'a> = &'a mut Effects<ProviderEffect>;
@@ -215,6 +221,7 @@ impl Provider {
             granted: 0,
             started_at: now,
             deadline: None,
+            leaves_at: None,
         };
         provider.check_place()?;
         provider.settle_by_commitment(&voucher);
@@ -337,10 +344,12 @@ impl Provider {
                 self.release(now, &tokens, fx);
             }
             (Phase::Running, ProviderInput::InferenceFailed { detail }) => self.fail(now, detail, fx),
-            (Phase::Running, ProviderInput::Reclaim) => self.stop(now, Cause::Reclaimed, fx),
+            (Phase::Running, ProviderInput::Reclaim { notice }) => self.reclaim(now, notice, fx),
             (
                 _,
-                ProviderInput::Tokens { .. } | ProviderInput::InferenceFailed { .. } | ProviderInput::Reclaim,
+                ProviderInput::Tokens { .. }
+                | ProviderInput::InferenceFailed { .. }
+                | ProviderInput::Reclaim { .. },
             ) => {}
             (_, ProviderInput::Wake) => self.wake(now, fx),
             (_, ProviderInput::Disconnected) => self.disconnect(now, fx),
@@ -424,12 +433,35 @@ impl Provider {
     fn wait(&mut self, now: Timestamp, patience: Millis, fx: Asks<'_>) {
         let deadline = now.after(patience).unwrap_or(Timestamp(u64::MAX));
         self.deadline = Some(deadline);
-        fx.ask(ProviderEffect::WakeAt(deadline));
+        self.ask_to_wake(fx);
+    }
+
+    /// What is awaited first. The end of a notice is no matter once the job has ended.
+    fn ask_to_wake(&self, fx: Asks<'_>) {
+        let leaves_at = self.leaves_at.filter(|_| self.phase == Phase::Running);
+        if let Some(at) = self.deadline.into_iter().chain(leaves_at).min() {
+            fx.ask(ProviderEffect::WakeAt(at));
+        }
+    }
+
+    fn reclaim(&mut self, now: Timestamp, notice: Millis, fx: Asks<'_>) {
+        if notice == Millis(0) {
+            return self.stop(now, Cause::Reclaimed, fx);
+        }
+        if self.leaves_at.is_none() {
+            self.leaves_at = Some(now.after(notice).unwrap_or(Timestamp(u64::MAX)));
+            fx.ask(ProviderEffect::Send(ProviderMessage::Reclaiming { within: notice }));
+            self.ask_to_wake(fx);
+        }
     }
 
     fn wake(&mut self, now: Timestamp, fx: Asks<'_>) {
-        if self.deadline.is_none_or(|deadline| now < deadline) {
-            return;
+        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| now >= at);
+        if self.phase == Phase::Running && is_due(self.leaves_at) {
+            return self.stop(now, Cause::Reclaimed, fx);
+        }
+        if !is_due(self.deadline) {
+            return self.ask_to_wake(fx);
         }
         match &self.phase {
             Phase::Running => self.stop(now, Cause::ClientFault, fx),

@@ -6,3 +6,4 @@ mod disorder;
 mod ends;
 mod happy;
 mod pair;
+mod reclaimed;

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::coordinate::Coordinate;
+use super::{
+    coordinate::Coordinate,
+    quote::Quote,
+    tier::{Spot, Tier},
+};
 use crate::{
     calibration::receipt::{Calibration, CalibrationFault, DeviceName},
     exact::{NUMERICS_VERSION, numerics_digest},
@@ -10,10 +14,10 @@ use crate::{
     layout::Layout,
     limits::{
         ADDRESS_BYTES_MAX, ADDRESSES_MAX, ADVERT_TTL_MS_MAX, GOSSIP_BYTES_MAX, MODELS_MAX, NAME_BYTES_MAX,
-        PRICE_MAX, PROTOCOL_VERSION, REGION_BYTES_MAX, WORK_RATE_MAX,
+        PRICE_MAX, PROTOCOL_VERSION, QUOTE_TTL_MS_MAX, REGION_BYTES_MAX, WORK_RATE_MAX,
     },
     signed::{PublicKey, Signable, Signed},
-    units::{PricePerHour, Timestamp},
+    units::{Millis, PricePerHour, Timestamp},
     wire::{Wire, at_most},
     work::{Rates, WorkModel},
 };
@@ -41,6 +45,8 @@ pub struct Advert {
     pub models: Vec<ModelOffer>,
     /// Price of a reference GPU-hour.
     pub ask: PricePerHour,
+    /// How it serves in the spot tier, if it does.
+    pub spot: Option<Spot>,
     /// Jobs that would start at once.
     pub slots_free: u16,
     /// Jobs that wait.
@@ -51,6 +57,8 @@ pub struct Advert {
     pub jurisdiction: Option<String>,
     /// Where the provider is in the network, as far as its own round trips tell. Absent, nothing follows from it.
     pub coordinate: Option<Coordinate>,
+    /// For whom it is, if it is a quote: nobody else may accept it. Absent, it is for everybody, and gossiped as such.
+    pub quote: Option<Quote>,
 }
 
 /// What a device is.
@@ -121,6 +129,50 @@ impl Advert {
         self.models.iter().find(|offer| offer.model == *model)
     }
 
+    /// Whether `client` may accept it.
+    #[must_use]
+    pub fn is_for(&self, client: &PublicKey) -> bool {
+        self.quote.is_none_or(|quote| quote.client == *client)
+    }
+
+    /// Price of a reference GPU-hour in this tier, if it is served: what is reserved has a price of its own, which is the
+    /// ask of the adverts that answer for it.
+    #[must_use]
+    pub fn ask_in(&self, tier: Tier) -> Option<PricePerHour> {
+        match tier {
+            Tier::OnDemand | Tier::Reserved => Some(self.ask),
+            Tier::Spot => self.spot.map(|spot| spot.ask),
+        }
+    }
+
+    /// How long a job of this tier goes on, at least, once its slot is wanted back: nothing where that never happens.
+    #[must_use]
+    pub fn notice_in(&self, tier: Tier) -> Millis {
+        match tier {
+            Tier::OnDemand | Tier::Reserved => Millis(0),
+            Tier::Spot => self.spot.map_or(Millis(0), |spot| spot.notice),
+        }
+    }
+
+    /// Jobs of this tier that would get a slot: idle ones and, but for other spot jobs, those that spot jobs hold.
+    #[must_use]
+    pub fn slots_in(&self, tier: Tier) -> u16 {
+        let held = self.spot.map_or(0, |spot| spot.held);
+        match tier {
+            Tier::OnDemand | Tier::Reserved => self.slots_free.saturating_add(held),
+            Tier::Spot => self.slots_free,
+        }
+    }
+
+    /// How long the next job of this tier waits for a spot job to leave its slot.
+    #[must_use]
+    pub fn reclaim_in(&self, tier: Tier) -> Millis {
+        match (tier, self.slots_free) {
+            (Tier::OnDemand | Tier::Reserved, 0) => self.notice_in(Tier::Spot),
+            _ => Millis(0),
+        }
+    }
+
     /// Whether the advert still lives at `now`.
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
@@ -138,7 +190,7 @@ impl Signed<Advert> {
 
 impl Signable for Advert {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/advert/v2");
+        let mut out = Layout::new("gridhour/advert/v3");
         out.u16(self.version).fixed(&self.network.0).fixed(&self.provider.0).count(self.addresses.len());
         for address in &self.addresses {
             out.bytes(address.as_bytes());
@@ -150,7 +202,15 @@ impl Signable for Advert {
             out.fixed(&offer.model.0).u32(offer.context);
             offer.work.lay_out(&mut out);
         }
-        out.u64(self.ask.0).u16(self.slots_free).u16(self.queued);
+        out.u64(self.ask.0);
+        match &self.spot {
+            None => out.u8(0),
+            Some(spot) => {
+                spot.lay_out(out.u8(1));
+                &mut out
+            }
+        };
+        out.u16(self.slots_free).u16(self.queued);
         for place in [&self.region, &self.jurisdiction] {
             lay_out_optional(&mut out, place.as_deref());
         }
@@ -158,6 +218,13 @@ impl Signable for Advert {
             None => out.u8(0),
             Some(coordinate) => {
                 coordinate.lay_out(out.u8(1));
+                &mut out
+            }
+        };
+        match &self.quote {
+            None => out.u8(0),
+            Some(quote) => {
+                quote.lay_out(out.u8(1));
                 &mut out
             }
         };
@@ -283,12 +350,16 @@ impl Advert {
         if self.ask.0 > PRICE_MAX {
             return Err(format!("ask {} is over the limit of {PRICE_MAX}", self.ask.0));
         }
+        if let Some(spot) = &self.spot {
+            spot.check(self.ask)?;
+        }
         if !self.models.iter().all(|offer| offer.work.is_sane()) {
             return Err("a model's work per token is absurd".into());
         }
         let life = self.expires_at.since(self.issued_at).0;
-        if life == 0 || life > ADVERT_TTL_MS_MAX {
-            return Err(format!("a life of {life} ms is not between 1 and {ADVERT_TTL_MS_MAX}"));
+        let longest = if self.quote.is_some() { QUOTE_TTL_MS_MAX } else { ADVERT_TTL_MS_MAX };
+        if life == 0 || life > longest {
+            return Err(format!("a life of {life} ms is not between 1 and {longest}"));
         }
         Ok(())
     }
@@ -352,6 +423,24 @@ mod tests {
         let mut edge = sane;
         edge.position_us[7] = i32::MIN;
         assert!([far, sure, edge].into_iter().all(|coordinate| with(Some(coordinate)).is_err()));
+    }
+
+    #[test]
+    fn each_tier_has_its_price_its_notice_and_its_slots() {
+        let spot = Spot { ask: PricePerHour(400_000), notice: Millis(5_000), held: 1 };
+        let advert = Advert { spot: Some(spot), slots_free: 0, ..sample::advert() };
+        assert_eq!(advert.check_bounds(), Ok(()));
+        let of = |tier| (advert.ask_in(tier), advert.notice_in(tier), advert.slots_in(tier));
+        assert_eq!(of(Tier::Spot), (Some(spot.ask), spot.notice, 0));
+        for tier in [Tier::OnDemand, Tier::Reserved] {
+            assert_eq!(of(tier), (Some(advert.ask), Millis(0), 1));
+            assert_eq!(advert.reclaim_in(tier), spot.notice);
+            assert_eq!(Advert { slots_free: 1, ..advert.clone() }.reclaim_in(tier), Millis(0));
+        }
+        let without = sample::advert();
+        assert_eq!((without.ask_in(Tier::Spot), without.slots_in(Tier::OnDemand)), (None, 2));
+        let dear = Spot { ask: PricePerHour(advert.ask.0 + 1), ..spot };
+        assert!(Advert { spot: Some(dear), ..advert }.check_bounds().is_err());
     }
 
     #[test]

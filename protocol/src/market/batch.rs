@@ -1,4 +1,5 @@
-//! Batch matching: all orders that wait against all slots that are free, at once.
+//! Batch matching: all orders that wait against all slots that are idle, at once. Slots that spot jobs hold are not sold
+//! here, whatever the tier: each of them would have to be reclaimed.
 //!
 //! An order takes one slot, which is what an advert promises: a job that starts at once. Capacity in GPU time over a
 //! window would let two short orders share a slot, and the second would start late, against the times that it was
@@ -15,6 +16,9 @@
 //!    along chains; what comes out is worth 31 of 32 parts of the best plan there is, or one micro-credit an order less
 //!    than it, unless the bids run out; and never less than greedy alone;
 //! 4. orders that still wait take what is free, at a loss too: no order waits beside a free slot that it fits.
+//!
+//! An order whose client has a machine of its own that is in time ([`super::standing`]) is placed there if it can be: all
+//! four steps are done with such pairs alone first, and then with the orders and slots that are left.
 //!
 //! It is integer arithmetic, and nothing depends on the order in which orders and adverts are listed.
 
@@ -140,33 +144,43 @@ impl<'a> Batch<'a> {
     /// Matches them.
     #[must_use]
     pub fn solve(&self) -> Outcome {
-        let pairs = self.pairs();
+        let (own, pairs) = self.pairs();
         let slots = self.adverts.iter().map(|(_, advert)| advert.slots_free);
-        let mut greedy = Plan::new(self.waiting.len(), slots);
-        greedy.fill(&pairs);
-        let mut plan = auction::improve(&pairs, &greedy);
-        plan.fill(&pairs);
-        let (greedy_surplus, improved) = (greedy.surplus(&pairs), plan.surplus(&pairs));
-        if improved <= greedy_surplus {
-            plan = greedy;
-        }
-        plan.fill_worthless(&pairs);
-        let mut placements: Vec<_> = plan.placed().filter_map(|(o, at)| self.placement(o, at)).collect();
-        placements.sort_unstable_by_key(|placement| placement.order);
-        Outcome { placements, surplus: improved.max(greedy_surplus), greedy_surplus }
+        let free = Plan::new(self.waiting.len(), slots);
+        let Some(own) = own else { return self.outcome(&[solve(&pairs, free)]) };
+        let first = solve(&own, free);
+        let rest = solve(&pairs.rest(&first.plan), first.plan.rest());
+        self.outcome(&[first, rest])
     }
 
-    /// Every pair that passes the masks.
-    fn pairs(&self) -> Pairs {
-        let mut pairs = Pairs::new(self.waiting.len(), self.adverts.len());
+    /// Every pair that passes the masks; and apart, if there are any, those of an order and a machine of its client's own
+    /// that is in time.
+    fn pairs(&self) -> (Option<Pairs>, Pairs) {
+        let none = || Pairs::new(self.waiting.len(), self.adverts.len());
+        let (mut own, mut pairs) = (None, none());
         for (order, (_, waiting)) in self.waiting.iter().enumerate() {
             for offer in 0..self.adverts.len() {
-                if let Some(score) = self.judge(waiting, offer) {
-                    pairs.add(order, offer, waiting.order.total_max, score.total);
+                let Some(score) = self.judge(waiting, offer) else { continue };
+                let limit = waiting.order.total_max;
+                pairs.add(order, offer, limit, score.total);
+                if score.standing.comes_first() {
+                    own.get_or_insert_with(none).add(order, offer, limit, score.total);
                 }
             }
         }
-        pairs
+        (own, pairs)
+    }
+
+    fn outcome(&self, solved: &[Solved]) -> Outcome {
+        let placed = solved.iter().flat_map(|solved| solved.plan.placed());
+        let mut placements: Vec<_> = placed.filter_map(|(o, at)| self.placement(o, at)).collect();
+        placements.sort_unstable_by_key(|placement| placement.order);
+        let sum = |part: fn(&Solved) -> u128| solved.iter().map(part).sum();
+        Outcome {
+            placements,
+            surplus: sum(|solved| solved.surplus),
+            greedy_surplus: sum(|solved| solved.greedy_surplus),
+        }
     }
 
     fn judge(&self, waiting: &Waiting<'a>, offer: usize) -> Option<Score> {
@@ -183,6 +197,27 @@ impl<'a> Batch<'a> {
         let score = self.judge(waiting, offer)?;
         Some(Placement { order: *listed, offer: self.adverts.get(offer)?.0, score })
     }
+}
+
+/// A plan, and what it is worth.
+struct Solved {
+    plan: Plan,
+    surplus: u128,
+    greedy_surplus: u128,
+}
+
+/// Places orders on these slots, of which none is taken yet.
+fn solve(pairs: &Pairs, free: Plan) -> Solved {
+    let mut greedy = free;
+    greedy.fill(pairs);
+    let mut plan = auction::improve(pairs, &greedy);
+    plan.fill(pairs);
+    let (greedy_surplus, improved) = (greedy.surplus(pairs), plan.surplus(pairs));
+    if improved <= greedy_surplus {
+        plan = greedy;
+    }
+    plan.fill_worthless(pairs);
+    Solved { plan, surplus: improved.max(greedy_surplus), greedy_surplus }
 }
 
 fn check_sizes(waiting: &[Waiting<'_>], adverts: &[&Verified<Advert>]) -> Result<(), BatchError> {

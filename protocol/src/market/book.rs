@@ -47,6 +47,9 @@ pub enum NotEntered {
     /// It is for another network.
     #[error("advert is for another network")]
     WrongNetwork,
+    /// It is a quote, which is for one client and not for everybody.
+    #[error("advert is a quote to one client")]
+    Quote,
     /// It claims to be signed later than our clock and the allowed skew.
     #[error("advert was signed {ahead_ms} ms in our future; {CLOCK_SKEW_MS_MAX} are allowed")]
     FutureDated {
@@ -89,7 +92,10 @@ impl NotEntered {
     /// first. Late, repeated and outrun adverts are what gossip brings.
     #[must_use]
     pub const fn is_misbehavior(self) -> bool {
-        matches!(self, Self::WrongNetwork | Self::FutureDated { .. } | Self::FalseCalibration(_))
+        matches!(
+            self,
+            Self::WrongNetwork | Self::Quote | Self::FutureDated { .. } | Self::FalseCalibration(_)
+        )
     }
 
     /// Its stable name, for counters.
@@ -97,6 +103,7 @@ impl NotEntered {
     pub const fn name(self) -> &'static str {
         match self {
             Self::WrongNetwork => "wrong-network",
+            Self::Quote => "quote",
             Self::FutureDated { .. } => "future-dated",
             Self::Expired { .. } => "expired",
             Self::Duplicate => "duplicate",
@@ -143,6 +150,9 @@ impl Book {
     fn check_times(&self, now: Timestamp, advert: &Advert) -> Result<(), NotEntered> {
         if advert.network != self.network {
             return Err(NotEntered::WrongNetwork);
+        }
+        if advert.quote.is_some() {
+            return Err(NotEntered::Quote);
         }
         let ahead = advert.issued_at.since(now);
         if ahead > Millis(CLOCK_SKEW_MS_MAX) {

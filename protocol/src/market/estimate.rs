@@ -7,7 +7,8 @@
 //!   buyer measured before, once it has seen enough ([`HISTORY_SAMPLES_MIN`]);
 //! - last token: the first, the rest of the decoding, and one round trip for each voucher after voucher 0, because a
 //!   chunk starts when its voucher arrives; or, for these two, what the buyer measured between tokens;
-//! - queue: each waiting job is taken to be as long as this one.
+//! - queue: each waiting job is taken to be as long as this one; where no slot is idle, the notice of the spot job that
+//!   leaves its own.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +20,11 @@ use super::{
 use crate::{
     layout::Layout,
     limits::CHUNK_TOKENS_MAX,
-    units::{Credits, GpuNs},
+    units::{Credits, GpuNs, PricePerHour},
 };
 
+/// Nanoseconds of a millisecond.
+const NS_PER_MS: u128 = 1_000_000;
 /// Samples from which on a buyer's own measurements of jobs replace the estimate.
 pub const HISTORY_SAMPLES_MIN: u32 = 5;
 
@@ -73,7 +76,8 @@ pub enum Reach {
     GivenUp,
 }
 
-/// What the buyer knows of one provider beside its advert: what it measured, and what it saw on the ledger.
+/// What the buyer knows of one provider beside its advert: what it measured, what it saw on the ledger, and whether the
+/// machine is its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Measured {
     /// Round trips; absent until the provider was pinged.
@@ -93,6 +97,8 @@ pub struct Measured {
     /// Bonded for the device, not on its way back, and until the session's use is over; absent until the ledger was
     /// asked.
     pub stake: Option<Credits>,
+    /// Whether the machine is the buyer's own, by the buyer's own list; no advert can say so.
+    pub own: bool,
 }
 
 impl Measured {
@@ -120,6 +126,7 @@ impl Measured {
             None => out.u8(0),
             Some(stake) => out.u8(1).u64(stake.0),
         };
+        out.u8(self.own.into());
     }
 }
 
@@ -146,13 +153,15 @@ pub struct Times {
     pub ttft_p95_ms: u64,
     /// To the last token, 95th percentile of the round trip.
     pub total_p95_ms: u64,
+    /// How much of each is the wait for jobs that were there before.
+    pub queue_ms: u64,
 }
 
-/// What an order's longest job costs at this offer. `None` if the numbers overflow.
+/// What an order's longest job costs at this offer, at the ask for its tier. `None` if the numbers overflow.
 #[must_use]
-pub fn cost(order: &Order, advert: &Advert, model: &ModelOffer) -> Option<Credits> {
+pub fn cost(order: &Order, advert: &Advert, model: &ModelOffer, ask: PricePerHour) -> Option<Credits> {
     let time = advert.device.rates.time(&model.work, order.prompt_tokens, order.output_tokens)?;
-    advert.ask.amount(time)
+    ask.amount(time)
 }
 
 /// How long an order's longest job takes at this offer. `None` without a round trip, or if the job's reference time
@@ -175,7 +184,8 @@ pub fn times(order: &Order, advert: &Advert, model: &ModelOffer, measured: &Meas
     };
     let (ttft_ms, total_ms) = compute.seen_as(order, &mean);
     let (ttft_p95_ms, total_p95_ms) = compute.seen_as(order, &p95);
-    Some(Times { ttft_ms, total_ms, ttft_p95_ms, total_p95_ms })
+    let queue_ms = ceil_ms(compute.queue);
+    Some(Times { ttft_ms, total_ms, ttft_p95_ms, total_p95_ms, queue_ms })
 }
 
 /// One reading of what was measured: the means, or the percentiles.
@@ -197,7 +207,8 @@ impl Compute {
         let time =
             |output| -> Option<GpuNs> { advert.device.rates.time(&model.work, order.prompt_tokens, output) };
         let (first, all) = (u128::from(time(1)?.0), u128::from(time(order.output_tokens)?.0));
-        let queue = all * u128::from(advert.queued);
+        let reclaim = u128::from(advert.reclaim_in(order.tier).0) * NS_PER_MS;
+        let queue = all * u128::from(advert.queued) + reclaim;
         Some(Self { queue, first_token: first, rest: all.saturating_sub(first) })
     }
 
@@ -219,5 +230,5 @@ impl Compute {
 }
 
 fn ceil_ms(ns: u128) -> u64 {
-    u64::try_from(ns.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    u64::try_from(ns.div_ceil(NS_PER_MS)).unwrap_or(u64::MAX)
 }

@@ -3,20 +3,25 @@
 //! The index never decides: whoever might win is put through [`Matcher::judge`], so what it finds is what
 //! [`Matcher::best`] and the match record find. It only says who cannot win, by numbers that no score is below:
 //!
-//! - offers lie by model and work formula, and among them by the price of decoding, the cheapest first. Prompt and output
+//! - offers lie by model, price list (spot, or not) and work formula, and among them by the price of decoding, the cheapest first. Prompt and output
 //!   then bound an offer's cost from below; once that exceeds the best score, or what the order pays in all, for all that
 //!   follow, the search is over;
 //! - no first token is expected sooner than the round trip, or than those that were measured, which bounds penalties;
 //! - regions and jurisdictions are bits.
+//!
+//! The buyer's own machines, which are few, are put through the masks one by one before all others: one that is in time
+//! is chosen, whatever the rest would cost.
 
 use std::collections::BTreeMap;
 
 use super::{
+    data_class::DataClass,
     exploration::Tries,
     history::PPM,
     matching::{Matcher, Offer, price_time},
     order::{LatencyLimit, LimitKind, Order},
     score::Score,
+    tier::Tier,
 };
 use crate::{
     id::ModelId,
@@ -28,9 +33,18 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct OfferIndex<'a> {
     offers: Vec<Offer<'a>>,
-    shelves: BTreeMap<ModelId, Vec<Shelf>>,
+    shelves: BTreeMap<(ModelId, PriceList), Vec<Shelf>>,
     regions: Places<'a>,
     jurisdictions: Places<'a>,
+    /// Places of offers of the buyer's own.
+    own: Vec<usize>,
+}
+
+/// Which of an advert's prices: tiers of one price list cost the same, and get the same slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum PriceList {
+    Ask,
+    Spot,
 }
 
 /// Offers of one model that count its work alike.
@@ -58,6 +72,7 @@ struct Line {
     soonest_ms: (u64, u64),
     /// A newcomer's discount, in parts per million of its cost.
     discount_ppm: u32,
+    own: bool,
 }
 
 /// What an offer asks for work, in micro-credits for 2^64 multiply-accumulates, rounded down.
@@ -89,16 +104,20 @@ impl<'a> OfferIndex<'a> {
             shelves: BTreeMap::new(),
             regions: Places::default(),
             jurisdictions: Places::default(),
+            own: (0..).zip(offers).filter(|(_, offer)| offer.measured.own).map(|(at, _)| at).collect(),
         };
         for (at, offer) in offers.iter().enumerate() {
-            index.add(at, offer);
+            for tier in [Tier::OnDemand, Tier::Spot] {
+                index.add(at, offer, tier);
+            }
         }
         index.shelves.values_mut().flatten().for_each(Shelf::arrange);
         index
     }
 
-    fn add(&mut self, at: usize, offer: &Offer<'a>) {
-        let (Some(price), 1..) = (Price::of(offer), offer.advert.slots_free) else { return };
+    /// Adds the offer for the price list of `tier`, if it sells any of it.
+    fn add(&mut self, at: usize, offer: &Offer<'a>, tier: Tier) {
+        let (Some(price), 1..) = (Price::of(offer, tier), offer.advert.slots_in(tier)) else { return };
         let line = Line {
             offer: at,
             price,
@@ -107,9 +126,10 @@ impl<'a> OfferIndex<'a> {
             jurisdiction: self.jurisdictions.enter(offer.advert.jurisdiction.as_deref()),
             soonest_ms: offer.measured.soonest_ms(),
             discount_ppm: offer.measured.tries.map_or(0, Tries::discount_ppm),
+            own: offer.measured.own,
         };
         for model in &offer.advert.models {
-            let shelves = self.shelves.entry(model.model).or_default();
+            let shelves = self.shelves.entry((model.model, PriceList::of(tier))).or_default();
             match shelves.iter_mut().find(|shelf| shelf.work == model.work) {
                 Some(shelf) => shelf.lines.push(line),
                 None => shelves.push(Shelf::new(model.work, line)),
@@ -121,8 +141,12 @@ impl<'a> OfferIndex<'a> {
     #[must_use]
     pub fn best(&self, matcher: &Matcher<'a>) -> Option<(Offer<'a>, Score)> {
         let order: &Order = matcher.order;
+        if let Some(own) = self.best_own(matcher) {
+            return Some(own);
+        }
         let mut best = None;
-        for shelf in self.shelves.get(&order.model).into_iter().flatten() {
+        let shelves = self.shelves.get(&(order.model, PriceList::of(order.tier)));
+        for shelf in shelves.into_iter().flatten() {
             let Some(job) = self.job(order, &shelf.work) else { continue };
             for line in &shelf.lines {
                 let most = best.as_ref().map_or(u64::MAX, |(_, score): &(_, Score)| score.total.0);
@@ -135,6 +159,12 @@ impl<'a> OfferIndex<'a> {
             }
         }
         best
+    }
+
+    /// The best of the buyer's own machines that are in time.
+    fn best_own(&self, matcher: &Matcher<'a>) -> Option<(Offer<'a>, Score)> {
+        let own = self.own.iter().filter_map(|&at| self.offers.get(at)).copied();
+        matcher.best(own).filter(|(_, score)| score.standing.comes_first())
     }
 
     fn consider(&self, matcher: &Matcher<'a>, line: &Line, best: &mut Option<(Offer<'a>, Score)>) {
@@ -158,6 +188,15 @@ impl<'a> OfferIndex<'a> {
     }
 }
 
+impl PriceList {
+    fn of(tier: Tier) -> Self {
+        match tier {
+            Tier::OnDemand | Tier::Reserved => Self::Ask,
+            Tier::Spot => Self::Spot,
+        }
+    }
+}
+
 impl Shelf {
     fn new(work: WorkModel, line: Line) -> Self {
         Self { work, lines: vec![line], discount_ppm: 0, rounding: 0 }
@@ -176,12 +215,12 @@ impl Shelf {
 }
 
 impl Price {
-    /// `None` for a rate of zero, with which no time is known.
-    fn of(offer: &Offer<'_>) -> Option<Self> {
+    /// `None` for a tier that is not served, and for a rate of zero, with which no time is known.
+    fn of(offer: &Offer<'_>, tier: Tier) -> Option<Self> {
         const SECONDS_PER_HOUR: u128 = 3_600;
         /// Twice the ask over this is what two nanoseconds cost, in micro-credits.
         const NS_PER_HOUR: u64 = 3_600_000_000_000;
-        let ask = offer.advert.ask.0;
+        let ask = offer.advert.ask_in(tier)?.0;
         let per_work = |rate: WorkRate| {
             let price = (u128::from(ask) << 64).checked_div(SECONDS_PER_HOUR * u128::from(rate.0))?;
             Some(u64::try_from(price).unwrap_or(u64::MAX))
@@ -212,7 +251,8 @@ impl Job<'_> {
             Some(LatencyLimit { limit, kind: LimitKind::Hard }) => line.soonest_ms.1 <= limit.0,
             _ => true,
         };
-        line.price.ask <= self.order.price_max.0
+        (line.own || self.order.data != DataClass::LocalOnly)
+            && line.price.ask <= self.order.price_max.0
             && among(self.regions, line.region)
             && among(self.jurisdictions, line.jurisdiction)
             && soon(self.order.ttft)

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     advert::{Advert, ModelOffer},
+    data_class::DataClass,
     estimate::{self, Measured, Reach, Times},
     order::{LatencyLimit, LimitKind, Order},
+    tier::Tier,
 };
 use crate::{
     signed::PublicKey,
@@ -26,8 +28,12 @@ pub enum Reason {
     WrongNetwork,
     /// The provider is the client.
     OwnOffer,
+    /// It is a quote to another client.
+    QuotedToAnother,
     /// The advert is over.
     Expired,
+    /// The order's data may not leave the client's own machines, and this is none of them.
+    NotOwn,
     /// The provider computes with another version of the arithmetic.
     NumericsVersion,
     /// The provider does not serve the model.
@@ -42,7 +48,9 @@ pub enum Reason {
     NotCalibrated,
     /// Less is at stake for the device than the order wants, or it is not known how much.
     StakeTooLow,
-    /// No job would start at once.
+    /// The provider does not serve in the order's tier.
+    TierNotOffered,
+    /// No job of the order's tier would get a slot.
     NoFreeSlot,
     /// The ask is over the order's price.
     PriceOverLimit,
@@ -66,11 +74,13 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::OrderExpired,
         Self::WrongNetwork,
         Self::OwnOffer,
+        Self::QuotedToAnother,
         Self::Expired,
+        Self::NotOwn,
         Self::NumericsVersion,
         Self::ModelNotServed,
         Self::ContextTooShort,
@@ -78,6 +88,7 @@ impl Reason {
         Self::JurisdictionNotAllowed,
         Self::NotCalibrated,
         Self::StakeTooLow,
+        Self::TierNotOffered,
         Self::NoFreeSlot,
         Self::PriceOverLimit,
         Self::AmountOverflow,
@@ -97,7 +108,9 @@ impl Reason {
             Self::OrderExpired => "order-expired",
             Self::WrongNetwork => "wrong-network",
             Self::OwnOffer => "own-offer",
+            Self::QuotedToAnother => "quoted-to-another",
             Self::Expired => "expired",
+            Self::NotOwn => "not-own",
             Self::NumericsVersion => "numerics-version",
             Self::ModelNotServed => "model-not-served",
             Self::ContextTooShort => "context-too-short",
@@ -105,6 +118,7 @@ impl Reason {
             Self::JurisdictionNotAllowed => "jurisdiction-not-allowed",
             Self::NotCalibrated => "not-calibrated",
             Self::StakeTooLow => "stake-too-low",
+            Self::TierNotOffered => "tier-not-offered",
             Self::NoFreeSlot => "no-free-slot",
             Self::PriceOverLimit => "price-over-limit",
             Self::AmountOverflow => "amount-overflow",
@@ -128,8 +142,12 @@ pub enum Failure<'a> {
     WrongNetwork,
     /// [`Reason::OwnOffer`].
     OwnOffer,
+    /// [`Reason::QuotedToAnother`]: to whom.
+    QuotedToAnother(PublicKey),
     /// [`Reason::Expired`].
     Expired(Millis),
+    /// [`Reason::NotOwn`].
+    NotOwn,
     /// [`Reason::NumericsVersion`]: theirs, ours.
     NumericsVersion(u16, u16),
     /// [`Reason::ModelNotServed`]: how many models it does serve.
@@ -144,6 +162,8 @@ pub enum Failure<'a> {
     NotCalibrated(Option<PublicKey>, usize),
     /// [`Reason::StakeTooLow`]: what is at stake if that is known, what is wanted.
     StakeTooLow(Option<Credits>, Credits),
+    /// [`Reason::TierNotOffered`]: the order's tier, and what the provider asks on demand.
+    TierNotOffered(Tier, PricePerHour),
     /// [`Reason::NoFreeSlot`]: how many jobs wait.
     NoFreeSlot(u16),
     /// [`Reason::PriceOverLimit`]: the ask, the limit.
@@ -158,12 +178,36 @@ pub enum Failure<'a> {
     FasterThanLight(u64, u64),
     /// [`Reason::LatencyUnknown`].
     LatencyUnknown,
-    /// [`Reason::TtftOverLimit`]: expected milliseconds, the limit.
-    TtftOverLimit(u64, Millis),
-    /// [`Reason::TotalTimeOverLimit`]: expected milliseconds, the limit.
-    TotalTimeOverLimit(u64, Millis),
+    /// [`Reason::TtftOverLimit`].
+    TtftOverLimit(TooLate),
+    /// [`Reason::TotalTimeOverLimit`].
+    TotalTimeOverLimit(TooLate),
     /// [`Reason::ScoreOverflow`]: the cost.
     ScoreOverflow(Credits),
+}
+
+/// A hard limit that would be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLate {
+    /// Expected milliseconds, at the 95th percentile.
+    pub expected_ms: u64,
+    /// The limit.
+    pub limit: Millis,
+    /// How many of the expected milliseconds are the wait for jobs that were there before.
+    pub queue_ms: u64,
+}
+
+impl fmt::Display for TooLate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { expected_ms, limit, queue_ms } = self;
+        write!(f, "after {expected_ms} ms, limit {}", limit.0)?;
+        match queue_ms {
+            0 => Ok(()),
+            queue => {
+                write!(f, ": {} ms late, its queue takes {queue} ms", expected_ms.saturating_sub(limit.0))
+            }
+        }
+    }
 }
 
 impl Failure<'_> {
@@ -174,7 +218,9 @@ impl Failure<'_> {
             Self::OrderExpired(..) => Reason::OrderExpired,
             Self::WrongNetwork => Reason::WrongNetwork,
             Self::OwnOffer => Reason::OwnOffer,
+            Self::QuotedToAnother(..) => Reason::QuotedToAnother,
             Self::Expired(..) => Reason::Expired,
+            Self::NotOwn => Reason::NotOwn,
             Self::NumericsVersion(..) => Reason::NumericsVersion,
             Self::ModelNotServed(..) => Reason::ModelNotServed,
             Self::ContextTooShort(..) => Reason::ContextTooShort,
@@ -182,6 +228,7 @@ impl Failure<'_> {
             Self::JurisdictionNotAllowed(..) => Reason::JurisdictionNotAllowed,
             Self::NotCalibrated(..) => Reason::NotCalibrated,
             Self::StakeTooLow(..) => Reason::StakeTooLow,
+            Self::TierNotOffered(..) => Reason::TierNotOffered,
             Self::NoFreeSlot(..) => Reason::NoFreeSlot,
             Self::PriceOverLimit(..) => Reason::PriceOverLimit,
             Self::AmountOverflow => Reason::AmountOverflow,
@@ -202,7 +249,9 @@ impl fmt::Display for Failure<'_> {
             Self::OrderExpired(ago) => write!(f, "the order expired {} ms ago", ago.0),
             Self::WrongNetwork => f.write_str("order and advert are for different networks"),
             Self::OwnOffer => f.write_str("the provider is the client itself"),
+            Self::QuotedToAnother(client) => write!(f, "is a quote to {}", client.short()),
             Self::Expired(ago) => write!(f, "the advert expired {} ms ago", ago.0),
+            Self::NotOwn => f.write_str("the data may not leave your own machines, and this is none of them"),
             Self::NumericsVersion(theirs, ours) => {
                 write!(f, "computes with numerics v{theirs}, need v{ours}")
             }
@@ -220,6 +269,9 @@ impl fmt::Display for Failure<'_> {
             Self::StakeTooLow(None, least) => {
                 write!(f, "it is not known what is at stake, need {least} credits")
             }
+            Self::TierNotOffered(tier, ask) => {
+                write!(f, "asks {} credits/GPU-h on demand, nothing for {tier}", Credits(ask.0))
+            }
             Self::NoFreeSlot(queued) => write!(f, "no free slot, {queued} jobs wait"),
             Self::PriceOverLimit(ask, limit) => {
                 write!(f, "asks {} credits/GPU-h, limit {}", Credits(ask.0), Credits(limit.0))
@@ -236,8 +288,8 @@ impl fmt::Display for Failure<'_> {
                 write!(f, "round trip of {us} us, from the region that it states light needs {least} us")
             }
             Self::LatencyUnknown => f.write_str("the order limits a time and this provider was not measured"),
-            Self::TtftOverLimit(ms, limit) => write!(f, "first token after {ms} ms, limit {}", limit.0),
-            Self::TotalTimeOverLimit(ms, limit) => write!(f, "last token after {ms} ms, limit {}", limit.0),
+            Self::TtftOverLimit(late) => write!(f, "first token {late}"),
+            Self::TotalTimeOverLimit(late) => write!(f, "last token {late}"),
             Self::ScoreOverflow(cost) => write!(f, "cost of {cost} credits and penalties are beyond 64 bits"),
         }
     }
@@ -276,17 +328,36 @@ pub fn check<'a>(
     measured: &Measured,
 ) -> Result<Fit, Failure<'a>> {
     check_parties(order, now, advert)?;
+    check_owner(order, measured.own)?;
     let model = check_model(order, numerics, advert)?;
     check_places(order, advert)?;
     check_calibration(order, advert)?;
     check_stake(order, measured)?;
-    if advert.slots_free == 0 {
+    let ask = advert.ask_in(order.tier).ok_or(Failure::TierNotOffered(order.tier, advert.ask))?;
+    if advert.slots_in(order.tier) == 0 {
         return Err(Failure::NoFreeSlot(advert.queued));
     }
-    let cost = check_cost(order, advert, model)?;
+    let cost = check_cost(order, advert, model, ask)?;
     check_reach(measured)?;
     let times = check_times(order, advert, model, measured)?;
     Ok(Fit { cost, times })
+}
+
+/// Whether the data of an order may go to the provider of `advert`: the masks that guard it, and nothing else. Whoever
+/// sends a prompt asks this again, whatever was matched before.
+///
+/// # Errors
+/// With the first mask that fails.
+pub fn check_data<'a>(order: &'a Order, advert: &'a Advert, own: bool) -> Result<(), Failure<'a>> {
+    check_owner(order, own)?;
+    check_places(order, advert)
+}
+
+fn check_owner(order: &Order, own: bool) -> Result<(), Failure<'static>> {
+    match order.data == DataClass::LocalOnly && !own {
+        true => Err(Failure::NotOwn),
+        false => Ok(()),
+    }
 }
 
 fn check_parties(order: &Order, now: Timestamp, advert: &Advert) -> Result<(), Failure<'static>> {
@@ -298,6 +369,9 @@ fn check_parties(order: &Order, now: Timestamp, advert: &Advert) -> Result<(), F
     }
     if order.client == advert.provider {
         return Err(Failure::OwnOffer);
+    }
+    if let Some(quote) = advert.quote.filter(|quote| quote.client != order.client) {
+        return Err(Failure::QuotedToAnother(quote.client));
     }
     if !advert.is_live(now) {
         return Err(Failure::Expired(now.since(advert.expires_at)));
@@ -353,11 +427,16 @@ fn allows(allowed: &[String], place: Option<&str>) -> bool {
     allowed.is_empty() || place.is_some_and(|place| allowed.iter().any(|one| one == place))
 }
 
-fn check_cost(order: &Order, advert: &Advert, model: &ModelOffer) -> Result<Credits, Failure<'static>> {
-    if advert.ask > order.price_max {
-        return Err(Failure::PriceOverLimit(advert.ask, order.price_max));
+fn check_cost(
+    order: &Order,
+    advert: &Advert,
+    model: &ModelOffer,
+    ask: PricePerHour,
+) -> Result<Credits, Failure<'static>> {
+    if ask > order.price_max {
+        return Err(Failure::PriceOverLimit(ask, order.price_max));
     }
-    let cost = estimate::cost(order, advert, model).ok_or(Failure::AmountOverflow)?;
+    let cost = estimate::cost(order, advert, model, ask).ok_or(Failure::AmountOverflow)?;
     if cost > order.total_max {
         return Err(Failure::TotalOverLimit(cost, order.total_max));
     }
@@ -389,16 +468,16 @@ fn check_times(
         return if limited { Err(Failure::LatencyUnknown) } else { Ok(None) };
     }
     let times = estimate::times(order, advert, model, measured).ok_or(Failure::AmountOverflow)?;
-    if let Some(limit) = broken(order.ttft, times.ttft_p95_ms) {
-        return Err(Failure::TtftOverLimit(times.ttft_p95_ms, limit));
+    if let Some(late) = broken(order.ttft, times.ttft_p95_ms, times.queue_ms) {
+        return Err(Failure::TtftOverLimit(late));
     }
-    if let Some(limit) = broken(order.total_time, times.total_p95_ms) {
-        return Err(Failure::TotalTimeOverLimit(times.total_p95_ms, limit));
+    if let Some(late) = broken(order.total_time, times.total_p95_ms, times.queue_ms) {
+        return Err(Failure::TotalTimeOverLimit(late));
     }
     Ok(Some(times))
 }
 
-fn broken(limit: Option<LatencyLimit>, expected_ms: u64) -> Option<Millis> {
-    let limit = limit.filter(|limit| limit.kind == LimitKind::Hard)?;
-    (expected_ms > limit.limit.0).then_some(limit.limit)
+fn broken(limit: Option<LatencyLimit>, expected_ms: u64, queue_ms: u64) -> Option<TooLate> {
+    let LatencyLimit { limit, .. } = limit.filter(|limit| limit.kind == LimitKind::Hard)?;
+    (expected_ms > limit.0).then_some(TooLate { expected_ms, limit, queue_ms })
 }

@@ -10,7 +10,8 @@
 //!       - a newcomer's discount, see exploration
 //! ```
 //!
-//! Between equal scores the earlier advert wins, then the lower provider key. Everything is integer arithmetic, so
+//! Machines of the buyer's own that are in time come before all others ([`super::standing`]). Between equal scores the
+//! earlier advert wins, then the lower provider key. Everything is integer arithmetic, so
 //! everyone who sees the same inputs gets the same match, whatever the order in which the offers came.
 
 use core::cmp::Ordering;
@@ -24,9 +25,10 @@ use super::{
     mask::{self, Failure, Reason},
     order::Order,
     score::Score,
+    standing::Standing,
 };
 use crate::{
-    id::OrderId,
+    id::{OrderId, PostingId},
     layout::Layout,
     signed::{PublicKey, Verified},
     units::{Credits, Timestamp},
@@ -59,6 +61,10 @@ pub struct Matcher<'a> {
 pub struct Candidate {
     /// Whose offer.
     pub provider: PublicKey,
+    /// Whether it is the buyer's own, and comes before others.
+    pub standing: Standing,
+    /// The posting that it answers, if it is a quote; else it is the provider's advert.
+    pub quoted: Option<PostingId>,
     /// What was compared.
     pub score: Credits,
     /// Cost of the order's longest job.
@@ -82,6 +88,8 @@ pub struct Candidate {
 pub struct Refusal {
     /// Whose offer.
     pub provider: PublicKey,
+    /// Whether it is of a machine of the buyer's own.
+    pub own: bool,
     /// The first mask that it fails.
     pub reason: Reason,
     /// The numbers, in a sentence.
@@ -152,7 +160,7 @@ impl<'a> Matcher<'a> {
     }
 
     fn considered(&self, offers: &[Offer<'a>]) -> [u8; 32] {
-        let mut out = Layout::new("gridhour/match/v4");
+        let mut out = Layout::new("gridhour/match/v5");
         out.fixed(&self.order.signed().id().0).u16(self.numerics).u64(self.now.0);
         self.costs.lay_out(&mut out);
         out.count(offers.len());
@@ -169,15 +177,19 @@ fn identity(offer: &Offer<'_>) -> (PublicKey, [u8; 64], Measured) {
     (offer.advert.provider, offer.advert.signed().signature.to_bytes(), offer.measured)
 }
 
-/// Price-time priority; the identity also settles what one provider signed twice.
+/// Own machines that are in time, and then price-time priority; the identity also settles what one provider signed twice.
 pub(super) fn price_time((a, left): &(Offer<'_>, Score), (b, right): &(Offer<'_>, Score)) -> Ordering {
     let earlier = || a.advert.issued_at.cmp(&b.advert.issued_at);
-    left.total.cmp(&right.total).then_with(earlier).then_with(|| identity(a).cmp(&identity(b)))
+    let standing = right.standing.comes_first().cmp(&left.standing.comes_first());
+    let price = || left.total.cmp(&right.total);
+    standing.then_with(price).then_with(earlier).then_with(|| identity(a).cmp(&identity(b)))
 }
 
 fn candidate(offer: &Offer<'_>, score: &Score) -> Candidate {
     Candidate {
         provider: offer.advert.provider,
+        standing: score.standing,
+        quoted: offer.advert.quote.map(|quote| quote.posting),
         score: score.total,
         cost: score.cost,
         penalty: score.penalty,
@@ -190,7 +202,12 @@ fn candidate(offer: &Offer<'_>, score: &Score) -> Candidate {
 }
 
 fn refusal(offer: &Offer<'_>, failure: &Failure<'_>) -> Refusal {
-    Refusal { provider: offer.advert.provider, reason: failure.reason(), detail: failure.to_string() }
+    Refusal {
+        provider: offer.advert.provider,
+        own: offer.measured.own,
+        reason: failure.reason(),
+        detail: failure.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{data_class::DataClass, tier::Tier};
 use crate::{
     id::{ModelId, NetworkId, OrderId},
     layout::Layout,
@@ -55,6 +56,10 @@ pub struct Order {
     pub stake_min: Credits,
     /// How the client finds out whether the answer is right.
     pub verification: Verification,
+    /// How firmly it is served.
+    pub tier: Tier,
+    /// Where its data may go.
+    pub data: DataClass,
     /// Hash of the client's budget tag. The tag itself never travels.
     pub tag: Option<[u8; 32]>,
 }
@@ -132,7 +137,7 @@ impl Signed<Order> {
 
 impl Signable for Order {
     fn layout(&self) -> Layout {
-        let mut out = Layout::new("gridhour/order/v4");
+        let mut out = Layout::new("gridhour/order/v5");
         out.u16(self.version).fixed(&self.network.0).fixed(&self.client.0).u64(self.nonce);
         out.u64(self.issued_at.0).u64(self.expires_at.0);
         out.fixed(&self.model.0).u32(self.prompt_tokens).u32(self.output_tokens);
@@ -155,6 +160,8 @@ impl Signable for Order {
             Verification::Receipt => out.u8(0),
             Verification::Redundant { providers } => out.u8(1).u8(providers),
         };
+        out.u8(self.tier.code());
+        out.u8(self.data.code());
         match &self.tag {
             None => out.u8(0),
             Some(tag) => out.u8(1).fixed(tag),
@@ -195,6 +202,7 @@ impl Wire for Order {
         at_most("prompt tokens", self.prompt_tokens as usize, PROMPT_TOKENS_MAX)?;
         at_most("output tokens", self.output_tokens as usize, OUTPUT_TOKENS_MAX)?;
         self.verification.check()?;
+        self.check_residence()?;
         self.check_numbers()
     }
 }
@@ -206,6 +214,14 @@ impl Order {
         let Self { nonce, issued_at, expires_at, prompt_tokens, output_tokens, .. } = *self;
         let alike = Self { nonce, issued_at, expires_at, prompt_tokens, output_tokens, ..other.clone() };
         *self == alike && other.prompt_tokens <= prompt_tokens && other.output_tokens <= output_tokens
+    }
+
+    /// Without a place the data could be anywhere.
+    fn check_residence(&self) -> Result<(), String> {
+        match self.data == DataClass::Resident && self.regions.is_empty() && self.jurisdictions.is_empty() {
+            true => Err("an order whose data is resident names no region and no jurisdiction".into()),
+            false => Ok(()),
+        }
     }
 
     fn check_numbers(&self) -> Result<(), String> {
@@ -243,6 +259,35 @@ mod tests {
         assert!(!allows(|order| order.tag = Some([9; 32])), "another purse");
         assert!(!allows(|order| order.total_max.0 += 1) && !allows(|order| order.total_max.0 -= 1));
         assert!(!allows(|order| order.regions = vec!["us-tx".into()]), "another place");
+        assert!(!allows(|order| order.tier = Tier::Spot), "another tier");
+        assert!(
+            !allows(|order| order.data = DataClass::LocalOnly),
+            "what must not leave has an order of its own"
+        );
+    }
+
+    #[test]
+    fn an_order_whose_data_is_resident_names_a_place() {
+        let resident = |regions: &[&str], jurisdictions: &[&str]| {
+            let owned = |places: &[&str]| places.iter().map(ToString::to_string).collect();
+            with(|order| {
+                order.data = DataClass::Resident;
+                (order.regions, order.jurisdictions) = (owned(regions), owned(jurisdictions));
+            })
+        };
+        assert!(resident(&[], &[]).check_bounds().is_err_and(|why| why.contains("names no region")));
+        for order in [resident(&["eu-de"], &[]), resident(&[], &["DE"]), resident(&["eu-de"], &["DE"])] {
+            assert_eq!(order.check_bounds(), Ok(()));
+        }
+        for data in [DataClass::Any, DataClass::LocalOnly] {
+            assert_eq!(Order { data, ..resident(&[], &[]) }.check_bounds(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn every_class_is_signed_as_itself() {
+        let bytes = DataClass::ALL.map(|data| with(|order| order.data = data).layout().hash());
+        assert!(bytes[0] != bytes[1] && bytes[1] != bytes[2] && bytes[0] != bytes[2]);
     }
 
     #[test]

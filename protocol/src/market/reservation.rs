@@ -19,6 +19,11 @@ use crate::{
     work::{Rates, WorkModel},
 };
 
+pub mod stock;
+mod wish;
+
+pub use wish::ReservationWish;
+
 /// Shares are counted in thousandths.
 pub const WHOLE: u16 = 1_000;
 /// Nanoseconds in a millisecond.
@@ -122,54 +127,80 @@ impl ReservationOffer {
         share(unused, self.standby)
     }
 
-    /// Whether an advert offers what is reserved: also as much work for the money, and the same results.
+    /// Whether an advert offers the client what is reserved: also as much work for the money, and the same results.
     #[must_use]
     pub fn is_offered_by(&self, advert: &Advert) -> bool {
         let device = DeviceName::of(&advert.device).id_of(&advert.provider);
         let whose = (advert.network, advert.provider, device) == (self.network, self.provider, self.device);
         let terms = (advert.device.rates, advert.device.numerics, advert.ask)
             == (self.rates, self.numerics, self.price);
-        whose && terms && advert.offer_of(&self.model).is_some_and(|offer| offer.work == self.work)
+        whose
+            && terms
+            && advert.is_for(&self.client)
+            && advert.offer_of(&self.model).is_some_and(|offer| offer.work == self.work)
+    }
+
+    /// Whether it promises what `wish` asks for.
+    #[must_use]
+    pub fn is_for(&self, wish: &ReservationWish) -> bool {
+        let Self { model, starts_at, slot, slots, capacity, .. } = *self;
+        ReservationWish { model, starts_at, slot, slots, capacity } == *wish
     }
 
     fn check_time(&self) -> Result<(), String> {
-        let Self { slot, slots, answer_within, .. } = self;
-        if !(SLOT_MS_MIN..=SLOT_MS_MAX).contains(&slot.0) || !(1..=SLOTS_MAX).contains(slots) {
-            return Err(format!(
-                "{slots} slots of {} ms are not 1 to {SLOTS_MAX} of {SLOT_MS_MIN} to {SLOT_MS_MAX}",
-                slot.0
-            ));
-        }
+        let Self { slot, answer_within, .. } = self;
+        check_window(self.starts_at, *slot, self.slots)?;
         if !(ANSWER_MS_MIN..slot.0).contains(&answer_within.0) {
             let within = answer_within.0;
             return Err(format!(
                 "an answer within {within} ms is not between {ANSWER_MS_MIN} and the slot's end"
             ));
         }
-        let end = self.starts_at.after(Millis(slot.0 * u64::from(*slots)));
-        if end.is_none() || self.accept_until > self.starts_at {
-            return Err("the offer stands for longer than until the first slot begins, or has no end".into());
+        if self.accept_until > self.starts_at {
+            return Err("the offer stands for longer than until the first slot begins".into());
         }
         Ok(())
     }
 
     fn check_money(&self) -> Result<(), String> {
-        let most = self.slot.0 * NS_PER_MS;
-        if !(1..=most).contains(&self.capacity.0) {
-            return Err(format!("{} ns do not fit a slot of {} ms", self.capacity.0, self.slot.0));
-        }
+        check_capacity(self.capacity, self.slot)?;
         if self.slot_price() == Credits::ZERO || self.price.0 > PRICE_MAX {
             return Err("a slot's price is nothing, or absurd".into());
         }
         if !self.work.is_sane() {
             return Err("work per token is absurd".into());
         }
-        at_most("rungs of the ladder", self.ladder.len(), RUNGS_MAX)?;
-        let rungs = self.ladder.iter().all(|rung| (1..=RUNG_MAX).contains(rung));
-        if self.ladder.is_empty() || !rungs || !self.ladder.is_sorted() {
-            return Err(format!("a ladder rises by rungs of 1 to {RUNG_MAX} thousandths"));
-        }
-        at_most("thousandths for standing by", self.standby.into(), WHOLE.into())
+        check_shares(&self.ladder, self.standby)
+    }
+}
+
+/// The ladder rises, and no more than all is paid for standing by.
+fn check_shares(ladder: &[u16], standby: u16) -> Result<(), String> {
+    at_most("rungs of the ladder", ladder.len(), RUNGS_MAX)?;
+    let rungs = ladder.iter().all(|rung| (1..=RUNG_MAX).contains(rung));
+    if ladder.is_empty() || !rungs || !ladder.is_sorted() {
+        return Err(format!("a ladder rises by rungs of 1 to {RUNG_MAX} thousandths"));
+    }
+    at_most("thousandths for standing by", standby.into(), WHOLE.into())
+}
+
+/// Number and length of the slots are within bounds, and the last one ends before time does.
+fn check_window(starts_at: Timestamp, slot: Millis, slots: u16) -> Result<(), String> {
+    if !(SLOT_MS_MIN..=SLOT_MS_MAX).contains(&slot.0) || !(1..=SLOTS_MAX).contains(&slots) {
+        let length = slot.0;
+        return Err(format!(
+            "{slots} slots of {length} ms are not 1 to {SLOTS_MAX} of {SLOT_MS_MIN} to {SLOT_MS_MAX}"
+        ));
+    }
+    let end = starts_at.after(Millis(slot.0 * u64::from(slots)));
+    end.map(drop).ok_or_else(|| "the last slot has no end".into())
+}
+
+/// The reference time of a slot is no longer than the slot.
+fn check_capacity(capacity: GpuNs, slot: Millis) -> Result<(), String> {
+    match (1..=slot.0 * NS_PER_MS).contains(&capacity.0) {
+        true => Ok(()),
+        false => Err(format!("{} ns do not fit a slot of {} ms", capacity.0, slot.0)),
     }
 }
 

@@ -1,16 +1,20 @@
-//! The score of an offer that passed the masks, term by term.
+//! The score of an offer that passed the masks, term by term, and whether it is compared by that at all: a machine of the
+//! buyer's own that is in time comes before all others.
 
 use super::{
     costs::BuyerCosts,
     estimate::{Measured, Times},
     mask::Fit,
     order::{LatencyLimit, LimitKind, Order},
+    standing::{Late, Standing},
 };
 use crate::units::Credits;
 
-/// The score of an offer, with its terms. The lower one wins.
+/// The score of an offer, with its terms. Between offers that stand alike, the lower one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Score {
+    /// Whether it comes before others, whatever they score.
+    pub standing: Standing,
     /// What is compared: all terms, less the discount.
     pub total: Credits,
     /// Cost of the order's longest job: the only term that anybody is paid.
@@ -47,7 +51,9 @@ impl Score {
         let risk = costs.risk(fit.cost, measured.availability_ppm)?;
         let discount = measured.tries.map_or(Credits::ZERO, |tries| tries.discount(fit.cost));
         let total = Credits::sum([fit.cost, penalty, egress, risk])?.saturating_sub(discount);
-        Some(Self { total, cost: fit.cost, penalty, egress, risk, discount, times: fit.times })
+        let late = fit.times.and_then(|times| Late::of(order, &times));
+        let standing = Standing::of(measured.own, late);
+        Some(Self { standing, total, cost: fit.cost, penalty, egress, risk, discount, times: fit.times })
     }
 }
 

@@ -6,8 +6,9 @@ use crate::{
     id::{AdvertId, ModelId, NetworkId, OrderId, SessionId},
     layout::Layout,
     limits::{CHUNK_TOKENS_MAX, GRACE_MS_MAX, GRACE_MS_MIN, PRICE_MAX},
+    market::tier::{Tier, check_notice},
     signed::PublicKey,
-    units::{Credits, GpuNs, PricePerHour, Timestamp},
+    units::{Credits, GpuNs, Millis, PricePerHour, Timestamp},
     wire::Wire,
     work::{Rates, WorkModel},
 };
@@ -35,6 +36,10 @@ pub struct Terms {
     pub numerics: u16,
     /// Price of a reference GPU-hour.
     pub price: PricePerHour,
+    /// How firmly its jobs are served: the order's tier.
+    pub tier: Tier,
+    /// How long a job goes on, at least, once its slot is wanted back: nothing but in [`Tier::Spot`].
+    pub notice: Millis,
     /// Tokens that one voucher releases.
     pub chunk_tokens: u16,
     /// Vouchers for work after this are void.
@@ -49,12 +54,13 @@ impl Terms {
     /// The session's id: the hash of all its terms.
     #[must_use]
     pub fn id(&self) -> SessionId {
-        let mut out = Layout::new("gridhour/terms/v1");
+        let mut out = Layout::new("gridhour/terms/v2");
         out.fixed(&self.network.0).fixed(&self.client.0).fixed(&self.provider.0);
         out.fixed(&self.order.0).fixed(&self.advert.0).fixed(&self.model.0);
         self.work.lay_out(&mut out);
         self.rates.lay_out(&mut out);
-        out.u16(self.numerics).u64(self.price.0).u16(self.chunk_tokens);
+        out.u16(self.numerics).u64(self.price.0).u8(self.tier.code()).u64(self.notice.0);
+        out.u16(self.chunk_tokens);
         out.u64(self.use_until.0).u64(self.collect_until.0).u64(self.nonce);
         SessionId(out.hash())
     }
@@ -96,6 +102,10 @@ impl Wire for Terms {
         if self.rates.prefill.0 == 0 || self.rates.decode.0 == 0 {
             return Err("a rate is zero".into());
         }
-        Ok(())
+        match self.tier {
+            Tier::Spot => check_notice(self.notice),
+            Tier::OnDemand | Tier::Reserved if self.notice == Millis(0) => Ok(()),
+            tier => Err(format!("a notice of {} ms is not for {tier}", self.notice.0)),
+        }
     }
 }

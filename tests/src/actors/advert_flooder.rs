@@ -1,5 +1,6 @@
 //! A provider that floods its neighbours with adverts of fresh keys, each as valid as any.
 
+use gridhour_node::net::limits::GOSSIP_BURST_MAX;
 use gridhour_protocol::{
     market::advert::Advert,
     signed::{SecretKey, Signed},
@@ -9,7 +10,7 @@ use gridhour_protocol::{
 use super::provider::{Rumour, Twist};
 
 /// Adverts of one flood: more than a peer may bring in a burst before it is shut out.
-const FLOOD: u64 = 600;
+const FLOOD: u64 = GOSSIP_BURST_MAX as u64 + 200;
 /// Floods.
 const FLOODS: u64 = 2;
 
@@ -32,7 +33,8 @@ impl Twist for Flooding {
     }
 }
 
-fn stranger(key: &SecretKey, honest: &Advert, number: u64) -> Rumour {
+/// The advert `honest` in the name of a key that `key` made up, the same for the same `number`.
+pub(super) fn stranger(key: &SecretKey, honest: &Advert, number: u64) -> Rumour {
     let seed =
         *blake3::Hasher::new().update(&key.public().0).update(&number.to_le_bytes()).finalize().as_bytes();
     let fresh = SecretKey::from_seed(seed);

@@ -182,11 +182,13 @@ impl<T: Twist> MarketProvider<T> {
             },
             models: vec![ModelOffer { model: goods::MODEL, work: goods::WORK, context: goods::CONTEXT }],
             ask: self.profile.ask,
+            spot: None,
             slots_free: self.profile.slots.saturating_sub(busy),
             queued: 0,
             region: self.profile.region.clone(),
             jurisdiction: None,
             coordinate: None,
+            quote: None,
         }
     }
 

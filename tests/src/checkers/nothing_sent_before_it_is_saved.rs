@@ -65,7 +65,8 @@ impl NothingSentBeforeItIsSaved {
             Frame::Client(ClientMessage::Voucher(voucher) | ClientMessage::Final(voucher)) => {
                 is_newest(record, voucher)
             }
-            Frame::Client(ClientMessage::Cancel) | Frame::Provider(ProviderMessage::Refused { .. }) => true,
+            Frame::Client(ClientMessage::Cancel)
+            | Frame::Provider(ProviderMessage::Refused { .. } | ProviderMessage::Reclaiming { .. }) => true,
             Frame::Provider(ProviderMessage::Accepted { .. }) => is_newest(record, &open.voucher),
             Frame::Provider(ProviderMessage::Chunk(_)) => pays_for(record, open, *sent),
             Frame::Provider(ProviderMessage::Done { receipt } | ProviderMessage::Fault { receipt, .. }) => {

@@ -14,7 +14,8 @@ use gridhour_node::net::{
     advert_table::AdvertTable,
     gossip::{self, Refusal},
     limits::{ADVERTS_MAX, BAN, BANS_MAX, PEERS_TRACKED_MAX},
-    peer_score::{Offence, PassingOn, PeerScores, Rate},
+    passing_on::{Passage, PassingOn},
+    peer_score::{Offence, PeerScores, Rate},
 };
 use gridhour_protocol::{
     id::NetworkId,
@@ -166,6 +167,13 @@ impl Mesh {
         live.filter_map(|advert| self.packets.get(&advert.provider).cloned()).collect()
     }
 
+    /// Whether it has an offer of the provider's that is not over.
+    #[must_use]
+    pub fn knows(&self, provider: &PublicKey, now: Timestamp) -> bool {
+        let advert = self.packets.get(provider).and_then(|packet| packet.advert());
+        advert.is_some_and(|advert| advert.is_live(now))
+    }
+
     /// Hears one advert from a neighbour.
     pub fn hear(&mut self, (from, key): (NodeId, PublicKey), packet: &Rc<Packet>, when: When) -> Heard {
         if !self.note_seen(packet.id, when.at) || !self.neighbours(when.at).any(|peer| peer == from) {
@@ -174,8 +182,12 @@ impl Mesh {
         let instant = self.instant(when.at);
         let admitted = self.scores.admit(key, Rate::Gossip, instant);
         let over_rate = if admitted { None } else { self.charge((from, key), Offence::OverRate, when.at) };
+        let is_known = |advert: &Verified<Advert>| self.table.newest(&advert.provider).is_some();
+        let is_renewal = packet.advert().is_some_and(is_known);
         let heard = self.judged((from, key), packet, when);
-        let passes_on = heard.kept.is_some() && self.passing_on.take(instant);
+        let kept = heard.kept.as_ref().and_then(|kept| kept.advert());
+        let passage = kept.map(|advert| Passage { bringer: key, provider: advert.provider, is_renewal });
+        let passes_on = passage.is_some_and(|passage| self.passing_on.take(passage, instant));
         Heard { banned: over_rate.or(heard.banned), forward: passes_on.then(|| packet.clone()), ..heard }
     }
 

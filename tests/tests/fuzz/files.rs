@@ -13,7 +13,7 @@ use gridhour_node::{
         mismatch::{Answer, Asked, Mismatch},
         results::{Agreed, JobResult, Part, Results},
     },
-    keys, network_json,
+    keys, network_json, own_machines,
     settings::Settings,
 };
 use gridhour_protocol::{
@@ -121,6 +121,23 @@ fn key_files() {
         let key = keys::load(file.hold(bytes)).map_err(|error| reason(&error, &file))?;
         let text = std::str::from_utf8(bytes).expect("digits are text");
         assert_eq!(from_hex(&text.trim().to_lowercase()).as_deref(), Some(&key.seed()[..]));
+        Ok(())
+    });
+}
+
+/// What loads are accounts that stand in the file, and is written as a list that loads as the same.
+#[test]
+fn own_machines_files() {
+    let (file, again) = (Scratch::new("own-machines"), Scratch::new("again"));
+    let line = |n| format!("{}\n", arbitrary::key(n).public());
+    let three: String = (1..4).map(line).collect();
+    let corpus = vec![three.into_bytes(), format!("\n  {}", line(5)).into_bytes(), Vec::new()];
+    run(&Target::new("own-machines", corpus).with_words(&["\n", "\r\n", " ", "é", "0x", "#"]), |bytes| {
+        let own = own_machines::load(file.hold(bytes)).map_err(|error| reason(&error, &file))?;
+        let text = std::str::from_utf8(bytes).expect("accounts are text").to_lowercase();
+        assert!(own.iter().all(|account| text.contains(&account.to_string())));
+        own_machines::save(&again.path, &own).expect("what is no more than what loads can be written");
+        assert_eq!(own_machines::load(&again.path).expect("it was just written"), own);
         Ok(())
     });
 }

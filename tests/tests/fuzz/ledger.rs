@@ -63,7 +63,7 @@ fn resigned_tx(chain: &Chain, mut tx: Signed<Tx>) -> Signed<Tx> {
         }
         Call::Collect { session, vouchers } => Call::Collect { session, vouchers: sign_all(vouchers) },
         Call::Close { session, vouchers, release } => {
-            let release = release.map(|release| resigned(chain, release));
+            let release = release.map(|release| Box::new(resigned(chain, *release)));
             Call::Close { session, vouchers: sign_all(vouchers), release }
         }
         Call::Calibrate(calibration) => Call::Calibrate(Box::new(resigned(chain, *calibration))),

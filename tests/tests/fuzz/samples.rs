@@ -7,7 +7,7 @@ use gridhour_contracts_sim::{
     witnesses::{NamedWitness, Witnesses},
 };
 use gridhour_protocol::{
-    market::reservation::ReservationOffer,
+    market::{reservation::ReservationOffer, tier::Tier},
     signed::Signed,
     units::{Credits, GpuNs, Millis},
     wire::{self, Wire},
@@ -85,7 +85,7 @@ fn reserve(chain: &mut Chain, deal: &Deal) {
     chain.acting(&deal.client).ok(Call::Demand { reservation });
     chain.acting(&deal.provider).ok(deal.answer(reservation));
     for nonce in [10, 11] {
-        let mut drawn = deal.clone();
+        let mut drawn = deal.clone().in_tier(Tier::Reserved);
         (drawn.order.nonce, drawn.terms.nonce) = (nonce, nonce);
         (drawn.terms.use_until.0, drawn.terms.collect_until.0) = (now.0 + 60_000, now.0 + 1_000_000);
         chain.acting(&drawn.client).ok(drawn.draw_slot(reservation));

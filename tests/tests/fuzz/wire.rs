@@ -32,7 +32,7 @@ use gridhour_protocol::{
         receipt::Calibration,
         shape::{MEMORY_MIN, StandardShape},
     },
-    id::{ModelId, NetworkId, SessionId},
+    id::{ModelId, NetworkId, PostingId, SessionId},
     job::{
         message::{ClientMessage, ProviderMessage},
         request::Request,
@@ -42,6 +42,8 @@ use gridhour_protocol::{
         coordinate::{Coordinate, Vivaldi},
         history::{Ended, PPM, ProviderHistory, Run},
         order::Order,
+        posting::Posting,
+        quote,
         reservation::ReservationOffer,
     },
     receipt::Receipt,
@@ -77,6 +79,27 @@ fn adverts() {
             (advert.id(), advert.body.is_live(Timestamp(1 << 40)), advert.body.offer_of(&ModelId([0; 32])));
         let _ = advert.body.check_calibration();
         let _ = advert.verify();
+    });
+}
+
+#[test]
+fn quotes() {
+    let values = samples(arbitrary::signed(arbitrary::quotes), 8);
+    canonical("quote", &values, |signed: Signed<Advert>| {
+        let (client, advert) = (signed.body.provider, &values[0].body);
+        let posting = signed.body.quote.map_or(PostingId([0; 32]), |quote| quote.posting);
+        let _ = quote::check(&signed.body, &posting, &client, Some(advert), advert.issued_at);
+        let _ = (signed.body.is_for(&client), signed.verify());
+    });
+}
+
+#[test]
+fn postings() {
+    let values = samples(arbitrary::signed(arbitrary::postings), 8);
+    canonical("posting", &values, |posting: Signed<Posting>| {
+        let wanted = posting.body.wanted();
+        assert_eq!((wanted.total_max, wanted.tag), (Credits(u64::MAX), None), "nothing is said of money");
+        let _ = (posting.id(), posting.body.is_live(Timestamp(1 << 40)), posting.verify());
     });
 }
 
@@ -449,6 +472,7 @@ fn ledger_requests() {
         LedgerRequest::Devices(arbitrary::key(3).public()),
         LedgerRequest::Budgets(arbitrary::key(4).public()),
         LedgerRequest::Checkup(CheckupRequest { node: arbitrary::key(5).public(), ports: ports.clone() }),
+        LedgerRequest::Reservations(arbitrary::key(6).public()),
     ];
     canonical("ledger-request", &values, |_| {});
 }
@@ -470,7 +494,8 @@ fn ledger_answers() {
         Purpose::Promised { reservation, client: session.terms.client },
     ];
     let holds = holds.map(|purpose| Hold { purpose, amount: session.held, deadline: session.collect_until });
-    let causes = [Cause::Uncollected(*id), Cause::Overdue(Purpose::Bond { device })];
+    let causes =
+        [Cause::Uncollected(*id), Cause::Overdue(Purpose::Bond { device }), Cause::Called(reservation)];
     let limbo = causes.map(|cause| Limbo { cause, amount: session.held, deadline: session.collect_until });
     let status = LedgerStatus { height: tip.height, hash: tip.hash, time: tip.time, totals: tip.totals };
     let tx = chain.blocks()[0].txs[0].body.id();
@@ -501,6 +526,7 @@ fn ledger_answers() {
         LedgerAnswer::Devices(chain.state().devices().map(|(_, device)| device.clone()).collect()),
         LedgerAnswer::Budgets(vec![budget]),
         LedgerAnswer::Checkup(checkup()),
+        LedgerAnswer::Reservations(chain.state().reservations().map(|(_, known)| known.clone()).collect()),
     ];
     canonical("ledger-answer", &values, |_| {});
 }
@@ -510,17 +536,24 @@ fn provider_requests() {
     let asset = |part| ProviderRequest::Asset { model: ModelId([5; 32]), part };
     let (session, _) = busy_chain().state().sessions().next().map(|(id, s)| (*id, s.clone())).expect("open");
     let parts = [AssetPart::Manifest, AssetPart::Tokenizer, AssetPart::Template].map(asset);
-    let values: Vec<_> = parts.into_iter().chain([ProviderRequest::Settle(session)]).collect();
+    let reservation = busy_chain().state().reservations().next().map(|(id, _)| *id).expect("one is kept");
+    let wishes = samples(arbitrary::reservation_wishes(), 4).into_iter().map(ProviderRequest::Reserve);
+    let rest = [ProviderRequest::Settle(session), ProviderRequest::Slot(reservation)];
+    let values: Vec<_> = parts.into_iter().chain(rest).chain(wishes).collect();
     canonical("provider-request", &values, |_| {});
 }
 
 #[test]
 fn provider_answers() {
     let tx = busy_chain().blocks()[0].txs[0].body.id();
+    let offer = samples(arbitrary::signed(arbitrary::reservation_offers), 1).remove(0);
+    let advert = samples(arbitrary::signed(arbitrary::adverts), 1).remove(0);
     let values = [
         ProviderAnswer::Asset(vec![1; 100]),
         ProviderAnswer::Settled(rpc::Applied { tx, height: Height(9) }),
         ProviderAnswer::Refused("not here".into()),
+        ProviderAnswer::Offered(Box::new(offer)),
+        ProviderAnswer::Slot(Box::new(advert)),
     ];
     canonical("provider-answer", &values, |_| {});
 }

@@ -23,7 +23,10 @@ use gridhour_contracts_sim::{
 };
 use gridhour_node::{
     clock,
-    consensus::LedgerView,
+    consensus::{
+        LedgerView,
+        ledger_time::{Clock, SystemClock},
+    },
     data_dir::DataDir,
     drivers::{
         client::{Client, ClientConfig, Hedge, RunError, RunEvent, RunSpec},
@@ -60,7 +63,7 @@ use tokio::{
 };
 
 use crate::job_streams::{
-    PATIENCE, engine, genesis_at, key, ledger_node_of, listening, served, served_on_watched_device, spec,
+    PATIENCE, engine, genesis_at, key, ledger_node_on, listening, served, served_on_watched_device, spec,
 };
 
 /// Tokens of the answer that is cut at each of them.
@@ -75,6 +78,8 @@ const RATES: Rates = Rates { prefill: WorkRate(100_000_000), decode: WorkRate(10
 /// Time to collect: longer than any test.
 const GRACE: Millis = Millis(600_000);
 pub(crate) const FIRST: u8 = 3;
+/// Key of the client.
+pub(crate) const CLIENT: u8 = 4;
 pub(crate) const SECOND: u8 = 6;
 /// More than a client is told in one answer.
 const SEEN_MAX: usize = 1_024;
@@ -96,20 +101,25 @@ pub(crate) struct Seller {
     pub(crate) id: PublicKey,
     pub(crate) runtime: Runtime,
     net: NetHandle,
-    events: mpsc::Receiver<ProviderEvent>,
+    pub(crate) events: mpsc::Receiver<ProviderEvent>,
     stop: watch::Sender<bool>,
     running: JoinHandle<()>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::on_clock(Box::new(SystemClock::default()))
+    }
+
+    /// A ledger node that goes by this clock.
+    pub(crate) fn on_clock(clock: Box<dyn Clock>) -> Self {
         let main = Runtime::new().expect("a runtime");
         let folder = tempfile::tempdir().expect("a folder");
         let (stop, stopped) = watch::channel(false);
         let (network, view, client) = main.block_on(async {
             let genesis = genesis_at(clock::now());
             let genesis = Genesis { grace_min: GRACE, ..genesis };
-            let (network, view) = ledger_node_of(genesis, folder.path(), stopped).await;
+            let (network, view) = ledger_node_on(clock, genesis, folder.path(), stopped).await;
             let client = client_in(&folder, &network).await;
             let mint = Call::Mint { to: client.id(), amount: FUNDS };
             client.ledger().submit(&key(2), mint).await.expect("the issuer mints");
@@ -124,13 +134,18 @@ impl World {
 
     /// Starts provider `n`, over the records that it had before.
     pub(crate) fn seller(&self, n: u8, ask: PricePerHour, delay: Duration, served: Served) -> Seller {
+        self.seller_of(n, delay, served, selling(ask))
+    }
+
+    /// The same, with all that it may set.
+    pub(crate) fn seller_of(&self, n: u8, delay: Duration, served: Served, config: ProviderConfig) -> Seller {
         let runtime = Runtime::new().expect("a runtime");
         let (stop, stopped) = watch::channel(false);
         let (net, events, running) = runtime.block_on(async {
-            let config = NetConfig { delay, ..listening(&self.network, n) };
-            let (net, inbox) = Net::start(config).await.expect("loopback listens");
+            let net_config = NetConfig { delay, ..listening(&self.network, n) };
+            let (net, inbox) = Net::start(net_config).await.expect("loopback listens");
             let (told, events) = mpsc::channel(256);
-            let parts = self.parts(n, ask, &net, served, told);
+            let parts = self.parts(n, config, &net, served, told);
             let running = tokio::spawn(Provider::new(parts).expect("sound records").run(inbox, stopped));
             (net, events, running)
         });
@@ -140,22 +155,13 @@ impl World {
     fn parts(
         &self,
         n: u8,
-        ask: PricePerHour,
+        config: ProviderConfig,
         net: &NetHandle,
         mut served: Served,
         events: mpsc::Sender<ProviderEvent>,
     ) -> Parts {
         served.device.rates = RATES;
         let (memory, _) = Memory::open(&self.records(n), key(n).public()).expect("sound records");
-        let config = ProviderConfig {
-            ask,
-            region: None,
-            jurisdiction: None,
-            slots: 2,
-            hospitality: Hospitality::open(Millis(3_600_000)),
-            stake: Credits::ZERO,
-            drain: Millis(500),
-        };
         let network = &self.network;
         Parts {
             key: key(n),
@@ -248,10 +254,32 @@ impl World {
     }
 }
 
+/// What a provider sells for this price.
+pub(crate) fn selling(ask: PricePerHour) -> ProviderConfig {
+    ProviderConfig {
+        ask,
+        spot: None,
+        queue: Millis(0),
+        region: None,
+        jurisdiction: None,
+        slots: 2,
+        hospitality: Hospitality::open(Millis(3_600_000)),
+        quotes: None,
+        stake: Credits::ZERO,
+        drain: Millis(500),
+        reserve: None,
+    }
+}
+
 /// The client over its records.
 pub(crate) async fn client_in(folder: &TempDir, network: &Verified<NetworkFile>) -> Client {
-    let data_dir = DataDir::new(folder.path().join("client"));
-    let config = ClientConfig { data_dir, key: key(4), network: network.clone(), region: None };
+    client_of(folder, network, CLIENT).await
+}
+
+/// A client with key `n` over its records.
+pub(crate) async fn client_of(folder: &TempDir, network: &Verified<NetworkFile>, n: u8) -> Client {
+    let data_dir = DataDir::new(folder.path().join(format!("client-{n}")));
+    let config = ClientConfig { data_dir, key: key(n), network: network.clone(), region: None };
     Client::connect(config).await.expect("the ledger node is there")
 }
 

@@ -1,14 +1,18 @@
 //! Real drivers in one process: what a provider does with job streams that make no sense, with a client that closes
 //! while its job runs, and with a device that fails.
 
-use std::{num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 
 use gridhour_contracts_sim::{
     genesis::Genesis, limits::LEDGER_VERSION, network_file::NetworkFile, tx::Call, witnesses::Witnesses,
 };
 use gridhour_node::{
     clock,
-    consensus::{LedgerView, ledger_time::SystemClock, solo::Solo},
+    consensus::{
+        LedgerView,
+        ledger_time::{Clock, SystemClock},
+        solo::Solo,
+    },
     data_dir::DataDir,
     drivers::{
         client::{Client, ClientConfig, Hedge, RunError, RunEvent, RunSpec},
@@ -37,7 +41,7 @@ use gridhour_node::{
 use gridhour_protocol::{
     calibration::provider::Hospitality,
     job::{message::ClientMessage, sampling::Sampling},
-    market::{advert::ModelOffer, costs::BuyerCosts, order::Verification},
+    market::{advert::ModelOffer, costs::BuyerCosts, data_class::DataClass, order::Verification, tier::Tier},
     receipt::{Cause, ClockSource},
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp},
@@ -122,8 +126,18 @@ pub(crate) async fn ledger_node_of(
     folder: &Path,
     stop: watch::Receiver<bool>,
 ) -> (Verified<NetworkFile>, LedgerView) {
+    ledger_node_on(Box::new(SystemClock::default()), genesis, folder, stop).await
+}
+
+/// The same by this clock.
+pub(crate) async fn ledger_node_on(
+    clock: Box<dyn Clock>,
+    genesis: Genesis,
+    folder: &Path,
+    stop: watch::Receiver<bool>,
+) -> (Verified<NetworkFile>, LedgerView) {
     let ledger = Ledger::open(&folder.join("ledger"), &genesis).expect("a new ledger opens");
-    let solo = Solo::start(ledger, key(1), Box::new(SystemClock::default())).expect("the operator's key");
+    let solo = Solo::start(ledger, key(1), clock).expect("the operator's key");
     let mut network = NetworkFile { genesis, bootstrap: Vec::new(), witnesses: Witnesses::default() };
     let (net, inbox) = Net::start(listening(&network, 1)).await.expect("loopback listens");
     network.bootstrap = net.listen_addrs().iter().map(ToString::to_string).collect();
@@ -220,12 +234,16 @@ pub(crate) async fn provider_asking(
     let (memory, _) = Memory::open(&folder.join("records"), key(3).public()).expect("new records");
     let config = ProviderConfig {
         ask: ASK,
+        spot: None,
+        queue: Millis(0),
         region: None,
         jurisdiction: None,
         slots: 2,
         hospitality: Hospitality { patience: CALIBRATION_STEP, ..Hospitality::open(Millis(3_600_000)) },
+        quotes: None,
         stake: Credits::ZERO,
         drain: DRAIN,
+        reserve: None,
     };
     let parts = Parts {
         key: key(3),
@@ -288,10 +306,15 @@ pub(crate) fn spec(model: ModelOffer) -> RunSpec {
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        tier: Tier::OnDemand,
+        data: DataClass::Any,
+        own: BTreeSet::new(),
         costs: BuyerCosts::NONE,
         tag: None,
         use_for: Millis(60_000),
+        reservation: None,
         pays: None,
+        post: None,
         failover: true,
         hedge: Hedge::Never,
         keep: None,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use gridhour_node::bench::matrix::Matrix;
+use gridhour_protocol::signed::PublicKey;
 use testkit::{
     data,
     fair::Fair,
@@ -66,10 +67,31 @@ fn in_an_hour_of_churn_and_misdeeds_every_honest_order_is_served_or_refunded() {
     }
 }
 
+/// A third of the providers bring their neighbours as many valid adverts as they may, from the beginning to the end: of keys
+/// that nobody knows, and renewals of these. Every honest offer is still known everywhere.
+#[test]
+fn a_flood_within_the_rates_keeps_no_honest_offer_from_anybody() {
+    for seed in seeds(1) {
+        let (providers, clients, pourers, minutes) = (12, 3, 4, 3);
+        let adverts_ms = (15_000, 40_000);
+        let fair = Fair { seed, providers, clients, pourers, adverts_ms, minutes, matrix: matrix() };
+        let report = run(&fair, "a_flood_within_the_rates_keeps_no_honest_offer_from_anybody");
+        let [there, known] = ["offer-there", "offer-known"].map(|what| count(&report, what));
+        println!("seed {seed}: {known} of {there} offers known in {} ms", report.ended_ms);
+        assert!(there > 100 && 100 * known >= 99 * there, "seed {seed}: {known} of {there} are known");
+        let (orders, served) = served(&fair, &report);
+        assert!(orders > 0 && orders == served, "seed {seed}: {served} of {orders} were served");
+        let is_pourer = |key: &PublicKey| (0..pourers).any(|at| fair.provider(3 * at) == *key);
+        let mut bans = report.bans.iter();
+        assert!(!bans.any(|(_, whom, _)| is_pourer(whom)), "seed {seed}: it was within the rates");
+    }
+}
+
 #[test]
 fn one_seed_is_one_fair() {
-    let fair = |seed| Fair { seed, providers: 40, clients: 12, minutes: 10, matrix: matrix() };
-    let trace = |seed| run(&fair(seed), "one_seed_is_one_fair").trace;
+    let of_forty =
+        |seed| Fair { providers: 40, clients: 12, minutes: 10, ..Fair::of_two_hundred(seed, matrix()) };
+    let trace = |seed| run(&of_forty(seed), "one_seed_is_one_fair").trace;
     assert_eq!(trace(1), trace(1));
     assert_ne!(trace(1), trace(2));
 }

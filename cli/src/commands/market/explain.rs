@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use gridhour_node::drivers::client::Client;
+use gridhour_node::{clock, drivers::client::Client};
 use gridhour_protocol::{
     id::to_hex,
     limits::PROMPT_TOKENS_MAX,
     market::{
         matching::{Candidate, MatchRecord},
         order::{Order, Verification},
+        quote,
         redundant::{Bid, TooFew, pick},
+        standing::Late,
+        tier::Tier,
     },
     signed::PublicKey,
     units::Credits,
 };
 use serde_json::{Map, Value, json};
 
-use super::live_offers;
+use super::offers_for;
 use crate::{commands::run::OrderOptions, context::Context, error, joined::with_client};
 
 const EXAMPLES: &str = "\
@@ -25,7 +28,7 @@ EXAMPLES:
   gridhour market explain --prompt-tokens 4000 --prefer fastest --json
   gridhour market explain --home eu-de --egress-per-gib 0.09 --retry-cost 0.001
 
-Nothing is ordered, opened or paid.";
+Nothing is ordered, opened or paid. With --post, providers keep a slot for their quotes until these end.";
 
 /// An order that is not made.
 #[derive(Debug, clap::Args)]
@@ -46,9 +49,20 @@ pub fn run(args: &Args, context: &Context) -> error::Result {
 
 async fn explain(args: &Args, context: &Context, client: &Arc<Client>) -> error::Result {
     let spec = args.order.spec(context, Vec::new())?;
-    let adverts = live_offers(client, usize::from(spec.verification.providers())).await?;
+    if spec.tier == Tier::Reserved {
+        return Err(error::CommandError::usage(
+            "an order of the reserved tier meets no offer but that of its slot",
+        )
+        .hint("`gridhour reserve list` shows whose slot runs"));
+    }
+    let adverts = offers_for(client, &spec).await?;
     let order = client.order(&spec, args.prompt_tokens as usize)?;
-    let record = client.match_order(&order, &adverts, &spec).await?;
+    let quotes = match spec.post {
+        Some(post) => client.quotes(&order, post).await,
+        None => Vec::new(),
+    };
+    let offers = quote::beside(adverts, &quotes, clock::now());
+    let record = client.match_order(&order, &offers, &spec).await?;
     let together = together(&order, &record);
     let mut document = match_json(&record);
     document["together"] = match &together {
@@ -100,13 +114,19 @@ pub fn explain_text(context: &Context, record: &MatchRecord) -> error::Result {
         }
     }
     for refusal in &record.refused {
-        let (provider, reason) = (refusal.provider.short(), refusal.reason.name());
+        let (provider, reason) = (named(refusal.provider, refusal.own), refusal.reason.name());
         context.out.line(format!("refused {provider}  {reason}: {}", refusal.detail))?;
     }
     match chosen {
         Some(_) => Ok(()),
         None => context.out.line("no offer meets this order"),
     }
+}
+
+/// A provider, and whether it is the user's own machine.
+fn named(provider: PublicKey, own: bool) -> String {
+    let own = if own { " (own)" } else { "" };
+    format!("{}{own}", provider.short())
 }
 
 /// An offer's score, its terms that are not zero, and the times.
@@ -118,11 +138,26 @@ fn offer_text(candidate: &Candidate) -> String {
         _ => "not measured".into(),
     };
     let sum = if added.is_empty() { String::new() } else { format!(", score {}", candidate.score) };
-    format!("{}  at most {} credits{added}{sum}; {times}", candidate.provider.short(), candidate.cost)
+    let quoted = if candidate.quoted.is_some() { " quoted" } else { "" };
+    let provider = named(candidate.provider, candidate.standing.is_own());
+    format!("{provider} {quoted} at most {} credits{added}{sum}; {times}", candidate.cost)
 }
 
-/// By how much an offer lost, and by which terms.
+/// By what an offer lost: to a machine of the user's own whatever it scores, or by how much and by which terms.
 fn why_lost(other: &Candidate, chosen: &Candidate) -> String {
+    if chosen.standing.comes_first() && !other.standing.comes_first() {
+        return match other.standing.late() {
+            Some(late) => format!("your own, but {late}; another machine of yours is in time"),
+            None => "your own machine is in time, and comes first".into(),
+        };
+    }
+    match other.standing.late() {
+        Some(late) => format!("your own, but {late}: {}", by_score(other, chosen)),
+        None => by_score(other, chosen),
+    }
+}
+
+fn by_score(other: &Candidate, chosen: &Candidate) -> String {
     let difference = i128::from(other.score.0) - i128::from(chosen.score.0);
     if difference == 0 {
         return "the same score: the earlier advert won, or between two of one time the lower account".into();
@@ -147,7 +182,8 @@ pub fn match_json(record: &MatchRecord) -> Value {
     let candidates = record.candidates.iter().map(|candidate| candidate_json(candidate, chosen));
     let refused = record.refused.iter().map(|refusal| {
         json!({
-            "provider": refusal.provider.to_string(), "reason": refusal.reason.name(), "detail": refusal.detail,
+            "provider": refusal.provider.to_string(), "own": refusal.own, "reason": refusal.reason.name(),
+            "detail": refusal.detail,
         })
     });
     let costs = &record.costs;
@@ -171,11 +207,18 @@ fn candidate_json(candidate: &Candidate, chosen: Option<&Candidate>) -> Value {
         Value::Object(whole.chain(parts).collect::<Map<_, _>>())
     });
     json!({
-        "provider": candidate.provider.to_string(), "score": candidate.score.0, "cost": candidate.cost.0,
+        "provider": candidate.provider.to_string(), "own": candidate.standing.is_own(),
+        "quoted": candidate.quoted.map(|posting| posting.to_string()),
+        "late": candidate.standing.late().map(late_json), "score": candidate.score.0, "cost": candidate.cost.0,
         "penalty": candidate.penalty.0, "egress": candidate.egress.0, "risk": candidate.risk.0,
         "discount": candidate.discount.0, "expected_ttft_ms": candidate.expected_ttft_ms,
         "expected_total_ms": candidate.expected_total_ms, "lost_by": lost_by,
     })
+}
+
+fn late_json(late: Late) -> Value {
+    let token = if late.is_first { "first" } else { "last" };
+    json!({ "token": token, "by_ms": late.by_ms, "queue_ms": late.queue_ms })
 }
 
 /// A difference of amounts; one beyond 64 bits becomes the largest there is.
@@ -185,11 +228,16 @@ fn number(amount: i128) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use gridhour_protocol::{id::PostingId, market::standing::Standing};
+
     use super::*;
 
+    /// Somebody else's.
     fn candidate(at: u8, cost: u64, penalty: u64, risk: u64, discount: u64) -> Candidate {
         Candidate {
             provider: PublicKey([at; 32]),
+            quoted: None,
+            standing: Standing::Market,
             score: Credits(cost + penalty + risk - discount),
             cost: Credits(cost),
             penalty: Credits(penalty),
@@ -206,6 +254,8 @@ mod tests {
         let text = offer_text(&candidate(1, 817, 0, 0, 0));
         assert_eq!(text, "01010101  at most 0.000817 credits; first token in 12 ms, all in 340 ms");
         let text = offer_text(&Candidate { expected_ttft_ms: None, ..candidate(1, 817, 30, 0, 7) });
+        let quoted = Candidate { quoted: Some(PostingId([5; 32])), ..candidate(1, 817, 0, 0, 0) };
+        assert!(offer_text(&quoted).starts_with("01010101  quoted at most"), "{}", offer_text(&quoted));
         let terms = "+0.00003 lateness -0.000007 newcomer's discount, score 0.00084";
         assert_eq!(text, format!("01010101  at most 0.000817 credits {terms}; not measured"));
     }
@@ -217,6 +267,25 @@ mod tests {
                         risk of a run in vain +0.00009, newcomer's discount +0.000008";
         assert_eq!(why_lost(&other, &chosen), expected);
         assert!(why_lost(&chosen, &chosen).starts_with("the same score"));
+    }
+
+    #[test]
+    fn an_own_machine_is_told_why_it_won_or_lost() {
+        let late = Late { is_first: true, by_ms: 400, queue_ms: 350 };
+        let standing = |standing, candidate| Candidate { standing, ..candidate };
+        let (cheap, dear) = (candidate(1, 100, 0, 0, 0), candidate(2, 800, 0, 0, 0));
+        let first = standing(Standing::Own, dear);
+        assert_eq!(why_lost(&cheap, &first), "your own machine is in time, and comes first");
+        assert!(offer_text(&first).starts_with("02020202 (own)  at most"));
+        let slow = standing(Standing::OwnLate(late), candidate(3, 100, 900, 0, 0));
+        let said = "your own, but its first token would be 400 ms late, its queue takes 350 ms";
+        assert_eq!(
+            why_lost(&slow, &cheap),
+            format!("{said}: +0.0009 against the chosen one: lateness +0.0009")
+        );
+        assert_eq!(why_lost(&slow, &first), format!("{said}; another machine of yours is in time"));
+        let told = candidate_json(&slow, Some(&cheap));
+        assert_eq!((&told["own"], &told["late"]["by_ms"]), (&json!(true), &json!(400)));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::{Args, result_json, stream, summary};
 use crate::{
-    commands::{budget::Drawing, market::live_offers},
+    commands::{budget::Drawing, market::offers_for},
     context::Context,
     error::{CommandError, Result},
     joined::with_client,
@@ -78,7 +78,7 @@ pub fn run(args: &Args, file: &Path, context: &Context) -> Result {
     with_client(context, async |client, cancel| {
         let left = client.left_open()?;
         let drawing = args.draw.resolve(context, &client).await?;
-        let offers = live_offers(&client, 1).await?;
+        let offers = offers_for(&client, &spec).await?;
         let assets = client.assets(spec.model, &offers).await?;
         let mut longest = 0;
         for messages in &conversations {

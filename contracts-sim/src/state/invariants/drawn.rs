@@ -65,6 +65,7 @@ mod tests {
 
     use gridhour_protocol::{
         id::SessionId,
+        market::tier::Tier,
         units::{Credits, Millis},
     };
 
@@ -89,6 +90,7 @@ mod tests {
         chain.acting(&client).ok(deal.draw(budget, 0));
         deal.terms.nonce = 2;
         deal.terms.use_until = chain.now().after(Millis(SLOT.0 / 2)).expect("time goes on");
+        let deal = deal.in_tier(Tier::Reserved);
         chain.acting(&client).ok(deal.draw_slot(reservation));
         chain.state().clone()
     }

@@ -42,10 +42,12 @@ pub(super) fn advert(key: &SecretKey, sequence: u64) -> Signed<Advert> {
             context: 2048,
         }],
         ask: PricePerHour(2_000_000),
+        spot: None,
         slots_free: 2,
         queued: 0,
         region: None,
         coordinate: None,
+        quote: None,
         jurisdiction: None,
     })
 }

@@ -192,7 +192,9 @@ impl Market<'_> {
         }
         let freed_us = arrives_us + first + rest;
         let total_us = freed_us + rtt / 2 - wanted.at_us;
-        let paid = estimate::cost(&wanted.order, &provider.advert, &provider.advert.models[0])?.0;
+        let paid =
+            estimate::cost(&wanted.order, &provider.advert, &provider.advert.models[0], provider.advert.ask)?
+                .0;
         let score = paid + late_penalty(wanted, total_us);
         Some(Finish { sent_us: now_us, arrives_us, freed_us, first_us: rtt + first, total_us, paid, score })
     }

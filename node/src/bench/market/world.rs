@@ -7,7 +7,9 @@ use gridhour_protocol::{
     market::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         coordinate::{Coordinate, Vivaldi},
+        data_class::DataClass,
         order::{LatencyLimit, LimitKind, Order, Verification},
+        tier::Tier,
     },
     signed::{PublicKey, SecretKey, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp, WorkRate},
@@ -232,6 +234,8 @@ impl World {
             calibrated_by: Vec::new(),
             stake_min: Credits::ZERO,
             verification: Verification::Receipt,
+            tier: Tier::OnDemand,
+            data: DataClass::Any,
             tag: None,
         };
         let order = buyer_key(buyer).sign(order).verify().expect("it was just signed");
@@ -301,10 +305,12 @@ fn idle_advert(provider: PublicKey, ask: PricePerHour, speed: f64, slots: u16) -
         },
         models: vec![ModelOffer { model: MODEL, work: WORK, context: 8_192 }],
         ask,
+        spot: None,
         slots_free: slots,
         queued: 0,
         region: None,
         jurisdiction: None,
         coordinate: None,
+        quote: None,
     }
 }

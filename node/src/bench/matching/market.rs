@@ -8,9 +8,11 @@ use gridhour_protocol::{
         advert::{Advert, Device, DeviceClass, ModelOffer, RateSource},
         batch::{Batch, BatchError, Waiting},
         costs::BuyerCosts,
+        data_class::DataClass,
         estimate::{Latency, Measured},
         matching::{Matcher, Offer},
         order::{LatencyLimit, LimitKind, Order, Verification},
+        tier::Tier,
     },
     signed::{PublicKey, SecretKey, Signable, Verified},
     units::{Credits, Millis, PricePerHour, Timestamp, WorkRate},
@@ -146,11 +148,13 @@ fn advert(draw: &mut Random, region: &str, dear: f64) -> Advert {
         },
         models: vec![ModelOffer { model: MODEL, work: WORK, context: 8_192 }],
         ask: PricePerHour((ASK * speed * dear * draw.between(0.7, 1.4)) as u64),
+        spot: None,
         slots_free: 0,
         queued: 0,
         region: Some(region.to_owned()),
         jurisdiction: None,
         coordinate: None,
+        quote: None,
     }
 }
 
@@ -179,6 +183,8 @@ fn order(draw: &mut Random, regions: &Matrix) -> Order {
         calibrated_by: Vec::new(),
         stake_min: Credits::ZERO,
         verification: Verification::Receipt,
+        tier: Tier::OnDemand,
+        data: DataClass::Any,
         tag: None,
     }
 }

@@ -1,6 +1,6 @@
 //! What a provider reports, for programs and for people.
 
-use gridhour_protocol::units::Timestamp;
+use gridhour_protocol::units::{Credits, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{clock, drivers::provider::ProviderEvent};
@@ -14,9 +14,18 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
         ProviderEvent::Job { session, end, output_tokens } => json!({
             "event": "job", "session": session.to_string(), "end": end, "output_tokens": output_tokens,
         }),
+        ProviderEvent::Reclaiming { session, notice } => json!({
+            "event": "reclaiming", "session": session.to_string(), "notice_ms": notice.0,
+        }),
         ProviderEvent::Closed { session } => json!({ "event": "closed", "session": session.to_string() }),
         ProviderEvent::Forgotten { session } => {
             json!({ "event": "forgotten", "session": session.to_string() })
+        }
+        ProviderEvent::Quoted { client, price, until } => json!({
+            "event": "quoted", "client": client.to_string(), "price": price.0, "until": until.0,
+        }),
+        ProviderEvent::QuoteLapsed { client } => {
+            json!({ "event": "quote-lapsed", "client": client.to_string() })
         }
         ProviderEvent::Misdeed { client, what, count } => {
             json!({ "event": "misdeed", "client": client.to_string(), "what": what, "count": count })
@@ -56,6 +65,9 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
         ProviderEvent::Draining { jobs, at_most } => {
             json!({ "event": "draining", "jobs": jobs, "at_most_ms": at_most.0 })
         }
+        ProviderEvent::Reserved { .. }
+        | ProviderEvent::SlotAnswered { .. }
+        | ProviderEvent::SlotMissed { .. } => reserved_json(event),
         ProviderEvent::Trouble { what } => json!({ "event": "trouble", "what": what }),
     }
 }
@@ -63,10 +75,18 @@ pub(in crate::command) fn event_json(event: &ProviderEvent) -> Value {
 /// One line for people; `None` for what would only scroll by.
 pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
     match event {
-        ProviderEvent::Advertised { .. } => None,
+        ProviderEvent::Advertised { .. } | ProviderEvent::QuoteLapsed { .. } => None,
+        ProviderEvent::Quoted { client, price, .. } => {
+            Some(format!("quoted {} credits per GPU-hour to {}", Credits(price.0), client.short()))
+        }
         ProviderEvent::Job { session, end, output_tokens } => {
             Some(format!("job of session {}: {output_tokens} tokens, {end}", session.short()))
         }
+        ProviderEvent::Reclaiming { session, notice } => Some(format!(
+            "the spot job of session {} leaves its slot within {} ms",
+            session.short(),
+            notice.0
+        )),
         ProviderEvent::Closed { session } => {
             Some(format!("session {} closed and collected", session.short()))
         }
@@ -119,7 +139,49 @@ pub(in crate::command) fn event_text(event: &ProviderEvent) -> Option<String> {
             "told to stop: nothing is offered any more, {jobs} jobs have {} s to end",
             at_most.0 / 1_000
         )),
+        ProviderEvent::Reserved { .. }
+        | ProviderEvent::SlotAnswered { .. }
+        | ProviderEvent::SlotMissed { .. } => reserved_text(event),
         ProviderEvent::Trouble { what } => Some(format!("look at this: {what}")),
+    }
+}
+
+/// What concerns reservations, for programs.
+fn reserved_json(event: &ProviderEvent) -> Value {
+    match event {
+        ProviderEvent::Reserved { reservation, client, from, until } => json!({
+            "event": "reserved", "reservation": reservation.to_string(), "client": client.to_string(),
+            "from": from.0, "until": until.0,
+        }),
+        ProviderEvent::SlotAnswered { reservation, slot } => {
+            json!({ "event": "slot-answered", "reservation": reservation.to_string(), "slot": slot })
+        }
+        ProviderEvent::SlotMissed { reservation, missed } => {
+            json!({ "event": "slot-missed", "reservation": reservation.to_string(), "missed": missed })
+        }
+        _ => Value::Null,
+    }
+}
+
+/// What concerns reservations, for people.
+fn reserved_text(event: &ProviderEvent) -> Option<String> {
+    match event {
+        ProviderEvent::Reserved { reservation, client, from, until } => Some(format!(
+            "reservation {}: {} s of this device are {}'s, from {} s on",
+            reservation.short(),
+            until.since(*from).0 / 1_000,
+            client.short(),
+            from.since(clock::now()).0 / 1_000
+        )),
+        ProviderEvent::SlotAnswered { reservation, slot } => {
+            Some(format!("slot {slot} of reservation {} was called for, and answered", reservation.short()))
+        }
+        ProviderEvent::SlotMissed { reservation, missed } => Some(format!(
+            "a slot of reservation {} was called for and not answered in time: {missed} missed so far, a part of \
+             the bond is gone",
+            reservation.short()
+        )),
+        _ => None,
     }
 }
 

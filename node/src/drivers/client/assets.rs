@@ -13,7 +13,7 @@ use gridhour_protocol::{
 use super::Client;
 use crate::{
     model::assets::{AssetBytes, AssetError, ModelAssets},
-    net::{RequestError, Service},
+    net::{NetHandle, RequestError, Service},
     rpc::{AssetPart, ProviderAnswer, ProviderRequest},
 };
 
@@ -113,7 +113,7 @@ impl Client {
         match self.ask_provider(provider, ProviderRequest::Asset { model, part }).await? {
             ProviderAnswer::Asset(bytes) => Ok(bytes),
             ProviderAnswer::Refused(why) => Err(why),
-            ProviderAnswer::Settled(_) => Err("the answer is to another question".into()),
+            _ => Err("the answer is to another question".into()),
         }
     }
 
@@ -123,8 +123,17 @@ impl Client {
         provider: PublicKey,
         asked: ProviderRequest,
     ) -> Result<ProviderAnswer, String> {
-        let answer = self.net.request(provider, Service::Asset, wire::encode(&asked)).await;
-        let bytes = answer.map_err(|error: RequestError| error.to_string())?;
-        wire::decode(&bytes).map_err(|error| error.to_string())
+        ask(&self.net, provider, asked).await
     }
+}
+
+/// Asks a provider something outside a job, over this network.
+pub(super) async fn ask(
+    net: &NetHandle,
+    provider: PublicKey,
+    asked: ProviderRequest,
+) -> Result<ProviderAnswer, String> {
+    let answer = net.request(provider, Service::Asset, wire::encode(&asked)).await;
+    let bytes = answer.map_err(|error: RequestError| error.to_string())?;
+    wire::decode(&bytes).map_err(|error| error.to_string())
 }

@@ -8,10 +8,11 @@ use gridhour_protocol::{
         buyer::{BuyerEnd, BuyerOutcome, NotStarted},
     },
     market::{matching::MatchRecord, redundant::TooFew},
+    signed::PublicKey,
     units::Credits,
 };
 
-use super::FetchError;
+use super::{FetchError, SlotError};
 use crate::{
     drivers::{ledger_client::LedgerError, memory::MemoryError, results::ResultError},
     keys::KeyError,
@@ -34,6 +35,14 @@ pub enum RunError {
     /// No offer meets the order. The record says why for each.
     #[error("no offer meets the order: {} refused", .0.refused.len())]
     NoOffer(Box<MatchRecord>),
+    /// The prompt was about to go to somebody who may not have it. It was not sent: our own fault, not the provider's.
+    #[error("the prompt may not go to {}: {why}; it was not sent", .provider.short())]
+    MayNotLeave {
+        /// Who.
+        provider: PublicKey,
+        /// What forbids it.
+        why: String,
+    },
     /// The ledger did not open the session.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -43,6 +52,9 @@ pub enum RunError {
     /// The job could not be started.
     #[error(transparent)]
     NotStarted(#[from] NotStarted),
+    /// The reserved slot.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
     /// Another provider had begun to answer before this one was asked.
     #[error("another provider was faster")]
     Overtaken,

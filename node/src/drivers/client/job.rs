@@ -14,7 +14,7 @@ use gridhour_protocol::{
     receipt::Receipt,
     session::terms::Terms,
     signed::Signed,
-    units::Timestamp,
+    units::{Millis, Timestamp},
     wire,
 };
 use tokio::{
@@ -37,8 +37,17 @@ use crate::{
 /// How long a frame may take to leave.
 const SEND_TIME: Duration = Duration::from_secs(30);
 
-/// Told about tokens, and their log probabilities if they were asked for.
-pub(super) type Deliver<'a> = &'a mut (dyn FnMut(&[u32], &[Logprobs]) + Send);
+/// What a job tells while it runs.
+#[derive(Clone, Copy)]
+pub(super) enum Heard<'a> {
+    /// Tokens, and their log probabilities if they were asked for.
+    Tokens(&'a [u32], &'a [Logprobs]),
+    /// The provider takes the job's slot back after that long.
+    Reclaiming(Millis),
+}
+
+/// Told about it; it must not wait.
+pub(super) type Deliver<'a> = &'a mut (dyn FnMut(Heard<'_>) + Send);
 
 /// A job that runs, from the buyer's side.
 pub(super) struct Job<'a> {
@@ -54,7 +63,7 @@ pub(super) struct Job<'a> {
     broken: bool,
     started: Instant,
     first_token: Option<Instant>,
-    /// Told about tokens as they come.
+    /// Told about tokens as they come, and when they will not.
     deliver: Deliver<'a>,
 }
 
@@ -131,9 +140,10 @@ impl<'a> Job<'a> {
             BuyerEffect::Testify(receipt) => self.testify(*receipt),
             BuyerEffect::Send(message) => self.send(&message).await,
             BuyerEffect::WakeAt(at) => self.wake = Some(at),
+            BuyerEffect::Reclaiming { within } => (self.deliver)(Heard::Reclaiming(within)),
             BuyerEffect::Deliver { tokens, logprobs } => {
                 self.first_token.get_or_insert_with(Instant::now);
-                (self.deliver)(&tokens, &logprobs);
+                (self.deliver)(Heard::Tokens(&tokens, &logprobs));
             }
             BuyerEffect::Finish(outcome) => {
                 // The last voucher must have left before the stream is dropped; if it cannot, the provider has the one

@@ -17,7 +17,7 @@ use gridhour_protocol::{
 };
 use tokio::time::Instant;
 
-use super::{Client, job::Ran};
+use super::{Client, RunSpec, job::Ran};
 use crate::{
     clock,
     drivers::memory::{Memory, MemoryError},
@@ -36,8 +36,25 @@ impl Client {
         }
     }
 
+    /// What is known of these providers without asking them: whether they are the client's own, their round trips, and
+    /// what earlier jobs like `order`'s showed.
+    pub(super) fn known(
+        &self,
+        spec: &RunSpec,
+        order: &Order,
+        providers: impl Iterator<Item = PublicKey>,
+    ) -> BTreeMap<PublicKey, Measured> {
+        let known = |provider: PublicKey| {
+            let (latency, own) = (self.net.latency(&provider), spec.own.contains(&provider));
+            (provider, Measured { latency, own, ..Measured::default() })
+        };
+        let mut measured = providers.map(known).collect();
+        self.remember(order, &mut measured);
+        measured
+    }
+
     /// Adds to `measured` what earlier jobs like `order`'s showed of these providers.
-    pub(super) fn remember(&self, order: &Order, measured: &mut BTreeMap<PublicKey, Measured>) {
+    fn remember(&self, order: &Order, measured: &mut BTreeMap<PublicKey, Measured>) {
         let now = clock::now();
         let learned = |provider: &PublicKey, memory: &Memory| -> Result<(PublicKey, Learned), MemoryError> {
             let history = memory.history(*provider)?;
@@ -70,6 +87,12 @@ pub(super) fn ended(ran: &Ran, at: Timestamp) -> Ended {
             let now = Instant::now();
             let (ttft, total) = (ran.first_token.unwrap_or(now) - ran.started, now - ran.started);
             Ended::Served(Run::new(at, micros(ttft), micros(total), ran.outcome.output_tokens))
+        }
+        BuyerEnd::Settled(receipt)
+            if receipt.body.cause == Cause::Reclaimed && ran.machine.had_notice(clock::now()) =>
+        {
+            // As was agreed: whoever buys in spot may lose its slot.
+            Ended::Blameless
         }
         BuyerEnd::Refused { code: RefusalCode::Busy, .. } => Ended::Busy(at),
         // Who is told to stop may take its time, and we did not wait for it.

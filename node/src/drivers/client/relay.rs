@@ -14,19 +14,22 @@ mod redundant;
 use std::sync::{Mutex, PoisonError};
 
 use gridhour_protocol::{
-    job::{logprobs::Logprobs, request::Request},
-    market::{advert::Advert, matching::MatchRecord, order::Order},
+    job::request::Request,
+    market::{advert::Advert, matching::MatchRecord, order::Order, quote},
     session::{lane::LaneLedger, terms::Terms, warm::first_hold},
     signed::{PublicKey, Verified},
     units::Credits,
 };
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use self::past::{Attempt, Past, Unsettled, why};
 use super::{
     Client, RunError,
+    job::Heard,
+    outgoing::Outgoing,
     race::{Entry, Race},
     run::{OnEvent, RunEvent, RunSpec, may_be_applied, with_true_work},
+    slot::{Slot, SlotError},
     turn::Turn,
 };
 use crate::{
@@ -59,12 +62,16 @@ pub(super) struct RelayParts<'a> {
     pub(super) assets: &'a ModelAssets,
     /// Those who may be asked.
     pub(super) adverts: &'a [Verified<Advert>],
+    /// The reserved slot that pays, in which nobody but its provider is asked.
+    pub(super) slot: Option<Slot>,
     pub(super) cancel: watch::Receiver<bool>,
 }
 
 /// An answer on its way.
 pub(super) struct Relay<'a> {
     parts: RelayParts<'a>,
+    /// What was quoted, once the order was posted.
+    quotes: OnceCell<Vec<Verified<Advert>>>,
     on_event: Mutex<OnEvent<'a>>,
 }
 
@@ -78,7 +85,7 @@ struct Begin<'a> {
 
 impl<'a> Relay<'a> {
     pub(super) fn new(parts: RelayParts<'a>, on_event: OnEvent<'a>) -> Self {
-        Self { parts, on_event: Mutex::new(on_event) }
+        Self { parts, quotes: OnceCell::new(), on_event: Mutex::new(on_event) }
     }
 
     /// Brings the answer to its end, and every session to its settlement.
@@ -133,9 +140,9 @@ impl<'a> Relay<'a> {
 
     /// Who is asked at the same time, if anybody.
     async fn rival(&self, first: &Choice, request: &Request, past: &Past) -> Option<Choice> {
-        let RelayParts { spec, order, .. } = &self.parts;
+        let RelayParts { spec, order, slot, .. } = &self.parts;
         let expected = first.matched.candidates.first().and_then(|best| best.expected_ttft_ms);
-        if !spec.hedge.wants_two(order.ttft, expected) {
+        if slot.is_some() || !spec.hedge.wants_two(order.ttft, expected) {
             return None;
         }
         let with_first = Past {
@@ -160,7 +167,7 @@ impl<'a> Relay<'a> {
     }
 
     async fn enter(&self, choice: &Choice, request: &Request, entry: &Entry<'_>) -> Result<(), RunError> {
-        let RelayParts { client, spec, order, .. } = &self.parts;
+        let RelayParts { client, spec, order, slot, .. } = &self.parts;
         let (session, provider) = (choice.terms.id(), choice.terms.provider);
         if entry.is_overtaken() {
             return Err(RunError::Overtaken);
@@ -169,7 +176,7 @@ impl<'a> Relay<'a> {
             self.tell(RunEvent::GoesOn { session, provider });
             return Ok(());
         }
-        client.open_session(spec, order, choice).await?;
+        client.open_session(spec, order, slot.as_ref(), choice).await?;
         client.keep_open(spec, choice, request);
         self.tell(RunEvent::Opened { session, hold: choice.hold });
         Ok(())
@@ -203,7 +210,12 @@ impl<'a> Relay<'a> {
         }
         // Tokens that are written again for want of a receipt are there already.
         let mut at = request.written.len();
-        let mut deliver = |tokens: &[u32], _: &[Logprobs]| {
+        let provider = choice.terms.provider;
+        let mut deliver = |heard: Heard<'_>| {
+            let tokens = match heard {
+                Heard::Tokens(tokens, _) => tokens,
+                Heard::Reclaiming(within) => return self.tell(RunEvent::Reclaiming { provider, within }),
+            };
             if !entry.leads() {
                 return;
             }
@@ -215,11 +227,18 @@ impl<'a> Relay<'a> {
             }
         };
         let RelayParts { client, assets, .. } = &self.parts;
-        let done = client.turn(choice, request, assets, entry.cancel(), &mut deliver).await?;
+        let outgoing = self.outgoing(choice, request)?;
+        let done = client.turn(choice, outgoing, assets, entry.cancel(), &mut deliver).await?;
         if let Some(accusation) = &done.0.contradiction {
             self.tell(RunEvent::Contradiction(accusation));
         }
         Ok(Turn::of(choice.clone(), done))
+    }
+
+    /// The request on its way to the provider of `choice`, if it may go there.
+    fn outgoing(&self, choice: &Choice, request: Request) -> Result<Outgoing, RunError> {
+        let RelayParts { spec, order, .. } = &self.parts;
+        Outgoing::to(order, &spec.own, (&choice.advert, &choice.terms), request)
     }
 
     /// Takes in how one turn went, or two of which the first counts. Who had it, and how it ended.
@@ -257,7 +276,7 @@ impl<'a> Relay<'a> {
             Err(RunError::Ledger(_)) if past.asked.len() > 1 => request.clone(),
             Err(_) => return None,
         };
-        let may_go_on = self.parts.spec.failover || past.was_stale;
+        let may_go_on = (self.parts.spec.failover || past.was_stale) && self.parts.slot.is_none();
         if !may_go_on || *self.parts.cancel.borrow() || past.asked.len() >= PROVIDERS_MAX {
             return None;
         }
@@ -267,8 +286,8 @@ impl<'a> Relay<'a> {
 
     /// A kept session for the request, or the best offer for a new one.
     async fn pick(&self, request: &Request, past: &Past) -> Result<Choice, RunError> {
-        let RelayParts { client, spec, order, .. } = &self.parts;
-        match client.kept_for(spec, order, request, &past.asked).await {
+        let RelayParts { client, spec, order, adverts, .. } = &self.parts;
+        match client.kept_for(spec, order, request, &past.asked, adverts).await {
             Some(kept) => Ok(kept),
             None => self.choose(request, past).await,
         }
@@ -287,9 +306,8 @@ impl<'a> Relay<'a> {
     /// left under the order.
     async fn choose(&self, request: &Request, past: &Past) -> Result<Choice, RunError> {
         let left = self.left(past);
-        let RelayParts { client, spec, assets, .. } = &self.parts;
-        let newest = with_true_work(&client.newest(self.parts.adverts), spec.model, assets.work());
-        let others = newest.into_iter().filter(|advert| !past.asked.contains(&advert.provider));
+        let RelayParts { client, spec, slot, .. } = &self.parts;
+        let others = self.offers().await.into_iter().filter(|advert| !past.asked.contains(&advert.provider));
         let is_first = past.asked.is_empty();
         let fits = |advert: &Verified<Advert>| {
             is_first || self.terms(advert, request).is_none_or(|(_, longest)| longest <= left)
@@ -301,9 +319,34 @@ impl<'a> Relay<'a> {
         let (terms, longest) = self
             .terms(advert, request)
             .ok_or_else(|| RunError::Order("its times or its cost overflow".into()))?;
+        check_slot(slot.as_ref(), longest)?;
         let hold = self.hold(longest, left)?;
         let lane = LaneLedger::new(terms.id(), 0);
         Ok(Choice { advert: advert.clone(), terms, hold, matched, lane, is_open: false })
+    }
+
+    /// What is offered now: adverts, and in their place what was quoted for this order.
+    async fn offers(&self) -> Vec<Verified<Advert>> {
+        let RelayParts { client, spec, assets, adverts, slot, .. } = &self.parts;
+        if slot.is_some() {
+            // What was reserved is offered to nobody else, and nothing newer takes its place.
+            return with_true_work(adverts, spec.model, assets.work());
+        }
+        let quotes = self.quotes().await;
+        let newest = with_true_work(&client.newest(adverts), spec.model, assets.work());
+        quote::beside(newest, quotes, clock::now())
+    }
+
+    /// What was quoted for the order, which is posted the first time that it is asked.
+    async fn quotes(&self) -> &[Verified<Advert>] {
+        let RelayParts { client, spec, order, .. } = &self.parts;
+        let Some(post) = spec.post else { return &[] };
+        let posted = async {
+            let quotes = client.quotes(order, post).await;
+            self.tell(RunEvent::Posted { quotes: quotes.len() });
+            quotes
+        };
+        self.quotes.get_or_init(|| posted).await
     }
 
     /// What a session holds at first for a job that costs `longest` at most: for more like it if it is kept.
@@ -320,7 +363,8 @@ impl<'a> Relay<'a> {
 
     /// Terms with this provider, and what the longest answer costs under them.
     fn terms(&self, advert: &Verified<Advert>, request: &Request) -> Option<(Terms, Credits)> {
-        let terms = self.parts.client.terms(self.parts.spec, &self.parts.order, advert)?;
+        let RelayParts { client, spec, order, slot, .. } = &self.parts;
+        let terms = client.terms(spec, order, slot.as_ref(), advert)?;
         let hold = request.amount_on(&LaneLedger::new(terms.id(), 0), &terms, request.max_tokens)?;
         Some((terms, hold.max(Credits(1))))
     }
@@ -363,5 +407,13 @@ impl<'a> Relay<'a> {
         // Who panicked while it was told something is asked to hear no more, but no job ends over it.
         let mut on_event = self.on_event.lock().unwrap_or_else(PoisonError::into_inner);
         on_event(event);
+    }
+}
+
+/// Whether what is left of the slot, if one pays, covers the longest answer.
+fn check_slot(slot: Option<&Slot>, longest: Credits) -> Result<(), RunError> {
+    match slot {
+        Some(slot) if slot.left < longest => Err(SlotError::Spent { longest, left: slot.left }.into()),
+        _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! One order from prompt to settled result.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use gridhour_contracts_sim::{
     ledger::reject::Reject,
@@ -8,14 +8,16 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     exact::NUMERICS_VERSION,
-    id::{BudgetId, ModelId, SessionId},
+    id::{BudgetId, ModelId, ReservationId, SessionId},
     job::{agreement::Tally, request::Request, sampling::Sampling},
     limits::{CHUNK_TOKENS_MAX, ORDER_TTL_MS_MAX, PROTOCOL_VERSION},
     market::{
         advert::Advert,
         costs::BuyerCosts,
+        data_class::DataClass,
         matching::MatchRecord,
         order::{LatencyLimit, Order, Verification},
+        tier::Tier,
     },
     session::terms::Terms,
     signed::{PublicKey, Verified},
@@ -26,8 +28,9 @@ use gridhour_protocol::{
 use tokio::sync::watch;
 
 use super::{
-    Client, Hedge, Keep, RunError,
+    Client, Hedge, Keep, Post, RunError,
     relay::{Choice, Relay, RelayParts},
+    slot::Slot,
 };
 use crate::{
     clock,
@@ -73,14 +76,26 @@ pub struct RunSpec {
     /// How it is found out whether the answer is right. Several providers at the same time are neither hedged nor
     /// replaced.
     pub verification: Verification,
+    /// How firmly it is served, by whom and at what price.
+    pub tier: Tier,
+    /// Where the prompt may go.
+    pub data: DataClass,
+    /// Accounts of the client's own machines, which are asked first and are the only ones for data that is local. The
+    /// client's word: nothing that a provider says makes it one of them.
+    pub own: BTreeSet<PublicKey>,
     /// What counts beside the price when offers are compared.
     pub costs: BuyerCosts,
     /// Hash of the budget tag.
     pub tag: Option<[u8; 32]>,
     /// How long the session may be used.
     pub use_for: Millis,
+    /// In the reserved tier, the reservation whose slot pays; without it, one of the client's whose slot runs.
+    pub reservation: Option<ReservationId>,
     /// Who pays: a budget, under one of its caps; or the client itself.
     pub pays: Option<BudgetCap>,
+    /// How the order is posted before it is matched, so that quotes stand beside adverts; nothing if it is not. A request
+    /// that goes on in a kept session is not.
+    pub post: Option<Post>,
     /// Whether another provider goes on where one stops; else the order fails with its provider.
     pub failover: bool,
     /// When two providers are asked at once.
@@ -109,6 +124,11 @@ impl BudgetCap {
 /// What happens while an order runs.
 #[derive(Clone, Debug)]
 pub enum RunEvent<'a> {
+    /// The order was posted, and so many good quotes came.
+    Posted {
+        /// How many.
+        quotes: usize,
+    },
     /// The order met an offer.
     Matched(&'a MatchRecord),
     /// A session that was kept open takes the request.
@@ -117,6 +137,15 @@ pub enum RunEvent<'a> {
         session: SessionId,
         /// Whose it is.
         provider: PublicKey,
+    },
+    /// The provider of a reserved slot did not give it, and is called for it on the ledger.
+    SlotCalled {
+        /// The reservation.
+        reservation: ReservationId,
+        /// Whose it is.
+        provider: PublicKey,
+        /// What happened, in a sentence.
+        why: &'a str,
     },
     /// Money is held for the session.
     Opened {
@@ -133,6 +162,13 @@ pub enum RunEvent<'a> {
         provider: PublicKey,
         /// What it can collect at most.
         cost: Credits,
+    },
+    /// A provider takes the slot of a spot job back: another will go on, if there is one.
+    Reclaiming {
+        /// Who.
+        provider: PublicKey,
+        /// How long it goes on at most.
+        within: Millis,
     },
     /// A provider did not finish, and another goes on.
     Moved {
@@ -214,6 +250,8 @@ impl Client {
             calibrated_by: spec.calibrated_by.clone(),
             stake_min: spec.stake_min,
             verification: spec.verification,
+            tier: spec.tier,
+            data: spec.data,
             tag: spec.tag,
         })
     }
@@ -233,10 +271,19 @@ impl Client {
     ) -> Result<JobResult, RunError> {
         // Whatever could not be remembered is not begun.
         self.memory()?;
+        let slot = match spec.tier {
+            Tier::Reserved => {
+                check_reserved(spec)?;
+                Some(self.slot_for(spec, cancel.clone(), on_event).await?)
+            }
+            Tier::OnDemand | Tier::Spot => None,
+        };
+        let reserved = slot.as_ref().map(|slot| [slot.advert.clone()]);
+        let adverts = reserved.as_ref().map_or(adverts, |advert| &advert[..]);
         let assets = self.assets(spec.model, adverts).await?;
         let request = request(spec, &assets, assets.prompt(&spec.messages)?)?;
         let order = self.order_for(spec, request.prompt.len())?;
-        let parts = RelayParts { client: self, spec, order, assets: &assets, adverts, cancel };
+        let parts = RelayParts { client: self, spec, order, assets: &assets, adverts, slot, cancel };
         let relay = Relay::new(parts, on_event);
         match spec.verification {
             Verification::Receipt => relay.run(request).await,
@@ -249,15 +296,17 @@ impl Client {
         &self,
         spec: &RunSpec,
         order: &Verified<Order>,
+        slot: Option<&Slot>,
         choice: &Choice,
     ) -> Result<(), RunError> {
         let (terms, hold) = (choice.terms.clone(), choice.hold);
         self.memory()?.keep_session(&terms)?;
         let (order, advert) = (order.signed().clone(), choice.advert.signed().clone());
         let open = Open { order, advert, terms, hold };
-        let call = match spec.pays {
-            Some(cap) => cap.draw(open),
-            None => Call::Open(Box::new(open)),
+        let call = match (slot, spec.pays) {
+            (Some(slot), _) => Call::DrawSlot { reservation: slot.reservation, open: Box::new(open) },
+            (None, Some(cap)) => cap.draw(open),
+            (None, None) => Call::Open(Box::new(open)),
         };
         if let Err(error) = self.ledger.submit(&self.key, call).await {
             // Nothing of it was applied; without an answer that is not known.
@@ -274,10 +323,12 @@ impl Client {
         &self,
         spec: &RunSpec,
         order: &Verified<Order>,
+        slot: Option<&Slot>,
         advert: &Verified<Advert>,
     ) -> Option<Terms> {
         let now = clock::now();
         let use_until = now.after(spec.use_for)?;
+        let use_until = slot.map_or(use_until, |slot| use_until.min(slot.ends_at));
         let offer = advert.offer_of(&spec.model)?;
         Some(Terms {
             network: self.network,
@@ -289,7 +340,9 @@ impl Client {
             work: offer.work,
             rates: advert.device.rates,
             numerics: NUMERICS_VERSION,
-            price: advert.ask,
+            price: advert.ask_in(order.tier)?,
+            tier: order.tier,
+            notice: advert.notice_in(order.tier),
             chunk_tokens: CHUNK_TOKENS_MAX as u16,
             use_until,
             collect_until: use_until.after(Millis(self.grace_min_ms))?,
@@ -314,7 +367,7 @@ impl Client {
                     return Ok(());
                 }
                 Ok(ProviderAnswer::Refused(why)) | Err(why) => why,
-                Ok(ProviderAnswer::Asset(_)) => "the answer is to another question".into(),
+                Ok(_) => "the answer is to another question".into(),
             }
         } else {
             "the provider is gone".into()
@@ -337,6 +390,20 @@ impl Client {
             tracing::warn!(%error, "a settled session stays in the records");
         }
     }
+}
+
+/// Whether `spec` asks nothing of a slot that a slot cannot give.
+fn check_reserved(spec: &RunSpec) -> Result<(), RunError> {
+    let why = if spec.pays.is_some() {
+        "a reserved slot is paid for already, and no budget pays again"
+    } else if spec.keep.is_some() {
+        "sessions in a reserved slot are not kept open between requests"
+    } else if spec.verification != Verification::Receipt {
+        "a reserved slot is one provider's: several cannot answer at the same time"
+    } else {
+        return Ok(());
+    };
+    Err(RunError::Order(why.into()))
 }
 
 /// Whether a transaction that failed so can be, or become, part of the ledger.

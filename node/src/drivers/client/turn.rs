@@ -16,8 +16,9 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{
     Client, RunError,
-    job::{Deliver, Job, Ran},
+    job::{Deliver, Heard, Job, Ran},
     learning,
+    outgoing::Outgoing,
     relay::Choice,
 };
 use crate::{
@@ -49,16 +50,16 @@ pub(super) struct Turn {
 }
 
 impl Client {
-    /// Runs the job of one turn, in the session of `choice`, which is open.
+    /// Runs the job of one turn, in the session of `choice`, which is open and to whose provider the request may go.
     pub(super) async fn turn(
         &self,
         choice: &Choice,
-        request: Request,
+        outgoing: Outgoing,
         assets: &ModelAssets,
         cancel: watch::Receiver<bool>,
         deliver: Deliver<'_>,
     ) -> Result<(Ran, Vec<u32>, Vec<Logprobs>), RunError> {
-        let (provider, model) = (choice.terms.provider, choice.terms.model);
+        let ((provider, request), model) = (outgoing.open(), choice.terms.model);
         // What is read before the first token: the prompt, and what another wrote.
         let read = u32::try_from(request.prompt.len() + request.written.len()).unwrap_or(u32::MAX);
         let learn = |ended| self.learn(provider, model, read, ended);
@@ -73,10 +74,12 @@ impl Client {
             patience: PATIENCE,
         };
         let (mut output, mut logprobs) = (Vec::new(), Vec::new());
-        let mut keep = |tokens: &[u32], new: &[Logprobs]| {
-            output.extend_from_slice(tokens);
-            logprobs.extend_from_slice(new);
-            deliver(tokens, new);
+        let mut keep = |heard: Heard<'_>| {
+            if let Heard::Tokens(tokens, new) = heard {
+                output.extend_from_slice(tokens);
+                logprobs.extend_from_slice(new);
+            }
+            deliver(heard);
         };
         let advert = choice.advert.signed().clone();
         let ran = Job::run(&self.memory()?, stream, setup, advert, cancel, &mut keep).await?;

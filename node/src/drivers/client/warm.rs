@@ -20,6 +20,7 @@ use gridhour_protocol::{
     id::SessionId,
     job::request::Request,
     market::{
+        advert::Advert,
         estimate::Measured,
         matching::{Matcher, Offer},
         order::{Order, Verification},
@@ -76,19 +77,26 @@ impl Client {
     }
 
     /// A kept session for this job, and its lane; the best one, by the score of the offers that they accepted. Nothing if
-    /// none takes it: what another provider was paid for is taken over by new sessions alone.
+    /// none takes it: what another provider was paid for is taken over by new sessions alone. Nor is it any but the
+    /// client's own machines' while one of `adverts` is of such a machine that could take it.
     pub(super) async fn kept_for(
         &self,
         spec: &RunSpec,
         order: &Verified<Order>,
         request: &Request,
         asked: &BTreeSet<PublicKey>,
+        adverts: &[Verified<Advert>],
     ) -> Option<Choice> {
         if spec.keep.is_none() || request.prepaid > 0 {
             return None;
         }
         let mut kept = self.shelf.of(order.signed().id());
         kept.retain(|kept| !asked.contains(&kept.advert.provider));
+        if kept.iter().any(|kept| !spec.own.contains(&kept.advert.provider))
+            && self.own_is_free(spec, order, asked, adverts)
+        {
+            kept.retain(|kept| spec.own.contains(&kept.advert.provider));
+        }
         for session in self.best_first(spec, order, &kept) {
             if let Some(choice) = self.take_kept(session, request).await {
                 return Some(choice);
@@ -99,11 +107,7 @@ impl Client {
 
     /// Those that meet the order now, by what is known of their providers.
     fn best_first(&self, spec: &RunSpec, order: &Verified<Order>, kept: &[Kept]) -> Vec<SessionId> {
-        let latency = |kept: &Kept| self.net.latency(&kept.advert.provider);
-        let known =
-            |kept: &Kept| (kept.advert.provider, Measured { latency: latency(kept), ..Measured::default() });
-        let mut measured = kept.iter().map(known).collect();
-        self.remember(order, &mut measured);
+        let measured = self.known(spec, order, kept.iter().map(|kept| kept.advert.provider));
         let judged = kept.iter().filter_map(|kept| {
             let known = measured.get(&kept.advert.provider).copied().unwrap_or_default();
             // The ledger saw to the stake when the session opened, for as long as it is used.
@@ -112,11 +116,30 @@ impl Client {
             let now = kept.advert.issued_at;
             let matcher = Matcher { order, numerics: NUMERICS_VERSION, now, costs: &spec.costs };
             let score = matcher.judge(&Offer { advert: &kept.advert, measured }).ok()?;
-            Some((score.total, kept.terms.id()))
+            Some((!score.standing.comes_first(), score.total, kept.terms.id()))
         });
         let mut judged: Vec<_> = judged.collect();
         judged.sort_unstable();
-        judged.into_iter().map(|(_, session)| session).collect()
+        judged.into_iter().map(|(.., session)| session).collect()
+    }
+
+    /// Whether one of the client's own machines that was not asked yet would come before all others, by its newest advert
+    /// and by what is known of it.
+    fn own_is_free(
+        &self,
+        spec: &RunSpec,
+        order: &Verified<Order>,
+        asked: &BTreeSet<PublicKey>,
+        adverts: &[Verified<Advert>],
+    ) -> bool {
+        let mut own = self.newest(adverts);
+        own.retain(|advert| spec.own.contains(&advert.provider) && !asked.contains(&advert.provider));
+        let measured = self.known(spec, order, own.iter().map(|advert| advert.provider));
+        let matcher = Matcher { order, numerics: NUMERICS_VERSION, now: clock::now(), costs: &spec.costs };
+        own.iter().any(|advert| {
+            let measured = measured.get(&advert.provider).copied().unwrap_or_default();
+            matcher.judge(&Offer { advert, measured }).is_ok_and(|score| score.standing.comes_first())
+        })
     }
 
     async fn take_kept(&self, session: SessionId, request: &Request) -> Option<Choice> {

@@ -28,12 +28,9 @@ use gridhour_protocol::{
     signed::{PublicKey, Verified},
     units::{Millis, Timestamp},
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 
-use super::{LoadStandard, ProviderEvent, Shared, serving, stopped};
+use super::{LoadStandard, ProviderEvent, Shared, desk::Closed, reserved, serving, stopped};
 use crate::{
     clock,
     drivers::calibration_line::{Line, Silence},
@@ -78,7 +75,7 @@ struct Taken {
     shape: StandardShape,
     timetable: Timetable,
     load: LoadStandard,
-    _slots: OwnedSemaphorePermit,
+    _desk: Closed,
 }
 
 /// Answers one challenger's stream to its end.
@@ -161,7 +158,7 @@ fn shutting_down() -> Broken {
 
 /// Lets a challenge in, or refuses it.
 fn admit(shared: &Shared, challenger: PublicKey, ask: &Ask) -> Result<Taken, Broken> {
-    let slots = shared.slots.clone().try_acquire_many_owned(shared.config.slots.into()).ok();
+    let desk = shared.desk.close_if_empty();
     let mut last = shared.calibration.last_ask();
     let now = clock::now();
     let house = House {
@@ -170,12 +167,12 @@ fn admit(shared: &Shared, challenger: PublicKey, ask: &Ask) -> Result<Taken, Bro
         memory_bytes: shared.served.device.memory_bytes,
         last: *last,
         now,
-        busy: slots.is_none(),
+        busy: desk.is_none() || reserved::is_spoken_for(shared, now),
         serving: shared.serving.could_suspend() && shared.calibration.load.is_some(),
     };
     let refused = |(code, why)| Broken::Refused(code, why);
     let shape = judge(&challenger, ask, &house).map_err(refused)?;
-    let (Some(load), Some(slots)) = (shared.calibration.load.clone(), slots) else {
+    let (Some(load), Some(desk)) = (shared.calibration.load.clone(), desk) else {
         return Err(Broken::Refused(RefusalCode::Busy, "it serves jobs".into()));
     };
     *last = Some(now);
@@ -188,7 +185,7 @@ fn admit(shared: &Shared, challenger: PublicKey, ask: &Ask) -> Result<Taken, Bro
         seed: ask.seed,
     };
     let timetable = Timetable::of(&shape).within(shared.config.hospitality.patience);
-    Ok(Taken { challenge, shape, timetable, load, _slots: slots })
+    Ok(Taken { challenge, shape, timetable, load, _desk: desk })
 }
 
 /// The standard job, from the free memory to the last token. The standard engine is gone behind it.

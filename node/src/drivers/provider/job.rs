@@ -12,6 +12,7 @@ use gridhour_protocol::{
     exact::{NUMERICS_VERSION, numerics_digest},
     id::{ScoreDigest, SessionId},
     job::{
+        admission::Applicant,
         effect::Effects,
         message::{ClientMessage, Open, ProviderMessage, RefusalCode, detail},
         provider::{
@@ -20,17 +21,18 @@ use gridhour_protocol::{
         },
         request::Request,
     },
+    session::terms::Terms,
     signed::PublicKey,
     units::{Credits, Millis, Timestamp},
     wire,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout},
 };
 use tracing::Instrument;
 
-use super::{ProviderEvent, Shared, settle, stopped};
+use super::{ProviderEvent, Shared, desk::Slot, quotes, reserved, settle, stopped};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
@@ -113,11 +115,7 @@ async fn try_serve(
     settle::lane_freed(shared, &open).await;
     // It may have been told to meanwhile.
     let stopping = stopping || shared.draining.load(Ordering::Relaxed);
-    let Some(slot) = shared.slots.clone().try_acquire_owned().ok() else {
-        refuse(shared, &mut sender, RefusalCode::Busy, "all slots are taken".into()).await;
-        return Ok(());
-    };
-    shared.changed.notify_one();
+    // Before it waits: only a session that is paid for has its tier's place, and may have another job reclaimed.
     let session = match find_session(shared, &open, stopping).await? {
         Ok(session) => session,
         Err((code, why)) => {
@@ -125,16 +123,39 @@ async fn try_serve(
             return Ok(());
         }
     };
+    let Some(mut slot) = wait_for_slot(shared, &open.terms, &mut receiver).await else {
+        let why = "no slot was left, or the client did not wait for one";
+        refuse(shared, &mut sender, RefusalCode::Busy, why.into()).await;
+        return Ok(());
+    };
     let Some(lane) = settle::take_lane(shared, &open, &session).await? else {
         let why = "the lane is in use, or the session is being closed".into();
         refuse(shared, &mut sender, RefusalCode::Busy, why).await;
         return Ok(());
     };
-    let ended = run(shared, lane.cap, open, sender, receiver, reclaimed).await;
+    shared.quotes.came(&client);
+    let stops = JobStops { slot_wanted: slot.reclaimed(), leaving: Some(reclaimed) };
+    let ended = run(shared, lane.cap, open, (sender, receiver), stops).await;
     // The next job of this lane, which waits for it, finds a slot.
     drop(slot);
     lane.free(shared).await;
     ended
+}
+
+/// A slot for a job of a session with these terms; nothing if none came in time, or the client said anything before,
+/// which can only be that it waits no longer.
+async fn wait_for_slot(shared: &Shared, terms: &Terms, receiver: &mut JobReceiver) -> Option<Slot> {
+    let who = Applicant { client: terms.client, tier: terms.tier, notice: terms.notice };
+    reserved::keep_place(shared, clock::now());
+    let mut slot = quotes::kept_slot(shared, terms).unwrap_or_else(|| shared.desk.enter(who));
+    shared.changed.notify_one();
+    let admitted = tokio::select! {
+        // A job that can start does, whatever its client has said since.
+        biased;
+        admitted = slot.admitted() => admitted,
+        _ = receiver.recv() => false,
+    };
+    admitted.then_some(slot)
 }
 
 async fn receive_open(receiver: &mut JobReceiver) -> Result<Open, String> {
@@ -194,11 +215,10 @@ async fn run(
     shared: &Arc<Shared>,
     lane_cap: Credits,
     open: Open,
-    sender: JobSender,
-    receiver: JobReceiver,
-    reclaimed: watch::Receiver<bool>,
+    (sender, receiver): (JobSender, JobReceiver),
+    stops: JobStops,
 ) -> Result<(), JobError> {
-    let client = open.terms.client;
+    let (client, notice) = (open.terms.client, open.terms.notice);
     let (id, lane) = (open.terms.id(), open.request.lane);
     tokio::task::block_in_place(|| shared.memory.keep_session(&open.terms))?;
     let setup = ProviderSetup {
@@ -224,7 +244,8 @@ async fn run(
         client,
         session: id,
         ending: Some(shared.ending.subscribe()),
-        reclaimed: Some(reclaimed),
+        stops,
+        notice,
         tokens,
         engine,
         control: None,
@@ -250,6 +271,14 @@ fn report(shared: &Shared, outcome: &ProviderOutcome) {
     shared.tell(ProviderEvent::Job { session, end, output_tokens });
 }
 
+/// What ends a job that its client wants to go on.
+struct JobStops {
+    /// Another job wants its slot; `None` once that was told.
+    slot_wanted: Option<oneshot::Receiver<()>>,
+    /// The provider leaves; `None` once the job was to be handed over.
+    leaving: Option<watch::Receiver<bool>>,
+}
+
 /// A job that runs: the machine, and what its effects act on.
 struct Job {
     shared: Arc<Shared>,
@@ -261,8 +290,9 @@ struct Job {
     session: SessionId,
     /// `None` once the client was seen to close the session.
     ending: Option<watch::Receiver<BTreeSet<SessionId>>>,
-    /// `None` once the job was to be handed over.
-    reclaimed: Option<watch::Receiver<bool>>,
+    stops: JobStops,
+    /// How long it goes on once its slot is wanted back.
+    notice: Millis,
     /// Events of the engine; nothing if it is gone before the job's end.
     tokens: mpsc::Sender<Option<JobEvent>>,
     engine: mpsc::Receiver<Option<JobEvent>>,
@@ -346,6 +376,14 @@ impl Job {
         }
     }
 
+    /// The job gets its notice.
+    fn reclaim(&self) -> ProviderInput {
+        let (session, notice) = (self.session, self.notice);
+        tracing::info!(notice_ms = notice.0, "the slot is wanted back");
+        self.shared.tell(ProviderEvent::Reclaiming { session, notice });
+        ProviderInput::Reclaim { notice }
+    }
+
     fn halt(&mut self) {
         if let Some(control) = self.control.take() {
             control.cancel();
@@ -365,7 +403,8 @@ impl Job {
                 Some(ProviderInput::Wake)
             }
             () = ended(&mut self.ending, self.session) => Some(ProviderInput::Disconnected),
-            () = stopped(&mut self.reclaimed) => Some(ProviderInput::Reclaim),
+            () = stopped(&mut self.stops.leaving) => Some(ProviderInput::Reclaim { notice: Millis(0) }),
+            () = slot_wanted(&mut self.stops.slot_wanted) => Some(self.reclaim()),
         }
     }
 }
@@ -433,6 +472,17 @@ async fn until(at: Option<Timestamp>) {
     match at {
         None => std::future::pending().await,
         Some(at) => sleep(Duration::from_millis(at.since(clock::now()).0)).await,
+    }
+}
+
+/// Ready once, when another job wants the slot.
+async fn slot_wanted(wanted: &mut Option<oneshot::Receiver<()>>) {
+    let Some(told) = wanted else { return std::future::pending().await };
+    let told = told.await;
+    *wanted = None;
+    if told.is_err() {
+        // Nobody can want it any more.
+        std::future::pending::<()>().await;
     }
 }
 

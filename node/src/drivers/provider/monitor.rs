@@ -58,7 +58,7 @@ impl Look {
     }
 
     pub(crate) fn slots(&self) -> (u16, usize) {
-        (self.0.config.slots, self.0.slots.available_permits())
+        (self.0.config.slots, self.0.desk.load().idle.into())
     }
 
     pub(crate) fn scheduler(&self) -> Option<Arc<Scheduler>> {

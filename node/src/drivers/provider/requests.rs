@@ -1,4 +1,5 @@
-//! What clients ask of a provider outside a job: parts of its model, and the settlement of their session.
+//! What clients ask of a provider outside a job: parts of its model, the settlement of their session, and what is reserved
+//! for them, or could be.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use gridhour_protocol::{
     wire,
 };
 
-use super::{Shared, settle};
+use super::{Shared, reserved, settle};
 use crate::{
     net::InboundRequest,
     rpc::{AssetPart, ProviderAnswer, ProviderRequest, detail},
@@ -30,6 +31,14 @@ async fn answer_to(shared: &Shared, peer: PublicKey, asked: ProviderRequest) -> 
     match asked {
         ProviderRequest::Asset { model, part } => asset(shared, model, part),
         ProviderRequest::Settle(session) => settled(shared, peer, session).await,
+        ProviderRequest::Reserve(wish) => match reserved::offer(shared, peer, wish).await {
+            Ok(offer) => ProviderAnswer::Offered(Box::new(offer)),
+            Err(why) => refused(why),
+        },
+        ProviderRequest::Slot(reservation) => match reserved::slot(shared, peer, reservation).await {
+            Ok(advert) => ProviderAnswer::Slot(Box::new(advert)),
+            Err(why) => refused(why),
+        },
     }
 }
 

@@ -9,7 +9,7 @@ use gridhour_protocol::{
 };
 use libp2p::{
     PeerId,
-    gossipsub::{self, MessageAcceptance},
+    gossipsub::{self, MessageAcceptance, TopicHash},
     request_response::{self, Message, ResponseChannel},
 };
 
@@ -20,10 +20,19 @@ use crate::net::{
     gossip::{self, Refusal},
     identity::key_of,
     limits::{BACKLOG_MAX, FORWARDS_MAX, PUSH_BYTES_MAX},
+    passing_on::Passage,
     peer_score::{Offence, Rate},
     push,
     scoped::Scope,
 };
+
+/// A good advert that is kept now.
+#[derive(Clone, Copy)]
+struct Kept {
+    provider: PublicKey,
+    /// Whether an earlier one of the provider's was known.
+    is_renewal: bool,
+}
 
 impl Task {
     pub(super) fn on_gossip(&mut self, event: gossipsub::Event) {
@@ -31,12 +40,9 @@ impl Task {
             gossipsub::Event::Message { propagation_source: peer, message_id, message } => {
                 // Judged even if the peer has left or is shut out by now: gossip counts the message as seen,
                 // so to drop it would be to drop every honest peer's copy.
-                let is_checkpoint = message.topic == self.names.checkpoints_topic().hash();
-                let verdict = match key_of(&peer) {
-                    Some(key) if is_checkpoint => self.judge_checkpoint(key, &message.data),
-                    Some(key) => self.judge_gossiped(key, &message.data),
-                    None => MessageAcceptance::Ignore,
-                };
+                let verdict = key_of(&peer).map_or(MessageAcceptance::Ignore, |key| {
+                    self.judge_message(key, &message.topic, &message.data)
+                });
                 let gossip = &mut self.swarm.behaviour_mut().gossip;
                 gossip.report_message_validation_result(&message_id, &peer, verdict);
             }
@@ -47,37 +53,53 @@ impl Task {
         }
     }
 
+    fn judge_message(&mut self, from: PublicKey, topic: &TopicHash, bytes: &[u8]) -> MessageAcceptance {
+        if *topic == self.names.checkpoints_topic().hash() {
+            self.judge_checkpoint(from, bytes)
+        } else if *topic == self.names.postings_topic().hash() {
+            self.judge_posting(from, bytes)
+        } else if *topic == self.names.quotes_topic().hash() {
+            self.judge_quote(from, bytes)
+        } else {
+            self.judge_gossiped(from, bytes)
+        }
+    }
+
     fn judge_gossiped(&mut self, from: PublicKey, bytes: &[u8]) -> MessageAcceptance {
         if !self.state.scores.admit(from, Rate::Gossip, Instant::now()) {
             self.shown.metrics.send_modify(|metrics| metrics.count_over_rate(from));
             self.charge(from, Offence::OverRate);
         }
         match self.judge(from, self.scope_of(&from), bytes) {
-            Ok(()) if self.state.passing_on.take(Instant::now()) => MessageAcceptance::Accept,
-            Ok(()) => MessageAcceptance::Ignore,
+            Ok(Kept { provider, is_renewal }) => {
+                let passage = Passage { bringer: from, provider, is_renewal };
+                let passes = self.state.passing_on.take(passage, Instant::now());
+                if passes { MessageAcceptance::Accept } else { MessageAcceptance::Ignore }
+            }
             Err(refusal) if refusal.is_misbehavior() => MessageAcceptance::Reject,
             Err(_) => MessageAcceptance::Ignore,
         }
     }
 
     /// Judges one advert that `from`, a peer of this reach, brought, and keeps it if it is good.
-    fn judge(&mut self, from: PublicKey, scope: Scope, bytes: &[u8]) -> Result<(), Refusal> {
+    fn judge(&mut self, from: PublicKey, scope: Scope, bytes: &[u8]) -> Result<Kept, Refusal> {
         let verdict = self.admit(bytes, Some(from), scope);
-        self.shown.metrics.send_modify(|metrics| metrics.count_advert(from, verdict));
+        self.shown.metrics.send_modify(|metrics| metrics.count_advert(from, verdict.map(drop)));
         if let Err(refusal) = verdict {
             self.charge(from, Offence::Advert(refusal));
         }
         verdict
     }
 
-    fn admit(&mut self, bytes: &[u8], from: Option<PublicKey>, scope: Scope) -> Result<(), Refusal> {
+    fn admit(&mut self, bytes: &[u8], from: Option<PublicKey>, scope: Scope) -> Result<Kept, Refusal> {
         let (now, table) = ((self.clock)(), &mut self.state.adverts);
         let advert = gossip::validate(bytes, &self.network, now, |provider| table.newest(provider))?;
         let provider = advert.provider;
+        let is_renewal = table.newest(&provider).is_some();
         table.make_room(&provider, from, now)?;
         table.insert(advert, from, now);
         table.told_by(&provider, scope);
-        Ok(())
+        Ok(Kept { provider, is_renewal })
     }
 
     /// Keeps the node's own advert and gossips it.

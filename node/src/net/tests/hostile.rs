@@ -150,7 +150,7 @@ async fn envelopes_without_a_signature_get_a_peer_shut_out() {
 async fn a_flood_is_charged_to_the_flooder() {
     let node = Node::start(2, MEMORY).await;
     let mut raw = RawGossiper::connect(9, node.address(), Envelopes::Signed).await;
-    for sequence in 1..=3000 {
+    for sequence in 1..=4000 {
         raw.send(bytes_of(&secret(9).sign(advert(9, sequence))));
     }
     raw.wait_until_thrown_out().await;

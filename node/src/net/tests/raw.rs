@@ -7,7 +7,7 @@ use gridhour_protocol::signed::{PublicKey, SecretKey};
 use libp2p::{
     Swarm,
     gossipsub::{
-        self, ConfigBuilder, IdentityTransform, MessageAuthenticity, ValidationMode,
+        self, ConfigBuilder, IdentTopic, IdentityTransform, MessageAuthenticity, TopicHash, ValidationMode,
         WhitelistSubscriptionFilter,
     },
     relay,
@@ -57,13 +57,18 @@ pub(super) struct RawGossiper {
 
 impl RawGossiper {
     pub(super) async fn connect(seed: u8, to: Address, envelopes: Envelopes) -> Self {
+        Self::connect_on(seed, to, envelopes, names().adverts_topic()).await
+    }
+
+    /// The same for another topic than that of adverts.
+    pub(super) async fn connect_on(seed: u8, to: Address, envelopes: Envelopes, topic: IdentTopic) -> Self {
         let secret = secret(seed);
-        let mut swarm = swarm(&secret, gossip(&secret, envelopes));
+        let mut swarm = swarm(&secret, gossip(&secret, envelopes, &topic));
         swarm.dial(to.0).expect("dials");
         let (messages, queue) = mpsc::channel(4096);
         let (shown, mut connected) = watch::channel(false);
         let (in_mesh, meshed) = watch::channel(false);
-        tokio::spawn(gossip_on(swarm, queue, shown, in_mesh));
+        tokio::spawn(gossip_on(swarm, topic.hash(), queue, shown, in_mesh));
         within("raw peer", connected.wait_for(|connected| *connected)).await.expect("runs");
         Self { key: secret.public(), messages, connected, meshed }
     }
@@ -86,7 +91,7 @@ impl RawGossiper {
     }
 }
 
-fn gossip(secret: &SecretKey, envelopes: Envelopes) -> Gossip {
+fn gossip(secret: &SecretKey, envelopes: Envelopes, topic: &IdentTopic) -> Gossip {
     let keypair = keypair_of(secret);
     let mut config = ConfigBuilder::from(gossip_config(&names()).expect("consistent"));
     config.connection_handler_queue_len(100_000).max_publish_messages(100_000);
@@ -97,7 +102,6 @@ fn gossip(secret: &SecretKey, envelopes: Envelopes) -> Gossip {
             MessageAuthenticity::Author(keypair.public().to_peer_id())
         }
     };
-    let topic = names().adverts_topic();
     let filter = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
     let config = config.build().expect("consistent");
     let mut gossip = gossipsub::Behaviour::<IdentityTransform, _>::new_with_subscription_filter(
@@ -106,18 +110,18 @@ fn gossip(secret: &SecretKey, envelopes: Envelopes) -> Gossip {
         filter,
     )
     .expect("consistent");
-    gossip.subscribe(&topic).expect("allowed");
+    gossip.subscribe(topic).expect("allowed");
     gossip
 }
 
 /// Publishes what comes through the queue, once the other side listens.
 async fn gossip_on(
     mut swarm: Swarm<Gossip>,
+    topic: TopicHash,
     mut queue: mpsc::Receiver<Vec<u8>>,
     connected: watch::Sender<bool>,
     meshed: watch::Sender<bool>,
 ) {
-    let topic = names().adverts_topic_hash();
     let mut heard = false;
     // Meshes change without an event.
     let mut look = tokio::time::interval(std::time::Duration::from_millis(50));

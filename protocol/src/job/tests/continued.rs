@@ -14,7 +14,7 @@ use crate::{
     sample,
     session::{lane::LaneLedger, terms::Terms},
     signed::Signed,
-    units::Credits,
+    units::{Credits, Millis},
 };
 
 /// Tokens of the whole answer in these tests; a chunk has 4.
@@ -184,7 +184,7 @@ fn reclaimed_after(tokens: usize) -> Pair {
     while pair.delivered.len() < tokens {
         assert!(pair.pass_to_buyer() || pair.pass_to_provider() || pair.compute());
     }
-    pair.tell_provider(ProviderInput::Reclaim);
+    pair.tell_provider(ProviderInput::Reclaim { notice: Millis(0) });
     assert!(pair.halted, "it computes nothing more");
     pair.run_clean();
     pair

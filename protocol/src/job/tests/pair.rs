@@ -223,6 +223,7 @@ impl Pair {
                     self.to_provider.push_back(message);
                 }
                 BuyerEffect::Testify(receipt) => self.refused.push(receipt.body),
+                BuyerEffect::Reclaiming { .. } => {}
                 BuyerEffect::WakeAt(at) => assert!(at > self.now),
                 BuyerEffect::Deliver { tokens, logprobs } => {
                     self.delivered.extend(tokens);

@@ -2,6 +2,7 @@
 //!
 //! Orders and offers are numbered by rank here, earlier first.
 
+use super::plan::Plan;
 use crate::units::Credits;
 
 /// Pairs of orders and offers.
@@ -32,6 +33,19 @@ impl Pairs {
             Some(surplus) if limit > score => *surplus = limit.0 - score.0,
             _ => self.worthless.push(Worthless { loss: score.saturating_sub(limit).0, order, offer }),
         }
+    }
+
+    /// What is left of them once a plan is kept to: the pairs of orders that wait and offers with a free slot.
+    pub(super) fn rest(mut self, plan: &Plan) -> Self {
+        for (order, row) in self.surplus.chunks_mut(self.offers.max(1)).enumerate() {
+            for (offer, surplus) in row.iter_mut().enumerate() {
+                if plan.at(order).is_some() || plan.free(offer) == 0 {
+                    *surplus = 0;
+                }
+            }
+        }
+        self.worthless.retain(|pair| plan.at(pair.order).is_none());
+        self
     }
 
     /// The pairs without surplus, the least loss first.

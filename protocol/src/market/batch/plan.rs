@@ -20,6 +20,11 @@ impl Plan {
         Self { at: vec![None; orders], free: slots.collect() }
     }
 
+    /// The slots that this plan leaves free, with nobody on them.
+    pub(super) fn rest(&self) -> Self {
+        Self { at: vec![None; self.at.len()], free: self.free.clone() }
+    }
+
     /// Greedy: of all pairs of an order that waits and an offer that is free, the one with the largest surplus is placed,
     /// until there is none. Ties go to the lower ranks, the order's first.
     pub(super) fn fill(&mut self, pairs: &Pairs) {

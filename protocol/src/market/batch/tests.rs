@@ -315,6 +315,66 @@ proptest! {
     }
 }
 
+/// The same, with machines of the clients' own: an advert is own to every other order, or to none.
+fn scenes_with_own() -> impl Strategy<Value = Scene> {
+    (scenes(), vec(any::<bool>(), 5), 0..2usize).prop_map(|(mut scene, own, turn)| {
+        for (order, row) in scene.measured.iter_mut().enumerate() {
+            for (measured, own) in row.iter_mut().zip(&own) {
+                measured.own = *own && (order + turn).is_multiple_of(2);
+            }
+        }
+        scene
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn no_order_goes_elsewhere_beside_a_free_slot_of_its_own_that_is_in_time(scene in scenes_with_own()) {
+        let outcome = scene.solve();
+        let own = |order, offer| scene.score(order, offer).is_some_and(|score| score.standing.comes_first());
+        let on_own = |offer: usize| {
+            let there = outcome.placements.iter().filter(move |placement| placement.offer == offer);
+            there.filter(|placement| own(placement.order, placement.offer)).count()
+        };
+        for order in 0..scene.orders.len() {
+            let at = outcome.placements.iter().find(|placement| placement.order == order);
+            if at.is_some_and(|at| at.score.standing.comes_first()) {
+                continue;
+            }
+            for offer in (0..scene.adverts.len()).filter(|&offer| own(order, offer)) {
+                let full = on_own(offer) == usize::from(scene.adverts[offer].slots_free);
+                prop_assert!(full, "order {order} could have its own offer {offer}: {outcome:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn own_machines_change_no_rule_of_slots_masks_and_listing(scene in scenes_with_own(), turn in 0..6usize) {
+        let outcome = scene.solve();
+        for (offer, advert) in scene.adverts.iter().enumerate() {
+            let sold = outcome.placements.iter().filter(|placement| placement.offer == offer).count();
+            prop_assert!(sold <= usize::from(advert.slots_free), "{sold} of {}", advert.slots_free);
+        }
+        prop_assert!(outcome.placements.is_sorted_by(|a, b| a.order < b.order));
+        for placement in &outcome.placements {
+            prop_assert_eq!(scene.score(placement.order, placement.offer), Some(placement.score));
+        }
+        let rows = scene.rows();
+        let found = outcome.placements.iter().map(|p| u128::from(rows[p.order][p.offer])).sum::<u128>();
+        prop_assert_eq!(found, outcome.surplus);
+        prop_assert_eq!(scene.turned(turn).told(), scene.told());
+        for order in (0..scene.orders.len()).filter(|order| outcome.placements.iter().all(|p| p.order != *order)) {
+            for (offer, advert) in scene.adverts.iter().enumerate() {
+                let sold = outcome.placements.iter().filter(|placement| placement.offer == offer).count();
+                let full = sold == usize::from(advert.slots_free);
+                prop_assert!(full || scene.score(order, offer).is_none(), "order {order}, offer {offer}");
+            }
+        }
+    }
+}
+
 #[test]
 fn ties_go_to_the_earlier_order_and_the_earlier_advert() {
     let orders = [order(10, |_| ()), order(11, |order| order.issued_at.0 -= 1)];

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{arbitrary::key, limits::ADVERT_TTL_MS_MAX, sample};
+use crate::{arbitrary::key, id::PostingId, limits::ADVERT_TTL_MS_MAX, sample};
 
 const NOW: Timestamp = sample::NOW;
 
@@ -38,6 +38,13 @@ fn stale_future_dated_and_foreign_adverts_are_named_and_leave_no_trace() {
     let mut book = Book::new(network());
     let foreign = verified(2, |advert| advert.network = NetworkId([1; 32]));
     let expired = verified(2, |advert| advert.expires_at = NOW);
+    let quote = verified(2, |advert| advert.quote = sample::quote(PostingId([5; 32])).quote);
+    let quoted = book.enter(NOW, quote);
+    assert_eq!(quoted, Err(NotEntered::Quote));
+    assert!(
+        quoted.is_err_and(NotEntered::is_misbehavior),
+        "it is for one client, and never gossiped as an advert"
+    );
     let ahead = |ms| verified(2, |advert| advert.issued_at = Timestamp(NOW.0 + ms));
     assert_eq!(book.enter(NOW, foreign), Err(NotEntered::WrongNetwork));
     assert_eq!(book.enter(NOW, expired), Err(NotEntered::Expired { ago_ms: 0 }));

@@ -5,10 +5,12 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use super::*;
 use crate::{
     arbitrary::key,
+    limits::SPOT_NOTICE_MS_MIN,
     market::{
         advert::{Advert, ModelOffer},
         costs::BuyerCosts,
         estimate::{Latency, Measured, TtftHistory},
+        tier::Spot,
     },
     sample,
     signed::Verified,
@@ -73,20 +75,25 @@ fn adverts() -> impl Strategy<Value = Vec<Made>> {
         select(vec![Some("eu-de"), Some("eu-fi"), Some("us-tx"), None]),
         select(vec![Some("DE"), Some("US"), None]),
     );
-    let state = (0..3u16, 0..2u16, 0..3u64, 0..4u8, any::<bool>());
+    let spot = option::of((1..4u64, 0..2u16));
+    let state = (0..3u16, 0..2u16, 0..3u64, 0..4u8, any::<bool>(), spot);
     let draws = vec((money, place, state, measured()), 0..16);
     draws.prop_map(|draws| (100..).zip(draws).map(|(seed, draw)| made(seed, draw)).collect())
 }
 
 type Money = (u64, u64, u64);
 type Place = (Option<&'static str>, Option<&'static str>);
-type State = (u16, u16, u64, u8, bool);
+type State = (u16, u16, u64, u8, bool, Option<(u64, u16)>);
 
 fn made(seed: u8, draw: (Money, Place, State, Measured)) -> Made {
     let ((ask, decode, prefill), (region, jurisdiction), state, measured) = draw;
-    let (slots_free, queued, age, models, odd) = state;
+    let (slots_free, queued, age, models, odd, spot) = state;
     let advert = advert(seed, |advert| {
         (advert.slots_free, advert.queued, advert.ask) = (slots_free, queued, PricePerHour(ask));
+        advert.spot = spot.map(|(part, held)| {
+            let notice = Millis(SPOT_NOTICE_MS_MIN);
+            Spot { ask: PricePerHour(ask / part), notice, held }
+        });
         advert.device.rates = Rates { prefill: WorkRate(prefill), decode: WorkRate(decode) };
         (advert.region, advert.jurisdiction) = (region.map(Into::into), jurisdiction.map(Into::into));
         advert.issued_at.0 -= age;
@@ -117,15 +124,17 @@ fn measured() -> impl Strategy<Value = Measured> {
     });
     let tries = option::of((0..6u32, select(vec![0u32, 1, 300, u32::MAX])));
     let availability_ppm = option::of(select(vec![0, 800_000, PPM]));
-    (latency, history, tries, availability_ppm).prop_map(|(latency, history, tries, availability_ppm)| {
-        Measured {
+    let own = prop::bool::weighted(0.2);
+    (latency, history, tries, availability_ppm, own).prop_map(
+        |(latency, history, tries, availability_ppm, own)| Measured {
+            own,
             latency,
             history,
             availability_ppm,
             tries: tries.map(|(here, all)| Tries { here, all }),
             ..Measured::default()
-        }
-    })
+        },
+    )
 }
 
 fn orders() -> impl Strategy<Value = Verified<Order>> {
@@ -140,15 +149,19 @@ fn orders() -> impl Strategy<Value = Verified<Order>> {
         (select(vec![0u64, 1, 816, 817, 818, 1_000_000, u64::MAX]), select(vec![1_000_000u64, u64::MAX]));
     let tokens = (1..3_000u32, 1..600u32);
     let regions = vec(select(vec!["eu-de", "eu-fi", "us-tx", "nowhere"]), 0..3);
-    (limit(), limit(), money, tokens, regions, any::<bool>(), any::<bool>()).prop_map(
-        |(ttft, total_time, (total, price), (prompt, output), regions, german, second)| {
+    let data = select(vec![DataClass::Any, DataClass::Any, DataClass::LocalOnly]);
+    let how = (select(&Tier::ALL[..]), data);
+    (limit(), limit(), money, tokens, regions, (any::<bool>(), any::<bool>()), how).prop_map(
+        |(ttft, total_time, (total, price), (prompt, output), regions, (german, second), (tier, data))| {
             order(|order| {
+                order.data = data;
                 (order.ttft, order.total_time) = (ttft, total_time);
                 (order.total_max, order.price_max) = (Credits(total), PricePerHour(price));
                 (order.prompt_tokens, order.output_tokens) = (prompt, output);
                 order.regions = regions.into_iter().map(Into::into).collect();
                 order.jurisdictions = german.then(|| "DE".into()).into_iter().collect();
                 order.model = MODELS[usize::from(second)];
+                order.tier = tier;
             })
         },
     )
@@ -176,7 +189,7 @@ proptest! {
             for order in &orders {
                 let Ok(score) = matcher(order).judge(&offer) else { continue };
                 let work = &advert.offer_of(&order.model).unwrap().work;
-                let shelves = index.shelves.get(&order.model).unwrap();
+                let shelves = index.shelves.get(&(order.model, PriceList::of(order.tier))).unwrap();
                 let shelf = shelves.iter().find(|shelf| shelf.work == *work).unwrap();
                 let (job, line) = (index.job(order, work).unwrap(), &shelf.lines[0]);
                 prop_assert!(job.allows(line) && !job.ends_before(shelf, line, score.total.0));
@@ -215,8 +228,8 @@ fn a_bound_is_near_the_cost() {
     let offer = Offer { advert: &advert, measured: Measured::default() };
     let index = OfferIndex::new(&[offer]);
     let cost = matcher(&order).judge(&offer).unwrap().cost;
-    let least =
-        index.job(&order, &sample::WORK).unwrap().least_score(&index.shelves[&order.model][0].lines[0]);
+    let line = &index.shelves[&(order.model, PriceList::Ask)][0].lines[0];
+    let least = index.job(&order, &sample::WORK).unwrap().least_score(line);
     assert!((cost.0 - 5..=cost.0).contains(&least), "{least} of {cost:?}");
 }
 

@@ -3,10 +3,14 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use super::*;
 use crate::{
     arbitrary::key,
+    id::PostingId,
     market::{
+        data_class::DataClass,
         estimate::{HISTORY_SAMPLES_MIN, Latency, Pace, Reach, TtftHistory},
         exploration::Tries,
         order::{LatencyLimit, LimitKind},
+        quote::Quote,
+        tier::{Spot, Tier},
     },
     sample,
     units::{Millis, PricePerHour, WorkRate},
@@ -84,6 +88,11 @@ fn cases_of_parties_and_model() -> Vec<Case> {
         offered(|a| a.network.0[0] ^= 1, Reason::WrongNetwork, "order and advert are for different networks"),
         Case { advert: advert(sample::CLIENT, |_| ()), ..own },
         offered(|a| a.expires_at = Timestamp(NOW.0 - 5), Reason::Expired, "the advert expired 5 ms ago"),
+        ordered(
+            |o| o.data = DataClass::LocalOnly,
+            Reason::NotOwn,
+            "the data may not leave your own machines, and this is none of them",
+        ),
         offered(|a| a.device.numerics = 2, Reason::NumericsVersion, "computes with numerics v2, need v1"),
         offered(|a| a.models[0].model.0[0] ^= 1, Reason::ModelNotServed, "serves 1 models, not this one"),
         offered(|a| a.models[0].context = 139, Reason::ContextTooShort, "context of 139 tokens, need 140"),
@@ -98,6 +107,14 @@ fn cases_of_places_and_load() -> Vec<Case> {
             "region \"us-east\", allowed eu-de, eu-fi",
         ),
         offered(|a| a.region = None, Reason::RegionNotAllowed, "states no region, allowed eu-de, eu-fi"),
+        offered(
+            |a| {
+                let quote = Quote { client: key(9).public(), posting: PostingId([5; 32]) };
+                (a.quote, a.sequence) = (Some(quote), 0);
+            },
+            Reason::QuotedToAnother,
+            "is a quote to fd172438",
+        ),
         ordered(
             |o| o.jurisdictions = vec!["FI".into()],
             Reason::JurisdictionNotAllowed,
@@ -121,6 +138,11 @@ fn cases_of_places_and_load() -> Vec<Case> {
                 "4.999999 credits at stake, need 5",
             )
         },
+        ordered(
+            |o| o.tier = Tier::Spot,
+            Reason::TierNotOffered,
+            "asks 1 credits/GPU-h on demand, nothing for spot",
+        ),
         offered(|a| (a.slots_free, a.queued) = (0, 3), Reason::NoFreeSlot, "no free slot, 3 jobs wait"),
     ]
 }
@@ -277,6 +299,48 @@ fn a_newcomer_is_tried_when_its_discount_reaches_the_best() {
     };
     assert_eq!(chosen(HISTORY_SAMPLES_MIN), Some(known.provider), "5 % dearer, its discount is 3 %");
     assert_eq!(chosen(255), Some(newcomer.provider), "by now it is over 5 %");
+}
+
+/// An advert that sells spot at this price, and whose slots are held like this.
+fn spot(ask: u64, held: u16, slots_free: u16) -> Verified<Advert> {
+    advert(2, |a| {
+        a.spot = Some(Spot { ask: PricePerHour(ask), notice: Millis(5_000), held });
+        a.slots_free = slots_free;
+    })
+}
+
+#[test]
+fn an_order_for_spot_is_held_against_the_price_of_spot_alone() {
+    let wanted = |tier, price| {
+        order(|o| (o.tier, o.price_max, o.ttft, o.total_time) = (tier, PricePerHour(price), None, None))
+    };
+    let offered = spot(400_000, 0, 1);
+    let judged = |order: &Verified<Order>| {
+        let judged = matcher(order).judge(&Offer { advert: &offered, measured: near() });
+        judged.map(|score| score.cost).map_err(|failure| failure.reason())
+    };
+    let time = sample::RATES.time(&sample::WORK, 40, 100).unwrap();
+    let cheap = PricePerHour(400_000).amount(time).unwrap();
+    assert_eq!(judged(&wanted(Tier::Spot, 400_000)), Ok(cheap), "the ask of a million is no matter");
+    assert_eq!(judged(&wanted(Tier::Spot, 399_999)), Err(Reason::PriceOverLimit));
+    assert_eq!(judged(&wanted(Tier::OnDemand, 999_999)), Err(Reason::PriceOverLimit));
+    assert_eq!(judged(&wanted(Tier::OnDemand, 1_000_000)), Ok(sample::advert().ask.amount(time).unwrap()));
+}
+
+#[test]
+fn slots_that_spot_jobs_hold_are_for_other_tiers_after_the_notice() {
+    let wanted = |tier| order(|o| (o.tier, o.ttft, o.total_time) = (tier, None, None));
+    let judged = |tier, advert: &Verified<Advert>| {
+        let order = wanted(tier);
+        let judged = matcher(&order).judge(&Offer { advert, measured: near() });
+        judged.map(|score| score.times.unwrap().ttft_ms).map_err(|failure| failure.reason())
+    };
+    let (idle, held) = (spot(400_000, 1, 1), spot(400_000, 1, 0));
+    let at_once = judged(Tier::OnDemand, &idle).unwrap();
+    assert_eq!(judged(Tier::Spot, &idle), Ok(at_once));
+    assert_eq!(judged(Tier::OnDemand, &held), Ok(at_once + 5_000));
+    assert_eq!(judged(Tier::Spot, &held), Err(Reason::NoFreeSlot), "spot jobs do not reclaim each other");
+    assert_eq!(judged(Tier::OnDemand, &spot(400_000, 0, 0)), Err(Reason::NoFreeSlot));
 }
 
 #[test]

@@ -10,7 +10,9 @@ use gridhour_protocol::{
     limits::PROTOCOL_VERSION,
     market::{
         advert::Advert,
+        data_class::DataClass,
         order::{Order, Verification},
+        tier::Tier,
     },
     session::{book::SessionBook, terms::Terms},
     signed::{Signed, Verified},
@@ -132,6 +134,8 @@ impl<T: Twist> MarketClient<T> {
             calibrated_by: Vec::new(),
             stake_min: Credits::ZERO,
             verification: Verification::Receipt,
+            tier: Tier::OnDemand,
+            data: DataClass::Any,
             tag: None,
         });
         let order = order.verify().expect("signed with the client's own key");
@@ -151,6 +155,8 @@ impl<T: Twist> MarketClient<T> {
             rates: advert.body.device.rates,
             numerics: goods::NUMERICS,
             price: advert.body.ask,
+            tier: order.tier,
+            notice: advert.body.notice_in(order.tier),
             chunk_tokens: self.profile.chunk_tokens,
             use_until,
             collect_until: use_until.after(self.profile.grace).expect("time is far from its end"),

@@ -166,6 +166,8 @@ impl<T: Twist> MarketClient<T> {
                 }
                 // Nobody accuses anybody in these stories.
                 BuyerEffect::Testify(_) => {}
+                // Nobody buys in spot either.
+                BuyerEffect::Reclaiming { .. } => {}
                 BuyerEffect::WakeAt(at) => cx.wake_at(at, Alarm::Machine(stream)),
                 BuyerEffect::Deliver { tokens, .. } => {
                     if let Some(run) = self.runs.get_mut(&stream) {

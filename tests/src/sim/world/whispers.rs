@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::World;
+use super::{Part, World};
 use crate::{
     actors::Input,
     sim::{
@@ -91,8 +91,26 @@ impl World {
         self.put_back(to, actor, outcome);
     }
 
-    /// Looks how much every node that is up remembers.
+    /// Counts of how many honest providers that are up every honest node that is up could know, and of how many it does.
+    fn count_offers(&mut self) {
+        let honest: Vec<NodeId> =
+            self.shared.up.iter().copied().filter(|id| self.cast[usize::from(id.0)].honest).collect();
+        let is_provider = |id: &&NodeId| self.cast[usize::from(id.0)].part == Part::Provider;
+        let (mut there, mut known) = (0, 0);
+        for provider in honest.iter().filter(is_provider) {
+            let key = self.cast[usize::from(provider.0)].key;
+            let knows =
+                |id: &&NodeId| self.nodes[usize::from(id.0)].body.mesh.knows(&key, self.when(**id).now);
+            there += honest.len() as u64;
+            known += honest.iter().filter(knows).count() as u64;
+        }
+        *self.seen.counts.entry("offer-there").or_default() += there;
+        *self.seen.counts.entry("offer-known").or_default() += known;
+    }
+
+    /// Looks how much every node that is up remembers, and knows.
     pub(super) fn sample(&mut self) {
+        self.count_offers();
         for id in (0..self.shared.nodes).map(NodeId) {
             let when = self.when(id);
             let node = &mut self.nodes[usize::from(id.0)];

@@ -10,7 +10,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{
     id::ReservationId,
-    market::reservation::ReservationOffer,
+    market::{reservation::ReservationOffer, tier::Tier},
     signed::SecretKey,
     units::{Credits, Millis, Timestamp},
 };
@@ -226,7 +226,7 @@ impl Life {
                 (provider, now.answer(reservation))
             }
             6..8 => {
-                let mut now = Deal::new(&self.chain, &client, &provider);
+                let mut now = Deal::new(&self.chain, &client, &provider).in_tier(Tier::Reserved);
                 (now.order.nonce, now.terms.nonce, now.hold) = (self.number, self.number, Credits(900));
                 now.terms.use_until = now.terms.use_until.min(Timestamp(self.chain.now().0 + 2 * MINUTE_MS));
                 (client, now.draw_slot(reservation))

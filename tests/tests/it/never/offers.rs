@@ -10,6 +10,7 @@ use gridhour_protocol::{
         advert::Advert,
         book::{Book, Entered},
         costs::BuyerCosts,
+        data_class::DataClass,
         estimate::Measured,
         matching::{Matcher, Offer},
         order::Order,
@@ -95,7 +96,11 @@ type Ask = fn(&mut Order);
 /// An order that asks for what an advert does not state matches it for nobody, neither the buyer nor the ledger.
 #[test]
 fn an_unknown_capability_never_counts_as_a_match() {
-    let asks: [(Ask, Reject); 3] = [
+    let resident = |order: &mut Order| {
+        (order.data, order.regions) = (DataClass::Resident, vec!["eu-de".into()]);
+    };
+    let asks: [(Ask, Reject); 4] = [
+        (resident, Reject::RegionNotAllowed),
         (|order| order.regions = vec!["eu-de".into()], Reject::RegionNotAllowed),
         (|order| order.jurisdictions = vec!["DE".into()], Reject::JurisdictionNotAllowed),
         (|order| order.calibrated_by = vec![key(9).public()], Reject::NotCalibrated),

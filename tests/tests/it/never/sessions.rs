@@ -10,6 +10,7 @@ use gridhour_protocol::{
     id::{AdvertId, ModelId, NetworkId, OrderId},
     job::sampling::Sampling,
     limits::CHUNK_TOKENS_MAX,
+    market::tier::Tier,
     merkle,
     session::{terms::Terms, voucher::Voucher},
     signed::Signed,
@@ -57,6 +58,8 @@ fn other_terms(terms: &Terms) -> Vec<(&'static str, Terms)> {
         rates,
         numerics,
         price,
+        tier: _,
+        notice,
         chunk_tokens,
         use_until,
         collect_until,
@@ -78,6 +81,8 @@ fn other_terms(terms: &Terms) -> Vec<(&'static str, Terms)> {
         ("rates", with(&|terms| terms.rates.decode = WorkRate(rates.decode.0 / 2))),
         ("numerics", with(&|terms| terms.numerics = numerics + 1)),
         ("price", with(&|terms| terms.price = PricePerHour(price.0 * 2))),
+        ("tier", with(&|terms| terms.tier = Tier::Spot)),
+        ("notice", with(&|terms| terms.notice = Millis(notice.0 + 1))),
         ("chunk-tokens", with(&|terms| terms.chunk_tokens = chunk_tokens - 1)),
         ("use-until", with(&|terms| terms.use_until = Timestamp(use_until.0 + 1))),
         ("collect-until", with(&|terms| terms.collect_until = Timestamp(collect_until.0 + 1))),
@@ -92,7 +97,7 @@ fn two_sides_never_bind_different_terms_and_one_is_paid() {
     let (chain, deal) = opened();
     let bound = deal.sign().terms;
     let variants = other_terms(&bound);
-    assert_eq!(variants.len(), 14);
+    assert_eq!(variants.len(), 16);
     for (field, other) in variants {
         assert_ne!(other.id(), bound.id(), "{field} is bound");
         let mut chain = chain.clone();

@@ -215,12 +215,16 @@ impl Life {
             served: served(),
             config: ProviderConfig {
                 ask: ASK,
+                spot: None,
+                queue: Millis(0),
                 region: None,
                 jurisdiction: None,
                 slots: SLOTS,
                 hospitality,
+                quotes: None,
                 stake: Credits::ZERO,
                 drain: Millis(500),
+                reserve: None,
             },
             events: told,
         });

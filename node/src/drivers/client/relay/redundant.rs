@@ -20,7 +20,6 @@ use gridhour_protocol::{
     job::{
         agreement::{Agreement, Tally},
         buyer::BuyerEnd,
-        logprobs::Logprobs,
         request::Request,
     },
     market::redundant::{Bid, pick},
@@ -33,10 +32,11 @@ use tokio::time::Instant;
 use super::{
     super::{
         RunError, Undecided,
+        job::Heard,
         run::{RunEvent, may_be_applied},
         turn::Turn,
     },
-    Choice, Relay, RelayParts, Unsettled, why, with_true_work,
+    Choice, Relay, RelayParts, Unsettled, why,
 };
 use crate::drivers::{
     mismatch::{Answer, Asked, Mismatch},
@@ -85,8 +85,8 @@ impl Relay<'_> {
 
     /// The best offers of different stake accounts that the order's total pays for together.
     async fn choose_several(&self, request: &Request, count: u8) -> Result<Vec<Choice>, RunError> {
-        let RelayParts { client, spec, order, assets, adverts, .. } = &self.parts;
-        let newest = with_true_work(&client.newest(adverts), spec.model, assets.work());
+        let RelayParts { client, spec, order, .. } = &self.parts;
+        let newest = self.offers().await;
         let matched = client.match_order(order, &newest, spec).await?;
         if matched.chosen.is_none() {
             return Err(RunError::NoOffer(Box::new(matched)));
@@ -111,14 +111,20 @@ impl Relay<'_> {
     /// Opens the session of `choice` and runs its job.
     async fn ballot(&self, choice: Choice, request: Request, desk: &Mutex<Desk>) -> Ballot {
         let RelayParts { client, spec, order, assets, cancel, .. } = &self.parts;
-        if let Err(error) = client.open_session(spec, order, &choice).await {
+        if let Err(error) = client.open_session(spec, order, None, &choice).await {
             // What may be open is closed.
             let is_open = matches!(&error, RunError::Ledger(error) if may_be_applied(error));
             return Ballot { choice, is_open, turn: Err(error) };
         }
         self.tell(RunEvent::Opened { session: choice.terms.id(), hold: choice.hold });
         let (who, mut text) = (choice.terms.provider, Vec::new());
-        let mut deliver = |tokens: &[u32], logprobs: &[Logprobs]| {
+        let mut deliver = |heard: Heard<'_>| {
+            let (tokens, logprobs) = match heard {
+                Heard::Tokens(tokens, logprobs) => (tokens, logprobs),
+                Heard::Reclaiming(within) => {
+                    return self.tell(RunEvent::Reclaiming { provider: who, within });
+                }
+            };
             text.extend_from_slice(tokens);
             let mut desk = desk.lock().unwrap_or_else(PoisonError::into_inner);
             let agreed = desk.agreement.push(who, tokens, logprobs);
@@ -129,7 +135,10 @@ impl Relay<'_> {
                 self.tell(RunEvent::Tokens(new));
             }
         };
-        let ran = client.turn(&choice, request, assets, cancel.clone(), &mut deliver).await;
+        let ran = match self.outgoing(&choice, request) {
+            Ok(outgoing) => client.turn(&choice, outgoing, assets, cancel.clone(), &mut deliver).await,
+            Err(error) => Err(error),
+        };
         let turn = ran.map(|ran| {
             if let Some(accusation) = &ran.0.contradiction {
                 self.tell(RunEvent::Contradiction(accusation));
