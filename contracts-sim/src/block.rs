@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     batch::Batch,
     propose::{Answer, Proposal, propose},
+    replay::{LogReplay, Replay, Replayed},
     verify::{CheckedBlock, Signatures, check_clock, verify, verify_and_apply},
 };
 use crate::{
@@ -25,6 +26,7 @@ use crate::{
 
 mod batch;
 mod propose;
+mod replay;
 mod verify;
 
 /// Transactions that a thread hashes at a time; fewer are not worth handing over.

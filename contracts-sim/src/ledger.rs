@@ -54,11 +54,7 @@ pub struct Env {
 pub(crate) struct Effects {
     /// Where money moves.
     pub(crate) postings: Vec<Posting>,
-    /// The session as it is afterwards; `None` inside once it ended.
-    pub(crate) session: Option<(SessionId, Option<Session>)>,
-    /// The order's use as it is afterwards.
-    pub(crate) order: Option<(OrderId, OrderBudget)>,
-    /// What providers and organisations keep on the ledger, as it is afterwards.
+    /// What else changes.
     pub(crate) writes: Vec<Write>,
     /// Receipts that were not counted before.
     pub(crate) receipts: u64,
@@ -66,9 +62,13 @@ pub(crate) struct Effects {
     pub(crate) event: Event,
 }
 
-/// A record of a provider or an organisation, as it is after a transaction.
+/// A record as it is after a transaction.
 #[derive(Debug)]
 pub(crate) enum Write {
+    /// A session; `None` once it ended.
+    Session(SessionId, Option<Session>),
+    /// What an order has used.
+    Order(OrderId, OrderBudget),
     /// A device; `None` once it is removed.
     Device(DeviceKey, Option<Device>),
     /// What is at stake for a device.
@@ -82,12 +82,18 @@ pub(crate) enum Write {
 impl Effects {
     /// Nothing but what the log says.
     fn of(event: Event) -> Self {
-        Self { postings: Vec::new(), session: None, order: None, writes: Vec::new(), receipts: 0, event }
+        Self { postings: Vec::new(), writes: Vec::new(), receipts: 0, event }
     }
 
     /// Money moves between accounts, and nothing else happens.
     fn of_money(posting: Posting, event: Event) -> Self {
         Self { postings: vec![posting], ..Self::of(event) }
+    }
+
+    /// With one more record changed.
+    fn with(mut self, write: Write) -> Self {
+        self.writes.push(write);
+        self
     }
 }
 
@@ -113,14 +119,10 @@ pub(crate) fn apply(overlay: &mut Overlay<'_>, env: &Env, leaf: u64, tx: &Admitt
         overlay.set_balance(&moved);
     }
     overlay.set_issued(issued);
-    if let Some((id, session)) = effects.session {
-        overlay.set_session(id, session);
-    }
-    if let Some((id, order)) = effects.order {
-        overlay.set_order(id, order);
-    }
     for write in effects.writes {
         match write {
+            Write::Session(id, session) => overlay.set_session(id, session),
+            Write::Order(id, order) => overlay.set_order(id, order),
             Write::Device(key, device) => overlay.set_device(key, device),
             Write::Stake(device, stake) => overlay.set_stake(device, stake),
             Write::Budget(id, budget) => overlay.set_budget(id, budget),

@@ -287,6 +287,16 @@ impl State {
         &self.tip
     }
 
+    /// Hands out the log, which is empty here until it is put back: for whoever goes on with it elsewhere.
+    pub(crate) fn take_log(&mut self) -> Frontier {
+        std::mem::take(&mut self.tip.log)
+    }
+
+    /// Puts the log where it belongs.
+    pub(crate) fn put_log(&mut self, log: Frontier) {
+        self.tip.log = log;
+    }
+
     /// What `account` can spend.
     #[must_use]
     pub fn balance(&self, account: &PublicKey) -> Credits {
@@ -322,7 +332,7 @@ impl State {
 
     /// Where a transaction went, while the ledger remembers it.
     #[must_use]
-    pub fn applied(&self, key: &TxKey) -> Option<&Applied> {
+    pub fn applied(&self, key: &TxKey) -> Option<Applied> {
         self.recent_ids.get(key)
     }
 }

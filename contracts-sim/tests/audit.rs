@@ -2,7 +2,10 @@
 
 use gridhour_contracts_sim::{
     audit::{Auditor, Report, Trust, verify_export},
-    block::{Block, Header, Proposal, Signatures, check_clock, propose, tx_root, verify_and_apply},
+    block::{
+        Block, CheckedBlock, Header, Proposal, Replay, Signatures, check_clock, propose, tx_root,
+        verify_and_apply,
+    },
     checkpoint::Checkpoint,
     export::{self, Decoder, FrameKind},
     finding::Rule,
@@ -220,7 +223,35 @@ fn a_block_of_ones_own_with_other_transactions_falls_at_the_log() {
     let taken = |block: Block| verify_and_apply(&mut before.clone(), block, Signatures::CheckedBefore);
     assert!(taken(block.clone()).is_ok());
     let turned = Block { txs: block.txs.iter().rev().cloned().collect(), ..block };
-    assert_eq!(taken(turned).unwrap_err().rule, Rule::LogRoot);
+    assert_eq!(taken(turned.clone()).unwrap_err().rule, Rule::LogRoot);
+
+    // With the log behind it is the other half that finds out.
+    let check = |block: &Block| {
+        CheckedBlock::check(block.clone(), &chain.operator().public(), Signatures::CheckedBefore).unwrap()
+    };
+    let (mut replay, mut log) = Replay::start(before.clone());
+    let applied = replay.apply(&check(&turned)).expect("nothing but the log differs");
+    assert_eq!(log.enter(&applied).unwrap_err().rule, Rule::LogRoot);
+}
+
+/// A replay that met a bad block is where it was before it.
+#[test]
+fn a_bad_block_leaves_a_replay_as_it_was() {
+    let mut chain = history();
+    let before = chain.state().clone();
+    chain.acting(&key(3)).ok(Call::Transfer { to: key(1).public(), amount: Credits(7) });
+    let block = chain.blocks()[6].clone();
+    let mut header = block.header.body.clone();
+    header.totals.balances.0 += 1;
+    let bad = Block { header: chain.operator().sign(header), ..block.clone() };
+    let check = |block: &Block| {
+        CheckedBlock::check(block.clone(), &chain.operator().public(), Signatures::CheckedBefore).unwrap()
+    };
+    let (mut replay, mut log) = Replay::start(before);
+    assert_eq!(replay.apply(&check(&bad)).unwrap_err().rule, Rule::Totals);
+    let applied = replay.apply(&check(&block)).expect("the good one in its place");
+    log.enter(&applied).unwrap();
+    assert_eq!(&replay.end(log), chain.state());
 }
 
 #[test]

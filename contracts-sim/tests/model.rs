@@ -8,7 +8,7 @@ mod stakes;
 use std::collections::BTreeMap;
 
 use gridhour_contracts_sim::{
-    block::{Signatures, verify_and_apply},
+    block::{Block, CheckedBlock, Replay, Replayed, Signatures, verify_and_apply},
     harness::{Chain, Deal, key},
     limits::BOND_MIN,
     state::{Reservation, State},
@@ -492,7 +492,22 @@ fn check_steps(pair: Pair, steps: &[Step]) -> Result<(), TestCaseError> {
         prop_assert_eq!(&replay, pair.chain.state());
         prop_assert_eq!(replay.root(), pair.chain.state().root());
     }
+    let replay = with_the_log_behind(&pair.chain);
+    prop_assert_eq!(&replay, pair.chain.state());
+    prop_assert_eq!(replay.root(), pair.chain.state().root());
     Ok(())
+}
+
+/// All blocks as a node reads them back from its journal: they are entered in the log once the last is applied.
+fn with_the_log_behind(chain: &Chain) -> State {
+    let state = State::new(chain.state().genesis().clone()).unwrap();
+    let operator = state.genesis().operator;
+    let (mut replay, mut log) = Replay::start(state);
+    let check = |block: &Block| CheckedBlock::check(block.clone(), &operator, Signatures::CheckedBefore);
+    let applied: Vec<Replayed> =
+        chain.blocks().iter().map(|block| replay.apply(&check(block).unwrap()).unwrap()).collect();
+    applied.iter().for_each(|block| log.enter(block).unwrap());
+    replay.end(log)
 }
 
 proptest! {

@@ -23,6 +23,7 @@ const TASK_SUBTREES: usize = 4;
 pub(super) struct Work<'s> {
     overlay: Overlay<'s>,
     env: Env,
+    first_leaf: u64,
     entries: Vec<Entry>,
 }
 
@@ -35,16 +36,30 @@ pub(super) struct Done<'s> {
 
 impl<'s> Work<'s> {
     pub(super) fn start(state: &'s State, time: Timestamp) -> Self {
+        Self::start_at(state, time, state.tip().log.size())
+    }
+
+    /// Starts on a state whose log is behind: the block's first entry is that leaf of it.
+    pub(super) fn start_at(state: &'s State, time: Timestamp, first_leaf: u64) -> Self {
         let height = next_height(state.tip());
         let overlay = Overlay::start(state, height, time);
-        Self { overlay, env: Env { height, time }, entries: Vec::new() }
+        Self { overlay, env: Env { height, time }, first_leaf, entries: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, tx: &Admitted) -> Result<&Entry, Reject> {
-        let leaf = self.overlay.base().tip().log.size() + self.entries.len() as u64;
+        let leaf = self.first_leaf + self.entries.len() as u64;
         let entry = ledger::apply(&mut self.overlay, &self.env, leaf, tx)?;
         self.entries.push(entry);
         Ok(self.entries.last().expect("just pushed"))
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.overlay.totals()
+    }
+
+    /// What the transactions change, and what is still to be entered in the log.
+    pub(super) fn into_parts(self) -> (Changes, Vec<Entry>) {
+        (self.overlay.into_changes(), self.entries)
     }
 
     /// Enters everything in the log.
@@ -67,20 +82,18 @@ impl Done<'_> {
 
     /// What the block with this header does to the state below.
     pub(super) fn finish(self, header: &Header) -> Batch {
-        let tip = Tip {
-            height: header.height,
-            hash: header.hash(),
-            time: header.time,
-            log: self.log,
-            totals: self.overlay.totals(),
-            checkpoint: header.checkpoint,
-        };
+        let tip = tip_after(header, self.log, self.overlay.totals());
         Batch { previous: header.previous, changes: self.overlay.into_changes(), tip, entries: self.entries }
     }
 }
 
+pub(super) fn tip_after(header: &Header, log: Frontier, totals: Totals) -> Tip {
+    let Header { height, time, checkpoint, .. } = *header;
+    Tip { height, hash: header.hash(), time, log, totals, checkpoint }
+}
+
 /// Appends the entries. They, and the subtrees that they fill, are hashed on all cores: applying is the work of one.
-fn enter(log: &mut Frontier, entries: &[Entry]) {
+pub(super) fn enter(log: &mut Frontier, entries: &[Entry]) {
     // What is missing to the next multiple of a subtree's leaves.
     let partial = (log.size().wrapping_neg() % SUBTREE as u64) as usize;
     let (first, rest) = entries.split_at(partial.min(entries.len()));
@@ -128,10 +141,15 @@ impl State {
     /// If the batch was made for another state: the caller mixed two ledgers or skipped a block.
     pub fn commit(&mut self, batch: &Batch) {
         assert_eq!(self.tip().hash, batch.previous, "a batch is committed to the state it was made for");
-        if batch.tip.checkpoint.height != self.tip().checkpoint.height {
+        self.go_on(&batch.changes, batch.tip.clone());
+    }
+
+    /// Takes in what the next block changes.
+    pub(super) fn go_on(&mut self, changes: &Changes, tip: Tip) {
+        if tip.checkpoint.height != self.tip().checkpoint.height {
             self.end_checkpoint();
         }
-        self.absorb(&batch.changes, &batch.tip);
+        self.absorb(changes, tip);
         if self.pending().is_none() && is_checkpoint_due(self.tip()) {
             self.begin_checkpoint();
         }

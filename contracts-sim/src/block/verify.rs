@@ -3,7 +3,7 @@
 
 use gridhour_protocol::{
     id::to_hex,
-    merkle::{self, Hash},
+    merkle::{self, Hash, TreeHead},
     signed::{PublicKey, Signed},
     units::{Millis, Timestamp},
 };
@@ -83,33 +83,50 @@ fn refused(header: &Header, index: usize, reject: Reject) -> Finding {
 /// With the first rule that is broken; the state is as it was in any case.
 pub fn verify(state: &State, block: &CheckedBlock) -> Result<Batch, Finding> {
     let header = &block.header.body;
+    let done = work(state, block, state.tip().log.size())?.close();
+    check_log(header, &done.log_head())?;
+    check_totals(header, &done.totals())?;
+    Ok(done.finish(header))
+}
+
+/// The block's transactions at work, the first of them for that leaf of the log. What the header says of their outcome is
+/// still to be checked.
+pub(super) fn work<'s>(state: &'s State, block: &CheckedBlock, first_leaf: u64) -> Result<Work<'s>, Finding> {
+    let header = &block.header.body;
     check_place(state, header)?;
-    let differs = |rule, expected: &Hash, found: &Hash| {
-        Finding::unless_equal(header.height, rule, to_hex(expected), to_hex(found))
-    };
     if let Some(tx_root) = &block.tx_root {
-        differs(Rule::TxRoot, tx_root, &header.tx_root)?;
+        check_hash(header, Rule::TxRoot, tx_root, &header.tx_root)?;
     }
     check_checkpoint(state, header)?;
-    let mut work = Work::start(state, header.time);
+    let mut work = Work::start_at(state, header.time, first_leaf);
     for (index, tx) in block.txs.iter().enumerate() {
         work.apply(tx).map_err(|reject| refused(header, index, reject))?;
     }
-    let done = work.close();
-    let log = done.log_head();
+    Ok(work)
+}
+
+fn check_hash(header: &Header, rule: Rule, expected: &Hash, found: &Hash) -> Result<(), Finding> {
+    Finding::unless_equal(header.height, rule, to_hex(expected), to_hex(found))
+}
+
+/// Whether the header names the log that follows from the transactions.
+pub(super) fn check_log(header: &Header, log: &TreeHead) -> Result<(), Finding> {
     Finding::unless_equal(header.height, Rule::LogRoot, log.size, header.log.size)?;
-    differs(Rule::LogRoot, &log.root, &header.log.root)?;
-    let totals = done.totals();
+    check_hash(header, Rule::LogRoot, &log.root, &header.log.root)
+}
+
+/// Whether no credit was lost or made, and the header's sums are those that follow from the transactions.
+pub(super) fn check_totals(header: &Header, totals: &Totals) -> Result<(), Finding> {
     if !totals.are_conserved() {
         let Totals { balances, holds, stakes, .. } = totals;
         let found = format!("balances {balances}, holds {holds} and stakes {stakes}");
         return Err(Finding::new(header.height, Rule::Conservation, totals.issued, found));
     }
-    if totals != header.totals {
-        let [expected, found] = [totals, header.totals].map(|totals| format!("{totals:?}"));
+    if *totals != header.totals {
+        let [expected, found] = [totals, &header.totals].map(|totals| format!("{totals:?}"));
         return Err(Finding::new(header.height, Rule::Totals, expected, found));
     }
-    Ok(done.finish(header))
+    Ok(())
 }
 
 /// Whether the header follows the last block.

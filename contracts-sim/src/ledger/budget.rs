@@ -124,7 +124,7 @@ pub(crate) fn pay_from(
     amount: Credits,
 ) -> Result<Effects, Reject> {
     budget.pot = budget.pot.checked_sub(amount).ok_or(Reject::InsufficientBalance)?;
-    Ok(Effects { writes: vec![Write::Budget(*id, Some(budget))], ..effects })
+    Ok(effects.with(Write::Budget(*id, Some(budget))))
 }
 
 /// Charges a hold to the draw's cap and to every one above.

@@ -12,7 +12,7 @@ use gridhour_protocol::{
 
 use crate::{
     ledger::{
-        Effects, Env,
+        Effects, Env, Write,
         admit::ensure,
         draw::payer,
         entry::{Book, Event, Posting},
@@ -64,8 +64,7 @@ pub(crate) fn opened(
     let fresh = fresh(terms, *hold, draw);
     Ok(Effects {
         postings: vec![Posting { debit: payer(&fresh), credit: Book::Hold(session), amount: *hold }],
-        session: Some((session, Some(fresh))),
-        order: Some((terms.order, budget)),
+        writes: vec![Write::Session(session, Some(fresh)), Write::Order(terms.order, budget)],
         ..Effects::of(Event::Opened { session, order: terms.order, advert: terms.advert })
     })
 }

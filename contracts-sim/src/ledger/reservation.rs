@@ -86,7 +86,7 @@ impl Touched {
         self.reservation.drawn = self.reservation.drawn.checked_add(amount).ok_or(Reject::OverSlot)?;
         let (due, write) = self.written();
         let postings = due.into_iter().chain(effects.postings).collect();
-        Ok(Effects { postings, writes: vec![write], ..effects })
+        Ok(Effects { postings, ..effects }.with(write))
     }
 
     fn into_effects(self, event: Event) -> Effects {

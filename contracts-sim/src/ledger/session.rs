@@ -13,7 +13,7 @@ use gridhour_protocol::{
 
 use crate::{
     ledger::{
-        Effects, Env,
+        Effects, Env, Write,
         admit::ensure,
         draw::{self, Source},
         entry::{Book, Event, Lane, Posting},
@@ -47,8 +47,7 @@ pub(crate) fn top_up(
     let posting = Posting { debit: draw::payer(&session), credit: Book::Hold(*id), amount };
     let effects = Effects {
         postings: vec![posting],
-        order: Some((session.terms.order, order)),
-        session: Some((*id, Some(session))),
+        writes: vec![Write::Order(session.terms.order, order), Write::Session(*id, Some(session))],
         ..Effects::of(Event::ToppedUp { session: *id })
     };
     match source {
@@ -73,8 +72,7 @@ pub(crate) fn collect(
     let lanes = vouchers.iter().map(|voucher| Lane::of(&voucher.body)).collect();
     Ok(Effects {
         postings: payment(id, Book::Account(session.terms.provider), paid).into_iter().collect(),
-        order: Some((session.terms.order, order)),
-        session: Some((*id, Some(session))),
+        writes: vec![Write::Order(session.terms.order, order), Write::Session(*id, Some(session))],
         receipts,
         ..Effects::of(Event::Collected { session: *id, lanes })
     })
@@ -139,10 +137,8 @@ fn start_closing(
     let soon = env.time.after(grace).unwrap_or(session.collect_until);
     let collect_until = soon.min(session.collect_until);
     let session = Session { closing: true, collect_until, ..session.clone() };
-    Ok(Effects {
-        session: Some((*id, Some(session))),
-        ..Effects::of(Event::Closing { session: *id, collect_until })
-    })
+    let event = Event::Closing { session: *id, collect_until };
+    Ok(Effects::of(event).with(Write::Session(*id, Some(session))))
 }
 
 fn fits(release: &Release, id: &SessionId, session: &Session) -> bool {
@@ -219,11 +215,10 @@ fn finish(overlay: &Overlay<'_>, env: &Env, id: &SessionId, settled: Settled) ->
     order.open = order.open.saturating_sub(1);
     let (homes, write) = draw::end(overlay, env, &session);
     let all = [(Book::Account(session.terms.provider), paid)].into_iter().chain(homes);
+    let ended = [Write::Session(*id, None), Write::Order(session.terms.order, order)];
     Effects {
         postings: all.filter_map(|(credit, amount)| payment(id, credit, amount)).collect(),
-        writes: write.into_iter().collect(),
-        session: Some((*id, None)),
-        order: Some((session.terms.order, order)),
+        writes: ended.into_iter().chain(write).collect(),
         receipts,
         ..Effects::of(Event::Closed { session: *id, lanes: session.lanes })
     }

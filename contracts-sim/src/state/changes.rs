@@ -94,9 +94,9 @@ impl<'s> Overlay<'s> {
         }
     }
 
-    pub(crate) fn applied(&self, key: &TxKey) -> Option<&Applied> {
+    pub(crate) fn applied(&self, key: &TxKey) -> Option<Applied> {
         let before = || self.base.applied(key).filter(|applied| applied.valid_until >= self.height);
-        self.changes.applied.get(key).or_else(before)
+        self.changes.applied.get(key).copied().or_else(before)
     }
 
     /// Sets a balance. The sums follow from what actually changed, never from what a rule meant to change, so that
@@ -140,12 +140,12 @@ fn replace(sum: &mut Credits, before: Credits, after: Credits) {
 
 impl State {
     /// Makes a block's changes part of the state.
-    pub(crate) fn absorb(&mut self, changes: &Changes, tip: &Tip) {
+    pub(crate) fn absorb(&mut self, changes: &Changes, tip: Tip) {
         let mut replaced = self.committed.notes().then(Replaced::new);
         self.absorb_records(changes, &mut replaced);
         self.recent_ids.absorb(changes);
         self.committed.note(replaced.unwrap_or_default());
-        self.tip = tip.clone();
+        self.tip = tip;
     }
 
     fn absorb_records(&mut self, changes: &Changes, replaced: &mut Option<Replaced>) {

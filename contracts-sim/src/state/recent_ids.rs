@@ -30,32 +30,39 @@ impl IdGroup {
     }
 }
 
+/// Where a name is: its group, and its leaf of the log, by which it is found there. Small, since there is one for each
+/// name, and it is looked for at every transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    group: IdGroup,
+    leaf: u64,
+}
+
 /// Names that count as used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RecentIds {
-    by_key: Table<TxKey, Applied>,
-    groups: BTreeMap<IdGroup, Vec<TxKey>>,
+    by_key: Table<TxKey, Place>,
+    /// Leaves rising.
+    groups: BTreeMap<IdGroup, Vec<RecentId>>,
 }
 
 impl RecentIds {
-    pub(super) fn get(&self, key: &TxKey) -> Option<&Applied> {
-        self.by_key.get(key)
+    pub(super) fn get(&self, key: &TxKey) -> Option<Applied> {
+        let Place { group, leaf } = self.by_key.get(key)?;
+        let ids = self.groups.get(group)?;
+        let at = ids.binary_search_by_key(leaf, |id| id.leaf).ok()?;
+        Some(ids.get(at)?.applied(group))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&TxKey, &Applied)> {
-        self.by_key.iter()
-    }
-
-    /// Takes a name in that is not there. Those of a block come in the order of the log.
-    fn insert(&mut self, key: TxKey, applied: Applied) {
-        self.groups.entry(IdGroup::of(&applied)).or_default().push(key);
-        self.by_key.insert(key, applied);
+    /// All names, a group after the other, leaves rising in each.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (TxKey, Applied)> {
+        self.groups.iter().flat_map(|(group, ids)| ids.iter().map(|id| (id.key(), id.applied(group))))
     }
 
     /// Groups that no block from `height` on takes, and how many names each has.
     pub(super) fn over(&self, height: Height) -> impl Iterator<Item = (IdGroup, usize)> {
         let over = self.groups.iter().take_while(move |(group, _)| group.valid_until < height);
-        over.map(|(group, keys)| (*group, keys.len()))
+        over.map(|(group, ids)| (*group, ids.len()))
     }
 
     /// Forgets what a block forgets, and takes its names in.
@@ -65,18 +72,24 @@ impl RecentIds {
         for ids in
             changes.applied.items().chunk_by(|(_, one), (_, next)| IdGroup::of(one) == IdGroup::of(next))
         {
-            let group = self.groups.entry(IdGroup::of(&ids[0].1)).or_default();
-            for (key, applied) in ids {
-                group.push(*key);
-                self.by_key.insert(*key, *applied);
-            }
+            self.extend(IdGroup::of(&ids[0].1), ids.iter().map(RecentId::of));
+        }
+    }
+
+    /// Takes names in that are not there, leaves rising.
+    fn extend(&mut self, group: IdGroup, ids: impl Iterator<Item = RecentId>) {
+        let Self { by_key, groups } = self;
+        let group_ids = groups.entry(group).or_default();
+        for id in ids {
+            by_key.insert(id.key(), Place { group, leaf: id.leaf });
+            group_ids.push(id);
         }
     }
 
     /// Forgets a group.
     fn forget(&mut self, group: &IdGroup) {
-        for key in self.groups.remove(group).unwrap_or_default() {
-            self.by_key.remove(&key);
+        for id in self.groups.remove(group).unwrap_or_default() {
+            self.by_key.remove(&id.key());
         }
     }
 
@@ -84,16 +97,16 @@ impl RecentIds {
     /// whether it is.
     pub(super) fn restore(&mut self, group: IdGroup, part: usize, page: IdPage) -> bool {
         let before = self.groups.get(&group).map_or(&[][..], Vec::as_slice);
-        let mut last = before.last().and_then(|key| self.get(key)).map(|applied| applied.leaf);
         if before.len() != part * PAGE_IDS || page.ids.is_empty() {
             return false;
         }
-        for (key, applied) in page.into_ids(group) {
-            if last.is_some_and(|last| last >= applied.leaf) || self.get(&key).is_some() {
+        let mut last = before.last().map(|id| id.leaf);
+        for id in page.ids {
+            if last.is_some_and(|last| last >= id.leaf) || self.by_key.get(&id.key()).is_some() {
                 return false;
             }
-            last = Some(applied.leaf);
-            self.insert(key, applied);
+            last = Some(id.leaf);
+            self.extend(group, std::iter::once(id));
         }
         true
     }
@@ -104,7 +117,7 @@ impl RecentIds {
     }
 }
 
-/// A name as a store keeps it; the rest is in the key of its record.
+/// A name as a group has it, and a store; the rest is in what the group is called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct RecentId {
     sender: PublicKey,
@@ -124,19 +137,20 @@ impl IdPage {
     pub(super) fn all(ids: &[(TxKey, Applied)]) -> impl Iterator<Item = Self> {
         ids.chunks(PAGE_IDS).map(|ids| Self { ids: ids.iter().map(RecentId::of).collect() })
     }
-
-    /// The names, of which the key of the record says the rest.
-    fn into_ids(self, group: IdGroup) -> impl Iterator<Item = (TxKey, Applied)> {
-        self.ids.into_iter().map(move |RecentId { sender, nonce, id, leaf }| {
-            let IdGroup { valid_until, height } = group;
-            (TxKey { sender, nonce }, Applied { id, height, leaf, valid_until })
-        })
-    }
 }
 
 impl RecentId {
     fn of((key, applied): &(TxKey, Applied)) -> Self {
         Self { sender: key.sender, nonce: key.nonce, id: applied.id, leaf: applied.leaf }
+    }
+
+    fn key(&self) -> TxKey {
+        TxKey { sender: self.sender, nonce: self.nonce }
+    }
+
+    fn applied(&self, group: &IdGroup) -> Applied {
+        let IdGroup { valid_until, height } = *group;
+        Applied { id: self.id, height, leaf: self.leaf, valid_until }
     }
 }
 

@@ -125,8 +125,6 @@ impl Changes {
         for (key, applied) in self.applied.iter() {
             groups.entry(IdGroup::of(applied)).or_default().push((*key, *applied));
         }
-        // A whole state has them by name.
-        groups.values_mut().for_each(|ids| ids.sort_unstable_by_key(|(_, applied)| applied.leaf));
         let dropped = |(group, ids): &(IdGroup, usize)| {
             let (group, parts) = (*group, ids.div_ceil(PAGE_IDS));
             (0..parts).map(move |part| (id_key(&group, part), None))
@@ -157,7 +155,7 @@ impl State {
             stakes: self.stakes.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             budgets: self.budgets.iter().map(|(key, value)| (*key, Some(value.clone()))).collect(),
             reservations: self.reservations().map(|(key, value)| (*key, Some(value.clone()))).collect(),
-            applied: self.recent_ids.iter().map(|(key, value)| (*key, *value)).collect(),
+            applied: self.recent_ids.iter().collect(),
             forgotten: Vec::new(),
         };
         let mut records = all.records();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use gridhour_contracts_sim::{
-    block::{Batch, Block, CheckedBlock, Signatures, verify},
+    block::{Block, CheckedBlock, LogReplay, Replay, Replayed, Signatures},
     finding::Finding,
     genesis::Genesis,
     state::{LoadError, Record, State},
@@ -114,12 +114,12 @@ fn decode(height: u64, block: &[u8]) -> Result<Block, RestoreError> {
     wire::decode(block).map_err(|source| RestoreError::Block { height, source })
 }
 
-/// Applies the journal's blocks behind the state's last one.
+/// The state after the journal's blocks behind its last one.
 pub(super) fn replay(
-    state: &mut State,
+    mut state: State,
     reader: &JournalReader,
-    mut each: impl FnMut(&Batch) + Send,
-) -> Result<(), RestoreError> {
+    mut each: impl FnMut(&Replayed) + Send,
+) -> Result<State, RestoreError> {
     let operator = state.genesis().operator;
     if let Some(last) = reader.heights().end.checked_sub(1).filter(|last| *last > state.tip().height.0) {
         // The root that the last block names covers all that these bytes lead to; those before it need no hashing.
@@ -127,15 +127,35 @@ pub(super) fn replay(
         state.trust_checkpoints_until(last.header.body.checkpoint.height);
     }
     let mut blocks = reader.blocks(state.tip().height.0 + 1);
+    let (mut state, mut log) = Replay::start(state);
     let mut read = read_some(&mut blocks, &operator)?;
+    let mut applied = Vec::new();
     while !read.is_empty() {
-        // Hashing and decoding what follows takes as long as applying.
-        let apply = || read.iter().try_for_each(|block| apply(state, block, &mut each));
-        let (applied, next) = rayon::join(apply, || read_some(&mut blocks, &operator));
-        applied?;
+        // To hash what those before left, and to read and hash what follows, takes about as long as to apply.
+        let (now, next) = rayon::join(
+            || apply(&mut state, &read, &mut each),
+            || enter(&mut log, &applied).map(|()| read_some(&mut blocks, &operator)),
+        );
+        // The first block with a fault is the one that is told.
+        let next = next?;
+        applied = now?;
         read = next?;
     }
-    Ok(())
+    enter(&mut log, &applied)?;
+    Ok(state.end(log))
+}
+
+fn apply(
+    state: &mut Replay,
+    blocks: &[CheckedBlock],
+    each: &mut impl FnMut(&Replayed),
+) -> Result<Vec<Replayed>, RestoreError> {
+    let one = |block| state.apply(block).inspect(&mut *each).map_err(RestoreError::Rule);
+    blocks.iter().map(one).collect()
+}
+
+fn enter(log: &mut LogReplay, applied: &[Replayed]) -> Result<(), RestoreError> {
+    applied.iter().try_for_each(|block| log.enter(block)).map_err(RestoreError::Rule)
 }
 
 /// The next blocks, with what can be said of them without a state.
@@ -155,14 +175,6 @@ fn read_some(blocks: &mut Blocks, operator: &PublicKey) -> Result<Vec<CheckedBlo
     read.into_par_iter().map(check).collect()
 }
 
-fn apply(state: &mut State, block: &CheckedBlock, each: &mut impl FnMut(&Batch)) -> Result<(), RestoreError> {
-    let batch = verify(state, block).map_err(RestoreError::Rule)?;
-    state.commit(&batch);
-    state.hash_checkpoint_aside();
-    each(&batch);
-    Ok(())
-}
-
 /// The state at the end of the journal, from what `store` holds and the blocks behind that. The store is brought up to
 /// it and checkpointed. An empty store is filled.
 ///
@@ -177,11 +189,12 @@ pub fn resume(
     if records.is_empty() {
         return fill(genesis, reader, store);
     }
-    let mut state = State::from_records(genesis.clone(), records)?;
+    let state = State::from_records(genesis.clone(), records)?;
     check_cursor(&state, reader)?;
     let from = state.tip().height;
     let mut news = News::default();
-    replay(&mut state, reader, |batch| news.add(batch.changes().records())).map_err(|error| match error {
+    let state = replay(state, reader, |block| news.add(block.changes().records()));
+    let state = state.map_err(|error| match error {
         RestoreError::Rule(finding) => Trouble::Doubt(Doubt::Tail(finding)),
         error => Trouble::Stop(error),
     })?;
@@ -225,9 +238,7 @@ pub fn fill(genesis: &Genesis, reader: &JournalReader, store: &mut dyn StateStor
 /// # Errors
 /// If the journal cannot be read, or a block of it breaks a rule.
 pub fn replay_all(genesis: &Genesis, reader: &JournalReader) -> Result<State, RestoreError> {
-    let mut state = State::new(genesis.clone()).map_err(RestoreError::Genesis)?;
-    replay(&mut state, reader, |_| ())?;
-    Ok(state)
+    replay(State::new(genesis.clone()).map_err(RestoreError::Genesis)?, reader, |_| ())
 }
 
 /// Changes of several blocks, the newest of each key.

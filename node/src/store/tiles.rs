@@ -114,11 +114,11 @@ impl TileLog {
         for file in &mut self.files {
             file.truncate(0)?;
         }
-        let mut replayed = State::new(state.genesis().clone()).map_err(RestoreError::Genesis)?;
+        let start = State::new(state.genesis().clone()).map_err(RestoreError::Genesis)?;
         let mut written = Ok(());
-        replay(&mut replayed, journal, |batch| {
+        replay(start, journal, |block| {
             if written.is_ok() {
-                written = self.append(batch.entries());
+                written = self.append(block.entries());
             }
         })?;
         written?;

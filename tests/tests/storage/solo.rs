@@ -62,7 +62,7 @@ fn a_power_cut_at_any_operation_loses_nothing_that_was_answered() {
             let ledger = open(&disk.after_power_cut(), &store);
             check_ledger(&ledger.state, &ledger.journal.reader());
             for (key, accepted) in accepted {
-                let found = ledger.state.applied(&key).copied();
+                let found = ledger.state.applied(&key);
                 let found =
                     found.map(|found| Accepted { tx: found.id, height: found.height, leaf: found.leaf });
                 assert_eq!(found, Some(accepted), "seed {seed}, power cut at operation {at}");
