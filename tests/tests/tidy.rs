@@ -183,6 +183,31 @@ fn unsafe_stays_in_the_files_that_need_it() {
 }
 
 #[test]
+fn the_top_level_holds_what_belongs_there() {
+    const FOLDERS: [&str; 6] = ["node", "protocol", "contracts-sim", "cli", "tests", "docs"];
+    const FILES: [&str; 10] = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "LICENSE",
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "clippy.toml",
+        "deny.toml",
+        "rust-toolchain.toml",
+        "rustfmt.toml",
+    ];
+    let belongs = |name: &str| {
+        FOLDERS.contains(&name) || FILES.contains(&name) || name.starts_with('.') || name == "target"
+    };
+    let all = fs::read_dir(root()).expect("the workspace can be read");
+    let names =
+        all.map(|entry| entry.expect("an entry can be read").file_name().to_string_lossy().into_owned());
+    let strays: Vec<String> = names.filter(|name| !belongs(name)).collect();
+    assert!(strays.is_empty(), "at the top level, which the design names: {strays:?}");
+}
+
+#[test]
 fn a_file_holds_one_idea() {
     for folder in ROOMS.iter().chain(&["tests/src"]) {
         for (name, code) in sources(folder) {
