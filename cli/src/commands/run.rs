@@ -285,6 +285,8 @@ impl OrderOptions {
             (None, Prefer::Fastest) => Some(soonest),
             (None, Prefer::Cheapest) => None,
         };
+        // What contradicts itself does so whatever machines are listed, so that is told first.
+        let post = self.posting()?;
         let (sampling, stop_texts) = (self.sampling.sampling()?, self.sampling.stop_texts()?);
         let logprobs = self.sampling.alternatives()?;
         Ok(RunSpec {
@@ -317,7 +319,7 @@ impl OrderOptions {
             use_for: Millis(self.use_secs.saturating_mul(1_000)),
             reservation: None,
             pays: None,
-            post: self.posting()?,
+            post,
             failover: !self.no_failover,
             hedge: self.hedge.into(),
             keep: None,
@@ -458,9 +460,12 @@ pub async fn stream(
         RunEvent::Matched(_) | RunEvent::GoesOn { .. } | RunEvent::Opened { .. } | RunEvent::Settled => {}
     };
     let result = client.run(spec, offers, cancel, &mut on_event).await;
-    context.out.line("")?;
-    failed.into_inner().unwrap_or(Ok(()))?;
-    result.map_err(|error| refused(context, spec, drawing, error))
+    // Why there is no answer comes before what could not be written of it.
+    let result = result.map_err(|error| refused(context, spec, drawing, error));
+    let ended = context.out.line("");
+    let result = result?;
+    failed.into_inner().unwrap_or(Ok(())).and(ended)?;
+    Ok(result)
 }
 
 /// A refusal by the ledger of what a budget should pay says what is left of it.

@@ -21,6 +21,7 @@ mod market;
 mod metrics;
 mod observer;
 mod own;
+mod posted;
 mod proofs;
 mod public_log;
 mod pull;

@@ -61,6 +61,11 @@ fn own_machines_are_listed_and_taken_off_again_and_never_guessed() {
     assert!(refused(&["local", "add", &mine[1..]]).contains(&mine[1..]));
     let client = market.sandbox.json(&["key", "new"])["id"].as_str().expect("an account").to_owned();
     assert!(refused(&["local", "add", &client]).contains("nobody sells to itself"));
+    let posted = ["run", "Hello", "--local-only", "--post"];
+    assert!(refused(&posted).contains("local data is nobody else's"));
+    market.sandbox.json(&["local", "remove", &mine]);
+    assert!(refused(&posted).contains("local data is nobody else's"), "whatever is listed");
+    assert!(refused(&["run", "Hello", "--local-only"]).contains("no provider is named as one"));
     market.sandbox.write("data/own-machines", format!("{mine}\n{}\n", &mine[..63]));
     let said = refused(&["run", "Hello", "--local-only"]);
     assert!(said.contains("line 2") && said.contains("is no account"), "{said}");

@@ -16,7 +16,10 @@ use tokio::sync::watch;
 
 use super::ledger::Row;
 use crate::{
-    drivers::client::{Client, Keep, RunError, RunEvent, RunSpec},
+    drivers::{
+        client::{Client, Keep, RunError, RunEvent, RunSpec},
+        results::JobResult,
+    },
     model::template::{Message, Role},
 };
 
@@ -31,7 +34,13 @@ pub enum FirstTokenError {
     /// An order failed.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The user stopped it, or no order was answered in a kept session.
+    /// The user stopped it.
+    #[error("stopped at order {at}")]
+    Stopped {
+        /// Which, from 0.
+        at: u32,
+    },
+    /// No order was answered in a kept session.
     #[error("order {at} was not answered as the figure needs it: {why}")]
     Unfit {
         /// Which, from 0.
@@ -85,15 +94,17 @@ impl Measured {
     }
 }
 
-/// Orders like `spec`, one cold and then `orders` that go on in its session, and tells `done` of each.
+/// Orders like `spec`, one cold and then `orders` that go on in its session, and tells `done` of each, until `cancel` turns
+/// true.
 ///
 /// # Errors
-/// If an order fails, or is not answered in the session that was kept.
+/// If an order fails, is not answered in the session that was kept, or is stopped.
 pub async fn measure(
     client: &Client,
     spec: &RunSpec,
     offers: &[Verified<Advert>],
     orders: u32,
+    cancel: &watch::Receiver<bool>,
     done: &mut (dyn FnMut() + Send),
 ) -> Result<Measured, FirstTokenError> {
     let keep = Some(Keep { prompt_tokens: PROMPT_TOKENS, idle: IDLE });
@@ -105,7 +116,11 @@ pub async fn measure(
         // Several providers at the same time keep no session.
         let verification = Verification::Receipt;
         let spec = RunSpec { messages, max_tokens: 1, keep, verification, ..spec.clone() };
-        let sample = order(client, &spec, offers, at).await?;
+        let sample = order(client, &spec, offers, cancel.clone()).await;
+        if *cancel.borrow() {
+            return Err(FirstTokenError::Stopped { at });
+        }
+        let sample = sample.and_then(|answered| answered.sample(at))?;
         match cold {
             None => cold = Some(sample),
             Some(_) => warm.push(sample),
@@ -117,13 +132,20 @@ pub async fn measure(
     Ok(Measured { cold, warm })
 }
 
+/// What came of an order.
+struct Answered {
+    result: JobResult,
+    first_token: Option<Duration>,
+    /// Whether a session that was kept took it.
+    goes_on: bool,
+}
+
 async fn order(
     client: &Client,
     spec: &RunSpec,
     offers: &[Verified<Advert>],
-    at: u32,
-) -> Result<Sample, FirstTokenError> {
-    let (_keep, cancel) = watch::channel(false);
+    cancel: watch::Receiver<bool>,
+) -> Result<Answered, FirstTokenError> {
     let begun = Instant::now();
     let (mut first_token, mut goes_on) = (None, false);
     let mut on_event = |event: RunEvent<'_>| match event {
@@ -134,16 +156,23 @@ async fn order(
         _ => {}
     };
     let result = client.run(spec, offers, cancel, &mut on_event).await?;
-    let unfit = |why| FirstTokenError::Unfit { at, why };
-    let receipt = &result.receipt.body;
-    if receipt.cause != Cause::Delivered || !result.before.is_empty() {
-        return Err(unfit("its provider did not deliver it"));
+    Ok(Answered { result, first_token, goes_on })
+}
+
+impl Answered {
+    /// The figures of order `at`, if it is fit for them.
+    fn sample(&self, at: u32) -> Result<Sample, FirstTokenError> {
+        let unfit = |why| FirstTokenError::Unfit { at, why };
+        let receipt = &self.result.receipt.body;
+        if receipt.cause != Cause::Delivered || !self.result.before.is_empty() {
+            return Err(unfit("its provider did not deliver it"));
+        }
+        if self.goes_on != (at > 0) {
+            return Err(unfit("the session was not kept, or was there before"));
+        }
+        let first_token = self.first_token.ok_or_else(|| unfit("no token came"))?;
+        Ok(Sample { first_token, engine: Duration::from_nanos(receipt.measured.0) })
     }
-    if goes_on != (at > 0) {
-        return Err(unfit("the session was not kept, or was there before"));
-    }
-    let first_token = first_token.ok_or_else(|| unfit("no token came"))?;
-    Ok(Sample { first_token, engine: Duration::from_nanos(receipt.measured.0) })
 }
 
 #[cfg(test)]

@@ -8,30 +8,19 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use gridhour_contracts_sim::{
-    network_file::NetworkFile,
-    state::{StateKey, StateValue},
-};
+use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_protocol::{
-    calibration::receipt::DeviceName,
-    exact::NUMERICS_VERSION,
     id::NetworkId,
     market::{
-        advert::Advert,
-        coordinate::Coordinate,
-        data_class::DataClass,
-        estimate::Measured,
-        matching::{MatchRecord, Matcher, Offer},
-        order::Order,
+        advert::Advert, coordinate::Coordinate, data_class::DataClass, estimate::Measured,
+        matching::MatchRecord, order::Order,
     },
     signed::{PublicKey, SecretKey, Verified},
-    units::{Credits, Millis, Timestamp},
 };
 use tokio::{task::JoinSet, time::timeout};
 
 use self::records::OwnRecords;
 use crate::{
-    clock,
     data_dir::DataDir,
     drivers::{
         ledger_client::{LedgerClient, LedgerError},
@@ -50,6 +39,7 @@ mod calibrate;
 mod error;
 mod job;
 pub mod learning;
+mod look;
 mod outgoing;
 mod pings;
 mod posted;
@@ -74,6 +64,8 @@ pub use warm::Keep;
 
 /// How long to try to reach any bootstrap peer.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// How long round trips to all who offer are measured: a node dials only so many at once.
+const MEASURE_TIME: Duration = Duration::from_secs(30);
 
 /// What a client is made of.
 #[derive(Clone, Debug)]
@@ -242,24 +234,26 @@ impl Client {
         self.offers(usize::from(spec.verification.providers()), patience).await
     }
 
-    /// The same offers as their providers make them now, where they were heard since.
+    /// The same offers as their providers make them now, where they were heard since. A quote is firm, and stays.
     pub(crate) fn newest(&self, adverts: &[Verified<Advert>]) -> Vec<Verified<Advert>> {
         let live = self.offers.live();
         let renewed = |old: &Verified<Advert>| {
-            live.iter().find(|new| new.provider == old.provider && new.sequence > old.sequence).cloned()
+            let newer = |new: &&Verified<Advert>| new.provider == old.provider && new.sequence > old.sequence;
+            live.iter().find(newer).filter(|_| old.quote.is_none()).cloned()
         };
         adverts.iter().map(|old| renewed(old).unwrap_or_else(|| old.clone())).collect()
     }
 
     /// Measures the round trip to each of these providers. One that does not answer stays unmeasured.
     pub async fn measure(&self, adverts: &[Verified<Advert>]) -> BTreeMap<PublicKey, Measured> {
-        let pinged = self.ping(adverts.iter().map(|advert| advert.provider)).await;
+        let pinged = self.ping(adverts.iter().map(|advert| advert.provider), MEASURE_TIME).await;
         let measured = |(provider, latency)| (provider, Measured { latency, ..Measured::default() });
         pinged.into_iter().map(measured).collect()
     }
 
     /// Matches an order of `spec` against offers: which provider, at what expected cost and time, and why not the others.
-    /// The stake that the order may want has to last as long as its session is to be used.
+    /// Who was heard anew while they were pinged is matched by its newest advert. The stake that the order may want has
+    /// to last as long as its session is to be used.
     ///
     /// # Errors
     /// If the order wants a stake, and the ledger does not say what is at stake.
@@ -269,29 +263,8 @@ impl Client {
         adverts: &[Verified<Advert>],
         spec: &RunSpec,
     ) -> Result<MatchRecord, LedgerError> {
-        let mut measured = self.known(spec, order, adverts.iter().map(|advert| advert.provider));
-        if order.stake_min != Credits::ZERO {
-            for advert in adverts.iter().filter(|advert| advert.offer_of(&order.model).is_some()) {
-                let stake = self.stake_behind(advert, spec.use_for).await?;
-                measured.entry(advert.provider).or_default().stake = Some(stake);
-            }
-        }
-        let matcher = Matcher { order, numerics: NUMERICS_VERSION, now: clock::now(), costs: &spec.costs };
-        let found = self.search(&matcher, adverts, &measured).await;
-        let offers = adverts.iter().zip(found).map(|(advert, measured)| Offer { advert, measured });
-        let offers: Vec<Offer<'_>> = offers.collect();
-        Ok(Matcher { now: clock::now(), ..matcher }.record(&offers))
-    }
-
-    /// What is bonded for the advert's device for at least `use_for` more. The ledger decides when a session opens, so the
-    /// node's word will do.
-    async fn stake_behind(&self, advert: &Advert, use_for: Millis) -> Result<Credits, LedgerError> {
-        let device = DeviceName::of(&advert.device).id_of(&advert.provider);
-        let end = clock::now().after(use_for).unwrap_or(Timestamp(u64::MAX));
-        Ok(match self.ledger.record(StateKey::Stake(device)).await? {
-            Some(StateValue::Stake(stake)) if stake.until >= end => stake.bonded,
-            _ => Credits::ZERO,
-        })
+        let found = self.look_round(order, adverts, spec).await?;
+        Ok(self.record(&found, order, &self.newest(adverts), spec))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Stories that cross the rooms, in one binary.
 
+mod blackholes;
 mod calibrations;
 mod coordinates;
 mod crashes;

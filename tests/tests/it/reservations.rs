@@ -21,6 +21,8 @@ use gridhour_node::{
         provider::{ProviderConfig, ProviderEvent, Served},
         results::JobResult,
     },
+    net::{Net, NetEvent},
+    rpc::ProviderAnswer,
 };
 use gridhour_protocol::{
     calibration::{
@@ -31,21 +33,24 @@ use gridhour_protocol::{
     exact::numerics_digest,
     id::{OutputDigest, ReservationId, ScoreDigest},
     job::sampling::Sampling,
+    limits::ADVERT_TTL_MS_MAX,
     market::{
+        advert::Advert,
         reservation::{ReservationOffer, ReservationWish, stock::ReservationTerms},
         tier::Tier,
     },
     signed::{Signed, Verified},
     units::{Credits, GpuNs, Millis, PricePerHour, Timestamp},
+    wire,
 };
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
 use crate::{
     failover::{CHEAP, DEAR, FIRST, Seller, World, selling, wish},
-    job_streams::{PATIENCE, key, served},
+    job_streams::{PATIENCE, key, listening, served},
 };
 
 const MINUTE_MS: u64 = 60_000;
@@ -354,6 +359,78 @@ fn a_provider_that_comes_back_answers_what_was_called_for_while_it_was_away() {
     assert!(town.reservation(id).is_some_and(|known| known.missed.is_empty()));
     town.world.settled();
     seller.stop();
+}
+
+/// Plays a provider: answers the call on the ledger as soon as it is asked for the slot, and only then says a word itself.
+async fn answer_late(
+    town: &Town,
+    mut inbox: mpsc::Receiver<NetEvent>,
+    id: ReservationId,
+    advert: Signed<Advert>,
+) {
+    let call = Call::Answer { reservation: id, advert: Box::new(advert.clone()) };
+    let mut call = Some(call);
+    while let Some(event) = inbox.recv().await {
+        let NetEvent::Request(request) = event else { continue };
+        let answered = match call.take() {
+            Some(call) => {
+                town.world.client.ledger().submit(&key(FIRST), call).await.expect("it was called for");
+                let block = Call::Mint { to: key(7).public(), amount: Credits(1) };
+                town.world.client.ledger().submit(&key(2), block).await.expect("the issuer mints");
+                request.responder.refuse("busy").await
+            }
+            None => {
+                request.responder.respond(wire::encode(&ProviderAnswer::Slot(Box::new(advert.clone())))).await
+            }
+        };
+        answered.expect("the network runs");
+    }
+}
+
+/// A slot was called for by an earlier run. Its provider answers on the ledger while this one asks it: the answer is found,
+/// though the ledger has grown since.
+#[test]
+fn an_answer_that_comes_while_its_provider_is_asked_is_found() {
+    let town = Town::new();
+    let seller = town.seller(reserving(CHEAP));
+    let Signed { body: offer, .. } = town.book(&seller, &window(&served(), 1));
+    let (id, public) = (offer.id(), town.world.offers(&[seller.id], 0)[0].signed().body.clone());
+    seller.stop();
+    town.pass_to(offer.start_of(0));
+    town.call(4, Call::Demand { reservation: id }).expect("nobody called for it");
+    let main = &town.world.main;
+    let (net, inbox) =
+        main.block_on(Net::start(listening(&town.world.network, FIRST))).expect("loopback listens");
+    let (issued_at, sequence) = (clock::now(), public.sequence + 1_000_000);
+    let addresses = net.listen_addrs().iter().map(ToString::to_string).collect();
+    let expires_at = issued_at.after(Millis(ADVERT_TTL_MS_MAX)).expect("in time");
+    let public = Advert { addresses, sequence, issued_at, expires_at, ..public };
+    main.block_on(async {
+        let mut peers = net.watch_peers();
+        let connected = peers.wait_for(|peers| !peers.is_empty());
+        timeout(PATIENCE, connected).await.expect("the ledger node is there").expect("the network runs");
+        net.publish_advert(key(FIRST).sign(public.clone())).await.expect("it is sound");
+    });
+    town.world.offers(&[key(FIRST).public()], sequence);
+    let issued_at = town.world.view.read(|state| state.tip().time);
+    let expires_at = issued_at.after(Millis(ADVERT_TTL_MS_MAX)).expect("in time");
+    let advert = Advert { sequence: 0, ask: offer.price, spot: None, issued_at, expires_at, ..public };
+    assert!(offer.is_offered_by(&advert));
+    let answering = answer_late(&town, inbox, id, key(FIRST).sign(advert));
+    let (_keep, cancel) = watch::channel(false);
+    let mut opened = false;
+    let mut on_event = |event: RunEvent<'_>| opened |= matches!(event, RunEvent::Opened { .. });
+    let spec = reserved(Some(id));
+    let run = town.world.client.run(&spec, &[], cancel, &mut on_event);
+    let ended = main.block_on(async {
+        tokio::select! {
+            ended = timeout(PATIENCE, run) => ended.expect("it ends"),
+            () = answering => panic!("the network ended"),
+        }
+    });
+    assert!(ended.is_err(), "nobody serves here");
+    assert!(opened, "a session out of the slot, under the advert of the answer: {ended:?}");
+    main.block_on(net.shutdown());
 }
 
 #[test]

@@ -1,11 +1,18 @@
 //! Real drivers and real sockets: sessions that a client keeps open between requests.
 
-use std::{mem, time::Duration};
+use std::{
+    mem,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use gridhour_contracts_sim::tx::Call;
 use gridhour_node::{
+    bench::first_token::{FirstTokenError, measure},
     drivers::{
         client::{Client, Keep, RunError, RunEvent, RunSpec},
+        provider::ProviderConfig,
         results::JobResult,
     },
     model::template::{Message, Role},
@@ -18,15 +25,19 @@ use gridhour_protocol::{
     signed::{PublicKey, Verified},
     units::{Credits, Height, Millis},
 };
-use tokio::{sync::watch, time::timeout};
+use testkit::watched::{Answer, Watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
-    failover::{CHEAP, DEAR, FIRST, SECOND, World, client_in, wish},
-    job_streams::{PATIENCE, served},
+    failover::{CHEAP, DEAR, FIRST, SECOND, Seller, World, client_in, selling, wish},
+    job_streams::{PATIENCE, engine, served, served_on_watched_device},
 };
 
 /// Longer than any test.
-const IDLE: Millis = Millis(600_000);
+pub(crate) const IDLE: Millis = Millis(600_000);
 /// Tokens of an answer.
 const TOKENS: u32 = 6;
 
@@ -40,15 +51,15 @@ struct Calls {
 
 /// What happened before the first token, and whose session it was.
 #[derive(Debug, Default)]
-struct Start {
-    opened: Option<SessionId>,
-    goes_on: Option<SessionId>,
+pub(crate) struct Start {
+    pub(crate) opened: Option<SessionId>,
+    pub(crate) goes_on: Option<SessionId>,
     tokens: usize,
     moved: usize,
     settled: usize,
 }
 
-fn keeping(idle: Millis) -> RunSpec {
+pub(crate) fn keeping(idle: Millis) -> RunSpec {
     let keep = Keep { prompt_tokens: 64, idle };
     let total_max = Credits(2_000_000_000);
     RunSpec {
@@ -63,7 +74,7 @@ fn asking(spec: &RunSpec, what: &str) -> RunSpec {
     RunSpec { messages: vec![Message { role: Role::User, content: what.into() }], ..spec.clone() }
 }
 
-async fn ask(
+pub(crate) async fn ask(
     client: &Client,
     spec: &RunSpec,
     offers: &[Verified<Advert>],
@@ -83,7 +94,11 @@ async fn ask(
 }
 
 impl World {
-    fn ask(&self, spec: &RunSpec, offers: &[Verified<Advert>]) -> (Result<JobResult, RunError>, Start) {
+    pub(crate) fn ask(
+        &self,
+        spec: &RunSpec,
+        offers: &[Verified<Advert>],
+    ) -> (Result<JobResult, RunError>, Start) {
         self.main.block_on(ask(&self.client, spec, offers))
     }
 
@@ -296,6 +311,119 @@ fn a_client_that_was_killed_goes_on_in_no_session_and_settles_what_it_left() {
     assert!(world.main.block_on(world.client.close_kept()).is_empty());
     world.settled();
     world.is_paid(seller.id, &[early, late]);
+    world.audit();
+    seller.stop();
+}
+
+/// A provider of one slot, for which jobs may wait, on a device that the test watches.
+fn watched_seller(world: &World) -> (Seller, Watch) {
+    let (held, watch) = served_on_watched_device(engine(), None);
+    let config = ProviderConfig { slots: 1, queue: Millis(60_000), ..selling(CHEAP) };
+    (world.seller_of(FIRST, Duration::ZERO, held, config), watch)
+}
+
+/// What `work` gives while the device computes whatever it is asked.
+fn computing<T: Send>(watch: &Watch, work: impl FnOnce() -> T + Send) -> T {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let done = work();
+            over.store(true, Ordering::Release);
+            done
+        });
+        // A panic of the work is told, and not waited for.
+        watch.pass_until(|| over.load(Ordering::Acquire) || worker.is_finished());
+        worker.join().expect("the work is done")
+    })
+}
+
+/// Three requests at once, of which the hold covers two: the third is topped up for before it is sent. All find the one slot
+/// taken, and the session as it was before the top-up; what they need is counted when their turn comes.
+#[test]
+fn a_job_that_was_topped_up_for_is_not_told_that_the_hold_is_exhausted() {
+    let world = World::new();
+    let (seller, watch) = watched_seller(&world);
+    let offers = world.offers(&[seller.id], 0);
+    let spec = keeping(IDLE);
+    let (first, _) = computing(&watch, || world.ask(&spec, &offers));
+    let mut results = vec![first.expect("it is delivered")];
+    let session = results[0].terms.id();
+    // The provider looks at a new session within two seconds, and goes by what it saw for long after.
+    world.main.block_on(world.client.offers(usize::MAX, Duration::from_secs(4)));
+    let all_wait =
+        async { while !world.client.offers(1, PATIENCE).await.iter().any(|offer| offer.queued == 2) {} };
+    thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let one = || ask(&world.client, &spec, &offers);
+            world.main.block_on(async { tokio::join!(one(), one(), one()) })
+        });
+        let held = watch.next();
+        assert!(!held.rows.is_empty());
+        world.main.block_on(async { timeout(PATIENCE, all_wait).await }).expect("two wait for the slot");
+        watch.answer(Answer::Go);
+        watch.pass_until(|| asked.is_finished());
+        let (one, two, three) = asked.join().expect("all are answered");
+        for (result, start) in [one, two, three] {
+            assert_eq!((start.goes_on, start.opened, start.moved), (Some(session), None, 0));
+            results.push(result.expect("it is delivered"));
+        }
+    });
+    let calls = world.calls();
+    assert_eq!(calls.opens, 1);
+    assert!(calls.top_ups > 0, "or nothing was shown");
+    assert!(world.main.block_on(world.client.close_kept()).is_empty());
+    world.settled();
+    world.is_paid(seller.id, &results);
+    world.audit();
+    drop(watch);
+    seller.stop();
+}
+
+/// Whoever asked goes away in the middle of an answer. Its lane comes back, so that the session can be closed.
+#[test]
+fn a_request_that_is_dropped_leaves_no_session_open() {
+    let world = World::new();
+    let (seller, watch) = watched_seller(&world);
+    let offers = world.offers(&[seller.id], 0);
+    let spec = keeping(IDLE);
+    let (first, _) = computing(&watch, || world.ask(&spec, &offers));
+    let first = first.expect("it is delivered");
+    let (seen, mut begun) = mpsc::channel(1);
+    thread::scope(|scope| {
+        let dropped = scope.spawn(|| {
+            world.main.block_on(async {
+                tokio::select! {
+                    (ended, _) = ask(&world.client, &spec, &offers) => panic!("it cannot end: {ended:?}"),
+                    heard = begun.recv() => heard.expect("the device is asked"),
+                }
+            });
+        });
+        let held = watch.next();
+        assert!(!held.rows.is_empty());
+        seen.blocking_send(()).expect("it is waited for");
+        dropped.join().expect("it goes away");
+        watch.answer(Answer::Go);
+    });
+    let late = computing(&watch, || world.main.block_on(world.client.close_kept()));
+    assert_eq!((late, world.client.kept()), (Vec::new(), 0));
+    world.settled();
+    assert!(world.balance(seller.id) >= first.cost);
+    world.audit();
+    drop(watch);
+    seller.stop();
+}
+
+#[test]
+fn a_measurement_that_is_stopped_says_so() {
+    let world = World::new();
+    let seller = world.seller(FIRST, CHEAP, Duration::ZERO, served());
+    let offers = world.offers(&[seller.id], 0);
+    let (_stop, stopped) = watch::channel(true);
+    let spec = keeping(IDLE);
+    let measured = world.main.block_on(measure(&world.client, &spec, &offers, 3, &stopped, &mut || ()));
+    assert!(matches!(measured, Err(FirstTokenError::Stopped { at: 0 })), "{measured:?}");
+    assert!(world.main.block_on(world.client.close_kept()).is_empty());
+    world.settled();
     world.audit();
     seller.stop();
 }

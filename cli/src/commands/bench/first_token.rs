@@ -1,6 +1,6 @@
 //! `gridhour bench first-token`: what an order costs in time beside the engine.
 
-use gridhour_node::bench::first_token::measure;
+use gridhour_node::bench::first_token::{FirstTokenError, measure};
 use serde_json::json;
 
 use super::ledger::tell_rows;
@@ -35,13 +35,13 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result {
     let spec = args.order.spec(context, Vec::new())?;
-    with_client(context, async |client, _| {
+    with_client(context, async |client, cancel| {
         client.claim()?;
         let offers = live_offers(&client, 1).await?;
         let bar = context.out.item_bar("measuring", u64::from(args.orders) + 1);
         let mut done = || bar.inc(1);
         let work = async {
-            let measured = measure(&client, &spec, &offers, args.orders, &mut done).await;
+            let measured = measure(&client, &spec, &offers, args.orders, &cancel, &mut done).await;
             client.close_kept().await;
             measured
         };
@@ -50,8 +50,15 @@ pub fn run(args: &Args, context: &Context) -> Result {
             measured = work => measured,
         };
         bar.finish_and_clear();
-        let rows = measured.map_err(CommandError::refused)?.rows();
+        let rows = measured.map_err(refused)?.rows();
         context.out.document(&json!({ "orders": args.orders, "rows": rows }))?;
         tell_rows(&rows, context)
     })
+}
+
+fn refused(error: FirstTokenError) -> CommandError {
+    match error {
+        FirstTokenError::Stopped { .. } => CommandError::interrupted().hint(error.to_string()),
+        error => CommandError::refused(error),
+    }
 }

@@ -92,8 +92,9 @@ pub fn run(args: &Args, file: &Path, context: &Context) -> Result {
             let answered = batch.answer_all(conversations, &cancel).await;
             let mut late = client.close_kept().await;
             late.extend(client.settle_left(left).await);
-            late.iter().try_for_each(|why| context.out.note(&format!("not settled yet: {why}")))?;
-            answered
+            let told = late.iter().try_for_each(|why| context.out.note(&format!("not settled yet: {why}")));
+            // What stopped the batch is what there is to say, whether or not this could be told.
+            answered.and(told)
         };
         tokio::select! {
             never = client.tend() => match never {},

@@ -8,11 +8,13 @@
 //!
 //! Sessions of earlier turns are settled while the next turn runs, those of the last one at the end.
 
+mod lanes;
 mod past;
 mod redundant;
 
 use std::sync::{Mutex, PoisonError};
 
+use futures::future::join_all;
 use gridhour_protocol::{
     job::request::Request,
     market::{advert::Advert, matching::MatchRecord, order::Order, quote},
@@ -22,7 +24,10 @@ use gridhour_protocol::{
 };
 use tokio::sync::{OnceCell, watch};
 
-use self::past::{Attempt, Past, Unsettled, why};
+use self::{
+    lanes::Lanes,
+    past::{Attempt, Past, Unsettled, why},
+};
 use super::{
     Client, RunError,
     job::Heard,
@@ -70,6 +75,7 @@ pub(super) struct RelayParts<'a> {
 /// An answer on its way.
 pub(super) struct Relay<'a> {
     parts: RelayParts<'a>,
+    lanes: Lanes<'a>,
     /// What was quoted, once the order was posted.
     quotes: OnceCell<Vec<Verified<Advert>>>,
     on_event: Mutex<OnEvent<'a>>,
@@ -85,7 +91,12 @@ struct Begin<'a> {
 
 impl<'a> Relay<'a> {
     pub(super) fn new(parts: RelayParts<'a>, on_event: OnEvent<'a>) -> Self {
-        Self { parts, quotes: OnceCell::new(), on_event: Mutex::new(on_event) }
+        Self {
+            lanes: Lanes::new(parts.client),
+            parts,
+            quotes: OnceCell::new(),
+            on_event: Mutex::new(on_event),
+        }
     }
 
     /// Brings the answer to its end, and every session to its settlement.
@@ -118,10 +129,7 @@ impl<'a> Relay<'a> {
             };
             let (to, written, why) = (next.terms.provider, rest.written.len(), why(&turn));
             self.tell(RunEvent::Moved { from, to, written, why: &why });
-            if let Err(error) = self.keep(&turn, past) {
-                self.let_go(&next);
-                return Err(error);
-            }
+            self.keep(&turn, past)?;
             (request, choice) = (rest, next);
         }
     }
@@ -148,6 +156,7 @@ impl<'a> Relay<'a> {
         let with_first = Past {
             asked: past.asked.iter().copied().chain([first.terms.provider]).collect(),
             held: past.held.checked_add(first.hold)?,
+            unopened: if first.is_open { Credits::ZERO } else { first.hold },
             ..Past::default()
         };
         self.pick(request, &with_first).await.ok()
@@ -173,20 +182,23 @@ impl<'a> Relay<'a> {
             return Err(RunError::Overtaken);
         }
         if choice.is_open {
+            self.lanes.begins(&choice.lane);
             self.tell(RunEvent::GoesOn { session, provider });
             return Ok(());
         }
-        client.open_session(spec, order, slot.as_ref(), choice).await?;
-        client.keep_open(spec, choice, request);
+        // Kept from before it is opened, so that its hold counts even where the answer of the ledger is lost.
+        if client.keep_open(spec, choice, request) {
+            self.lanes.begins(&choice.lane);
+        }
+        if let Err(error) = client.open_session(spec, order, slot.as_ref(), choice).await {
+            if !matches!(&error, RunError::Ledger(error) if may_be_applied(error)) {
+                client.shelf.not_opened(session);
+            }
+            return Err(error);
+        }
+        client.shelf.opened(session);
         self.tell(RunEvent::Opened { session, hold: choice.hold });
         Ok(())
-    }
-
-    /// Gives back the lane of a kept session, in which no job was begun.
-    fn let_go(&self, choice: &Choice) {
-        if choice.is_open {
-            self.parts.client.shelf.give_back(choice.lane.clone(), true, clock::now());
-        }
     }
 
     /// Gives the job's lane back to its session. Whether that is kept, and not to be settled now.
@@ -195,7 +207,7 @@ impl<'a> Relay<'a> {
             Ok(turn) => (turn.outcome.lane.clone(), turn.goes_on()),
             Err(error) => (choice.lane.clone(), matches!(error, RunError::Overtaken)),
         };
-        self.parts.client.shelf.give_back(lane, goes_on, clock::now())
+        self.lanes.give_back(lane, goes_on)
     }
 
     async fn job(
@@ -288,7 +300,10 @@ impl<'a> Relay<'a> {
     async fn pick(&self, request: &Request, past: &Past) -> Result<Choice, RunError> {
         let RelayParts { client, spec, order, adverts, .. } = &self.parts;
         match client.kept_for(spec, order, request, &past.asked, adverts).await {
-            Some(kept) => Ok(kept),
+            Some(kept) => {
+                self.lanes.took(&kept.lane);
+                Ok(kept)
+            }
             None => self.choose(request, past).await,
         }
     }
@@ -297,7 +312,7 @@ impl<'a> Relay<'a> {
     fn left(&self, past: &Past) -> Credits {
         let RelayParts { client, spec, order, .. } = &self.parts;
         match spec.keep {
-            Some(_) => client.left_of(order),
+            Some(_) => client.left_of(order).saturating_sub(past.unopened),
             None => order.total_max.saturating_sub(past.held),
         }
     }
@@ -306,14 +321,11 @@ impl<'a> Relay<'a> {
     /// left under the order.
     async fn choose(&self, request: &Request, past: &Past) -> Result<Choice, RunError> {
         let left = self.left(past);
-        let RelayParts { client, spec, slot, .. } = &self.parts;
-        let others = self.offers().await.into_iter().filter(|advert| !past.asked.contains(&advert.provider));
-        let is_first = past.asked.is_empty();
-        let fits = |advert: &Verified<Advert>| {
-            is_first || self.terms(advert, request).is_none_or(|(_, longest)| longest <= left)
-        };
-        let adverts: Vec<_> = others.filter(fits).collect();
-        let matched = client.match_order(&self.parts.order, &adverts, spec).await?;
+        let RelayParts { client, spec, order, slot, .. } = &self.parts;
+        let found = client.look_round(order, &self.fitting(request, past, left).await, spec).await?;
+        // Pings take their time: what is offered now counts.
+        let adverts = self.fitting(request, past, left).await;
+        let matched = client.record(&found, order, &adverts, spec);
         let chosen = adverts.iter().find(|advert| matched.chosen == Some(advert.provider));
         let Some(advert) = chosen else { return Err(RunError::NoOffer(Box::new(matched))) };
         let (terms, longest) = self
@@ -323,6 +335,17 @@ impl<'a> Relay<'a> {
         let hold = self.hold(longest, left)?;
         let lane = LaneLedger::new(terms.id(), 0);
         Ok(Choice { advert: advert.clone(), terms, hold, matched, lane, is_open: false })
+    }
+
+    /// What those offer now who were not asked yet, and for whose session something is left.
+    async fn fitting(&self, request: &Request, past: &Past, left: Credits) -> Vec<Verified<Advert>> {
+        let mut offers = self.offers().await;
+        let is_first = past.asked.is_empty();
+        offers.retain(|advert| {
+            !past.asked.contains(&advert.provider)
+                && (is_first || self.terms(advert, request).is_none_or(|(_, longest)| longest <= left))
+        });
+        offers
     }
 
     /// What is offered now: adverts, and in their place what was quoted for this order.
@@ -391,16 +414,13 @@ impl<'a> Relay<'a> {
         Ok(self.parts.client.results.keep(result, &text)?)
     }
 
-    /// Settles what can be, and gives the reasons why the rest cannot yet.
+    /// Settles what can be, all at once, and gives the reasons why the rest cannot yet.
     async fn settle(&self, unsettled: Vec<Unsettled>) -> Vec<String> {
-        let mut late = Vec::new();
-        for Unsettled { terms, answers } in unsettled {
-            match self.parts.client.settle(&terms, answers).await {
-                Ok(()) => self.tell(RunEvent::Settled),
-                Err(why) => late.push(why),
-            }
-        }
-        late
+        let settle = async |Unsettled { terms, answers }: Unsettled| {
+            let settled = self.parts.client.settle(&terms, answers).await;
+            settled.map(|()| self.tell(RunEvent::Settled)).err()
+        };
+        join_all(unsettled.into_iter().map(settle)).await.into_iter().flatten().collect()
     }
 
     fn tell(&self, event: RunEvent<'_>) {

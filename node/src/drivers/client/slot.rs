@@ -104,7 +104,7 @@ impl Client {
         cancel: watch::Receiver<bool>,
         on_event: OnEvent<'_>,
     ) -> Result<Slot, RunError> {
-        let (now, _) = self.ledger_now().await?;
+        let (now, from) = self.ledger_now().await?;
         let known = self.ledger.reservations(self.id()).await?;
         let (known, number) =
             running(known, &self.id(), (spec.model, spec.reservation), now).map_err(SlotError::from)?;
@@ -112,7 +112,7 @@ impl Client {
             Ok(advert) => return Ok(Slot::of(&known, number, advert)),
             Err(why) => why,
         };
-        let from = self.call_for(&known, number, &why, on_event).await?;
+        let from = self.call_for((&known, from), number, &why, on_event).await?;
         let mut stopped = cancel;
         tokio::select! {
             answered = self.answer_to(&known, number, from, why) => {
@@ -138,15 +138,16 @@ impl Client {
         }
     }
 
-    /// Calls for the slot, if nobody did. Where on the ledger to look for the answer.
+    /// Calls for the slot, if nobody did by what was `known` at a height. Where on the ledger to look for the answer: one to
+    /// an earlier call may have come since.
     async fn call_for(
         &self,
-        known: &Reservation,
+        (known, height): (&Reservation, Height),
         slot: u16,
         why: &str,
         on_event: OnEvent<'_>,
     ) -> Result<Height, RunError> {
-        let (now, height) = self.ledger_now().await?;
+        let (now, _) = self.ledger_now().await?;
         let reservation = known.terms.id();
         match recourse(known, slot, now) {
             Recourse::Wait => return Ok(height),

@@ -35,7 +35,12 @@ use gridhour_protocol::{
 
 pub(super) use self::shelf::Shelf;
 use self::shelf::{Kept, Rising};
-use super::{Client, RunError, relay::Choice, run::RunSpec};
+use super::{
+    Client, RunError,
+    pings::ROUND_TIME,
+    relay::Choice,
+    run::{RunSpec, may_be_applied},
+};
 use crate::{clock, drivers::ledger_client::LedgerError};
 
 /// Top-ups that a request waits for in one session: one that is on its way, and one of its own.
@@ -78,7 +83,7 @@ impl Client {
 
     /// A kept session for this job, and its lane; the best one, by the score of the offers that they accepted. Nothing if
     /// none takes it: what another provider was paid for is taken over by new sessions alone. Nor is it any but the
-    /// client's own machines' while one of `adverts` is of such a machine that could take it.
+    /// client's own machines' while one of `adverts` is of such a machine that could take it and answers.
     pub(super) async fn kept_for(
         &self,
         spec: &RunSpec,
@@ -93,7 +98,7 @@ impl Client {
         let mut kept = self.shelf.of(order.signed().id());
         kept.retain(|kept| !asked.contains(&kept.advert.provider));
         if kept.iter().any(|kept| !spec.own.contains(&kept.advert.provider))
-            && self.own_is_free(spec, order, asked, adverts)
+            && self.own_answers(spec, order, asked, adverts).await
         {
             kept.retain(|kept| spec.own.contains(&kept.advert.provider));
         }
@@ -124,8 +129,9 @@ impl Client {
     }
 
     /// Whether one of the client's own machines that was not asked yet would come before all others, by its newest advert
-    /// and by what is known of it.
-    fn own_is_free(
+    /// and by what is known of it, and is there: one that is gone is advertised for a while, and meanwhile is no reason to
+    /// leave a session that is kept elsewhere.
+    async fn own_answers(
         &self,
         spec: &RunSpec,
         order: &Verified<Order>,
@@ -136,10 +142,12 @@ impl Client {
         own.retain(|advert| spec.own.contains(&advert.provider) && !asked.contains(&advert.provider));
         let measured = self.known(spec, order, own.iter().map(|advert| advert.provider));
         let matcher = Matcher { order, numerics: NUMERICS_VERSION, now: clock::now(), costs: &spec.costs };
-        own.iter().any(|advert| {
+        let free = own.iter().filter(|advert| {
             let measured = measured.get(&advert.provider).copied().unwrap_or_default();
             matcher.judge(&Offer { advert, measured }).is_ok_and(|score| score.standing.comes_first())
-        })
+        });
+        let free: Vec<PublicKey> = free.map(|advert| advert.provider).collect();
+        self.ping(free, ROUND_TIME).await.values().any(Option::is_some)
     }
 
     async fn take_kept(&self, session: SessionId, request: &Request) -> Option<Choice> {
@@ -166,28 +174,33 @@ impl Client {
         }
     }
 
-    /// Keeps the session of `choice`, which was just opened and whose first lane its job takes. Without [`RunSpec::keep`],
-    /// or where not even the first job would fit its time, nothing is kept.
-    pub(super) fn keep_open(&self, spec: &RunSpec, choice: &Choice, request: &Request) {
-        let Some(keep) = spec.keep else { return };
+    /// Keeps the session of `choice`, which is about to be opened and whose first lane its job takes; whether it is kept.
+    /// Without [`RunSpec::keep`], or where not even the first job would fit its time, it is not.
+    pub(super) fn keep_open(&self, spec: &RunSpec, choice: &Choice, request: &Request) -> bool {
+        let Some(keep) = spec.keep else { return false };
         let now = clock::now();
         let mut session = WarmSession::new(choice.terms.clone(), choice.hold, keep.idle, now);
-        if session.take(request.start(), request.max_tokens, now).is_ok() {
+        let takes = session.take(request.start(), request.max_tokens, now).is_ok();
+        if takes {
             self.shelf.put(choice, session);
         }
+        takes
     }
 
     /// Adds to a session's hold.
     async fn top_up(&self, rising: Rising<'_>) -> Result<(), LedgerError> {
+        let rising = rising.asked();
         let Rising { session, amount, .. } = rising;
         let topped_up = self.ledger.submit(&self.key, Call::TopUp { session, amount }).await;
-        match topped_up {
+        match &topped_up {
             Ok(_) => rising.rose(),
             Err(error) => {
                 tracing::warn!(%error, session = %session.short(), "a kept session was not topped up");
-                return Err(error);
+                if !may_be_applied(error) {
+                    rising.failed();
+                }
             }
         }
-        Ok(())
+        topped_up.map(drop)
     }
 }

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use gridhour_contracts_sim::state::Session;
 use gridhour_protocol::{
     exact::{NUMERICS_VERSION, numerics_digest},
     id::{ScoreDigest, SessionId},
@@ -32,7 +31,13 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use super::{ProviderEvent, Shared, desk::Slot, quotes, reserved, settle, stopped};
+use super::{
+    ProviderEvent, Shared,
+    desk::Slot,
+    quotes, reserved,
+    settle::{self, LaneUse, Seen, Taken},
+    stopped,
+};
 use crate::{
     clock,
     drivers::{ledger_client::LedgerError, memory::MemoryError},
@@ -49,6 +54,9 @@ const SEND_TIME: Duration = Duration::from_secs(30);
 const PATIENCE: ProviderPatience = ProviderPatience { payment: Millis(10_000), settlement: Millis(10_000) };
 /// Engine events that wait for the job's task.
 const EVENTS_MAX: usize = 64;
+
+/// Why a job is not begun, as its client is told.
+type Refusal = (RefusalCode, String);
 
 /// Why a job's stream ended without an outcome.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +124,8 @@ async fn try_serve(
     // It may have been told to meanwhile.
     let stopping = stopping || shared.draining.load(Ordering::Relaxed);
     // Before it waits: only a session that is paid for has its tier's place, and may have another job reclaimed.
-    let session = match find_session(shared, &open, stopping).await? {
-        Ok(session) => session,
+    let seen = match find_session(shared, &open, stopping).await? {
+        Ok(seen) => seen,
         Err((code, why)) => {
             refuse(shared, &mut sender, code, why).await;
             return Ok(());
@@ -128,10 +136,12 @@ async fn try_serve(
         refuse(shared, &mut sender, RefusalCode::Busy, why.into()).await;
         return Ok(());
     };
-    let Some(lane) = settle::take_lane(shared, &open, &session).await? else {
-        let why = "the lane is in use, or the session is being closed".into();
-        refuse(shared, &mut sender, RefusalCode::Busy, why).await;
-        return Ok(());
+    let lane = match take_lane(shared, &open, seen).await? {
+        Ok(lane) => lane,
+        Err((code, why)) => {
+            refuse(shared, &mut sender, code, why).await;
+            return Ok(());
+        }
     };
     shared.quotes.came(&client);
     let stops = JobStops { slot_wanted: slot.reclaimed(), leaving: Some(reclaimed) };
@@ -183,7 +193,7 @@ async fn find_session(
     shared: &Shared,
     open: &Open,
     stopping: bool,
-) -> Result<Result<Session, (RefusalCode, String)>, JobError> {
+) -> Result<Result<Seen, Refusal>, JobError> {
     let terms = &open.terms;
     let refusal = if stopping {
         Some((RefusalCode::Stopping, "the provider is shutting down".to_owned()))
@@ -200,15 +210,39 @@ async fn find_session(
     if let Some(refusal) = refusal {
         return Ok(Err(refusal));
     }
-    if let Some(session) = settle::recall(shared, open).await? {
-        return Ok(Ok(session));
+    match settle::recall(shared, open).await? {
+        Some(session) => Ok(Ok(Seen { session, is_fresh: false })),
+        None => ask_ledger(shared, terms).await,
     }
+}
+
+/// The session as the ledger has it now, or why no job runs in it.
+async fn ask_ledger(shared: &Shared, terms: &Terms) -> Result<Result<Seen, Refusal>, JobError> {
     let session = shared.ledger.session(terms.id()).await?;
-    let open = session.filter(|session| !session.closing && session.terms == *terms);
-    if let Some(session) = &open {
-        settle::note_shown(shared, terms.id(), session).await;
+    let Some(session) = session.filter(|session| !session.closing && session.terms == *terms) else {
+        return Ok(Err((RefusalCode::UnknownSession, format!("session {}", terms.id().short()))));
+    };
+    settle::note_shown(shared, terms.id(), &session).await;
+    Ok(Ok(Seen { session, is_fresh: true }))
+}
+
+/// The lane that `open` names. What others took while this job waited may have been topped up before it was sent, so no
+/// job is told that the hold is exhausted on the word of a look that is older than itself.
+async fn take_lane(shared: &Shared, open: &Open, seen: Seen) -> Result<Result<LaneUse, Refusal>, JobError> {
+    let mut taken = settle::take_lane(shared, open, &seen).await?;
+    if matches!(taken, Taken::Short) {
+        let seen = match ask_ledger(shared, &open.terms).await? {
+            Ok(seen) => seen,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        taken = settle::take_lane(shared, open, &seen).await?;
     }
-    Ok(open.ok_or_else(|| (RefusalCode::UnknownSession, format!("session {}", terms.id().short()))))
+    Ok(match taken {
+        Taken::Lane(lane) => Ok(lane),
+        Taken::Busy | Taken::Short => {
+            Err((RefusalCode::Busy, "the lane is in use, or the session is being closed".into()))
+        }
+    })
 }
 
 async fn run(

@@ -55,10 +55,42 @@ impl Use {
         Self { terms, lanes: BTreeMap::new(), awaited: BTreeSet::new(), closing: false, shown: None, care }
     }
 
+    /// The ledger showed the session. Answers overtake each other, but a session that is closed opens no more, and what
+    /// it was ever given to hold only grows: an answer that says less is an older one, and nothing new.
     fn note_shown(&mut self, session: &Session) {
+        let is_older = !session.closing
+            && (self.care.is_closing()
+                || self.shown.as_ref().is_some_and(|known| given(session) < given(known)));
+        if is_older {
+            return;
+        }
         self.care.shown(session, clock::now());
         self.shown = (!session.closing).then(|| session.clone());
     }
+}
+
+/// What a session was given to hold, collected or not.
+fn given(session: &Session) -> Credits {
+    session.held.checked_add(session.collected).unwrap_or(session.held)
+}
+
+/// A session as the ledger showed it to a job.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) session: Session,
+    /// Whether the ledger was asked since the job came; else it may hold more by now.
+    pub(crate) is_fresh: bool,
+}
+
+/// What came of a job's wish for its lane.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// The job has it.
+    Lane(LaneUse),
+    /// It is taken, the session is being closed, or there are too many sessions.
+    Busy,
+    /// What the session held when it was shown last does not cover the job beside those that began since.
+    Short,
 }
 
 /// Why a session was not settled.
@@ -139,34 +171,31 @@ pub(crate) async fn lane_freed(shared: &Shared, open: &Open) {
 }
 
 /// Takes a lane for the job that `open` asks for, and reserves what its longest output costs, so that jobs on several
-/// lanes together never exceed the hold. `None` if the lane is taken, the session is being closed, or there are too many
-/// sessions.
+/// lanes together never exceed the hold. Where that does not cover it, the ledger must have been asked since the job came.
 ///
 /// # Errors
 /// If the session's lanes cannot be read.
-pub(crate) async fn take_lane(
-    shared: &Shared,
-    open: &Open,
-    session: &Session,
-) -> Result<Option<LaneUse>, MemoryError> {
+pub(crate) async fn take_lane(shared: &Shared, open: &Open, seen: &Seen) -> Result<Taken, MemoryError> {
     let mut busy = shared.busy.lock().await;
     let (id, lane) = (open.terms.id(), open.request.lane);
     if !busy.contains_key(&id) && busy.len() >= SESSIONS_MAX {
-        return Ok(None);
+        return Ok(Taken::Busy);
     }
-    let entry = busy.entry(id).or_insert_with(|| {
-        // Found on the ledger a moment ago.
-        Use { shown: Some(session.clone()), ..Use::of(open.terms.clone()) }
-    });
-    if entry.closing || entry.lanes.contains_key(&lane) {
-        return Ok(None);
+    let entry = busy.entry(id).or_insert_with(|| Use::of(open.terms.clone()));
+    if entry.closing || entry.care.is_closing() || entry.lanes.contains_key(&lane) {
+        return Ok(Taken::Busy);
     }
-    let known = shared.memory.lanes(id)?;
-    let cap = lane_cap(session, &known, &entry.lanes, lane);
+    // Another job may have been shown more meanwhile.
+    let shown = entry.shown.get_or_insert_with(|| seen.session.clone());
+    let session = if given(shown) < given(&seen.session) { &seen.session } else { &*shown };
+    let cap = lane_cap(session, &shared.memory.lanes(id)?, &entry.lanes, lane);
     // What cannot be computed is refused by the state machine; it reserves all that is left.
     let longest = longest(&shared.memory.lane(id, lane)?, open).unwrap_or(cap);
+    if longest > cap && !seen.is_fresh {
+        return Ok(Taken::Short);
+    }
     entry.lanes.insert(lane, longest.min(cap));
-    Ok(Some(LaneUse { session: id, lane, cap }))
+    Ok(Taken::Lane(LaneUse { session: id, lane, cap }))
 }
 
 fn longest(lane: &LaneLedger, open: &Open) -> Option<Credits> {
@@ -175,7 +204,7 @@ fn longest(lane: &LaneLedger, open: &Open) -> Option<Credits> {
 
 /// What a lane may reach: the whole hold, less what the session's other lanes are committed to or have reserved.
 fn lane_cap(session: &Session, known: &[LaneLedger], running: &BTreeMap<u16, Credits>, lane: u16) -> Credits {
-    let total = session.held.checked_add(session.collected).unwrap_or(session.held);
+    let total = given(session);
     let mut others = running.clone();
     for other in known {
         let reserved = others.entry(other.lane).or_default();
@@ -327,6 +356,22 @@ mod tests {
         let mut ledger = LaneLedger::new(SessionId([0; 32]), lane);
         ledger.committed = Credits(committed);
         ledger
+    }
+
+    #[test]
+    fn an_older_answer_of_the_ledger_shows_nothing_new() {
+        let mut entry = Use::of(session(0, 0).terms);
+        let held = |entry: &Use| entry.shown.as_ref().map(|session| given(session).0);
+        entry.note_shown(&session(90, 0));
+        entry.note_shown(&session(60, 0));
+        assert_eq!(held(&entry), Some(90), "it was asked before the top-up");
+        entry.note_shown(&session(70, 40));
+        assert_eq!(held(&entry), Some(110), "what was collected was held too");
+        entry.note_shown(&Session { closing: true, ..session(70, 40) });
+        let deadline = entry.care.deadline();
+        entry.note_shown(&session(70, 40));
+        assert_eq!(held(&entry), None, "what its client closed does not open again");
+        assert!(entry.care.is_closing() && entry.care.deadline() == deadline);
     }
 
     #[test]

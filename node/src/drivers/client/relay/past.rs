@@ -25,6 +25,8 @@ pub(super) struct Past {
     pub(super) asked: BTreeSet<PublicKey>,
     /// Held under the order, by whichever session.
     pub(super) held: Credits,
+    /// What a session is to hold that is chosen, and not opened yet.
+    pub(super) unopened: Credits,
     /// Output tokens that the user has.
     pub(super) shown: usize,
     pub(super) started: Option<Instant>,

@@ -86,8 +86,9 @@ impl Relay<'_> {
     /// The best offers of different stake accounts that the order's total pays for together.
     async fn choose_several(&self, request: &Request, count: u8) -> Result<Vec<Choice>, RunError> {
         let RelayParts { client, spec, order, .. } = &self.parts;
+        let found = client.look_round(order, &self.offers().await, spec).await?;
         let newest = self.offers().await;
-        let matched = client.match_order(order, &newest, spec).await?;
+        let matched = client.record(&found, order, &newest, spec);
         if matched.chosen.is_none() {
             return Err(RunError::NoOffer(Box::new(matched)));
         }

@@ -2,11 +2,15 @@
 
 use std::{convert::Infallible, time::Duration};
 
+use futures::{StreamExt, future, stream};
 use gridhour_protocol::{session::terms::Terms, units::Timestamp};
 use tokio::time::sleep;
 
 use super::super::Client;
 use crate::{clock, drivers::memory::MemoryError};
+
+/// Sessions that are closed at the same time at most.
+const CLOSED_AT_ONCE: usize = 8;
 
 impl Client {
     /// Tends kept sessions for as long as it is polled: tops them up before a request would have to wait for it, and
@@ -66,15 +70,18 @@ impl Client {
         self.shelf.len()
     }
 
+    /// Closes these, several at once: one whose provider is gone holds up no other.
     async fn close(&self, sessions: Vec<Terms>) -> Vec<String> {
-        let mut late = Vec::new();
-        for terms in sessions {
-            if let Err(why) = self.settle(&terms, true).await {
-                tracing::warn!(why, session = %terms.id().short(), "a kept session is not settled yet");
-                late.push(why);
-            }
-        }
-        late
+        let close = async |terms: Terms| {
+            let settled = self.settle(&terms, true).await;
+            settled
+                .inspect_err(|why| {
+                    tracing::warn!(why, session = %terms.id().short(), "a kept session is not settled yet");
+                })
+                .err()
+        };
+        let closed = stream::iter(sessions).map(close).buffered(CLOSED_AT_ONCE);
+        closed.filter_map(future::ready).collect().await
     }
 }
 

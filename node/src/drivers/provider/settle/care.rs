@@ -77,6 +77,11 @@ impl Care {
         self.deadline
     }
 
+    /// Whether its client closes it, as the ledger last said.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// Whether the session can be relied on as the ledger last showed it: had its client closed it a moment later, half
     /// of the grace would still be left to collect in.
     pub(super) fn is_recent(&self, terms: &Terms, now: Timestamp) -> bool {
