@@ -14,6 +14,7 @@ use gridhour_protocol::{
 use tokio::task::JoinSet;
 
 use super::Client;
+use crate::net::RequestError;
 
 /// Round trips measured before an order is matched.
 const PINGS: usize = 5;
@@ -38,6 +39,10 @@ impl Client {
             let Ok((provider, latency)) = ping else { continue };
             if let Err(error) = &latency {
                 tracing::info!(provider = %provider.short(), %error, "not measured");
+            }
+            // Nobody asked it, so it is not one that did not answer.
+            if matches!(latency, Err(RequestError::Crowded(_))) {
+                continue;
             }
             pinged.insert(provider, latency.ok());
         }
