@@ -103,6 +103,9 @@ pub enum RequestError {
     /// Too many of our requests to this peer are unanswered.
     #[error("{0} requests to this peer are unanswered; wait for some of them")]
     Busy(usize),
+    /// The peer is not connected, and too many questions wait for their turn to dial. Nobody was asked.
+    #[error("{0} questions to other peers wait until these can be dialled; try again")]
+    Crowded(usize),
     /// The key is not that of a peer: its bytes are no curve point.
     #[error("{0} is not the key of a peer")]
     NotAPeer(PublicKey),

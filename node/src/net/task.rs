@@ -5,6 +5,7 @@ mod adverts;
 mod auctions;
 mod checkpoints;
 mod connections;
+mod dials;
 mod discovery;
 mod echoes;
 mod relaying;
@@ -148,6 +149,8 @@ struct State {
     dialing: HashMap<ConnectionId, Dialing>,
     asking: HashMap<(Service, OutboundRequestId), Asking>,
     echoing: HashMap<OutboundRequestId, Echoing>,
+    /// What is asked of peers that wait for their turn to be dialled.
+    waiting: VecDeque<Command>,
     nonce: u128,
 }
 
@@ -206,7 +209,7 @@ impl Task {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 command = self.commands.recv() => match command {
                     None | Some(Command::Shutdown) => break,
-                    Some(command) => self.on_command(command),
+                    Some(command) => self.take(command),
                 },
                 _ = tick.tick() => self.on_tick(Instant::now()),
                 true = has_room(&self.events), if news => self.deliver_advert(),
@@ -237,6 +240,7 @@ impl Task {
                     self.state.remotes.insert(connection_id, ip);
                 }
                 self.on_connected(peer_id, connection_id, &endpoint);
+                self.give_turns();
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 self.state.remotes.remove(&connection_id);
@@ -244,6 +248,7 @@ impl Task {
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.on_dial_failure(connection_id, error);
+                self.give_turns();
             }
             SwarmEvent::IncomingConnectionError { error, .. } => self.on_incoming_failure(&error),
             SwarmEvent::ExternalAddrConfirmed { address } => self.on_public(&address),
@@ -309,6 +314,7 @@ impl Task {
 
     fn on_tick(&mut self, now: Instant) {
         self.redial(now);
+        self.give_turns();
         self.leave_foreign(now);
         self.look_for_peers(now);
         self.look_for_relays(now);

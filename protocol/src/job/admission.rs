@@ -12,7 +12,9 @@
 //!    is held back for long by what was served while nobody else wanted it.
 //! 3. While no slot is idle, each waiting job that is not spot has one spot job reclaimed: of the client with the most
 //!    spot jobs, the one that began last, because the least of its work must be read again elsewhere. What gets its
-//!    notice is gone: it is not taken back. Until it has left, no spot job starts.
+//!    notice is gone: it is not taken back. Until it has left, no spot job starts. A client that left the line again before
+//!    its turn has nothing reclaimed for it for [`IN_VAIN`], and comes behind others of its tier: it cost a stranger its
+//!    slot, and paid nothing.
 //! 4. While a reserved slot runs, one place is its client's, until it has a reserved job here: nobody else gets the last
 //!    one, and if jobs from before still have all places, its first job runs beside them.
 //! 5. The line is short. When it is full, the worst claim is refused, which is that of the client with the most jobs here:
@@ -36,6 +38,8 @@ pub const QUEUE_MAX: usize = 16;
 pub const CLIENTS_MAX: usize = 1_024;
 /// After so long half of what a client had counts.
 pub const HALF_LIFE: Millis = Millis(60_000);
+/// How long nothing is reclaimed for a client for which something was reclaimed in vain.
+pub const IN_VAIN: Millis = Millis(60_000);
 
 /// A job in the line or on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +95,8 @@ pub struct Admission {
     next: u64,
     jobs: BTreeMap<Ticket, Job>,
     shares: BTreeMap<PublicKey, Share>,
+    /// When clients left the line for which a spot job was reclaimed: at most [`CLIENTS_MAX`], the newest.
+    in_vain: BTreeMap<PublicKey, Timestamp>,
     /// Whose reserved slot runs.
     holder: Option<PublicKey>,
     /// Nothing starts: the provider is needed for something else, or leaves.
@@ -101,8 +107,8 @@ impl Admission {
     /// Idle slots.
     #[must_use]
     pub fn new(slots: u16) -> Self {
-        let (jobs, shares) = (BTreeMap::new(), BTreeMap::new());
-        Self { slots: slots.into(), next: 0, jobs, shares, holder: None, closed: false }
+        let (jobs, shares, in_vain) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { slots: slots.into(), next: 0, jobs, shares, in_vain, holder: None, closed: false }
     }
 
     /// Takes a job into the line. The verdicts may be about it and about others.
@@ -120,6 +126,25 @@ impl Admission {
             self.charge(now, &job);
         }
         self.decide(now)
+    }
+
+    /// Forgets a job whose client waits for it no longer.
+    pub fn give_up(&mut self, now: Timestamp, ticket: Ticket) -> Vec<Verdict> {
+        let waits = |job: &&Job| job.state == State::Waits && job.who.tier != Tier::Spot;
+        if let Some(client) = self.jobs.get(&ticket).filter(waits).map(|job| job.who.client)
+            && self.wanted(now) <= self.reclaimed()
+        {
+            self.note_in_vain(now, client);
+        }
+        self.leave(now, ticket)
+    }
+
+    fn note_in_vain(&mut self, now: Timestamp, client: PublicKey) {
+        self.in_vain.insert(client, now);
+        if self.in_vain.len() > CLIENTS_MAX {
+            let oldest = self.in_vain.iter().min_by_key(|(_, at)| **at).map(|(client, _)| *client);
+            oldest.map(|client| self.in_vain.remove(&client));
+        }
     }
 
     /// From now on keeps a place for this client, whose reserved slot runs, or for nobody.
@@ -215,7 +240,7 @@ impl Admission {
         while let Some(ticket) = self.next_to_refuse(now) {
             verdicts.push(self.refuse(ticket));
         }
-        while let Some((ticket, since)) = self.next_to_reclaim() {
+        while let Some((ticket, since)) = self.next_to_reclaim(now) {
             self.set(ticket, State::Reclaimed { since });
             verdicts.push(Verdict::Reclaim(ticket));
         }
@@ -244,7 +269,9 @@ impl Admission {
             |client: &PublicKey| self.count(|job| job.who.client == *client && job.state != State::Waits);
         let claim = |(ticket, job): &(Ticket, &Job)| {
             let client = &job.who.client;
-            (rank(job.who.tier), slots_of(client), self.used(now, client), *ticket)
+            // What is reclaimed for others is theirs.
+            let is_barred = self.is_barred(now, client);
+            (rank(job.who.tier), is_barred, slots_of(client), self.used(now, client), *ticket)
         };
         let (ticket, job) = self.waiting().min_by_key(claim)?;
         (job.who.tier != Tier::Spot || self.reclaimed() == 0).then_some(ticket)
@@ -267,9 +294,19 @@ impl Admission {
         self.waiting().max_by_key(claim).map(|(ticket, _)| ticket)
     }
 
-    fn next_to_reclaim(&self) -> Option<(Ticket, Timestamp)> {
-        let wanted = self.waiting().filter(|(_, job)| job.who.tier != Tier::Spot).count();
-        if wanted <= self.reclaimed() {
+    /// Slots of spot jobs that the line may have.
+    fn wanted(&self, now: Timestamp) -> usize {
+        let may_have = |job: &Job| job.who.tier != Tier::Spot && !self.is_barred(now, &job.who.client);
+        self.waiting().filter(|(_, job)| may_have(job)).count()
+    }
+
+    /// Whether something was reclaimed for this client in vain, of late.
+    fn is_barred(&self, now: Timestamp, client: &PublicKey) -> bool {
+        self.in_vain.get(client).is_some_and(|at| now.since(*at) < IN_VAIN)
+    }
+
+    fn next_to_reclaim(&self, now: Timestamp) -> Option<(Ticket, Timestamp)> {
+        if self.wanted(now) <= self.reclaimed() {
             return None;
         }
         let spot_jobs_of = |client: &PublicKey| {

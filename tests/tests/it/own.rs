@@ -197,7 +197,7 @@ fn order_whose_machine_dies(
     drop(order_runs);
     // Whoever was never asked does not die in the middle of an answer.
     assert!(!matches!(ran, Err(RunError::NoOffer(_))), "its own machine meets the order: {ran:?}");
-    died.join().expect("it was killed");
+    died.join().unwrap_or_else(|_| panic!("it was not killed in the middle of an answer: {ran:?}"));
     ran
 }
 

@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
-use gridhour_contracts_sim::tx::Call;
+use gridhour_contracts_sim::tx::{self, Call};
 use gridhour_node::{
+    clock,
     drivers::{
         client::{Client, Keep, RunError, RunEvent, RunSpec},
         provider::{ProviderConfig, SpotOffer},
@@ -16,13 +17,19 @@ use gridhour_node::{
     model::template::{Message, Role},
 };
 use gridhour_protocol::{
-    job::sampling::Sampling,
-    limits::SPOT_NOTICE_MS_MIN,
+    exact::NUMERICS_VERSION,
+    job::{
+        message::{ClientMessage, Open, ProviderMessage, RefusalCode},
+        request::Request,
+        sampling::Sampling,
+    },
+    limits::{CHUNK_TOKENS_MAX, SPOT_NOTICE_MS_MIN},
     market::{advert::Advert, tier::Tier},
     receipt::Cause,
-    session::lane::LaneLedger,
+    session::{lane::LaneLedger, terms::Terms, voucher::Voucher},
     signed::{PublicKey, Verified},
     units::{Credits, Millis, PricePerHour},
+    wire,
 };
 use tokio::{sync::watch, time::timeout};
 
@@ -180,6 +187,91 @@ fn a_spot_job_makes_room_for_an_order_on_demand_and_its_stream_goes_on_elsewhere
     no_worse_for_it(&world, first.id);
     first.stop();
     second.stop();
+}
+
+/// What the provider says to a job of `client` whose session holds one credit.
+async fn ask_without_means(client: &Client, offer: &Verified<Advert>) -> ProviderMessage {
+    let spec = wish(&served(), WHOLE, Sampling::GREEDY);
+    let order = client.order(&spec, 5).expect("a sound order");
+    let use_until = clock::now().after(Millis(60_000)).expect("in time");
+    let terms = Terms {
+        network: client.network(),
+        client: client.id(),
+        provider: offer.provider,
+        order: order.signed().id(),
+        advert: offer.signed().id(),
+        model: spec.model,
+        work: offer.offer_of(&spec.model).expect("it serves it").work,
+        rates: offer.device.rates,
+        numerics: NUMERICS_VERSION,
+        price: offer.ask,
+        tier: Tier::OnDemand,
+        notice: Millis(0),
+        chunk_tokens: CHUNK_TOKENS_MAX as u16,
+        use_until,
+        collect_until: use_until.after(LONG).expect("in time"),
+        nonce: 1,
+    };
+    let (order, advert, hold) = (order.signed().clone(), offer.signed().clone(), Credits(1));
+    let call = Call::Open(Box::new(tx::Open { order, advert, terms: terms.clone(), hold }));
+    client.ledger().submit(client.key(), call).await.expect("the ledger holds whatever it is told to");
+    let lane = LaneLedger::new(terms.id(), 0);
+    let request = Request {
+        session: terms.id(),
+        lane: 0,
+        index: 0,
+        prompt: vec![1; 5],
+        written: Vec::new(),
+        prepaid: 0,
+        sampling: Sampling::GREEDY,
+        max_tokens: WHOLE,
+        stop: Vec::new(),
+        stop_texts: Vec::new(),
+        logprobs: 0,
+        salt: [7; 32],
+    };
+    let voucher = client.key().sign(Voucher {
+        session: terms.id(),
+        client: client.id(),
+        lane: 0,
+        sequence: lane.next_sequence().expect("it is new"),
+        amount: request.amount_on(&lane, &terms, CHUNK_TOKENS_MAX as u32).expect("it can be billed"),
+        receipts: 0,
+        receipts_root: lane.receipts.root(),
+    });
+    let mut stream = client.net().open_job(offer.provider).await.expect("a stream opens");
+    let open = ClientMessage::Open(Box::new(Open { terms, request, voucher }));
+    stream.send(&wire::encode(&open)).await.expect("it is sent");
+    let answer = timeout(PATIENCE, stream.recv()).await.expect("it answers").expect("in whole frames");
+    wire::decode(&answer.expect("before it ends the stream")).expect("in words")
+}
+
+#[test]
+fn a_job_that_its_session_cannot_pay_has_no_spot_job_reclaimed() {
+    let world = World::new();
+    let other = world.other();
+    let (held, device) = served_on_watched_device(engine(), None);
+    let seller = world.seller_of(FIRST, Duration::ZERO, held, spot(CHEAP));
+    let cheap = RunSpec { tier: Tier::Spot, ..wish(&served(), WHOLE, Sampling::GREEDY) };
+    let offers = world.offers(&[seller.id], 0);
+    let (seen, told) = sync_channel(SEEN_MAX);
+    let streamed = thread::scope(|scope| {
+        let streaming = scope.spawn(|| world.run_as(&world.client, &cheap, &offers, &seen));
+        (0..BEFORE).for_each(|_| drop(device.pass()));
+        drop(device.next());
+        until(&told, &Seen::Tokens(BEFORE));
+        let offer = world.offer(&other, seller.id, |offer| offer.slots_in(Tier::OnDemand) == 1);
+        let said = world.main.block_on(ask_without_means(&other, &offer));
+        let refused = matches!(said, ProviderMessage::Refused { code: RefusalCode::HoldExhausted, .. });
+        drop(device);
+        let streamed = streaming.join().expect("it ends");
+        assert!(refused, "{said:?}");
+        streamed
+    });
+    let result = streamed.0.expect("it is delivered");
+    assert_eq!((result.before.len(), result.receipt.body.cause), (0, Cause::Delivered));
+    assert!(told.try_iter().all(|seen| matches!(seen, Seen::Tokens(_))), "nobody took its slot");
+    seller.stop();
 }
 
 /// Whoever takes a spot slot back after its notice did nothing wrong: no risk is seen in it.

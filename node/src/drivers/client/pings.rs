@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::Client;
+use crate::net::RequestError;
 
 /// Round trips measured before an order is matched.
 const PINGS: usize = 5;
@@ -36,7 +37,7 @@ impl Client {
             // The connection may be one to a provider that has started anew since: that is found out by asking.
             (provider, async move { once_more(|| net.measure(provider, PINGS)).await })
         });
-        gather(pings, limit).await
+        gather(pings, limit, |error| !matches!(error, RequestError::Crowded(_))).await
     }
 
     /// Pings the offers that look best, and the next best where they disappoint. What was learned of this client's own
@@ -82,9 +83,11 @@ async fn once_more<T, E, F: Future<Output = Result<T, E>>>(mut ask: impl FnMut()
 }
 
 /// What these pings, all at once, found within `limit`. Those that are not over by then found nobody, and are given up.
+/// Of whom was not asked at all, as an error tells, nothing is known.
 async fn gather<E: Display + Send + 'static>(
     pings: impl IntoIterator<Item = (PublicKey, impl Future<Output = Result<Latency, E>> + Send + 'static)>,
     limit: Duration,
+    was_asked: impl Fn(&E) -> bool,
 ) -> RoundTrips {
     let end = Instant::now() + limit;
     let (mut pinged, mut tasks) = (RoundTrips::new(), JoinSet::new());
@@ -97,6 +100,9 @@ async fn gather<E: Display + Send + 'static>(
             Ok((provider, Ok(latency))) => drop(pinged.insert(provider, Some(latency))),
             Ok((provider, Err(error))) => {
                 tracing::info!(provider = %provider.short(), %error, "not measured");
+                if !was_asked(&error) {
+                    pinged.remove(&provider);
+                }
             }
             Err(error) => tracing::warn!(%error, "a ping was not carried out"),
         }
@@ -117,14 +123,15 @@ mod tests {
 
     #[tokio::test]
     async fn who_never_answers_holds_a_round_up_no_longer_than_it_may_last() {
-        let [near, silent, gone] = [1, 2, 3].map(|n| key(n).public());
-        let pings: [(PublicKey, Ping); 3] = [
+        let [near, silent, gone, crowded_out] = [1, 2, 3, 4].map(|n| key(n).public());
+        let pings: [(PublicKey, Ping); 4] = [
             (silent, Box::pin(pending())),
             (near, Box::pin(ready(Ok(TRIP)))),
             (gone, Box::pin(ready(Err("refused")))),
+            (crowded_out, Box::pin(ready(Err("not asked")))),
         ];
-        let round = tokio::time::timeout(ROUND_TIME, gather(pings, Duration::from_millis(50)));
-        let pinged = round.await.expect("it is over");
+        let round = gather(pings, Duration::from_millis(50), |error| *error != "not asked");
+        let pinged = tokio::time::timeout(ROUND_TIME, round).await.expect("it is over");
         assert_eq!(pinged, RoundTrips::from([(near, Some(TRIP)), (silent, None), (gone, None)]));
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Slot {
     admitted: Option<oneshot::Receiver<()>>,
     reclaimed: Option<oneshot::Receiver<()>>,
     patience: Duration,
+    /// Its client left before its turn.
+    given_up: bool,
 }
 
 /// The whole desk, for something else than jobs, until it is dropped.
@@ -84,7 +86,8 @@ impl Desk {
             notice => notice.0.saturating_add(LEAVING.0),
         };
         let patience = Duration::from_millis(self.patience.0.saturating_add(leaving));
-        Slot { desk: self.clone(), ticket, admitted: Some(admitted), reclaimed: Some(reclaimed), patience }
+        let (admitted, reclaimed) = (Some(admitted), Some(reclaimed));
+        Slot { desk: self.clone(), ticket, admitted, reclaimed, patience, given_up: false }
     }
 
     /// Takes an idle slot, if there is one, without waiting for it or for a spot job to leave.
@@ -161,6 +164,11 @@ impl Slot {
         matches!(timeout(self.patience, admitted).await, Ok(Ok(())))
     }
 
+    /// Leaves the line, because the client did.
+    pub(crate) fn give_up(mut self) {
+        self.given_up = true;
+    }
+
     /// Told once when the slot is wanted back.
     pub(crate) fn reclaimed(&mut self) -> Option<oneshot::Receiver<()>> {
         self.reclaimed.take()
@@ -171,7 +179,11 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut state = self.desk.state();
         state.seats.remove(&self.ticket);
-        let verdicts = state.admission.leave(clock::now(), self.ticket);
+        let (now, ticket) = (clock::now(), self.ticket);
+        let verdicts = match self.given_up {
+            true => state.admission.give_up(now, ticket),
+            false => state.admission.leave(now, ticket),
+        };
         state.tell(verdicts);
     }
 }
@@ -221,6 +233,22 @@ mod tests {
         assert_eq!(desk.load().queued, 0);
         drop(held);
         assert!(desk.enter(who(2, Tier::OnDemand)).admitted().await);
+    }
+
+    #[tokio::test]
+    async fn whose_client_left_takes_a_strangers_slot_once_and_not_again() {
+        let desk = Desk::new(2, Millis(600_000));
+        let spots = [desk.enter(who(1, Tier::Spot)), desk.enter(who(1, Tier::Spot))];
+        desk.enter(who(2, Tier::OnDemand)).give_up();
+        assert_eq!(desk.load().reclaimable, 1);
+        let again = desk.enter(who(2, Tier::OnDemand));
+        drop(spots);
+        assert_eq!(desk.running(), 1, "it has the slot that was left");
+        drop(again);
+        let spots = [desk.enter(who(1, Tier::Spot)), desk.enter(who(1, Tier::Spot))];
+        let _waits = desk.enter(who(2, Tier::OnDemand));
+        assert_eq!((desk.load().reclaimable, desk.load().queued), (2, 1));
+        drop(spots);
     }
 
     #[tokio::test]

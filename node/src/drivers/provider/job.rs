@@ -14,6 +14,7 @@ use gridhour_protocol::{
         admission::Applicant,
         effect::Effects,
         message::{ClientMessage, Open, ProviderMessage, RefusalCode, detail},
+        misbehavior::Misbehavior,
         provider::{
             Generated, Provider, ProviderEffect, ProviderEnd, ProviderInput, ProviderOutcome,
             ProviderPatience, ProviderSetup,
@@ -131,11 +132,6 @@ async fn try_serve(
             return Ok(());
         }
     };
-    let Some(mut slot) = wait_for_slot(shared, &open.terms, &mut receiver).await else {
-        let why = "no slot was left, or the client did not wait for one";
-        refuse(shared, &mut sender, RefusalCode::Busy, why.into()).await;
-        return Ok(());
-    };
     let lane = match take_lane(shared, &open, seen).await? {
         Ok(lane) => lane,
         Err((code, why)) => {
@@ -143,13 +139,46 @@ async fn try_serve(
             return Ok(());
         }
     };
-    shared.quotes.came(&client);
-    let stops = JobStops { slot_wanted: slot.reclaimed(), leaving: Some(reclaimed) };
-    let ended = run(shared, lane.cap, open, (sender, receiver), stops).await;
-    // The next job of this lane, which waits for it, finds a slot.
-    drop(slot);
+    let ended = on_lane(shared, lane.cap, open, (sender, receiver), reclaimed).await;
+    // Behind its slot: the next job of this lane, which waits for it, finds one.
     lane.free(shared).await;
     ended
+}
+
+/// Waits for a slot and runs the job. One that is refused needs no slot, and has nobody else's reclaimed.
+async fn on_lane(
+    shared: &Arc<Shared>,
+    cap: Credits,
+    open: Open,
+    (mut sender, mut receiver): (JobSender, JobReceiver),
+    leaving: watch::Receiver<bool>,
+) -> Result<(), JobError> {
+    let setup = setup(shared, cap, &open)?;
+    let mut stops = JobStops { slot_wanted: None, leaving: Some(leaving) };
+    let _slot = if would_start(&setup, &open)? {
+        let Some(mut slot) = wait_for_slot(shared, &open.terms, &mut receiver).await else {
+            let why = "no slot was left, or the client did not wait for one";
+            refuse(shared, &mut sender, RefusalCode::Busy, why.into()).await;
+            return Ok(());
+        };
+        shared.quotes.came(&open.terms.client);
+        stops.slot_wanted = slot.reclaimed();
+        Some(slot)
+    } else {
+        None
+    };
+    run(shared, setup, open, (sender, receiver), stops).await
+}
+
+/// Whether the job starts if it is given a slot now.
+fn would_start(setup: &ProviderSetup, open: &Open) -> Result<bool, JobError> {
+    let mut unsaid = Effects::default();
+    let machine = Provider::open(clock::now(), setup.clone(), open.clone(), &mut unsaid);
+    machine.map(|machine| !machine.is_over()).map_err(|misdeed| misdone(open.terms.client, &misdeed))
+}
+
+fn misdone(client: PublicKey, misdeed: &Misbehavior) -> JobError {
+    JobError::Client { client, what: misdeed.to_string() }
 }
 
 /// A slot for a job of a session with these terms; nothing if none came in time, or the client said anything before,
@@ -159,13 +188,21 @@ async fn wait_for_slot(shared: &Shared, terms: &Terms, receiver: &mut JobReceive
     reserved::keep_place(shared, clock::now());
     let mut slot = quotes::kept_slot(shared, terms).unwrap_or_else(|| shared.desk.enter(who));
     shared.changed.notify_one();
+    let mut ending = Some(shared.ending.subscribe());
     let admitted = tokio::select! {
         // A job that can start does, whatever its client has said since.
         biased;
-        admitted = slot.admitted() => admitted,
-        _ = receiver.recv() => false,
+        admitted = slot.admitted() => Some(admitted),
+        _ = receiver.recv() => None,
+        () = ended(&mut ending, terms.id()) => None,
     };
-    admitted.then_some(slot)
+    match admitted {
+        Some(admitted) => admitted.then_some(slot),
+        None => {
+            slot.give_up();
+            None
+        }
+    }
 }
 
 async fn receive_open(receiver: &mut JobReceiver) -> Result<Open, String> {
@@ -245,30 +282,33 @@ async fn take_lane(shared: &Shared, open: &Open, seen: Seen) -> Result<Result<La
     })
 }
 
-async fn run(
-    shared: &Arc<Shared>,
-    lane_cap: Credits,
-    open: Open,
-    (sender, receiver): (JobSender, JobReceiver),
-    stops: JobStops,
-) -> Result<(), JobError> {
-    let (client, notice) = (open.terms.client, open.terms.notice);
-    let (id, lane) = (open.terms.id(), open.request.lane);
-    tokio::task::block_in_place(|| shared.memory.keep_session(&open.terms))?;
-    let setup = ProviderSetup {
+/// What the machine of a job needs, whose lane is taken: nobody else changes it.
+fn setup(shared: &Shared, lane_cap: Credits, open: &Open) -> Result<ProviderSetup, MemoryError> {
+    Ok(ProviderSetup {
         key: shared.key.clone(),
         numerics: numerics_digest(),
         device: shared.served.device.class,
-        lane: shared.memory.lane(id, lane)?,
+        lane: shared.memory.lane(open.terms.id(), open.request.lane)?,
         lane_cap,
         context: shared.served.offer.context,
         vocabulary: shared.served.vocabulary,
         tokenizer: shared.served.tokenizer.clone(),
         patience: PATIENCE,
-    };
+    })
+}
+
+async fn run(
+    shared: &Arc<Shared>,
+    setup: ProviderSetup,
+    open: Open,
+    (sender, receiver): (JobSender, JobReceiver),
+    stops: JobStops,
+) -> Result<(), JobError> {
+    let (client, notice, id) = (open.terms.client, open.terms.notice, open.terms.id());
+    tokio::task::block_in_place(|| shared.memory.keep_session(&open.terms))?;
     let mut effects = Effects::default();
     let machine = Provider::open(clock::now(), setup, open, &mut effects)
-        .map_err(|misdeed| JobError::Client { client, what: misdeed.to_string() })?;
+        .map_err(|misdeed| misdone(client, &misdeed))?;
     let (tokens, engine) = mpsc::channel(EVENTS_MAX);
     let mut job = Job {
         shared: shared.clone(),

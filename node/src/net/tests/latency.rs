@@ -2,11 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use gridhour_protocol::market::{advert::Advert, coordinate::Coordinate};
+use gridhour_protocol::{
+    market::{advert::Advert, coordinate::Coordinate},
+    signed::Signed,
+};
 
 use super::{MEMORY, Node, TCP, config, within};
 use crate::net::{
     NetConfig, RequestError,
+    limits::CONNECTIONS_PENDING_OUT_MAX,
     sample::{advert, secret},
 };
 
@@ -57,6 +61,41 @@ async fn connected_peers_are_measured_unasked() {
     let measured =
         latencies.wait_for(|known| known.get(&server.key()).is_some_and(|(latency, _)| latency.samples >= 3));
     within("measurements", measured).await.expect("the network runs");
+}
+
+/// An advert of node `seed`, at this address.
+fn advert_at(seed: u8, address: String) -> Signed<Advert> {
+    secret(seed).sign(Advert { addresses: vec![address], ..advert(seed, 1) })
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_dialled_yet_waits_for_its_turn_and_is_reached() {
+    let (client, server) = (Node::start(1, TCP).await, Node::start(2, TCP).await);
+    // Connections to it come to be, and nobody ever says a word on them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = silent.local_addr().expect("it is bound").port();
+    let dead = 100..100 + u8::try_from(CONNECTIONS_PENDING_OUT_MAX).expect("few");
+    for seed in dead.clone() {
+        let ghost = advert_at(seed, format!("/ip4/127.0.0.1/tcp/{port}"));
+        client.net.publish_advert(ghost).await.expect("it is kept");
+    }
+    let real = advert_at(2, server.address().to_string());
+    client.net.publish_advert(real).await.expect("it is kept");
+
+    let nobody = futures::future::join_all(dead.map(|seed| client.net.measure(secret(seed).public(), 1)));
+    let reached = async {
+        // Its command comes behind those.
+        let measure = client.net.measure(server.key(), 1);
+        let let_go = async {
+            let asked = client.net.advert(secret(100).public()).await;
+            assert!(asked.is_ok(), "the commands before it were taken");
+            drop(silent);
+        };
+        tokio::join!(measure, let_go).0
+    };
+    let (dead, reached) = within("measure", async { tokio::join!(nobody, reached) }).await;
+    assert!(dead.iter().all(|ping| matches!(ping, Err(RequestError::Unreachable(_)))), "{dead:?}");
+    assert!(reached.is_ok(), "it waited, and had its turn: {reached:?}");
 }
 
 #[tokio::test]

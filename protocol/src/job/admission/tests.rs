@@ -42,6 +42,45 @@ fn an_order_on_demand_has_a_spot_job_reclaimed_and_starts_when_that_has_left() {
 }
 
 #[test]
+fn who_has_a_spot_job_reclaimed_and_leaves_before_its_turn_has_no_other_one_reclaimed_for_a_while() {
+    let (mut desk, t, _) = after(2, &[(1, Tier::Spot), (1, Tier::Spot), (2, Tier::OnDemand)]);
+    assert_eq!(desk.give_up(LATER, t[2]), [], "what got its notice is gone");
+    assert_eq!((desk.running(), desk.reclaimable()), (2, 1));
+    desk.leave(LATER, t[1]);
+    let (spot, now) = desk.arrive(LATER, of(1, Tier::Spot));
+    assert_eq!(now, [Verdict::Start(spot)]);
+    let (_, now) = desk.arrive(LATER, of(2, Tier::OnDemand));
+    assert_eq!(now, [], "it waits like anybody else");
+    let (other, now) = desk.arrive(LATER, of(3, Tier::OnDemand));
+    assert_eq!(now, [Verdict::Reclaim(spot)], "others do not pay for it");
+    assert_eq!(desk.leave(LATER, spot), [Verdict::Start(other)], "what is reclaimed for them is theirs");
+    let after_it = Timestamp(LATER.0 + IN_VAIN.0);
+    let (_, now) = desk.arrive(after_it, of(2, Tier::OnDemand));
+    assert_eq!(now, [Verdict::Reclaim(t[0])]);
+}
+
+#[test]
+fn who_leaves_a_line_without_spot_jobs_took_nothing_from_anybody() {
+    let (mut desk, t, _) = after(1, &[(1, Tier::OnDemand), (2, Tier::OnDemand), (3, Tier::Spot)]);
+    desk.give_up(LATER, t[1]);
+    assert_eq!(desk.leave(LATER, t[0]), [Verdict::Start(t[2])]);
+    assert_eq!(desk.give_up(LATER, t[2]), [], "it runs");
+    assert!(desk.in_vain.is_empty());
+}
+
+#[test]
+fn those_who_left_in_vain_are_remembered_up_to_a_bound() {
+    let mut desk = Admission::new(1);
+    for n in 0..2 * CLIENTS_MAX as u64 {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&n.to_le_bytes());
+        desk.note_in_vain(Timestamp(START.0 + n), PublicKey(key));
+    }
+    assert_eq!(desk.in_vain.len(), CLIENTS_MAX);
+    assert!(desk.in_vain.values().all(|at| at.0 >= START.0 + CLIENTS_MAX as u64));
+}
+
+#[test]
 fn no_spot_job_starts_during_a_notice() {
     let (mut desk, t, _) = after(2, &[(1, Tier::Spot), (2, Tier::OnDemand), (3, Tier::OnDemand)]);
     // The second slot is free again before the notice is over.
