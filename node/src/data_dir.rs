@@ -9,6 +9,7 @@
 //! DIR/own-machines    accounts of the user's own machines, one a line
 //! DIR/peers           peers that were found, to be found again after a restart
 //! DIR/ledger/         a validator's or an observer's journal and derived state
+//! DIR/shown.checkpoint  the checkpoint that an observer showed last
 //! DIR/ledger.export   the last ledger that was exported
 //! DIR/audit.resume    how far an audit got that was interrupted
 //! DIR/fraud.proof     the last proof that an operator signed two histories
@@ -96,6 +97,12 @@ impl DataDir {
     #[must_use]
     pub fn evidence(&self) -> PathBuf {
         self.ledger().join("evidence")
+    }
+
+    /// The checkpoint that an observer showed last.
+    #[must_use]
+    pub fn shown_checkpoint(&self) -> PathBuf {
+        self.0.join("shown.checkpoint")
     }
 
     /// The last exported ledger.

@@ -9,6 +9,7 @@
 //! | [`split_view`] | a look-out: gossips checkpoints, keeps the proof that an operator showed two histories |
 //! | [`checkup`] | an answer: how a node looks from here |
 //! | [`visitor`] | a question, or a transaction, to the ledger |
+//! | [`ledger_export`] | an auditor's copy: a whole ledger as a file |
 //! | [`witnessing`] | a go-between: brings checkpoints to witnesses, publishes them with what was cosigned |
 //! | [`client`] | a buyer: sees offers, matches, opens sessions, runs jobs, settles |
 
@@ -17,6 +18,7 @@ mod calibration_line;
 pub mod checkup;
 pub mod client;
 pub mod ledger_client;
+pub mod ledger_export;
 pub mod memory;
 pub mod mismatch;
 pub mod observer;

@@ -6,6 +6,7 @@
 //! | [`state_store`], [`sled_store`] | accounts, sessions, a cursor | an index, rebuilt from the journal when in doubt |
 //! | [`state_writer`], [`restore`] | | how the index follows the journal, and how a start trusts the two |
 //! | [`ledger_dir`], [`export`] | | a whole ledger opened, and written out for auditors |
+//! | [`export_part`] | | the same fetched from elsewhere, while it is not whole |
 //! | [`repair`], `salvage` | | a damaged journal made whole again from its own remains and from observers |
 //! | [`tiles`] | the public log, as it is served | nothing: checked at every start, built again from the journal |
 //! | [`witness`] | the last checkpoint that a witness cosigned | durable before the cosignature leaves |
@@ -17,6 +18,7 @@
 
 pub mod disk;
 pub mod export;
+pub mod export_part;
 mod frame;
 pub mod journal;
 pub mod ledger_dir;

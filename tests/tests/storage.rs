@@ -12,6 +12,8 @@ mod full;
 mod journal;
 #[path = "storage/kill.rs"]
 mod kill;
+#[path = "storage/ledger_export.rs"]
+mod ledger_export;
 #[path = "storage/observer.rs"]
 mod observer;
 #[path = "storage/power_cut.rs"]

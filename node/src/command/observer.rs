@@ -66,6 +66,7 @@ pub(super) async fn run(
         network: network.into_signed(),
         sources,
         evidence: data_dir.evidence(),
+        shown: data_dir.shown_checkpoint(),
         on_event: Arc::new(move |event| told(NodeEvent::Observer(event))),
     };
     let observer = Observer::new(follower, net.clone(), config);

@@ -316,17 +316,18 @@ impl LedgerClient {
         }
     }
 
-    /// Gives every block up to the tip at the time of asking to `take`, in order and encoded, with its height and the
-    /// tip's; an answer's worth of them is in memory at a time. Returns the height of the last.
+    /// Gives every block behind the one at `known` up to the tip at the time of asking to `take`, in order and encoded, with
+    /// its height and the tip's; an answer's worth of them is in memory at a time. Returns the height of the last.
     ///
     /// # Errors
     /// If the node does not answer, or answers what is no block; and those of `take`.
     pub async fn each_block<E: From<LedgerError>>(
         &self,
+        known: Height,
         mut take: impl FnMut(Height, Height, &[u8]) -> Result<(), E>,
     ) -> Result<Height, E> {
         let tip = self.status().await?.height;
-        let mut last = Height(0);
+        let mut last = known;
         while last < tip {
             let from = Height(last.0 + 1);
             let batch = self.blocks(from).await?;

@@ -7,11 +7,14 @@
 mod evidence;
 mod follow;
 mod relay;
+mod shown;
 mod sources;
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use gridhour_contracts_sim::{finding::Finding, network_file::NetworkFile, proof::Anchor, tx::Tx};
+use gridhour_contracts_sim::{
+    finding::Finding, network_file::NetworkFile, proof::Anchor, tx::Tx, witnesses::LogKeys,
+};
 use gridhour_protocol::{
     signed::{PublicKey, Signed},
     units::Height,
@@ -24,6 +27,7 @@ use tokio::{
 use self::{
     follow::{Following, Held},
     relay::Relay,
+    shown::ShownFile,
     sources::Sources,
 };
 use crate::{
@@ -98,6 +102,7 @@ pub struct Observer {
     follower: Follower,
     shared: Arc<Shared>,
     following: Following,
+    shown: PathBuf,
 }
 
 struct Shared {
@@ -116,6 +121,8 @@ pub struct ObserverConfig {
     pub sources: Vec<Address>,
     /// The folder for evidence against the operator.
     pub evidence: PathBuf,
+    /// The file for the checkpoint that is shown, to be shown again after a restart.
+    pub shown: PathBuf,
     /// Told how it goes.
     pub on_event: OnObserverEvent,
 }
@@ -124,7 +131,7 @@ impl Observer {
     /// An observer that goes on from what `follower` has.
     #[must_use]
     pub fn new(follower: Follower, net: NetHandle, config: ObserverConfig) -> Self {
-        let ObserverConfig { network, sources, evidence, on_event } = config;
+        let ObserverConfig { network, sources, evidence, shown, on_event } = config;
         let anchor = Anchor::from(&network.body.genesis);
         let shared = Arc::new(Shared {
             view: follower.view().clone(),
@@ -135,21 +142,23 @@ impl Observer {
         });
         let sources = Sources::new(sources, Instant::now());
         let following = Following { net, anchor, sources, evidence, on_event, level: false };
-        Self { follower, shared, following }
+        Self { follower, shared, following, shown }
     }
 
-    /// Its public log, to be served over HTTP: the checkpoints that peers bring, once it has followed the
-    /// ledger so far, and tiles of what it checked. `None` if the ledger was opened without one. To be called
-    /// within a runtime.
+    /// Its public log, to be served over HTTP: the checkpoint that it showed last, those that peers bring, once it has
+    /// followed the ledger so far, and tiles of what it checked. `None` if the ledger was opened without one, or the network
+    /// file names keys that sign nothing. To be called within a runtime.
     #[must_use]
     pub fn public_log(&self) -> Option<PublicLog> {
         let shelf = self.follower.public_log()?;
+        let keys = LogKeys::of(&self.shared.network.body).ok()?;
         let (shown, given) = watch::channel(None);
         let relay = Relay {
             view: self.view().clone(),
             shelf: shelf.clone(),
             seen: self.following.net.watch_checkpoints(),
             shown,
+            file: ShownFile { path: self.shown.clone(), keys },
             evidence: self.following.evidence.clone(),
             on_event: Arc::clone(&self.following.on_event),
         };
@@ -172,7 +181,7 @@ impl Observer {
         mut inbox: mpsc::Receiver<NetEvent>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), ObserverEnd> {
-        let Self { follower, shared, following } = self;
+        let Self { follower, shared, following, .. } = self;
         let (alive, mut gone) = mpsc::channel(1);
         let mut following = Box::pin(following.run(Held { follower, _alive: alive }));
         let mut tasks = JoinSet::new();

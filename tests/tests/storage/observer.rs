@@ -40,7 +40,7 @@ use tokio::{
 use crate::world::{account, check_ledger, genesis, mints, operator, pay, start};
 
 /// A limit that only a failure reaches.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Events that nobody has asked for yet; more than any test lets happen.
 const EVENTS_MAX: usize = 4096;
 
@@ -104,6 +104,7 @@ async fn observer(n: u8, folder: &Path, sources: &[Address]) -> Watched {
         network: network(),
         sources: sources.to_vec(),
         evidence: folder.join("evidence"),
+        shown: folder.join("shown"),
         on_event: std::sync::Arc::new(move |event| told.try_send(event).expect("a test listens")),
     };
     let (stop, stopped) = watch::channel(false);
@@ -385,12 +386,56 @@ async fn an_observer_shows_no_checkpoint_that_its_own_blocks_contradict() {
     chain.extend(client.blocks(Height(2)).await.expect("answers"));
     let honest = at(&chain, 2).sign(&operator());
     bring(&peer, &observer, &honest).await;
-    let mut news = observer.log.watch();
-    while observer.log.checkpoint().as_ref() != Some(&honest) {
-        assert!(timeout(PATIENCE, news.changed()).await.expect("shown in time"), "the network runs");
-    }
+    until_shown(&observer, &honest).await;
     observer.node.stop().await;
     ledger.stop().await;
+}
+
+/// Nobody brings a checkpoint after its restart, and nobody answers it: it shows the one that it showed before.
+#[tokio::test]
+async fn an_observer_that_was_restarted_shows_at_once_what_it_showed_before() {
+    let [ours, theirs] = [folder(), folder()];
+    let ledger = ledger_node(ours.path()).await;
+    let mut observer_before = observer(31, theirs.path(), &[ledger.address()]).await;
+    let client = client(32, ledger.address(), operator().public()).await;
+    let (peer, mut inbox) = net(33).await;
+    tokio::spawn(async move { while inbox.recv().await.is_some() {} });
+    peer.dial(observer_before.node.address()).await.expect("answers");
+    fund(&client).await;
+    observer_before.reach(4).await;
+    let blocks = client.blocks(Height(4)).await.expect("answers");
+    let block: Block = wire::decode(&blocks[0]).expect("a block");
+    let signed = Checkpoint::of_header(&block.header.body).sign(&operator());
+    bring(&peer, &observer_before, &signed).await;
+    until_shown(&observer_before, &signed).await;
+    ledger.stop().await;
+    peer.shutdown().await;
+    let gone = observer_before.node.address();
+    let kept = theirs.path().join("shown");
+    let written = async {
+        while fs::read_to_string(&kept).ok() != Some(signed.to_string()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, written).await.expect("kept in time");
+    observer_before.node.stop().await;
+
+    let again = observer(31, theirs.path(), std::slice::from_ref(&gone)).await;
+    until_shown(&again, &signed).await;
+    again.node.stop().await;
+    let other = Checkpoint { hash: BlockHash([7; 32]), ..*signed.checkpoint() }.sign(&operator());
+    fs::write(&kept, other.to_string()).expect("room");
+    let mut contradicted = observer(31, theirs.path(), &[gone]).await;
+    contradicted.contradiction().await;
+    assert_eq!(contradicted.log.checkpoint(), None, "it is looked at like any other");
+    contradicted.node.stop().await;
+}
+
+async fn until_shown(observer: &Watched, signed: &SignedCheckpoint) {
+    let mut news = observer.log.watch();
+    while observer.log.checkpoint().as_ref() != Some(signed) {
+        assert!(timeout(PATIENCE, news.changed()).await.expect("shown in time"), "the network runs");
+    }
 }
 
 /// Has `peer` gossip `signed` until the observer has heard of it.

@@ -1,19 +1,18 @@
-//! `gridhour audit export`: the whole ledger as a file, a few blocks in memory at a time.
+//! `gridhour audit export`: the whole ledger as a file, a few blocks in memory at a time, on from where it was interrupted.
 
 use std::{
-    fs::{self, File},
-    io::{self, BufWriter, Write},
+    fs,
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
 
-use gridhour_contracts_sim::{
-    export::{FrameKind, closing, frame, opening},
-    network_file::NetworkFile,
-};
+use gridhour_contracts_sim::network_file::NetworkFile;
 use gridhour_node::{
     clock,
-    drivers::ledger_client::{LedgerClient, LedgerError},
+    drivers::{
+        ledger_client::{LedgerClient, LedgerError},
+        ledger_export::{FetchLedgerError, fetch_ledger},
+    },
 };
 use gridhour_protocol::{
     signed::Signed,
@@ -143,28 +142,17 @@ fn export(context: &Context, out: &Path) -> Result<std::result::Result<(Height, 
     written
 }
 
-/// Writes the ledger that `ledger` serves to `path`, which is replaced when all of it is there; `seen` is told the last
-/// block so far and the last there will be. Returns height and size.
+/// [`fetch_ledger`], with the command's failures.
 pub async fn write_export(
     ledger: &LedgerClient,
     network: &Signed<NetworkFile>,
     path: &Path,
-    mut seen: impl FnMut(Height, Height),
+    seen: impl FnMut(Height, Height),
 ) -> std::result::Result<(Height, u64), Failure> {
-    let fail = |error: io::Error| Failure::Other(CommandError::file(path, &error));
-    let unfinished = path.with_extension("part");
-    let mut out = BufWriter::new(File::create(&unfinished).map_err(fail)?);
-    out.write_all(&opening(network)).map_err(fail)?;
-    let height = ledger
-        .each_block(|height, tip, block| {
-            seen(height, tip);
-            out.write_all(&frame(FrameKind::Block, block)).map_err(fail)
-        })
-        .await?;
-    out.write_all(&closing(height)).and_then(|()| out.flush()).map_err(fail)?;
-    let bytes = out.get_ref().metadata().map_err(fail)?.len();
-    fs::rename(&unfinished, path).map_err(fail)?;
-    Ok((height, bytes))
+    fetch_ledger(ledger, network, path, seen).await.map_err(|error| match error {
+        FetchLedgerError::Ledger(error) => error.into(),
+        FetchLedgerError::File(error) => Failure::Other(CommandError::file(path, &error)),
+    })
 }
 
 #[cfg(test)]

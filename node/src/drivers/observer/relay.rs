@@ -1,5 +1,6 @@
 //! The public log of an observer: checkpoints that peers brought, each shown once the observer has followed
-//! the ledger so far and found the same. Its tiles are computed from blocks that it checked itself.
+//! the ledger so far and found the same. Its tiles are computed from blocks that it checked itself. After a restart the
+//! one that was shown last is looked at first, in the same way.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -10,7 +11,7 @@ use gridhour_contracts_sim::{
 use gridhour_protocol::units::Height;
 use tokio::{sync::watch, task::spawn_blocking};
 
-use super::{ObserverEvent, OnObserverEvent, evidence::keep_checkpoint};
+use super::{ObserverEvent, OnObserverEvent, evidence::keep_checkpoint, shown::ShownFile};
 use crate::{
     consensus::LedgerView,
     net::SeenCheckpoints,
@@ -51,6 +52,8 @@ pub(super) struct Relay {
     pub(super) shelf: TileShelf,
     pub(super) seen: watch::Receiver<SeenCheckpoints>,
     pub(super) shown: watch::Sender<Option<SignedCheckpoint>>,
+    /// What was shown before a restart.
+    pub(super) file: ShownFile,
     /// The folder for evidence against the operator.
     pub(super) evidence: PathBuf,
     pub(super) on_event: OnObserverEvent,
@@ -60,6 +63,7 @@ impl Relay {
     /// Shows checkpoints until the network or the log ends.
     pub(super) async fn run(mut self) {
         let (mut waiting, mut last, mut accused) = (Waiting::default(), None, false);
+        waiting.extend(self.shown_before().await);
         let mut tiles = self.shelf.watch();
         loop {
             let newest = self.seen.borrow_and_update().newest.clone();
@@ -82,14 +86,17 @@ impl Relay {
         }
     }
 
+    async fn shown_before(&self) -> Option<SignedCheckpoint> {
+        let file = self.file.clone();
+        spawn_blocking(move || file.read()).await.expect("reading a file does not panic, and is not given up")
+    }
+
     /// Shows it if the block here is the same. Whether the operator is accused now: once, as one proof is enough.
     async fn show(&self, signed: SignedCheckpoint, accused: bool) -> bool {
         let (view, theirs) = (self.view.clone(), *signed.checkpoint());
         let other = spawn_blocking(move || other_block(&view, &theirs)).await;
         match other.expect("reading a block does not panic, and is not given up") {
-            Ok(None) => {
-                self.shown.send_replace(Some(signed));
-            }
+            Ok(None) => self.replace(signed).await,
             Ok(Some(block)) if !accused => return self.accuse(signed, block).await,
             Ok(Some(_)) => {
                 tracing::error!(checkpoint = %signed, "one more checkpoint that is not of its block")
@@ -97,6 +104,18 @@ impl Relay {
             Err(error) => tracing::error!(%error, "a checkpoint cannot be compared with the journal"),
         }
         false
+    }
+
+    /// Shows it instead of what was shown, unless it says less.
+    async fn replace(&self, signed: SignedCheckpoint) {
+        let next = self.file.next(self.shown.borrow().as_ref(), signed);
+        let Some(next) = next else { return };
+        self.shown.send_replace(Some(next.clone()));
+        let file = self.file.clone();
+        let kept = spawn_blocking(move || file.keep(&next)).await;
+        if let Err(error) = kept.expect("writing a file does not panic, and is not given up") {
+            tracing::warn!(%error, "the checkpoint that is shown is not kept for the next start");
+        }
     }
 
     /// Keeps block and checkpoint, which cannot both be. Whether that could be done.
