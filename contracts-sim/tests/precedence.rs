@@ -218,6 +218,8 @@ fn a_session_opens_on_the_terms_of_its_tier_alone() {
     assert_eq!(opened(Tier::Spot, |deal| deal.advert.spot = None), Err(Reject::PriceNotAsk));
     assert_eq!(opened(Tier::Spot, |deal| deal.order.tier = Tier::OnDemand), Err(Reject::TermsOrder));
     assert_eq!(opened(Tier::OnDemand, |deal| deal.order.tier = Tier::Spot), Err(Reject::TermsOrder));
+    let under_a_slots_advert = opened(Tier::OnDemand, |deal| deal.advert.sequence = 0);
+    assert_eq!(under_a_slots_advert, Err(Reject::PriceNotAsk), "what is reserved has a price of its own");
 }
 
 #[test]

@@ -135,12 +135,20 @@ impl Advert {
         self.quote.is_none_or(|quote| quote.client == *client)
     }
 
-    /// Price of a reference GPU-hour in this tier, if it is served: what is reserved has a price of its own, which is the
-    /// ask of the adverts that answer for it.
+    /// Whether it answers for a slot that is reserved, and for nothing else: its sequence number is that of no advert that
+    /// is gossiped, and it is no quote.
+    #[must_use]
+    pub fn is_of_slot(&self) -> bool {
+        self.sequence == 0 && self.quote.is_none()
+    }
+
+    /// Price of a reference GPU-hour in this tier, if it is served. What is reserved has a price of its own, which is the
+    /// ask of the adverts that answer for it: under those nothing else is sold.
     #[must_use]
     pub fn ask_in(&self, tier: Tier) -> Option<PricePerHour> {
         match tier {
-            Tier::OnDemand | Tier::Reserved => Some(self.ask),
+            Tier::OnDemand => (!self.is_of_slot()).then_some(self.ask),
+            Tier::Reserved => Some(self.ask),
             Tier::Spot => self.spot.map(|spot| spot.ask),
         }
     }
@@ -371,6 +379,7 @@ mod tests {
     use crate::{
         arbitrary::key,
         calibration::job::Challenge,
+        id::PostingId,
         market::coordinate::{ERROR_PPM_MAX, FAR_US_MAX},
         sample::{self, CLIENT, PROVIDER},
     };
@@ -439,6 +448,15 @@ mod tests {
         }
         let without = sample::advert();
         assert_eq!((without.ask_in(Tier::Spot), without.slots_in(Tier::OnDemand)), (None, 2));
+        let of_slot = Advert { sequence: 0, ..without };
+        assert_eq!([Tier::OnDemand, Tier::Spot].map(|tier| of_slot.ask_in(tier)), [None; 2]);
+        assert_eq!(of_slot.ask_in(Tier::Reserved), Some(of_slot.ask));
+        let quote = sample::quote(PostingId([1; 32]));
+        assert_eq!(
+            quote.ask_in(Tier::OnDemand),
+            Some(quote.ask),
+            "a quote is not gossiped as an advert either"
+        );
         let dear = Spot { ask: PricePerHour(advert.ask.0 + 1), ..spot };
         assert!(Advert { spot: Some(dear), ..advert }.check_bounds().is_err());
     }
