@@ -15,7 +15,7 @@ mod offer;
 mod slot;
 mod watch;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gridhour_contracts_sim::state::Reservation;
 use gridhour_protocol::{
@@ -37,8 +37,11 @@ use crate::{clock, drivers::ledger_client::LedgerError};
 pub(crate) struct Reserved {
     /// Those of its device that are not over, as the ledger last said.
     known: Mutex<Vec<Reservation>>,
-    /// Offers that stand. Held while one is made, so that no two are made of the same time.
-    firm: tokio::sync::Mutex<FirmOffers>,
+    /// Offers that stand. Never held while the ledger is asked: whoever looks after what is called for needs it in time.
+    firm: Mutex<FirmOffers>,
+    /// Whose question has the ledger asked: one at a time, so that no two offers are made of the same time, and whoever
+    /// asks much keeps nobody but the like waiting.
+    turn: tokio::sync::Mutex<()>,
     /// The ledger is to be looked at.
     looks: Notify,
 }
@@ -53,6 +56,10 @@ impl Reserved {
     /// Looks at what the ledger last said.
     fn with<T>(&self, look: impl FnOnce(&[Reservation]) -> T) -> T {
         look(&self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn firm(&self) -> MutexGuard<'_, FirmOffers> {
+        self.firm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn replace(&self, newest: Vec<Reservation>) -> Vec<Reservation> {

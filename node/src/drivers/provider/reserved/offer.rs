@@ -50,14 +50,16 @@ pub(in crate::drivers::provider) async fn offer(
     if shared.draining.load(Ordering::Relaxed) || shared.serving.scheduler().is_none() {
         return Err("nothing is served here just now: ask again later".into());
     }
-    let mut firm = shared.reserved.firm.lock().await;
+    let _turn = shared.reserved.turn.lock().await;
     let facts =
         facts(shared, client).await.map_err(|error| format!("the ledger does not answer: {error}"))?;
     let now = clock::now();
-    firm.forget(now, &facts.booked);
     let nonce = random_u64().map_err(|error| error.to_string())?;
     let stock = stock(shared, terms, &facts);
+    let mut firm = shared.reserved.firm();
+    firm.forget(now, &facts.booked);
     let offer = firm.offer(&stock, (client, &wish), now, nonce).map_err(|why| why.to_string())?;
+    drop(firm);
     shared.reserved.looks.notify_one();
     Ok(shared.key.sign(offer))
 }

@@ -28,8 +28,8 @@ pub(in crate::drivers::provider) async fn slot(
     let known = match of_peer(shared, peer, id) {
         Some(known) => known,
         None => {
-            // It may have been booked a moment ago. One at a time: whoever invents ids keeps nobody but the like waiting.
-            let _turn = shared.reserved.firm.lock().await;
+            // It may have been booked a moment ago.
+            let _turn = shared.reserved.turn.lock().await;
             refresh(shared).await.map_err(|error| error.to_string())?;
             of_peer(shared, peer, id).ok_or("you have no reservation of this id here")?
         }

@@ -33,7 +33,7 @@ pub(in crate::drivers::provider) async fn keep(shared: &Shared) -> Infallible {
         let wait = match look(shared).await {
             Ok(()) => {
                 is_blind = false;
-                Duration::from_millis(wait(shared, restart).await)
+                Duration::from_millis(wait(shared, restart))
             }
             Err(error) => {
                 if !is_blind {
@@ -48,9 +48,9 @@ pub(in crate::drivers::provider) async fn keep(shared: &Shared) -> Infallible {
     }
 }
 
-async fn wait(shared: &Shared, restart: Timestamp) -> u64 {
+fn wait(shared: &Shared, restart: Timestamp) -> u64 {
     let now = clock::now();
-    let mut firm = shared.reserved.firm.lock().await;
+    let mut firm = shared.reserved.firm();
     firm.forget(now, &shared.reserved.with(booked));
     let bookable = if firm.is_empty() { restart } else { now };
     shared.reserved.with(|known| next_look(known, bookable, now)).0
