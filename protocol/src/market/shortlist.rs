@@ -15,14 +15,19 @@ use super::{
     geography::{guess_us, light_us},
     matching::{Matcher, Offer},
 };
-use crate::signed::{PublicKey, Verified};
+use crate::{
+    id::OrderId,
+    layout::Layout,
+    signed::{PublicKey, Verified},
+};
 
 /// Offers that are pinged at once.
 pub const SHORTLIST: usize = 8;
 /// How often the next best are pinged, where those before them turned out worse.
 pub const SHORTLIST_ROUNDS: u32 = 3;
-/// Rounds more in which nobody answers, each wider than the one before by a shortlist: an advert that nobody stands
-/// behind costs its sender next to nothing, so a few of them must not use up the rounds.
+/// Rounds more in which nobody answers, each wider than the one before by a shortlist, and half of it drawn by lot: an
+/// advert that nobody stands behind costs its sender next to nothing, so they must neither use up the rounds nor hide who
+/// is there.
 pub const SILENT_ROUNDS: u32 = 5;
 /// The widest round: a node dials only so many at once.
 const WIDEST: usize = 3 * SHORTLIST;
@@ -122,10 +127,22 @@ impl Search {
             self.given_up = true;
             return Vec::new();
         }
-        let mut rest = ranked.into_iter().filter(|one| !self.pinged.contains_key(one));
-        let mut next: Vec<PublicKey> = rest.by_ref().take(self.width()).collect();
-        next.extend(rest.find(|one| known.of(one).history.is_some()));
+        let mut next: Vec<PublicKey> =
+            ranked.into_iter().filter(|one| !self.pinged.contains_key(one)).collect();
+        let (width, drawn) = (self.width(), self.drawn());
+        let behind = next.split_off(next.len().min(width - drawn));
+        let served = behind.iter().find(|one| known.of(one).history.is_some()).copied();
+        let mut lots: Vec<PublicKey> = behind.into_iter().filter(|one| Some(*one) != served).collect();
+        let order = matcher.order.signed().id();
+        lots.sort_by_cached_key(|one| lot(&order, one));
+        next.extend(lots.into_iter().take(drawn).chain(served));
         next
+    }
+
+    /// How many of a round are drawn by lot: half, as soon as the best were silent. Whoever floods the market with adverts
+    /// that look best then hides others only as far as there are more of them.
+    fn drawn(&self) -> usize {
+        if self.heard == 0 && self.silent > 0 { self.width() / 2 } else { 0 }
     }
 
     fn width(&self) -> usize {
@@ -172,6 +189,13 @@ impl Search {
         }
         Offer { advert, measured }
     }
+}
+
+/// A provider's lot in the search for an order, of which nobody knows the id before.
+fn lot(order: &OrderId, provider: &PublicKey) -> [u8; 32] {
+    let mut out = Layout::new("gridhour/ping-lot/v1");
+    out.fixed(&order.0).fixed(&provider.0);
+    out.hash()
 }
 
 #[cfg(test)]
