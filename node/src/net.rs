@@ -72,7 +72,6 @@ mod task;
 mod tests;
 mod transport;
 mod turns;
-mod upgrades;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use libp2p::{
     PeerId,
     allow_block_list::{self, BlockedPeers},
     connection_limits::{self, ConnectionLimits},
+    dcutr,
     gossipsub::{
         self, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams,
         PeerScoreThresholds, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
@@ -38,7 +39,6 @@ use crate::net::{
     reachability::Reachability,
     scoped::{Scope, Scoped},
     service::Service,
-    upgrades::Upgrades,
 };
 
 /// Gossip restricted to the topics of this network.
@@ -71,7 +71,7 @@ pub(crate) struct Behaviour {
     mdns: Scoped<mdns::tokio::Behaviour>,
     relay_client: relay::client::Behaviour,
     relay: Toggle<relay::Behaviour>,
-    dcutr: Upgrades,
+    dcutr: dcutr::Behaviour,
     reachability: Scoped<Reachability>,
     reachability_of_others: Scoped<DialBack>,
     pub(crate) gossip: Gossip,
@@ -105,7 +105,7 @@ impl Behaviour {
             mdns: Scoped::new(mdns(config, peer)?, Scope::Near, config.is_near),
             relay_client,
             relay: config.relays.then(|| relaying(peer)).into(),
-            dcutr: Upgrades::new(peer, config.is_near),
+            dcutr: dcutr::Behaviour::new(peer),
             reachability: reachability(config),
             reachability_of_others: dial_back(config),
             gossip: gossip(keypair, names).map_err(NetError::Setup)?,

@@ -22,8 +22,6 @@ pub const CONNECTIONS_PENDING_IN_MAX: u32 = 32;
 pub const CONNECTIONS_PENDING_OUT_MAX: u32 = 32;
 /// Questions to peers that wait until there is room for one more dial; further ones are refused.
 pub const DIALS_WAITING_MAX: usize = 256;
-/// Addresses of a peer that are tried at once, to reach it without its relay.
-pub const UPGRADE_ADDRESSES_MAX: usize = 8;
 /// Streams of one connection.
 pub const STREAMS_PER_CONNECTION_MAX: usize = 64;
 /// Streams of one connection on which no protocol is agreed yet.
