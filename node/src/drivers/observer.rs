@@ -159,6 +159,7 @@ impl Observer {
             seen: self.following.net.watch_checkpoints(),
             shown,
             file: ShownFile { path: self.shown.clone(), keys },
+            kept: None,
             evidence: self.following.evidence.clone(),
             on_event: Arc::clone(&self.following.on_event),
         };

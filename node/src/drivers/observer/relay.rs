@@ -54,6 +54,8 @@ pub(super) struct Relay {
     pub(super) shown: watch::Sender<Option<SignedCheckpoint>>,
     /// What was shown before a restart.
     pub(super) file: ShownFile,
+    /// What is in that file.
+    pub(super) kept: Option<SignedCheckpoint>,
     /// The folder for evidence against the operator.
     pub(super) evidence: PathBuf,
     pub(super) on_event: OnObserverEvent,
@@ -63,7 +65,8 @@ impl Relay {
     /// Shows checkpoints until the network or the log ends.
     pub(super) async fn run(mut self) {
         let (mut waiting, mut last, mut accused) = (Waiting::default(), None, false);
-        waiting.extend(self.shown_before().await);
+        self.kept = self.shown_before().await;
+        waiting.extend(self.kept.clone());
         let mut tiles = self.shelf.watch();
         loop {
             let newest = self.seen.borrow_and_update().newest.clone();
@@ -92,7 +95,7 @@ impl Relay {
     }
 
     /// Shows it if the block here is the same. Whether the operator is accused now: once, as one proof is enough.
-    async fn show(&self, signed: SignedCheckpoint, accused: bool) -> bool {
+    async fn show(&mut self, signed: SignedCheckpoint, accused: bool) -> bool {
         let (view, theirs) = (self.view.clone(), *signed.checkpoint());
         let other = spawn_blocking(move || other_block(&view, &theirs)).await;
         match other.expect("reading a block does not panic, and is not given up") {
@@ -107,14 +110,20 @@ impl Relay {
     }
 
     /// Shows it instead of what was shown, unless it says less.
-    async fn replace(&self, signed: SignedCheckpoint) {
+    async fn replace(&mut self, signed: SignedCheckpoint) {
         let next = self.file.next(self.shown.borrow().as_ref(), signed);
         let Some(next) = next else { return };
         self.shown.send_replace(Some(next.clone()));
-        let file = self.file.clone();
-        let kept = spawn_blocking(move || file.keep(&next)).await;
-        if let Err(error) = kept.expect("writing a file does not panic, and is not given up") {
-            tracing::warn!(%error, "the checkpoint that is shown is not kept for the next start");
+        if self.kept.as_ref() == Some(&next) {
+            return;
+        }
+        let (file, keeps) = (self.file.clone(), next.clone());
+        let kept = spawn_blocking(move || file.keep(&keeps)).await;
+        match kept.expect("writing a file does not panic, and is not given up") {
+            Ok(()) => self.kept = Some(next),
+            Err(error) => {
+                tracing::warn!(%error, "the checkpoint that is shown is not kept for the next start");
+            }
         }
     }
 
