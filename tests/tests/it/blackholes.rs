@@ -106,12 +106,14 @@ fn an_order_is_matched_against_what_is_offered_when_the_pings_are_over() {
 fn an_own_machine_that_is_gone_keeps_no_request_from_a_session_that_is_kept() {
     let (world, served) = (World::new(), served());
     let gone = key(BLACKHOLE).public();
-    world.main.block_on(async {
+    let net = world.main.block_on(async {
         let net = joined(&world, BLACKHOLE).await;
         let address = net.listen_addrs()[0].to_string();
         net.publish_advert(advert(&world, BLACKHOLE, &served, address, 4)).await.expect("it is sound");
-        net.shutdown().await;
+        net
     });
+    world.offers(&[gone], 0);
+    world.main.block_on(net.shutdown());
     let seller = world.seller(FIRST, CHEAP, Duration::ZERO, served);
     let offers = world.offers(&[gone, seller.id], 0);
     let spec = RunSpec { own: [gone].into(), ..keeping(IDLE) };
