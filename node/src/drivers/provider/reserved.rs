@@ -39,8 +39,8 @@ pub(crate) struct Reserved {
     known: Mutex<Vec<Reservation>>,
     /// Offers that stand. Never held while the ledger is asked: whoever looks after what is called for needs it in time.
     firm: Mutex<FirmOffers>,
-    /// Whose question has the ledger asked: one at a time, so that no two offers are made of the same time, and whoever
-    /// asks much keeps nobody but the like waiting.
+    /// Held while the ledger is asked for somebody's question: one at a time, so that no two offers are made of the same
+    /// time, and whoever asks much keeps nobody but the like waiting.
     turn: tokio::sync::Mutex<()>,
     /// The ledger is to be looked at.
     looks: Notify,
