@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::{
     market::PATIENCE,
     sandbox::{PROGRAM, Sandbox},
+    watched,
 };
 
 const LEDGER: &str = "long.export";
@@ -120,8 +121,9 @@ fn another_build_of_the_program_begins_anew() {
         .status()
         .expect("there is a shell");
     assert!(copied.success());
-    let audit = sandbox.command_of(&other, &[&["--json"], &VERIFY[..]].concat()).output();
-    let answer: Value = serde_json::from_slice(&audit.expect("it runs").stdout).expect("a document");
+    let mut audit = sandbox.command_of(&other, &[&["--json"], &VERIFY[..]].concat());
+    let audit = watched::output(&mut audit);
+    let answer: Value = serde_json::from_slice(&audit.stdout).expect("a document");
     assert_eq!((&answer["ok"], &answer["checked"]), (&json!(true), &json!(60_000)));
     let why = answer["begun_anew"].as_str().expect("it says so");
     assert!(why.contains("another build of this program wrote it"), "{why}");

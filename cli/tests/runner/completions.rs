@@ -1,6 +1,9 @@
 use std::{io, process::Stdio};
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::{
+    sandbox::{Answer, Sandbox},
+    watched,
+};
 
 #[test]
 fn scripts_complete_the_commands() {
@@ -28,6 +31,7 @@ fn a_reader_that_left_is_no_error() {
     drop(reader);
     let mut command = sandbox.command(&["completions", "bash"]);
     let child = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
-    let answer = Answer::new(&child.wait_with_output().unwrap(), &sandbox.path(""));
+    let answer =
+        Answer::new(&watched::wait_for(child.id(), || child.wait_with_output()).unwrap(), &sandbox.path(""));
     assert_eq!((answer.code, answer.stderr.as_str()), (Some(0), ""));
 }

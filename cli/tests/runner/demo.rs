@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::gguf::SmallModel;
 
-use crate::sandbox::Sandbox;
+use crate::{sandbox::Sandbox, watched};
 
 /// How long the system may take to bury a killed process.
 const BURIAL_TIME: Duration = Duration::from_secs(10);
@@ -104,10 +104,11 @@ fn interrupt_at(sandbox: &Sandbox, beginning: &str) -> Option<i32> {
     let mut command = sandbox.command(&["demo", "--model", "small.gguf", "--max-tokens", "400"]);
     let mut demo = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
     let mut said = BufReader::new(demo.stdout.take().expect("piped")).lines().map_while(Result::ok);
-    assert!(said.any(|line| line.starts_with(beginning)), "the demo never said {beginning:?}");
+    let is_said = watched::wait_for(demo.id(), || said.any(|line| line.starts_with(beginning)));
+    assert!(is_said, "the demo never said {beginning:?}");
     kill_process(Pid::from_child(&demo), Signal::INT).expect("it runs");
     // What it still says is read, so that it never waits for its reader.
-    said.for_each(drop);
+    watched::wait_for(demo.id(), || said.for_each(drop));
     demo.wait().expect("a child can be waited for").code()
 }
 

@@ -14,7 +14,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::f32_eval::F32Model;
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::{
+    sandbox::{Answer, Sandbox},
+    watched,
+};
 
 const MODEL: [&str; 4] = ["model", "eval", "--model", "small.gguf"];
 /// Tokens of the small model's vocabulary.
@@ -206,7 +209,8 @@ fn an_interrupted_evaluation_leaves_no_file() {
         thread::yield_now();
     }
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    let answer = Answer::new(&child.wait_with_output().unwrap(), &sandbox.path(""));
+    let answer =
+        Answer::new(&watched::wait_for(child.id(), || child.wait_with_output()).unwrap(), &sandbox.path(""));
     assert_snapshot!(answer, @r"
     exit 130
     err: error: interrupted

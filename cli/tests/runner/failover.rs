@@ -7,8 +7,8 @@ use crate::market::{Market, Node};
 
 /// Tokens of an answer that is cut.
 const WHOLE: &str = "64";
-/// So dear that it is asked last.
-const DEAR: [&str; 2] = ["--ask", "20000"];
+/// So dear that it is asked last, once the other is heard, and within the order's limit behind it.
+const DEAR: [&str; 2] = ["--ask", "8000"];
 /// Kills if nobody asks for more; there are no more places than tokens.
 const KILLS: u64 = 6;
 
@@ -53,6 +53,7 @@ fn a_provider_killed_with_kill_9_in_the_middle_of_an_answer_is_followed_by_anoth
     for kill in 0..kills {
         let first = market.provider();
         first.wait_for("ready");
+        market.wait_for_offers(2);
         let mut order = market.order_of(WHOLE);
         // Somewhere between the first byte and the last but one chunk's.
         order.wait_for_output(1 + text.len() / 2 * kill as usize / kills as usize);
@@ -93,6 +94,7 @@ fn a_provider_told_to_stop_hands_its_job_over_and_leaves() {
     second.wait_for("ready");
     let first = market.provider_with(&["--drain", "1"]);
     first.wait_for("ready");
+    market.wait_for_offers(2);
     let mut order = market.order_of("400");
     order.wait_for_output(40);
     first.terminate();
@@ -104,7 +106,7 @@ fn a_provider_told_to_stop_hands_its_job_over_and_leaves() {
     let answer = order.end(&market);
     assert_eq!(answer.code, Some(0), "{answer}");
     let result = newest_result(&market);
-    assert_eq!(result["output_tokens"], 400);
+    assert_eq!(result["output_tokens"], 400, "{result} {answer}");
     let parts = result["parts"].as_array().expect("a list");
     assert_eq!((parts.len(), &parts[0]["cause"]), (2, &"reclaimed".into()), "{result}");
     assert!(parts[0]["receipt_id"].is_string(), "it answers for what it wrote");

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::market::Market;
+use crate::{market::Market, watched};
 
 /// Nothing else says this.
 const MARKED: &str = "Xyzzyplugh quetzalcoatl frobnicates";
@@ -27,7 +27,7 @@ fn run_logged(filter: &'static str, format: &'static str) -> Logged {
     provider.wait_for("ready");
     market.fund();
     let order = ["--json", "run", MARKED, "--model", "small.gguf"];
-    let ran = market.logged(&[&order[..], &LIMITS].concat()).output().expect("the program starts");
+    let ran = watched::output(&mut market.logged(&[&order[..], &LIMITS].concat()));
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     provider.wait_for("closed");
     ledger.kill();

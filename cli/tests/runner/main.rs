@@ -37,4 +37,5 @@ mod tokenize;
 mod usage;
 mod wan;
 mod warm;
+mod watched;
 mod witnesses;

@@ -17,7 +17,10 @@ use std::{
 use serde_json::Value;
 use testkit::gguf::SmallModel;
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::{
+    sandbox::{Answer, Sandbox},
+    watched,
+};
 
 /// How long anything may take that should happen soon.
 pub const PATIENCE: Duration = Duration::from_secs(100);
@@ -95,7 +98,7 @@ impl Node {
         let end = Instant::now() + PATIENCE;
         while self.events.recv_timeout(end.saturating_duration_since(Instant::now())).is_ok() {}
         assert!(Instant::now() < end, "it does not end");
-        self.child.wait().expect("a child can be waited for").code()
+        watched::wait_for(self.child.id(), || self.child.wait()).expect("a child can be waited for").code()
     }
 
     /// Ends it with a signal that no program hears.
@@ -205,6 +208,18 @@ impl Market {
         command
     }
 
+    /// Waits until a client that asks hears of so many providers.
+    pub fn wait_for_offers(&self, count: usize) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let heard = self.sandbox.run(&["--json", "market", "offers"]);
+            if heard.code == Some(0) && heard.document()["offers"].as_array().map(Vec::len) == Some(count) {
+                return;
+            }
+            assert!(Instant::now() < end, "{count} are not heard: {heard}");
+        }
+    }
+
     /// Mints the client's money and returns how much it is.
     pub fn fund(&self) -> u64 {
         self.sandbox.json(&["account", "fund", FUNDS.0]);
@@ -301,8 +316,8 @@ impl Order {
     pub fn wait_for_output(&mut self, bytes: usize) {
         let seen = self.seen.len();
         self.seen.resize(seen + bytes, 0);
-        let stdout = self.child.stdout.as_mut().expect("piped");
-        stdout.read_exact(&mut self.seen[seen..]).expect("the answer comes");
+        let (id, stdout) = (self.child.id(), self.child.stdout.as_mut().expect("piped"));
+        watched::wait_for(id, || stdout.read_exact(&mut self.seen[seen..])).expect("the answer comes");
     }
 
     /// How it ended, and all that it said.
@@ -312,7 +327,8 @@ impl Order {
 
     /// The same of an order in this folder.
     pub fn end_in(self, folder: &Path) -> Answer {
-        let rest = self.child.wait_with_output().expect("a child can be waited for");
+        let rest = watched::wait_for(self.child.id(), || self.child.wait_with_output());
+        let rest = rest.expect("a child can be waited for");
         let output = Output { stdout: [self.seen, rest.stdout].concat(), ..rest };
         Answer::new(&output, folder)
     }

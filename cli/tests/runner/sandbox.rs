@@ -10,6 +10,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testkit::gguf::SmallModel;
 
+use crate::watched;
+
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_gridhour");
 
@@ -75,8 +77,7 @@ impl Sandbox {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Answer {
-        let output = self.command(arguments).output().expect("the program starts");
-        Answer::new(&output, self.0.path())
+        Answer::new(&watched::output(&mut self.command(arguments)), self.0.path())
     }
 
     /// The JSON document of a command that ends well.

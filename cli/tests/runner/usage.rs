@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 use serde_json::json;
 
-use crate::sandbox::Sandbox;
+use crate::{sandbox::Sandbox, watched};
 
 #[test]
 fn every_command_has_help_with_examples() {
@@ -207,8 +207,8 @@ fn settings_are_read_and_mistakes_in_them_named() {
 fn logs_go_to_standard_error_and_only_when_asked_for() {
     let sandbox = Sandbox::with_model();
     let mut command = sandbox.command(&["model", "tokenize", "--model", "small.gguf", "hello", "--json"]);
-    let quiet = command.output().unwrap();
-    let loud = command.env("GRIDHOUR_LOG", "trace").output().unwrap();
+    let quiet = watched::output(&mut command);
+    let loud = watched::output(command.env("GRIDHOUR_LOG", "trace"));
     assert_eq!(quiet.stdout, loud.stdout);
     assert!(quiet.stderr.is_empty() && !loud.stderr.is_empty());
 }

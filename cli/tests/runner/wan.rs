@@ -11,6 +11,7 @@ use testkit::{data, gguf::SmallModel, wan::Wan};
 use crate::{
     market::{Node, Order, PATIENCE},
     sandbox::{Answer, PROGRAM, Sandbox},
+    watched,
 };
 
 /// Who is where. The ledger node is nobody's bootstrap peer: everyone but the guide finds it.
@@ -80,7 +81,7 @@ impl World {
     }
 
     fn run(&self, at: usize, arguments: &[&str]) -> Answer {
-        let output = self.command(at, arguments).output().expect("the program starts");
+        let output = watched::output(&mut self.command(at, arguments));
         Answer::new(&output, &self.sandbox.path(""))
     }
 
