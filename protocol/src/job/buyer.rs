@@ -270,7 +270,8 @@ impl Buyer {
             }
             BuyerInput::Cancel => self.cancel(now, fx),
             BuyerInput::Wake if now >= self.deadline => self.finish(BuyerEnd::Stalled, fx),
-            BuyerInput::Wake => {}
+            // A clock that was set back wakes too early.
+            BuyerInput::Wake => fx.ask(BuyerEffect::WakeAt(self.deadline)),
             BuyerInput::Disconnected => self.finish(BuyerEnd::Disconnected, fx),
         }
         Ok(())

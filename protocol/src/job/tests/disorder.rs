@@ -88,6 +88,7 @@ fn check(pair: &Pair, max_tokens: u32) -> Result<(), TestCaseError> {
         "the provider holds nothing that was not promised"
     );
     prop_assert!(pair.written <= pair.granted);
+    prop_assert!(pair.buyer.is_over() || pair.buyer_wake.is_some(), "a buyer that waits is woken");
     let Some(outcome) = &pair.provider_outcome else { return Ok(()) };
     let released = outcome.output_tokens;
     match &outcome.end {

@@ -108,6 +108,8 @@ pub(super) struct Pair {
     pub(super) misdeeds: Vec<Misbehavior>,
     /// Receipts that the buyer refused and had kept.
     pub(super) refused: Vec<Receipt>,
+    /// When the buyer is woken; not again, once it was.
+    pub(super) buyer_wake: Option<Timestamp>,
     pub(super) now: Timestamp,
 }
 
@@ -146,6 +148,7 @@ impl Pair {
             provider_outcome: None,
             misdeeds: Vec::new(),
             refused: Vec::new(),
+            buyer_wake: None,
             now: NOW,
         };
         pair.obey_buyer(&mut fx);
@@ -190,6 +193,7 @@ impl Pair {
     }
 
     pub(super) fn tell_buyer(&mut self, input: BuyerInput) {
+        self.buyer_wake = self.buyer_wake.filter(|_| !matches!(input, BuyerInput::Wake));
         let mut fx = Effects::default();
         if let Err(misdeed) = self.buyer.step(self.now, input, &mut fx) {
             self.misdeeds.push(misdeed);
@@ -224,7 +228,10 @@ impl Pair {
                 }
                 BuyerEffect::Testify(receipt) => self.refused.push(receipt.body),
                 BuyerEffect::Reclaiming { .. } => {}
-                BuyerEffect::WakeAt(at) => assert!(at > self.now),
+                BuyerEffect::WakeAt(at) => {
+                    assert!(at > self.now);
+                    self.buyer_wake = Some(at);
+                }
                 BuyerEffect::Deliver { tokens, logprobs } => {
                     self.delivered.extend(tokens);
                     self.logprobs.extend(logprobs);
