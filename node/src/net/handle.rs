@@ -19,7 +19,7 @@ use crate::net::{
     error::{Closed, DialError, PublishError, RequestError},
     identity::Address,
     job_stream::{JobStream, Place, StreamKind},
-    limits::{LATENCY_AGE_MAX, MEASURE_MAX},
+    limits::{LATENCY_AGE_MAX, MEASURE_MAX, QUESTION_TIMEOUT},
     metrics::NetMetrics,
     service::Service,
 };
@@ -229,7 +229,7 @@ impl NetHandle {
     /// If one of them is not answered.
     pub async fn measure(&self, peer: PublicKey, n: usize) -> Result<Latency, RequestError> {
         for _ in 0..n.clamp(1, MEASURE_MAX) {
-            self.ask(|reply| Command::Echo { peer, reply }).await??;
+            in_time(QUESTION_TIMEOUT, self.ask(|reply| Command::Echo { peer, reply })).await???;
         }
         self.latency(&peer).ok_or(RequestError::Closed(Closed))
     }
@@ -248,7 +248,8 @@ impl NetHandle {
         if len > max {
             return Err(RequestError::TooLong { len, max });
         }
-        self.ask(|reply| Command::Request { peer, service, bytes, reply }).await?
+        in_time(QUESTION_TIMEOUT, self.ask(|reply| Command::Request { peer, service, bytes, reply }))
+            .await??
     }
 
     /// Opens the stream of a job, dialling the peer first if its advert says where it is. A peer that has no
@@ -269,7 +270,8 @@ impl NetHandle {
     }
 
     async fn open_stream(&self, kind: StreamKind, peer: PublicKey) -> Result<JobStream, RequestError> {
-        let opened = self.ask(|reply| Command::OpenStream { kind, peer, reply }).await;
+        let opened = self.ask(|reply| Command::OpenStream { kind, peer, reply });
+        let opened = in_time(QUESTION_TIMEOUT, opened).await?;
         let stream = match opened {
             Err(Closed) if !self.commands.is_closed() => {
                 return Err(RequestError::Unreachable(
@@ -293,5 +295,23 @@ impl NetHandle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| Closed)?;
         answer.await.map_err(|_| Closed)
+    }
+}
+
+/// The answer to a question, if it comes within `limit`.
+async fn in_time<T>(limit: Duration, answer: impl Future<Output = T>) -> Result<T, RequestError> {
+    tokio::time::timeout(limit, answer).await.map_err(|_| RequestError::Timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_whose_answer_was_lost_ends_all_the_same() {
+        assert_eq!(in_time(Duration::from_millis(1), pending::<()>()).await, Err(RequestError::Timeout));
+        assert_eq!(in_time(Duration::from_secs(100), ready(7)).await, Ok(7));
     }
 }
