@@ -2,6 +2,9 @@
 //!
 //! A token takes some hundred short parallel loops. A pool's thread that finds nothing to do for some microseconds falls
 //! asleep, and waking it takes as long as a loop does; so while there is work on the way, all look for it.
+//!
+//! No look lasts until the work is done. A thread that waits for the rest of a part may begin its look there, on top of
+//! that part: a look that waited for the whole would wait for what lies beneath it, for ever.
 
 use std::{
     hint::spin_loop,
@@ -16,6 +19,8 @@ use rayon::{ThreadPool, Yield};
 
 /// Fruitless looks for work after which a thread lets others have the processor in between.
 const PATIENCE: u32 = 1 << 12;
+/// Fruitless looks after which it falls asleep like any other: some milliseconds, longer than a token has one thread busy.
+const PATIENCE_MAX: u32 = 1 << 14;
 
 /// Runs `work` on one thread of `pool` and keeps the others looking for parts of it until it is done.
 ///
@@ -41,7 +46,7 @@ fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// Sets a flag even if the work panics: the others would look for ever.
+/// Sets a flag even if the work panics: the others need look no longer.
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -52,20 +57,21 @@ impl Drop for SetOnDrop<'_> {
 
 fn look_for_work(done: &AtomicBool) {
     let mut fruitless = 0;
-    while !done.load(Ordering::Acquire) {
+    while fruitless < PATIENCE_MAX && !done.load(Ordering::Acquire) {
         match rayon::yield_now() {
             Some(Yield::Executed) => fruitless = 0,
-            _ if fruitless < PATIENCE => {
+            _ => {
                 fruitless += 1;
-                spin_loop();
+                if fruitless < PATIENCE { spin_loop() } else { thread::yield_now() }
             }
-            _ => thread::yield_now(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::mpsc::sync_channel, time::Duration};
+
     use rayon::{ThreadPoolBuilder, prelude::*};
 
     use super::*;
@@ -93,6 +99,21 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn a_look_on_top_of_a_part_of_the_work_lets_that_part_go_on() {
+        let pool = ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
+        let (told, ended) = sync_channel(1);
+        thread::spawn(move || {
+            let done = AtomicBool::new(false);
+            pool.install(|| {
+                rayon::join(|| look_for_work(&done), || look_for_work(&done));
+                done.store(true, Ordering::Release);
+            });
+            told.send(()).expect("the test waits");
+        });
+        ended.recv_timeout(Duration::from_secs(100)).expect("looks end before the work that they lie on");
     }
 
     #[test]
