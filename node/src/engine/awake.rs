@@ -19,7 +19,7 @@ use rayon::{ThreadPool, Yield};
 
 /// Fruitless looks for work after which a thread lets others have the processor in between.
 const PATIENCE: u32 = 1 << 12;
-/// Fruitless looks after which it falls asleep like any other: some milliseconds, longer than a token has one thread busy.
+/// Fruitless looks after which it falls asleep like any other: some milliseconds.
 const PATIENCE_MAX: u32 = 1 << 14;
 
 /// Runs `work` on one thread of `pool` and keeps the others looking for parts of it until it is done.

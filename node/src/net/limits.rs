@@ -22,8 +22,8 @@ pub const CONNECTIONS_PENDING_IN_MAX: u32 = 32;
 pub const CONNECTIONS_PENDING_OUT_MAX: u32 = 32;
 /// Questions to peers that wait until there is room for one more dial; further ones are refused.
 pub const DIALS_WAITING_MAX: usize = 256;
-/// How long a question to a peer may take in all: its turn to dial, the dials, the handshake and the answer, each of which
-/// has a limit of its own that comes first. It holds if an answer is lost on the way here.
+/// How long a question to a peer may take in all: its turn to dial, the dials, the handshake and the answer. The turn has no
+/// limit but this one, and if an answer is lost on the way here, this ends the wait for it.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// Streams of one connection.
 pub const STREAMS_PER_CONNECTION_MAX: usize = 64;
