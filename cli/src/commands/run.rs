@@ -29,6 +29,7 @@ use gridhour_protocol::{
         order::{LatencyLimit, LimitKind, Verification},
         tier::Tier,
     },
+    receipt::Cause,
     signed::PublicKey,
     units::{Credits, Millis, PricePerHour},
 };
@@ -376,7 +377,8 @@ pub fn run(args: &Args, context: &Context) -> Result {
             Tier::Reserved => client.offers(1, OFFERS_TIME).await,
             Tier::OnDemand | Tier::Spot => offers_for(&client, &spec).await?,
         };
-        let result = stream(context, &client, &spec, &offers, cancel, args.explain, drawing.as_ref()).await?;
+        let (asked, explain) = (cancel.clone(), args.explain);
+        let result = stream(context, &client, &spec, &offers, asked, explain, drawing.as_ref()).await?;
         context.out.document(&result_json(&client, &result).await?)?;
         if result.request.logprobs > 0 {
             let assets = client.assets(spec.model, &offers).await?;
@@ -386,7 +388,9 @@ pub fn run(args: &Args, context: &Context) -> Result {
         }
         context.out.line(summary(&result))?;
         let id = result.receipt.id();
-        context.out.line(format!("Look further: gridhour receipt show {id}; gridhour receipt rerun {id}"))
+        context.out.line(format!("Look further: gridhour receipt show {id}; gridhour receipt rerun {id}"))?;
+        // The document says it by its cause.
+        whole(&result, &cancel).map_err(|error| CommandError { told: context.out.json, ..error })
     })
 }
 
@@ -466,6 +470,20 @@ pub async fn stream(
     let result = result?;
     failed.into_inner().unwrap_or(Ok(())).and(ended)?;
     Ok(result)
+}
+
+/// Whether the answer is what was asked for: it came to its end, or the user stopped it.
+fn whole(result: &JobResult, cancel: &watch::Receiver<bool>) -> Result {
+    let cause = result.receipt.body.cause;
+    if cause == Cause::Delivered || *cancel.borrow() {
+        return Ok(());
+    }
+    let (by, tokens) = (result.terms.provider.short(), result.answer().len());
+    let error = CommandError::network(format!(
+        "the answer breaks off after {tokens} tokens ({} by {by}), and nobody goes on",
+        cause.name()
+    ));
+    Err(error.hint("what came is kept and paid for; a higher --max-total leaves room for another provider"))
 }
 
 /// A refusal by the ledger of what a budget should pay says what is left of it.

@@ -360,18 +360,27 @@ impl LedgerClient {
     /// # Errors
     /// If a rule says no, or the node does not answer.
     pub async fn submit(&self, key: &SecretKey, call: Call) -> Result<Applied, LedgerError> {
+        self.hand_in(&self.sign(key, call).await?).await
+    }
+
+    /// Signs `call` for the ledger's next blocks.
+    ///
+    /// # Errors
+    /// If the node does not answer how far the ledger is, or there is no randomness.
+    pub async fn sign(&self, key: &SecretKey, call: Call) -> Result<Signed<Tx>, LedgerError> {
         let valid_until = Height(self.status().await?.height.0.saturating_add(VALID_FOR_BLOCKS));
-        let tx = Tx {
-            network: self.anchor.network,
-            sender: key.public(),
-            nonce: random_u64()?,
-            valid_until,
-            call,
-        };
-        let signed = key.sign(tx);
+        let (network, sender, nonce) = (self.anchor.network, key.public(), random_u64()?);
+        Ok(key.sign(Tx { network, sender, nonce, valid_until, call }))
+    }
+
+    /// Has a signed transaction ordered; one that is applied already, again and again. On return it is applied and durable.
+    ///
+    /// # Errors
+    /// If a rule says no, or the node does not answer.
+    pub async fn hand_in(&self, signed: &Signed<Tx>) -> Result<Applied, LedgerError> {
         let unknown = |source| LedgerError::Unknown {
             tx: TxId(signed.digest()),
-            valid_until,
+            valid_until: signed.body.valid_until,
             source: Box::new(source),
         };
         match self.ask(&LedgerRequest::Submit(Box::new(signed.clone()))).await {

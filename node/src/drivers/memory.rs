@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use gridhour_contracts_sim::tx::Tx;
 use gridhour_protocol::{
     calibration::receipt::Calibration,
     id::SessionId,
@@ -30,6 +31,7 @@ const SESSION: Kind = Kind(2);
 const RECEIPT: Kind = Kind(3);
 const CALIBRATION: Kind = Kind(4);
 const TESTIMONY: Kind = Kind(5);
+const CLOSE: Kind = Kind(6);
 const HISTORY: Kind = Kind(10);
 const COORDINATE: Kind = Kind(11);
 /// There is one calibration, and one coordinate: the newest.
@@ -141,6 +143,22 @@ impl Memory {
         self.0.list(SESSION, &[]).iter().map(|(_, bytes)| read("session", bytes)).collect()
     }
 
+    /// Keeps the transaction that closes a session, before it is handed in.
+    ///
+    /// # Errors
+    /// If the disk fails: then it must not be handed in.
+    pub fn keep_close(&self, session: SessionId, close: &Signed<Tx>) -> Result<(), MemoryError> {
+        Ok(self.0.put(CLOSE, &session.0, &wire::encode(close))?)
+    }
+
+    /// The transaction that closes a session, if one was kept.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn kept_close(&self, session: SessionId) -> Result<Option<Signed<Tx>>, MemoryError> {
+        self.0.get(CLOSE, &session.0).map(|bytes| read("close", &bytes)).transpose()
+    }
+
     /// Keeps what a provider signed.
     ///
     /// # Errors
@@ -236,7 +254,7 @@ impl Memory {
         Ok(self.0.commit(&changes)?)
     }
 
-    /// Forgets a session that ended, its lanes, and the oldest receipts where there are more than [`RECEIPTS_MAX`].
+    /// Forgets a session that ended, its lanes, its close, and the oldest receipts where there are more than [`RECEIPTS_MAX`].
     ///
     /// # Errors
     /// If the disk fails.
@@ -247,7 +265,7 @@ impl Memory {
         let too_many = receipts.len().saturating_sub(RECEIPTS_MAX);
         // No more at once than one commit has room for.
         let old = &receipts[..too_many.min(RECEIPTS_MAX)];
-        let mut changes = vec![Change::Delete { kind: SESSION, key: &session.0 }];
+        let mut changes = [SESSION, CLOSE].map(|kind| Change::Delete { kind, key: &session.0 }).to_vec();
         changes.extend(lanes.iter().map(|(key, _)| Change::Delete { kind: LANE, key }));
         changes.extend(old.iter().map(|(key, _)| Change::Delete { kind: RECEIPT, key }));
         Ok(self.0.commit(&changes)?)

@@ -40,7 +40,6 @@ use gridhour_protocol::{
 };
 use tokio::{
     sync::{Mutex, Notify, mpsc, watch},
-    task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 
@@ -70,6 +69,7 @@ mod serving;
 mod settle;
 mod standard;
 mod standing;
+mod tasks;
 
 use calibrated::Calibrated;
 pub use desk::QUEUE_MS_MAX;
@@ -81,6 +81,8 @@ pub use quotes::QuotePlan;
 pub use serving::Reload;
 use serving::Serving;
 pub use standard::{LoadStandard, StandardError, load_standard};
+pub use tasks::STREAMS_MAX;
+use tasks::{Full, Tasks};
 
 /// How long an advert lives.
 const ADVERT_LIFE: Millis = Millis(60_000);
@@ -90,8 +92,6 @@ const ADVERT_EVERY: Duration = Duration::from_secs(15);
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// Sessions that a provider remembers at once.
 pub const SESSIONS_MAX: usize = 4096;
-/// Job streams served or being refused at once.
-pub const STREAMS_MAX: usize = 64;
 
 /// What a provider sells, and how.
 #[derive(Clone, Debug)]
@@ -450,7 +450,8 @@ impl Provider {
         let calibration = Calibrated::new(standard, memory.calibration()?);
         let desk = desk::Desk::new(config.slots, config.queue);
         let quotes = quotes::Quotes::new(config.slots);
-        let busy = known.into_iter().map(|terms| (terms.id(), settle::Use::of(terms))).collect();
+        let busy = known.into_iter().map(|terms| Ok((terms.id(), settle::Use::remembered(terms, &memory)?)));
+        let busy = busy.collect::<Result<_, MemoryError>>()?;
         let shared = Shared {
             key,
             network,
@@ -496,7 +497,7 @@ impl Provider {
     pub async fn run(self, mut inbox: mpsc::Receiver<NetEvent>, mut stop: watch::Receiver<bool>) {
         let shared = self.shared;
         let (reclaim, reclaimed) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::new();
         let mut adverts = interval(ADVERT_EVERY);
         let mut sweep = interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -512,7 +513,7 @@ impl Provider {
                 never = &mut reserved => match never {},
                 _ = adverts.tick() => advertise(&shared, &mut sequence).await,
                 () = shared.changed.notified() => advertise(&shared, &mut sequence).await,
-                _ = sweep.tick() => { tasks.spawn(settle::sweep(shared.clone())); }
+                _ = sweep.tick() => tasks.spawn(settle::sweep(shared.clone())),
                 Some(_) = tasks.join_next() => {}
                 Ok(()) = faults.changed() => {
                     tasks.spawn(serving::recover(shared.clone(), stops.stop.clone()));
@@ -554,26 +555,31 @@ async fn stopped(stop: &mut Option<watch::Receiver<bool>>) {
     *stop = None;
 }
 
-fn take(shared: &Arc<Shared>, tasks: &mut JoinSet<()>, event: NetEvent, stops: &Stops) {
+fn take(shared: &Arc<Shared>, tasks: &mut Tasks, event: NetEvent, stops: &Stops) {
     match event {
-        // The other half is for jobs.
-        NetEvent::Posting(posting) if tasks.len() < STREAMS_MAX / 2 => {
-            tasks.spawn(quotes::answer(shared.clone(), posting, stops.stop.clone()));
+        NetEvent::Advert(_) | NetEvent::Quote(_) => {}
+        NetEvent::Posting(posting) => {
+            let answer = quotes::answer(shared.clone(), posting, stops.stop.clone());
+            if let Err(Full) = tasks.spawn_posting(answer) {
+                tracing::debug!("a posting goes unanswered: too many are being answered");
+            }
         }
-        NetEvent::Advert(_) | NetEvent::Posting(_) | NetEvent::Quote(_) => {}
-        NetEvent::Job(stream) if tasks.len() < STREAMS_MAX => {
+        NetEvent::Job(stream) => {
             let stopping = *stops.stop.borrow();
-            tasks.spawn(job::serve(shared.clone(), stream, stopping, stops.reclaimed.clone()));
+            let job = job::serve(shared.clone(), stream, stopping, stops.reclaimed.clone());
+            // Its client takes its order elsewhere.
+            if let Err(Full) = tasks.spawn_stream(job) {
+                shared.trouble("refused a job stream: too many are open");
+            }
         }
-        // Dropping the stream ends it: the client takes its order elsewhere.
-        NetEvent::Job(_) => shared.trouble("refused a job stream: too many are open"),
-        NetEvent::Calibration(stream) if tasks.len() < STREAMS_MAX => {
-            tasks.spawn(calibrate::serve(shared.clone(), stream, stops.stop.clone()));
+        NetEvent::Calibration(stream) => {
+            if let Err(Full) =
+                tasks.spawn_stream(calibrate::serve(shared.clone(), stream, stops.stop.clone()))
+            {
+                shared.trouble("refused a challenger: too many streams are open");
+            }
         }
-        NetEvent::Calibration(_) => shared.trouble("refused a challenger: too many streams are open"),
-        NetEvent::Request(request) => {
-            tasks.spawn(requests::answer(shared.clone(), request));
-        }
+        NetEvent::Request(request) => tasks.spawn(requests::answer(shared.clone(), request)),
     }
 }
 

@@ -198,6 +198,8 @@ pub struct Buyer {
     cancelled: bool,
     /// When the slot was said to be wanted back, and how long the job was to go on.
     noticed: Option<(Timestamp, Millis)>,
+    /// When the receipt came with which the job was settled.
+    settled_at: Option<Timestamp>,
     pace: Pace,
     deadline: Timestamp,
 }
@@ -234,6 +236,7 @@ impl Buyer {
             ending,
             cancelled: false,
             noticed: None,
+            settled_at: None,
             pace: Pace::default(),
             deadline,
         };
@@ -295,15 +298,15 @@ impl Buyer {
         self.cancelled
     }
 
-    /// Whether the provider gave the notice of the terms before it took the slot back at `now`: no fault of it, then. By
+    /// Whether the provider gave the notice of the terms before its receipt took the slot back: no fault of it, then. By
     /// this side's clock, so all but what a message may take.
     #[must_use]
-    pub fn had_notice(&self, now: Timestamp) -> bool {
-        let promised = self.setup.terms.notice;
-        self.setup.terms.tier == Tier::Spot
-            && self.noticed.is_some_and(|(at, within)| {
-                within >= promised && now.since(at).0.saturating_add(NOTICE_SLACK.0) >= promised.0
-            })
+    pub fn had_notice(&self) -> bool {
+        let (promised, settled) = (self.setup.terms.notice, self.settled_at);
+        let gave = |((at, within), end): ((Timestamp, Millis), Timestamp)| {
+            within >= promised && end.since(at).0.saturating_add(NOTICE_SLACK.0) >= promised.0
+        };
+        self.setup.terms.tier == Tier::Spot && self.noticed.zip(settled).is_some_and(gave)
     }
 
     /// A spot job is reclaimed once.
@@ -336,8 +339,10 @@ impl Buyer {
                 fx.ask(BuyerEffect::Reclaiming { within });
                 Ok(())
             }
-            (Phase::Streaming, ProviderMessage::Done { receipt }) => self.settle(*receipt, false, fx),
-            (Phase::Streaming, ProviderMessage::Fault { receipt, .. }) => self.settle(*receipt, true, fx),
+            (Phase::Streaming, ProviderMessage::Done { receipt }) => self.settle(now, *receipt, false, fx),
+            (Phase::Streaming, ProviderMessage::Fault { receipt, .. }) => {
+                self.settle(now, *receipt, true, fx)
+            }
             (_, message) => Err(Misbehavior::OutOfPlace { message: message.name() }),
         }
     }
@@ -450,7 +455,13 @@ impl Buyer {
         }
     }
 
-    fn settle(&mut self, receipt: Signed<Receipt>, fault: bool, fx: Asks<'_>) -> Result<(), Misbehavior> {
+    fn settle(
+        &mut self,
+        now: Timestamp,
+        receipt: Signed<Receipt>,
+        fault: bool,
+        fx: Asks<'_>,
+    ) -> Result<(), Misbehavior> {
         let receipt = receipt.verify()?.into_signed();
         if let Err(misdeed) = self.check(&receipt.body, fault) {
             self.testify(receipt, fx);
@@ -461,6 +472,7 @@ impl Buyer {
         let voucher = self.sign(&lane, due).ok_or(Misbehavior::Unbillable)?;
         self.setup.lane = lane;
         self.setup.lane.settle(voucher.clone());
+        self.settled_at = Some(now);
         let (lane, kept) = (Box::new(self.setup.lane.clone()), Some(Box::new(receipt.clone())));
         fx.ask(BuyerEffect::Persist { lane, receipt: kept });
         fx.ask(BuyerEffect::Send(ClientMessage::Final(voucher)));

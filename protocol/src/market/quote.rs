@@ -112,6 +112,8 @@ fn is_of_same_goods(quote: &Advert, advert: &Advert) -> bool {
     of(quote) == of(advert)
         && quote.device == advert.device
         && quote.models == advert.models
+        // What it undercuts is the price on demand; a price for spot work would stand beside the advert's unseen.
+        && quote.spot.is_none()
         && places(quote) == places(advert)
 }
 
@@ -136,6 +138,7 @@ mod tests {
     use super::*;
     use crate::{
         arbitrary::key,
+        market::tier::Spot,
         sample::{self, CLIENT, NOW, PROVIDER},
     };
 
@@ -173,12 +176,13 @@ mod tests {
         assert_eq!(judged(|quote| quote.ask = ask), Ok(()));
         let quoted = PricePerHour(ask.0 + 1);
         assert_eq!(judged(|quote| quote.ask = quoted), Err(QuoteFault::OverAsk { quoted, ask }));
-        let changes: [fn(&mut Advert); 5] = [
+        let changes: [fn(&mut Advert); 6] = [
             |quote| quote.provider = key(CLIENT).public(),
             |quote| quote.device.rates.decode.0 += 1,
             |quote| quote.models[0].context -= 1,
             |quote| quote.region = None,
             |quote| quote.jurisdiction = Some("FR".into()),
+            |quote| quote.spot = Some(Spot { ask: quote.ask, notice: Millis(1_000), held: 0 }),
         ];
         for change in changes {
             assert_eq!(judged(change), Err(QuoteFault::OtherGoods));

@@ -21,7 +21,7 @@ use gridhour_protocol::{
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Args, result_json, stream, summary};
+use super::{Args, result_json, stream, summary, whole};
 use crate::{
     commands::{budget::Drawing, market::offers_for},
     context::Context,
@@ -114,6 +114,7 @@ impl Batch<'_> {
             if *cancel.borrow() {
                 return Err(CommandError::interrupted().hint(so_far()));
             }
+            whole(&result, cancel).map_err(|error| error.hint(so_far()))?;
             cost = cost.checked_add(result.cost_in_all()).unwrap_or(Credits(u64::MAX));
         }
         self.context.out.line(format!("{count} answers, {cost} credits in all"))

@@ -88,9 +88,7 @@ pub(super) fn ended(ran: &Ran, at: Timestamp) -> Ended {
             let (ttft, total) = (ran.first_token.unwrap_or(now) - ran.started, now - ran.started);
             Ended::Served(Run::new(at, micros(ttft), micros(total), ran.outcome.output_tokens))
         }
-        BuyerEnd::Settled(receipt)
-            if receipt.body.cause == Cause::Reclaimed && ran.machine.had_notice(clock::now()) =>
-        {
+        BuyerEnd::Settled(receipt) if receipt.body.cause == Cause::Reclaimed && ran.machine.had_notice() => {
             // As was agreed: whoever buys in spot may lose its slot.
             Ended::Blameless
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gridhour_protocol::{
     id::PostingId,
+    limits::POSTING_TTL_MS_MAX,
     market::{
         advert::Advert,
         data_class::DataClass,
@@ -23,7 +24,7 @@ use crate::{clock, drivers::auctions::Auction, keys::random_u64};
 /// How an order is posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Post {
-    /// How long to wait for quotes, at most [`gridhour_protocol::limits::POSTING_TTL_MS_MAX`].
+    /// How long to wait for quotes; [`POSTING_TTL_MS_MAX`] if it is more.
     pub wait: Millis,
     /// Quotes after which no more are waited for.
     pub enough: usize,
@@ -37,8 +38,9 @@ impl Client {
         if order.data == DataClass::LocalOnly {
             return Vec::new();
         }
-        let until = Instant::now() + Duration::from_millis(post.wait.0);
-        match self.post(order, post.wait).await {
+        let wait = post.wait.min(Millis(POSTING_TTL_MS_MAX));
+        let until = Instant::now() + Duration::from_millis(wait.0);
+        match self.post(order, wait).await {
             Ok(auction) => self.collect(auction, until, post.enough).await,
             Err(why) => {
                 tracing::warn!(why, "the order was not posted");

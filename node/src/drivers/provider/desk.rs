@@ -18,8 +18,8 @@ use crate::clock;
 /// The longest that jobs may be let wait for a slot, in milliseconds. With the longest notice and the time to settle
 /// behind it, that is less than clients wait for a first token.
 pub const QUEUE_MS_MAX: u64 = 15_000;
-/// How long a spot job may take to settle once its notice is over.
-const LEAVING: Millis = Millis(10_000);
+/// How long a spot job may take to be gone once its notice is over: its last frame has to leave, and its client to settle.
+const LEAVING: Millis = Millis(12_000);
 
 /// Who sits where. Cheap to share.
 pub(crate) struct Desk {

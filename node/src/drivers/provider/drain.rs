@@ -14,11 +14,10 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use gridhour_protocol::units::Millis;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
     time::{Interval, sleep},
 };
 
-use super::{ProviderEvent, Shared, Stops, advertise, settle, take};
+use super::{ProviderEvent, Shared, Stops, Tasks, advertise, settle, take};
 use crate::net::NetEvent;
 
 /// How long an advert lives that withdraws the offer for good.
@@ -29,7 +28,7 @@ const PARTING_TIME: Duration = Duration::from_secs(3);
 /// How a provider leaves.
 pub(super) struct Drain<'a> {
     pub(super) shared: &'a Arc<Shared>,
-    pub(super) tasks: &'a mut JoinSet<()>,
+    pub(super) tasks: &'a mut Tasks,
     pub(super) inbox: &'a mut mpsc::Receiver<NetEvent>,
     pub(super) stops: &'a Stops,
     /// When sessions are looked through.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
@@ -28,7 +29,7 @@ use gridhour_protocol::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::Instrument;
 
@@ -51,6 +52,8 @@ use crate::{
 const OPEN_TIME: Duration = Duration::from_secs(10);
 /// How long a frame may take to leave.
 const SEND_TIME: Duration = Duration::from_secs(30);
+/// How long the last frame of a job may take to leave whose notice is over.
+const PARTING_SEND_TIME: Duration = Duration::from_secs(2);
 /// How long a client may take to pay, and to acknowledge.
 const PATIENCE: ProviderPatience = ProviderPatience { payment: Millis(10_000), settlement: Millis(10_000) };
 /// Engine events that wait for the job's task.
@@ -154,7 +157,7 @@ async fn on_lane(
     leaving: watch::Receiver<bool>,
 ) -> Result<(), JobError> {
     let setup = setup(shared, cap, &open)?;
-    let mut stops = JobStops { slot_wanted: None, leaving: Some(leaving) };
+    let mut stops = JobStops { slot_wanted: None, leaves_at: None, leaving: Some(leaving) };
     let _slot = if would_start(&setup, &open)? {
         let Some(mut slot) = wait_for_slot(shared, &open.terms, &mut receiver).await else {
             let why = "no slot was left, or the client did not wait for one";
@@ -349,8 +352,35 @@ fn report(shared: &Shared, outcome: &ProviderOutcome) {
 struct JobStops {
     /// Another job wants its slot; `None` once that was told.
     slot_wanted: Option<oneshot::Receiver<()>>,
+    /// When the slot is to be left, once that was told.
+    leaves_at: Option<Instant>,
     /// The provider leaves; `None` once the job was to be handed over.
     leaving: Option<watch::Receiver<bool>>,
+}
+
+impl JobStops {
+    fn leave_after(&mut self, notice: Millis) {
+        self.leaves_at = Some(Instant::now() + Duration::from_millis(notice.0));
+    }
+
+    /// Whether `sending` comes to a good end in time: a client that does not read keeps nobody waiting who was promised
+    /// the slot after the notice.
+    async fn in_time(
+        &mut self,
+        sending: impl Future<Output = Result<(), FrameError>>,
+        notice: Millis,
+    ) -> bool {
+        let (begun, mut sending) = (Instant::now(), pin!(sending));
+        loop {
+            let leaves = self.leaves_at.map(|at| at.max(begun + PARTING_SEND_TIME));
+            let end = leaves.map_or(begun + SEND_TIME, |leaves| leaves.min(begun + SEND_TIME));
+            tokio::select! {
+                sent = &mut sending => return sent.is_ok(),
+                () = sleep_until(end) => return false,
+                () = slot_wanted(&mut self.slot_wanted) => self.leave_after(notice),
+            }
+        }
+    }
 }
 
 /// A job that runs: the machine, and what its effects act on.
@@ -422,9 +452,13 @@ impl Job {
     }
 
     async fn send(&mut self, message: &ProviderMessage) {
-        let sent = timeout(SEND_TIME, self.sender.send(&wire::encode(message))).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        let frame = wire::encode(message);
+        let known = self.stops.leaves_at;
+        let arrived = self.stops.in_time(self.sender.send(&frame), self.notice).await;
+        if !arrived {
             self.inputs.push_back(ProviderInput::Disconnected);
+        } else if known.is_none() && self.stops.leaves_at.is_some() {
+            self.inputs.push_back(self.reclaim());
         }
     }
 
@@ -478,7 +512,10 @@ impl Job {
             }
             () = ended(&mut self.ending, self.session) => Some(ProviderInput::Disconnected),
             () = stopped(&mut self.stops.leaving) => Some(ProviderInput::Reclaim { notice: Millis(0) }),
-            () = slot_wanted(&mut self.stops.slot_wanted) => Some(self.reclaim()),
+            () = slot_wanted(&mut self.stops.slot_wanted) => {
+                self.stops.leave_after(self.notice);
+                Some(self.reclaim())
+            }
         }
     }
 }
@@ -635,6 +672,19 @@ mod tests {
         let fault = JobEvent::Fault(DeviceFault::Hung { seconds: 9 });
         assert_eq!(passed_on(vec![fault.clone()]).len(), 1);
         assert!(fails(Some(fault)));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_loses_its_slot_when_it_was_to_leave() {
+        let (want, wanted) = oneshot::channel();
+        let mut stops = JobStops { slot_wanted: Some(wanted), leaves_at: None, leaving: None };
+        want.send(()).expect("it listens");
+        let notice = Millis(1 + PARTING_SEND_TIME.as_millis() as u64);
+        let begun = Instant::now();
+        assert!(!stops.in_time(std::future::pending(), notice).await);
+        let left = stops.leaves_at.expect("it was told");
+        assert!(left <= Instant::now() && begun.elapsed() < SEND_TIME, "with the notice, and no earlier");
+        assert!(stops.in_time(async { Ok(()) }, notice).await, "what leaves at once does");
     }
 
     #[test]

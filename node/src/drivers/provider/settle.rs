@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use gridhour_contracts_sim::{state::Session, tx::Call};
+use gridhour_contracts_sim::{
+    state::Session,
+    tx::{Call, Tx},
+};
 use gridhour_protocol::{
     id::SessionId,
     job::message::Open,
@@ -24,7 +27,10 @@ pub(super) use self::sweep::sweep;
 use super::{ProviderEvent, SESSIONS_MAX, Shared};
 use crate::{
     clock,
-    drivers::{ledger_client::LedgerError, memory::MemoryError},
+    drivers::{
+        ledger_client::LedgerError,
+        memory::{Memory, MemoryError},
+    },
     rpc::Applied,
 };
 
@@ -53,6 +59,18 @@ impl Use {
     pub(crate) fn of(terms: Terms) -> Self {
         let care = Care::of(&terms, clock::now());
         Self { terms, lanes: BTreeMap::new(), awaited: BTreeSet::new(), closing: false, shown: None, care }
+    }
+
+    /// A session from before a restart.
+    ///
+    /// # Errors
+    /// If the records cannot be read.
+    pub(crate) fn remembered(terms: Terms, memory: &Memory) -> Result<Self, MemoryError> {
+        let mut entry = Self::of(terms);
+        if memory.kept_close(entry.terms.id())?.is_some() {
+            entry.care.close_signed();
+        }
+        Ok(entry)
     }
 
     /// The ledger showed the session. Answers overtake each other, but a session that is closed opens no more, and what
@@ -182,7 +200,7 @@ pub(crate) async fn take_lane(shared: &Shared, open: &Open, seen: &Seen) -> Resu
         return Ok(Taken::Busy);
     }
     let entry = busy.entry(id).or_insert_with(|| Use::of(open.terms.clone()));
-    if entry.closing || entry.care.is_closing() || entry.lanes.contains_key(&lane) {
+    if entry.closing || entry.care.is_ending() || entry.lanes.contains_key(&lane) {
         return Ok(Taken::Busy);
     }
     // Another job may have been shown more meanwhile.
@@ -278,19 +296,48 @@ async fn start_closing(shared: &Shared, session: SessionId) -> Result<(), Settle
 }
 
 async fn close(shared: &Shared, session: SessionId) -> Result<Applied, SettleError> {
+    let applied = match close_again(shared, session).await? {
+        Some(applied) => applied,
+        None => close_anew(shared, session).await?,
+    };
+    shared.counts.collected(gain(shared, session).await?);
+    shared.memory.forget_session(session)?;
+    Ok(applied)
+}
+
+/// Hands in the close that was signed before, if there is one: its answer was lost, and it may be applied. `None` if
+/// there is none, or it is not accepted any more.
+async fn close_again(shared: &Shared, session: SessionId) -> Result<Option<Applied>, SettleError> {
+    let Some(signed) = shared.memory.kept_close(session)? else { return Ok(None) };
+    match shared.ledger.hand_in(&signed).await {
+        Err(LedgerError::Rejected { transient: false, .. }) => Ok(None),
+        answer => Ok(Some(answer?)),
+    }
+}
+
+async fn close_anew(shared: &Shared, session: SessionId) -> Result<Applied, SettleError> {
     let Some(on_ledger) = shared.ledger.session(session).await? else {
-        // Closed before, its answer lost; or expired. There is nothing left to collect, if it is true.
+        // Expired, or closed by its client with what it had vouched for. Nothing is left to collect, if it is true.
         prove_end(shared, session).await?;
         shared.memory.forget_session(session)?;
         return Err(SettleError::Unknown);
     };
+    note_shown(shared, session, &on_ledger).await;
     let vouchers = newest_vouchers(shared, session, &on_ledger)?;
-    let gain = gain(&vouchers, &on_ledger);
     let call = Call::Close { session, vouchers, release: None };
-    let applied = shared.ledger.submit(&shared.key, call).await?;
-    shared.counts.collected(gain);
-    shared.memory.forget_session(session)?;
-    Ok(applied)
+    let signed = shared.ledger.sign(&shared.key, call).await?;
+    keep_close(shared, session, &signed).await?;
+    Ok(shared.ledger.hand_in(&signed).await?)
+}
+
+/// From now on the session may be closed at any moment, whatever answer comes back: no job starts in it, whose voucher
+/// would come too late.
+async fn keep_close(shared: &Shared, session: SessionId, signed: &Signed<Tx>) -> Result<(), MemoryError> {
+    shared.memory.keep_close(session, signed)?;
+    if let Some(entry) = shared.busy.lock().await.get_mut(&session) {
+        entry.care.close_signed();
+    }
+    Ok(())
 }
 
 /// Whether `session` has ended, whatever the ledger node says: vouchers are money, and are not thrown away on its word.
@@ -308,12 +355,19 @@ async fn prove_end(shared: &Shared, session: SessionId) -> Result<(), SettleErro
     if ended { Ok(()) } else { Err(SettleError::NotProven) }
 }
 
-/// What `vouchers` bring beyond what the ledger has seen of their lanes.
-fn gain(vouchers: &[Signed<Voucher>], on_ledger: &Session) -> Credits {
-    let seen = |lane| on_ledger.lane(lane).map_or(Credits::ZERO, |seen| seen.amount);
-    let parts = vouchers.iter().map(|voucher| voucher.body.amount.saturating_sub(seen(voucher.body.lane)));
-    // More than 64 bits is more than the session holds, and was refused.
-    Credits::sum(parts).unwrap_or(Credits::ZERO)
+/// What closing a session brought, beyond what the ledger said was collected before.
+async fn gain(shared: &Shared, session: SessionId) -> Result<Credits, MemoryError> {
+    let granted = granted(&shared.memory, session)?;
+    let busy = shared.busy.lock().await;
+    Ok(busy.get(&session).map_or(granted, |entry| entry.care.unclaimed(granted)))
+}
+
+/// What the newest vouchers of a session come to.
+fn granted(memory: &Memory, session: SessionId) -> Result<Credits, MemoryError> {
+    let lanes = memory.lanes(session)?;
+    let newest = lanes.iter().filter_map(|lane| Some(lane.newest.as_ref()?.body.amount));
+    // A sum beyond 64 bits is more than any session holds.
+    Ok(Credits::sum(newest).unwrap_or(Credits(u64::MAX)))
 }
 
 /// The newest voucher of each lane, lanes rising, without those that the ledger has seen.

@@ -20,7 +20,7 @@ use gridhour_node::{
     },
     limbo::{COLLECT_ADVICE, Cause},
     net::{InboundRequest, Net, NetEvent, NetHandle, Service},
-    rpc::{ProviderAnswer, ProviderRequest},
+    rpc::{LedgerRequest, ProviderAnswer, ProviderRequest},
     store::records::Records,
 };
 use gridhour_protocol::{
@@ -67,6 +67,8 @@ enum Way {
     Good,
     /// One answer in three is lost, after what was asked has been done.
     Bad,
+    /// Every answer to a transaction is lost, after it has been applied.
+    Mute,
     Gone,
 }
 
@@ -154,7 +156,11 @@ async fn pass_on(
     while let Some(event) = inbox.recv().await {
         let NetEvent::Request(InboundRequest { bytes, responder, .. }) = event else { continue };
         let way = *way.borrow();
-        let lost = way == Way::Bad && rng.one_in(3);
+        let lost = match way {
+            Way::Bad => rng.one_in(3),
+            Way::Mute => matches!(wire::decode(&bytes), Ok(LedgerRequest::Submit(_))),
+            Way::Good | Way::Gone => false,
+        };
         // What is dropped unanswered is to whoever asked as if nobody were there.
         if way == Way::Gone {
             continue;
@@ -345,7 +351,8 @@ async fn capacity_never_stays_reserved_after_the_money_is_gone_though_every_even
     let mut life = Life::start(&town, &disk).await;
     for _ in 0..known {
         let gone_session = |event: &ProviderEvent| match event {
-            ProviderEvent::Forgotten { session } => Some(*session),
+            // The second where the answer to its own close was lost, which it then hears.
+            ProviderEvent::Forgotten { session } | ProviderEvent::Closed { session } => Some(*session),
             _ => None,
         };
         assert!(gone.contains(&life.hear(gone_session).await));
@@ -401,6 +408,42 @@ async fn a_restart_or_a_blip_never_closes_live_sessions() {
     }
     assert_eq!(town.balance(PROVIDER), 10 + 11 + 12 + 13 + 4 * 20, "what the newest vouchers say");
     let _ = life.crash(&disk).await;
+    town.end().await;
+}
+
+/// Nothing else happens on the ledger, so no checkpoint comes that could prove what became of the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_close_whose_answer_was_lost_is_no_unclaimed_money_though_the_ledger_is_quiet() {
+    let (town, mut disk) = (Town::new(11).await, SimDisk::new(11));
+    let mut earned = 0;
+    for loses_power in [false, true] {
+        let deal = town.open(earned, 1_000, WATCHED_GRACE_MS).await;
+        remember(&memory_on(&disk), &deal, &[30, 12]);
+        earned += 42;
+        town.way.send_replace(Way::Mute);
+        let mut life = Life::start(&town, &disk).await;
+        let unheard = |event: &ProviderEvent| match event {
+            ProviderEvent::Trouble { what } => what.contains("not collected yet").then_some(()),
+            _ => None,
+        };
+        life.hear(unheard).await;
+        assert_eq!(town.balance(PROVIDER), earned, "what it heard nothing of was done");
+        if loses_power {
+            disk = life.crash(&disk).await;
+            town.way.send_replace(Way::Good);
+            life = Life::start(&town, &disk).await;
+        } else {
+            town.way.send_replace(Way::Good);
+        }
+        let closed = |event: &ProviderEvent| match event {
+            ProviderEvent::Closed { session } => Some(*session),
+            event => unclaimed(event).map(|cry| panic!("it was claimed: {cry:?}")),
+        };
+        assert_eq!(life.hear(closed).await, deal.session());
+        disk = life.crash(&disk).await;
+        assert_eq!(memory_on(&disk).sessions().expect("whole records"), []);
+        assert_eq!(memory_on(&disk).kept_close(deal.session()).expect("whole records"), None);
+    }
     town.end().await;
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Care {
     collected: Credits,
     /// The client closes it, as the ledger last said.
     closing: bool,
+    /// Its provider has signed its end.
+    close_signed: bool,
     /// Someone was told that the deadline is near.
     alerted: bool,
 }
@@ -63,6 +65,7 @@ impl Care {
             deadline: terms.collect_until,
             collected: Credits::ZERO,
             closing: false,
+            close_signed: false,
             alerted: false,
         }
     }
@@ -82,6 +85,16 @@ impl Care {
         self.closing
     }
 
+    /// Its provider signs its end, which may be applied at any moment from now on.
+    pub(super) fn close_signed(&mut self) {
+        self.close_signed = true;
+    }
+
+    /// Whether it ends, by the wish of either side: no job may start.
+    pub(super) fn is_ending(&self) -> bool {
+        self.closing || self.close_signed
+    }
+
     /// Whether the session can be relied on as the ledger last showed it: had its client closed it a moment later, half
     /// of the grace would still be left to collect in.
     pub(super) fn is_recent(&self, terms: &Terms, now: Timestamp) -> bool {
@@ -96,7 +109,7 @@ impl Care {
         if now >= terms.use_until {
             return (!busy).then_some(Need::Collect);
         }
-        if self.closing && !busy {
+        if self.is_ending() && !busy {
             return Some(Need::Collect);
         }
         let next = now.after(Millis(grace(terms).0 / LOOKS_A_GRACE)).unwrap_or(now);
@@ -132,9 +145,14 @@ impl Care {
         self.look_at = self.look_at.min(self.retry_at);
     }
 
-    /// What is unclaimed, of `granted` by vouchers in all, while the deadline is near.
+    /// What is unclaimed, of `granted` by vouchers in all.
+    pub(super) fn unclaimed(&self, granted: Credits) -> Credits {
+        granted.saturating_sub(self.collected)
+    }
+
+    /// The same, while the deadline is near.
     pub(super) fn at_risk(&self, terms: &Terms, granted: Credits, now: Timestamp) -> Option<Credits> {
-        let unclaimed = granted.saturating_sub(self.collected);
+        let unclaimed = self.unclaimed(granted);
         (unclaimed != Credits::ZERO && limbo::is_near(terms, self.deadline, now)).then_some(unclaimed)
     }
 
@@ -188,6 +206,18 @@ mod tests {
         assert_eq!(care.need(&terms(), false, at(2)), Some(Need::Collect));
         care.failed(at(2));
         assert_eq!(care.need(&terms(), false, at(3)), None, "not at once again");
+    }
+
+    #[test]
+    fn what_its_provider_signed_the_end_of_is_closed_until_that_is_known() {
+        let mut care = Care::of(&terms(), at(0));
+        care.close_signed();
+        assert!(care.is_ending() && !care.is_closing());
+        assert_eq!(care.need(&terms(), false, at(0)), Some(Need::Collect));
+        care.failed(at(0));
+        assert_eq!(care.need(&terms(), false, at(1)), None, "not at once again");
+        care.shown(&shown(false), at(1));
+        assert_eq!(care.need(&terms(), false, at(2)), Some(Need::Collect), "open as yet, and not for long");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use gridhour_protocol::{
     units::{Credits, Timestamp},
 };
 
-use super::{SettleError, care::Need, settle};
+use super::{SettleError, care::Need, granted, settle};
 use crate::{
     clock,
     drivers::provider::{ProviderEvent, Shared},
@@ -114,17 +114,13 @@ async fn alert(shared: &Shared, now: Timestamp) {
     let mut busy = shared.busy.lock().await;
     let mut at_risk = Vec::new();
     for (session, entry) in busy.iter_mut() {
-        let granted = match shared.memory.lanes(*session) {
-            Ok(lanes) => {
-                Credits::sum(lanes.iter().filter_map(|lane| Some(lane.newest.as_ref()?.body.amount)))
-            }
+        let granted = match granted(&shared.memory, *session) {
+            Ok(granted) => granted,
             Err(error) => {
                 shared.trouble(error);
                 continue;
             }
         };
-        // A sum beyond 64 bits is more than any session holds.
-        let granted = granted.unwrap_or(Credits(u64::MAX));
         at_risk.extend(entry.care.at_risk(&entry.terms, granted, now));
         let Some(amount) = entry.care.alert(&entry.terms, granted, now) else { continue };
         let (deadline, what) = (entry.care.deadline(), limbo::COLLECT_ADVICE);
