@@ -1,6 +1,6 @@
 //! The state of the ledger: a fold of its blocks, and nothing else.
 //!
-//! Everything is in ordered maps, so that two replicas walk it in the same order. What grows with use is bounded by
+//! Everything is walked in the order of its keys, so that two replicas walk it alike. What grows with use is bounded by
 //! money and time: accounts without a balance, sessions that ended, orders and devices that expired, empty stakes and
 //! ids that can no longer repeat are dropped, and live on in the log alone.
 
@@ -27,6 +27,7 @@ pub mod draw;
 mod fresh;
 pub mod invariants;
 pub(crate) mod pending;
+mod point;
 mod recent_ids;
 mod records;
 pub mod reservation;

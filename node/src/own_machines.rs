@@ -12,6 +12,8 @@ use std::{
 
 use gridhour_protocol::signed::PublicKey;
 
+use crate::store::lock::{Door, LockError};
+
 /// Machines that a user may list.
 pub const OWN_MAX: usize = 256;
 /// Bytes of the file: an account and the end of a line for each, and as much again.
@@ -40,6 +42,9 @@ pub enum OwnError {
         /// What is wrong with it.
         why: String,
     },
+    /// The folder's lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// Too many machines, or too long a file.
     #[error("{path}: more than {OWN_MAX} machines")]
     TooMany {
@@ -74,6 +79,21 @@ pub fn load(path: &Path) -> Result<BTreeSet<PublicKey>, OwnError> {
         true => Err(OwnError::TooMany { path: path.to_owned() }),
         false => Ok(own),
     }
+}
+
+/// Changes the list at `path` and returns it. Whoever else changes it waits meanwhile, so that neither's change is lost.
+///
+/// # Errors
+/// If the list cannot be had or written, or with what `change` says: then it stays as it was.
+pub fn change<E: From<OwnError>>(
+    path: &Path,
+    change: impl FnOnce(&mut BTreeSet<PublicKey>) -> Result<(), E>,
+) -> Result<BTreeSet<PublicKey>, E> {
+    let _door = Door::pass(path.parent().unwrap_or(Path::new("."))).map_err(OwnError::from)?;
+    let mut own = load(path)?;
+    change(&mut own)?;
+    save(path, &own)?;
+    Ok(own)
 }
 
 /// Writes the list to `path`, so that a kill leaves the old one or the new one.
@@ -114,6 +134,30 @@ mod tests {
         let spaced = format!("\n  {} \r\n\n", key(4).public());
         fs::write(&path, spaced).expect("a writable folder");
         assert_eq!(load(&path).expect("spaces say nothing"), BTreeSet::from([key(4).public()]));
+    }
+
+    #[test]
+    fn changes_at_once_are_all_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("own-machines");
+        std::thread::scope(|scope| {
+            for n in 1..=8 {
+                let path = &path;
+                scope.spawn(move || {
+                    let add = |own: &mut BTreeSet<PublicKey>| {
+                        own.insert(key(n).public());
+                        Ok::<(), OwnError>(())
+                    };
+                    change(path, add).expect("a writable folder")
+                });
+            }
+        });
+        assert_eq!(load(&path).expect("it was just written"), (1..=8).map(|n| key(n).public()).collect());
+        let refused = change(&path, |own| {
+            own.clear();
+            Err(OwnError::TooMany { path: path.clone() })
+        });
+        assert!(refused.is_err() && load(&path).is_ok_and(|own| own.len() == 8), "it stays as it was");
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use clap::Subcommand;
-use gridhour_node::{keys, own_machines};
+use gridhour_node::{
+    keys,
+    own_machines::{self, OwnError},
+};
 use gridhour_protocol::signed::PublicKey;
 use serde_json::json;
 
@@ -51,23 +54,24 @@ enum Command {
 
 pub fn run(args: Args, context: &Context) -> Result {
     let path = context.data_dir.own_machines();
-    let mut own = own_machines::load(&path)?;
-    match args.command {
+    let own = match args.command {
         Command::Add { accounts } => {
             check_sellers(&accounts, context)?;
-            own.extend(accounts);
-            own_machines::save(&path, &own)?;
+            own_machines::change(&path, |own| {
+                own.extend(accounts);
+                Ok::<_, OwnError>(())
+            })?
         }
-        Command::Remove { accounts } => {
+        Command::Remove { accounts } => own_machines::change(&path, |own| {
             if let Some(unknown) = accounts.iter().find(|account| !own.contains(account)) {
                 return Err(CommandError::usage(format!("{unknown} is not on the list"))
                     .hint("`gridhour local list` prints it"));
             }
             own.retain(|account| !accounts.contains(account));
-            own_machines::save(&path, &own)?;
-        }
-        Command::List => {}
-    }
+            Ok(())
+        })?,
+        Command::List => own_machines::load(&path)?,
+    };
     report(context, &own)
 }
 

@@ -57,6 +57,7 @@ impl From<OwnError> for CommandError {
     fn from(error: OwnError) -> Self {
         let kind = match &error {
             OwnError::Io { source, .. } => kind_of_io(source),
+            OwnError::Lock(_) => Kind::Internal,
             OwnError::NoAccount { .. } | OwnError::TooMany { .. } => Kind::Usage,
         };
         Self::new(kind, error)

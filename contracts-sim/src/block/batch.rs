@@ -46,6 +46,12 @@ impl<'s> Work<'s> {
         Self { overlay, env: Env { height, time }, first_leaf, entries: Vec::new() }
     }
 
+    /// Makes room for so many transactions.
+    pub(super) fn reserve(&mut self, txs: usize) {
+        self.overlay.reserve(txs);
+        self.entries.reserve(txs);
+    }
+
     pub(super) fn apply(&mut self, tx: &Admitted) -> Result<&Entry, Reject> {
         let leaf = self.first_leaf + self.entries.len() as u64;
         let entry = ledger::apply(&mut self.overlay, &self.env, leaf, tx)?;

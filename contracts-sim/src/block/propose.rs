@@ -44,6 +44,7 @@ pub fn propose(state: &State, operator: &SecretKey, now: Timestamp, txs: Vec<Adm
     assert_eq!(operator.public(), state.genesis().operator, "only the operator proposes blocks");
     let time = now.max(tip.time);
     let mut work = Work::start(state, time);
+    work.reserve(txs.len());
     let mut room = Room::default();
     let (mut accepted, mut leaves) = (Vec::new(), Vec::new());
     let mut answers = Vec::with_capacity(txs.len());

@@ -99,6 +99,7 @@ pub(super) fn work<'s>(state: &'s State, block: &CheckedBlock, first_leaf: u64) 
     }
     check_checkpoint(state, header)?;
     let mut work = Work::start_at(state, header.time, first_leaf);
+    work.reserve(block.txs.len());
     for (index, tx) in block.txs.iter().enumerate() {
         work.apply(tx).map_err(|reject| refused(header, index, reject))?;
     }

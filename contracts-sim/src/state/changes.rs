@@ -61,6 +61,13 @@ impl<'s> Overlay<'s> {
         overlay
     }
 
+    /// Makes room for what so many transactions change.
+    pub(crate) fn reserve(&mut self, txs: usize) {
+        // Most move money from one account to another.
+        self.changes.accounts.reserve(2 * txs);
+        self.changes.applied.reserve(txs);
+    }
+
     pub(crate) fn base(&self) -> &'s State {
         self.base
     }

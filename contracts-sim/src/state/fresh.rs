@@ -6,39 +6,12 @@
 //! block point to one place makes each look go through all of them: for the largest block that is less work than checking
 //! its signatures.
 
-use gridhour_protocol::signed::PublicKey;
-
-use super::{TxKey, table::Spread};
+use super::point::Point;
 
 /// Places of the smallest table.
 const PLACES_MIN: usize = 64;
 /// A place where nothing is.
 const FREE: u32 = u32::MAX;
-/// An odd number near 2^64 divided by the golden ratio: multiplied with it, keys that differ a little differ in the high
-/// bits (Knuth, The Art of Computer Programming 3, section 6.4).
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A key whose bits say where to look for it first.
-pub(super) trait Point: Eq {
-    /// Bits of which the high ones are spread evenly.
-    fn point(&self) -> u64;
-}
-
-impl Point for PublicKey {
-    #[inline]
-    fn point(&self) -> u64 {
-        self.first_bits()
-    }
-}
-
-impl Point for TxKey {
-    #[inline]
-    fn point(&self) -> u64 {
-        // Senders number their transactions one after the other.
-        (self.sender.first_bits() ^ self.nonce).wrapping_mul(GOLDEN)
-    }
-}
-
 /// The map. Equal if it was filled with the same, in the same order.
 #[derive(Clone, Debug)]
 pub(super) struct Fresh<K, V> {
@@ -61,6 +34,18 @@ impl<K: Point, V> Fresh<K, V> {
         }
     }
 
+    /// Makes room for so many more keys at once.
+    pub(super) fn reserve(&mut self, more: usize) {
+        if more == 0 {
+            return;
+        }
+        self.items.reserve(more);
+        let places = (2 * (self.items.len() + more)).next_power_of_two().max(PLACES_MIN);
+        if places > self.places.len() {
+            self.spread_over(places);
+        }
+    }
+
     /// Everything, in the order in which the keys first came.
     pub(super) fn items(&self) -> &[(K, V)] {
         &self.items
@@ -73,7 +58,7 @@ impl<K: Point, V> Fresh<K, V> {
 
     fn push(&mut self, key: K, value: V) {
         if 2 * (self.items.len() + 1) > self.places.len() {
-            self.grow();
+            self.spread_over((2 * self.places.len()).max(PLACES_MIN));
         }
         let at = u32::try_from(self.items.len()).expect("a block changes less than 2^32 records");
         // Not there before, so the search ends at a free place.
@@ -83,8 +68,8 @@ impl<K: Point, V> Fresh<K, V> {
         self.items.push((key, value));
     }
 
-    fn grow(&mut self) {
-        let places = (2 * self.places.len()).max(PLACES_MIN);
+    /// Over so many places: a power of two.
+    fn spread_over(&mut self, places: usize) {
         self.places.clear();
         self.places.resize(places, FREE);
         for (at, (key, _)) in (0..).zip(&self.items) {
@@ -145,9 +130,11 @@ impl<K: Eq, V: Eq> Eq for Fresh<K, V> {}
 mod tests {
     use std::collections::BTreeMap;
 
+    use gridhour_protocol::signed::PublicKey;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::state::TxKey;
 
     fn key(first: u16, nonce: u64) -> TxKey {
         let mut sender = [7; 32];
@@ -169,6 +156,7 @@ mod tests {
                     came.push(key);
                 }
                 map.insert(key, value);
+                map.reserve(usize::from(value) % 4 * 16);
                 prop_assert_eq!(map.get(&key), Some(&value));
             }
             let expected: Vec<_> = came.iter().map(|key| (key, &ordered[key])).collect();

@@ -165,11 +165,15 @@ impl<'a> Relay<'a> {
     /// Opens the session of `choice`, if it is not kept, and runs its job.
     async fn turn(&self, choice: Choice, begin: Begin<'_>, entry: &Entry<'_>) -> Attempt {
         let (was_open, mut shown) = (choice.is_open, begin.shown);
-        let (is_open, turn) = match self.enter(&choice, begin.request, entry).await {
-            Ok(()) => (true, self.job(&choice, begin.request.clone(), &mut shown, entry).await),
-            // What may be open counts as held, and is closed.
-            Err(RunError::Ledger(error)) => (may_be_applied(&error), Err(RunError::Ledger(error))),
+        let (is_open, turn) = match self.outgoing(&choice, begin.request.clone()) {
+            // No session is opened for what may not leave.
             Err(error) => (was_open, Err(error)),
+            Ok(outgoing) => match self.enter(&choice, begin.request, entry).await {
+                Ok(()) => (true, self.job(&choice, begin, outgoing, &mut shown, entry).await),
+                // What may be open counts as held, and is closed.
+                Err(RunError::Ledger(error)) => (may_be_applied(&error), Err(RunError::Ledger(error))),
+                Err(error) => (was_open, Err(error)),
+            },
         };
         let is_loose = is_open && !self.is_kept(&choice, &turn);
         Attempt { choice, is_new: is_open && !was_open, is_loose, shown, turn }
@@ -213,7 +217,8 @@ impl<'a> Relay<'a> {
     async fn job(
         &self,
         choice: &Choice,
-        request: Request,
+        begin: Begin<'_>,
+        outgoing: Outgoing,
         shown: &mut usize,
         entry: &Entry<'_>,
     ) -> Result<Turn, RunError> {
@@ -221,7 +226,7 @@ impl<'a> Relay<'a> {
             return Err(RunError::Overtaken);
         }
         // Tokens that are written again for want of a receipt are there already.
-        let mut at = request.written.len();
+        let mut at = begin.request.written.len();
         let provider = choice.terms.provider;
         let mut deliver = |heard: Heard<'_>| {
             let tokens = match heard {
@@ -239,7 +244,6 @@ impl<'a> Relay<'a> {
             }
         };
         let RelayParts { client, assets, .. } = &self.parts;
-        let outgoing = self.outgoing(choice, request)?;
         let done = client.turn(choice, outgoing, assets, entry.cancel(), &mut deliver).await?;
         if let Some(accusation) = &done.0.contradiction {
             self.tell(RunEvent::Contradiction(accusation));
