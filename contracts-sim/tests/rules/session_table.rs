@@ -86,7 +86,7 @@ fn close(deal: &Deal, pays: bool, released: bool) -> Call {
 
 #[test]
 fn the_docs_show_the_table() {
-    let docs = include_str!("../../docs/LEDGER.md");
+    let docs = include_str!("../../../docs/LEDGER.md");
     let table = table(&STATES, &CALLS, |state, make| {
         let mut case = case(state);
         let (who, call) = make(&case.deal);
@@ -97,7 +97,7 @@ fn the_docs_show_the_table() {
 
 #[test]
 fn the_docs_show_the_codes() {
-    let docs = include_str!("../../docs/LEDGER.md");
+    let docs = include_str!("../../../docs/LEDGER.md");
     let rows = Reject::ALL.iter().map(|reject| {
         let later = if reject.is_transient() { "later" } else { "" };
         format!("| {} | `{}` | {reject} | {later} |", reject.code(), reject.name())

@@ -1,8 +1,5 @@
 //! Refusals of what providers do have one order: of two faults, the one with the lower code gives the answer.
 
-#[path = "precedence/pairs.rs"]
-mod pairs;
-
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, key},
     ledger::reject::Reject,
@@ -15,7 +12,7 @@ use gridhour_protocol::{
     units::{Credits, Millis},
 };
 
-use crate::pairs::{Fault, Setting, check};
+use crate::precedence::pairs::{Fault, Setting, check};
 
 const PROVIDER: u8 = 2;
 const STRANGER: u8 = 5;

@@ -83,7 +83,7 @@ const CALLS: [(&str, MakeCall); 8] = [
 
 #[test]
 fn the_docs_show_the_table() {
-    let docs = include_str!("../../docs/LEDGER.md");
+    let docs = include_str!("../../../docs/LEDGER.md");
     let table = table(&STATES, &CALLS, |state, make| {
         let mut case = case(state);
         let (who, call) = make(&case.deal);

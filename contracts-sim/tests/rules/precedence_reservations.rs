@@ -1,8 +1,5 @@
 //! Refusals about reservations have one order: of two faults, the one with the lower code gives the answer.
 
-#[path = "precedence/pairs.rs"]
-mod pairs;
-
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, key},
     ledger::{admit::Admitted, reject::Reject},
@@ -18,7 +15,7 @@ use gridhour_protocol::{
     units::{Credits, Millis},
 };
 
-use crate::pairs::{Fault, Setting, check};
+use crate::precedence::pairs::{Fault, Setting, check};
 
 const CLIENT: u8 = 1;
 const PROVIDER: u8 = 2;

@@ -81,7 +81,7 @@ fn unbond(case: &Case, amount: Credits) -> Call {
 
 #[test]
 fn the_docs_show_the_table() {
-    let docs = include_str!("../../docs/LEDGER.md");
+    let docs = include_str!("../../../docs/LEDGER.md");
     let table = table(&STATES, &CALLS, |state, make| {
         let mut case = case(state);
         let (who, call) = make(&case);

@@ -1,12 +1,8 @@
 //! What can be shown to whoever holds the network file alone, and that nothing else can.
 
-#[path = "proofs/pending.rs"]
 mod pending;
-#[path = "proofs/receipts.rs"]
 mod receipts;
-#[path = "proofs/records.rs"]
 mod records;
-#[path = "proofs/sizes.rs"]
 mod sizes;
 
 use gridhour_contracts_sim::{

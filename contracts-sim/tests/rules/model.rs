@@ -1,8 +1,6 @@
 //! Random histories against a small second ledger that shares no code with the first.
 
-#[path = "model/reservations.rs"]
 mod reservations;
-#[path = "model/stakes.rs"]
 mod stakes;
 
 use std::collections::BTreeMap;
@@ -21,7 +19,7 @@ use gridhour_protocol::{
 };
 use proptest::prelude::*;
 
-use crate::{
+use self::{
     reservations::{Due, Reservations, ReserveStep, client, provider, reserve_step},
     stakes::{StakeStep, Stakes, stake_step},
 };

@@ -1,5 +1,7 @@
 //! Refusals have one order: of two faults, the one with the lower code gives the answer.
 
+pub(crate) mod pairs;
+
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, key},
     ledger::{admit::Admitted, reject::Reject},

@@ -1,8 +1,5 @@
 //! Refusals about budgets have one order: of two faults, the one with the lower code gives the answer.
 
-#[path = "precedence/pairs.rs"]
-mod pairs;
-
 use gridhour_contracts_sim::{
     harness::{Chain, Deal, cap, key},
     ledger::reject::Reject,
@@ -11,7 +8,7 @@ use gridhour_contracts_sim::{
 };
 use gridhour_protocol::{id::BudgetId, market::tier::Tier, units::Credits};
 
-use crate::pairs::{Fault, Setting, check};
+use crate::precedence::pairs::{Fault, Setting, check};
 
 const OWNER: u8 = 3;
 const SPENDER: u8 = 1;
