@@ -6,7 +6,7 @@
 //! posting that is known.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -63,7 +63,37 @@ struct Entry {
     expires_at: Timestamp,
     /// Who brought it; nobody, if this node posted it.
     from: Option<PublicKey>,
-    quoted: BTreeSet<PublicKey>,
+    /// By provider: who brought its quote; nobody, if it is this node's.
+    quoted: BTreeMap<PublicKey, Option<PublicKey>>,
+}
+
+impl Entry {
+    /// In a full list one of whoever brought the most gives way: the provider that loses its place, if any has to.
+    ///
+    /// # Errors
+    /// If `from` itself brought as many as anyone.
+    fn gives_way(&self, from: Option<PublicKey>) -> Result<Option<PublicKey>, AuctionRefusal> {
+        if self.quoted.len() < QUOTES_PER_POSTING_MAX {
+            return Ok(None);
+        }
+        let greedy = greediest(self.quoted.values().copied(), from).ok_or(AuctionRefusal::TooMany)?;
+        let theirs = self.quoted.iter().find(|(_, from)| **from == Some(greedy));
+        Ok(theirs.map(|(provider, _)| *provider))
+    }
+}
+
+/// Who brought the most of what these brought, unless `from` would then have brought as many.
+fn greediest(
+    bringers: impl Iterator<Item = Option<PublicKey>>,
+    from: Option<PublicKey>,
+) -> Option<PublicKey> {
+    let mut brought: BTreeMap<PublicKey, usize> = BTreeMap::new();
+    for peer in bringers.flatten() {
+        *brought.entry(peer).or_default() += 1;
+    }
+    let held = from.and_then(|peer| brought.get(&peer)).copied().unwrap_or_default();
+    let most = brought.into_iter().map(|(peer, count)| (count, peer)).max();
+    most.filter(|(count, _)| *count > held + 1).map(|(_, peer)| peer)
 }
 
 /// At most [`POSTINGS_MAX`] postings.
@@ -91,7 +121,7 @@ impl AuctionTable {
         let posting = signed.verify().map_err(|_| Refusal::BadSignature)?;
         self.make_room(from, now)?;
         let (client, expires_at) = (posting.client(), posting.wanted().expires_at);
-        self.entries.insert(id, Entry { client, expires_at, from, quoted: BTreeSet::new() });
+        self.entries.insert(id, Entry { client, expires_at, from, quoted: BTreeMap::new() });
         Ok(posting)
     }
 
@@ -132,20 +162,16 @@ impl AuctionTable {
         if self.entries.len() < POSTINGS_MAX {
             return Ok(());
         }
-        let mut brought: BTreeMap<PublicKey, usize> = BTreeMap::new();
-        for peer in self.entries.values().filter_map(|entry| entry.from) {
-            *brought.entry(peer).or_default() += 1;
-        }
-        let held = from.and_then(|peer| brought.get(&peer)).copied().unwrap_or_default();
-        let most = brought.into_iter().map(|(peer, count)| (count, peer)).max();
-        let (_, greedy) = most.filter(|(count, _)| *count > held + 1).ok_or(Refusal::TableFull)?;
+        let bringers = self.entries.values().map(|entry| entry.from);
+        let greedy = greediest(bringers, from).ok_or(Refusal::TableFull)?;
         let theirs = self.entries.iter().filter(|(_, entry)| entry.from == Some(greedy));
         let first = theirs.min_by_key(|(_, entry)| entry.expires_at).map(|(id, _)| *id);
         first.map(|id| self.entries.remove(&id));
         Ok(())
     }
 
-    /// Takes a quote, the first one of its provider, and says whether it answers a posting of this node.
+    /// Takes a quote that `from` brought, or the node's own, the first one of its provider; and says whether it answers a
+    /// posting of this node.
     ///
     /// # Errors
     /// With the first reason against it; the signatures are checked last.
@@ -154,6 +180,7 @@ impl AuctionTable {
         bytes: &[u8],
         network: &NetworkId,
         now: Timestamp,
+        from: Option<PublicKey>,
     ) -> Result<(Verified<Advert>, bool), AuctionRefusal> {
         let signed = gossip::read(bytes)?;
         let addressed = signed.body.quote.ok_or(AuctionRefusal::Misaddressed)?;
@@ -164,14 +191,13 @@ impl AuctionTable {
         if addressed.client != entry.client {
             return Err(AuctionRefusal::Misaddressed);
         }
-        if entry.quoted.contains(&provider) {
+        if entry.quoted.contains_key(&provider) {
             return Err(Refusal::Duplicate.into());
         }
-        if entry.quoted.len() >= QUOTES_PER_POSTING_MAX {
-            return Err(AuctionRefusal::TooMany);
-        }
+        let gives_way = entry.gives_way(from)?;
         let quote = gossip::check_proofs(signed)?;
-        entry.quoted.insert(provider);
+        gives_way.map(|provider| entry.quoted.remove(&provider));
+        entry.quoted.insert(provider, from);
         Ok((quote, entry.from.is_none()))
     }
 
@@ -238,8 +264,17 @@ mod tests {
     }
 
     fn answer(table: &mut AuctionTable, provider: u8, posting: PostingId) -> Result<bool, AuctionRefusal> {
+        answer_by(table, provider, posting, FROM)
+    }
+
+    fn answer_by(
+        table: &mut AuctionTable,
+        provider: u8,
+        posting: PostingId,
+        from: Option<PublicKey>,
+    ) -> Result<bool, AuctionRefusal> {
         let quote = quote(provider, CLIENT, posting);
-        table.take_quote(&bytes_of(&quote), &NETWORK, NOW).map(|(_, is_ours)| is_ours)
+        table.take_quote(&bytes_of(&quote), &NETWORK, NOW, from).map(|(_, is_ours)| is_ours)
     }
 
     #[test]
@@ -276,7 +311,7 @@ mod tests {
             (bytes_of(&quote(1, CLIENT + 1, id)), AuctionRefusal::Misaddressed),
             (bytes_of(&unsigned), Refusal::BadSignature.into()),
         ] {
-            assert_eq!(table.take_quote(&bytes, &NETWORK, NOW).map(drop), Err(refusal));
+            assert_eq!(table.take_quote(&bytes, &NETWORK, NOW, FROM).map(drop), Err(refusal));
             assert!(refusal.is_misbehavior());
         }
         assert_eq!(answer(&mut table, 1, id), Ok(false), "the forgery was not counted as its quote");
@@ -287,7 +322,7 @@ mod tests {
         let mut table = AuctionTable::default();
         let id = post(&mut table, CLIENT, 1).expect("an honest posting");
         let later = Timestamp(NOW.0 + POSTING_TTL_MS_MAX);
-        let late = table.take_quote(&bytes_of(&quote(1, CLIENT, id)), &NETWORK, later).map(drop);
+        let late = table.take_quote(&bytes_of(&quote(1, CLIENT, id)), &NETWORK, later, FROM).map(drop);
         assert_eq!(late, Err(AuctionRefusal::Unasked));
         let again = table.take_posting(&wire::encode(&posting(CLIENT, 1)), &NETWORK, later, FROM).map(drop);
         assert_eq!(again, Err(Refusal::Stale.into()));
@@ -311,13 +346,29 @@ mod tests {
     }
 
     #[test]
+    fn who_brings_all_quotes_gives_way_to_others_and_never_to_itself() {
+        let mut table = AuctionTable::default();
+        let id = post(&mut table, CLIENT, 1).expect("an honest posting");
+        let all = QUOTES_PER_POSTING_MAX as u8;
+        let quoted = (0..all).filter(|seed| answer(&mut table, *seed, id).is_ok()).count();
+        assert_eq!((quoted, answer(&mut table, all, id)), (all.into(), Err(AuctionRefusal::TooMany)));
+        assert_eq!(answer_by(&mut table, all, id, None), Ok(false), "this node's own");
+        let other = Some(PublicKey([8; 32]));
+        let theirs =
+            (all + 1..=u8::MAX).filter(|seed| answer_by(&mut table, *seed, id, other).is_ok()).count();
+        assert!((all / 2 - 1..=all / 2).contains(&(theirs as u8)), "as many as the first one's: {theirs}");
+        let of = |from| table.entries[&id].quoted.values().filter(|by| **by == from).count();
+        assert_eq!((of(None), of(FROM) + of(other)), (1, QUOTES_PER_POSTING_MAX - 1));
+    }
+
+    #[test]
     fn who_fills_the_table_gives_way_to_others_and_never_to_itself() {
         let mut table = AuctionTable::default();
         let entry = || Entry {
             client: PublicKey([1; 32]),
             expires_at: Timestamp(NOW.0 + 1),
             from: Some(PublicKey([66; 32])),
-            quoted: BTreeSet::new(),
+            quoted: BTreeMap::new(),
         };
         for n in 0..POSTINGS_MAX as u64 {
             let mut id = [0; 32];
@@ -334,7 +385,7 @@ mod tests {
         fn no_bytes_panic_and_none_pass(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
             let mut table = AuctionTable::default();
             prop_assert!(table.take_posting(&bytes, &NETWORK, NOW, FROM).is_err());
-            prop_assert!(table.take_quote(&bytes, &NETWORK, NOW).is_err());
+            prop_assert!(table.take_quote(&bytes, &NETWORK, NOW, FROM).is_err());
         }
 
         #[test]

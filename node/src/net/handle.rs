@@ -164,9 +164,13 @@ impl NetHandle {
     /// Connects to a peer, and waits until it has named its network.
     ///
     /// # Errors
-    /// If it is not reached, is another peer than the address names, or belongs to another network.
+    /// If it is not reached in time, is another peer than the address names, or belongs to another network.
     pub async fn dial(&self, address: Address) -> Result<PublicKey, DialError> {
-        self.ask(|reply| Command::Dial { address, reply }).await?
+        let dialled = self.ask(|reply| Command::Dial { address: address.clone(), reply });
+        in_time(QUESTION_TIMEOUT, dialled).await.unwrap_or_else(|error| {
+            let why = error.to_string();
+            Ok(Err(DialError::Unreachable { address, why }))
+        })?
     }
 
     /// Gossips an advert and keeps it for peers that connect later. Without peers it is kept only, and that

@@ -132,7 +132,7 @@ pub const PROVIDER_EVERY: Duration = Duration::from_secs(5);
 pub const POSTINGS_MAX: usize = 512;
 /// Postings of one client among them.
 pub const POSTINGS_PER_CLIENT_MAX: usize = 4;
-/// Quotes that answer one posting; further ones come too late.
+/// Quotes that answer one posting. Of further ones only those have a place that another peer brought than the most.
 pub const QUOTES_PER_POSTING_MAX: usize = 64;
 /// Postings and quotes a second that this node passes on.
 pub const AUCTIONS_PASSED_PER_SECOND_MAX: usize = 50;

@@ -45,6 +45,9 @@ const SLOT_TIME: Duration = Duration::from_secs(5);
 const REACH_TIME: Duration = Duration::from_secs(15);
 /// Time between two looks at a call.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Blocks behind a call in which its answer is looked for, however many the ledger node sends: more than a busy ledger
+/// writes in ten minutes.
+const ANSWER_BLOCKS_MAX: u64 = 100_000;
 
 /// Why a reserved slot was of no use.
 #[derive(Debug, thiserror::Error)]
@@ -221,16 +224,14 @@ impl Client {
     ) -> Result<Verified<Advert>, RunError> {
         let id = terms.id();
         let mut found = None;
-        let mut next = from;
-        loop {
-            let blocks = self.ledger.blocks(next).await?;
+        let mut read = 0;
+        while read < ANSWER_BLOCKS_MAX {
+            let blocks = self.ledger.blocks(Height(from.0.saturating_add(read))).await?;
             if blocks.is_empty() {
                 break;
             }
-            for bytes in &blocks {
-                next.0 += 1;
-                found = answer_in(bytes, id).or(found);
-            }
+            read += blocks.len() as u64;
+            found = blocks.iter().rev().find_map(|bytes| answer_in(bytes, id)).or(found);
         }
         let advert = found.ok_or("its answer is not on the ledger".to_owned());
         advert.and_then(|advert| as_reserved(advert, terms)).map_err(|why| {

@@ -30,7 +30,7 @@ impl Task {
     }
 
     pub(super) fn judge_quote(&mut self, from: PublicKey, bytes: &[u8]) -> MessageAcceptance {
-        let taken = self.state.auctions.take_quote(bytes, &self.network, (self.clock)());
+        let taken = self.state.auctions.take_quote(bytes, &self.network, (self.clock)(), Some(from));
         let refused = taken.as_ref().map(drop).map_err(|refusal| *refusal);
         if let Ok((quote, true)) = taken {
             self.tell_of_auction(NetEvent::Quote(quote));
@@ -74,7 +74,7 @@ impl Task {
     /// Gossips the node's own quote.
     pub(super) fn publish_quote(&mut self, quote: &Signed<Advert>) -> Result<(), PublishError> {
         let bytes = wire::encode(quote);
-        self.state.auctions.take_quote(&bytes, &self.network, (self.clock)())?;
+        self.state.auctions.take_quote(&bytes, &self.network, (self.clock)(), None)?;
         self.gossip_auction(&self.names.quotes_topic(), bytes)
     }
 
