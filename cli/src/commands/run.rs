@@ -478,12 +478,19 @@ fn whole(result: &JobResult, cancel: &watch::Receiver<bool>) -> Result {
     if cause == Cause::Delivered || *cancel.borrow() {
         return Ok(());
     }
-    let (by, tokens) = (result.terms.provider.short(), result.answer().len());
+    let (tokens, cause_name) = (result.answer().len(), cause.name());
     let error = CommandError::network(format!(
-        "the answer breaks off after {tokens} tokens ({} by {by}), and nobody goes on",
-        cause.name()
+        "the answer breaks off after {tokens} tokens ({cause_name}), and nobody goes on"
     ));
-    Err(error.hint("what came is kept and paid for; a higher --max-total leaves room for another provider"))
+    Err(error.hint(match cause {
+        Cause::ClientFault => {
+            "the session's time was over, or a payment came too late; what came is kept and paid for"
+        }
+        Cause::ProviderFault => {
+            "its provider failed and is paid nothing for its part; a higher --max-total leaves room for another"
+        }
+        _ => "what came is kept and paid for; a higher --max-total leaves room for another provider",
+    }))
 }
 
 /// A refusal by the ledger of what a budget should pay says what is left of it.

@@ -18,6 +18,7 @@ use gridhour_node::{
     network_json::NetworkJsonError,
     own_machines::OwnError,
     settings::SettingsError,
+    store::lock::LockError,
 };
 use gridhour_protocol::calibration::{challenger::ChallengeFailure, message::RefusalCode};
 
@@ -57,7 +58,8 @@ impl From<OwnError> for CommandError {
     fn from(error: OwnError) -> Self {
         let kind = match &error {
             OwnError::Io { source, .. } => kind_of_io(source),
-            OwnError::Lock(_) => Kind::Internal,
+            OwnError::Lock(LockError::Io { source, .. }) => kind_of_io(source),
+            OwnError::Lock(LockError::Held { .. }) => Kind::Refused,
             OwnError::NoAccount { .. } | OwnError::TooMany { .. } => Kind::Usage,
         };
         Self::new(kind, error)

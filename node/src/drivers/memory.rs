@@ -146,7 +146,7 @@ impl Memory {
     /// Keeps the transaction that closes a session, before it is handed in.
     ///
     /// # Errors
-    /// If the disk fails: then it must not be handed in.
+    /// If the disk fails.
     pub fn keep_close(&self, session: SessionId, close: &Signed<Tx>) -> Result<(), MemoryError> {
         Ok(self.0.put(CLOSE, &session.0, &wire::encode(close))?)
     }

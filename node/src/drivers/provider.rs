@@ -373,6 +373,8 @@ pub(crate) struct Shared {
     pub(crate) sweeping: Mutex<()>,
     /// A lane was given back.
     pub(crate) freed: Notify,
+    /// So was the last one of a session that ends: it can be collected.
+    pub(crate) over: Notify,
     pub(crate) misdeeds: AtomicU64,
     pub(crate) counts: counts::Counts,
     pub(crate) events: mpsc::Sender<ProviderEvent>,
@@ -472,6 +474,7 @@ impl Provider {
             calibrated: Notify::new(),
             sweeping: Mutex::new(()),
             freed: Notify::new(),
+            over: Notify::new(),
             ending: watch::Sender::new(BTreeSet::new()),
             misdeeds: AtomicU64::new(0),
             counts: counts::Counts::default(),
@@ -513,7 +516,7 @@ impl Provider {
                 never = &mut reserved => match never {},
                 _ = adverts.tick() => advertise(&shared, &mut sequence).await,
                 () = shared.changed.notified() => advertise(&shared, &mut sequence).await,
-                _ = sweep.tick() => tasks.spawn(settle::sweep(shared.clone())),
+                () = settle::time_to_sweep(&shared, &mut sweep) => tasks.spawn(settle::sweep(shared.clone())),
                 Some(_) = tasks.join_next() => {}
                 Ok(()) = faults.changed() => {
                     tasks.spawn(serving::recover(shared.clone(), stops.stop.clone()));

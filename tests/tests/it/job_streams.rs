@@ -61,9 +61,9 @@ use crate::engine_gpu::{on_gpu, open, variants};
 /// High enough that the milliseconds of a small model cost something.
 pub(crate) const ASK: PricePerHour = PricePerHour(1_000_000_000);
 /// Time to collect: longer than a provider takes to see a close, shorter than a job of 20 tokens behind [`SLOW`].
-const GRACE: Millis = Millis(8_000);
+const GRACE: Millis = Millis(20_000);
 /// A delay of every frame that makes a job outlast [`GRACE`].
-const SLOW: Duration = Duration::from_millis(700);
+const SLOW: Duration = Duration::from_millis(1_500);
 /// Longer than a job of [`SLOW`] frames, and than [`GRACE`].
 const DRAIN: Millis = Millis(60_000);
 /// How long a provider waits for a challenger, and for itself while it is calibrated: a small job takes far
@@ -265,14 +265,18 @@ pub(crate) async fn provider_asking(
 impl Market {
     /// The next thing that the provider tells for which `look` finds something.
     pub(crate) async fn hear<T>(&mut self, look: impl Fn(ProviderEvent) -> Option<T>) -> T {
+        let mut heard = Vec::new();
         let next = async {
-            loop {
-                if let Some(found) = look(self.events.recv().await.expect("the provider runs")) {
+            while let Some(event) = self.events.recv().await {
+                if let found @ Some(_) = look(event.clone()) {
                     return found;
                 }
+                heard.push(event);
             }
+            None
         };
-        timeout(PATIENCE, next).await.expect("the provider tells in time")
+        let found = timeout(PATIENCE, next).await;
+        found.ok().flatten().unwrap_or_else(|| panic!("the provider told nothing but {heard:?}"))
     }
 
     /// What the provider says of the next misdeed, and the number of all so far.

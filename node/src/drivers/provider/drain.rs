@@ -47,7 +47,7 @@ impl Drain<'_> {
             self.until_idle().await;
             self.until_settled().await;
             // Whatever ended last was perhaps not looked at yet.
-            settle::sweep(self.shared.clone()).await;
+            settle::last_sweep(self.shared).await;
         }
     }
 
@@ -80,7 +80,7 @@ impl Drain<'_> {
     async fn step(&mut self) -> bool {
         tokio::select! {
             Some(_) = self.tasks.join_next() => true,
-            _ = self.sweep.tick() => {
+            () = settle::time_to_sweep(self.shared, self.sweep) => {
                 self.tasks.spawn(settle::sweep(self.shared.clone()));
                 true
             }

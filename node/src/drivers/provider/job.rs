@@ -363,8 +363,8 @@ impl JobStops {
         self.leaves_at = Some(Instant::now() + Duration::from_millis(notice.0));
     }
 
-    /// Whether `sending` comes to a good end in time: a client that does not read keeps nobody waiting who was promised
-    /// the slot after the notice.
+    /// Whether `sending` comes to a good end in time: a client that reads nothing keeps nobody waiting who was promised
+    /// the slot after the notice. One that does read in the end has its notice from then on.
     async fn in_time(
         &mut self,
         sending: impl Future<Output = Result<(), FrameError>>,
@@ -452,6 +452,10 @@ impl Job {
     }
 
     async fn send(&mut self, message: &ProviderMessage) {
+        // Behind a frame that did not leave whole nothing else can.
+        if self.inputs.iter().any(|input| matches!(input, ProviderInput::Disconnected)) {
+            return;
+        }
         let frame = wire::encode(message);
         let known = self.stops.leaves_at;
         let arrived = self.stops.in_time(self.sender.send(&frame), self.notice).await;

@@ -23,7 +23,7 @@ use gridhour_protocol::{
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::care::Care;
-pub(super) use self::sweep::sweep;
+pub(super) use self::sweep::{last_sweep, sweep, time_to_sweep};
 use super::{ProviderEvent, SESSIONS_MAX, Shared};
 use crate::{
     clock,
@@ -149,9 +149,10 @@ pub(crate) async fn recall(shared: &Shared, open: &Open) -> Result<Option<Sessio
     Ok(covers.then(|| session.clone()))
 }
 
-/// The ledger showed the session of this id, if it is one of ours.
+/// The ledger answered, and showed the session of this id, if it is one of ours.
 pub(crate) async fn note_shown(shared: &Shared, id: SessionId, session: &Session) {
     if let Some(entry) = shared.busy.lock().await.get_mut(&id) {
+        entry.care.answered();
         entry.note_shown(session);
     }
 }
@@ -245,6 +246,9 @@ impl LaneUse {
     pub(crate) async fn free(self, shared: &Shared) {
         if let Some(entry) = shared.busy.lock().await.get_mut(&self.session) {
             entry.lanes.remove(&self.lane);
+            if entry.lanes.is_empty() && entry.care.is_ending() {
+                shared.over.notify_one();
+            }
         }
         shared.freed.notify_waiters();
     }
@@ -300,17 +304,20 @@ async fn close(shared: &Shared, session: SessionId) -> Result<Applied, SettleErr
         Some(applied) => applied,
         None => close_anew(shared, session).await?,
     };
-    shared.counts.collected(gain(shared, session).await?);
+    let gain = gain(shared, session).await?;
     shared.memory.forget_session(session)?;
+    // Behind what may fail, and is tried again then.
+    shared.counts.collected(gain);
     Ok(applied)
 }
 
 /// Hands in the close that was signed before, if there is one: its answer was lost, and it may be applied. `None` if
-/// there is none, or it is not accepted any more.
+/// there is none, or it is not accepted.
 async fn close_again(shared: &Shared, session: SessionId) -> Result<Option<Applied>, SettleError> {
     let Some(signed) = shared.memory.kept_close(session)? else { return Ok(None) };
     match shared.ledger.hand_in(&signed).await {
-        Err(LedgerError::Rejected { transient: false, .. }) => Ok(None),
+        // It is not applied, and may never be: how the session stands is looked at anew.
+        Err(LedgerError::Rejected { .. }) => Ok(None),
         answer => Ok(Some(answer?)),
     }
 }
@@ -322,22 +329,26 @@ async fn close_anew(shared: &Shared, session: SessionId) -> Result<Applied, Sett
         shared.memory.forget_session(session)?;
         return Err(SettleError::Unknown);
     };
-    note_shown(shared, session, &on_ledger).await;
+    if let Some(entry) = shared.busy.lock().await.get_mut(&session) {
+        entry.note_shown(&on_ledger);
+    }
     let vouchers = newest_vouchers(shared, session, &on_ledger)?;
     let call = Call::Close { session, vouchers, release: None };
     let signed = shared.ledger.sign(&shared.key, call).await?;
-    keep_close(shared, session, &signed).await?;
+    keep_close(shared, session, &signed).await;
     Ok(shared.ledger.hand_in(&signed).await?)
 }
 
 /// From now on the session may be closed at any moment, whatever answer comes back: no job starts in it, whose voucher
-/// would come too late.
-async fn keep_close(shared: &Shared, session: SessionId, signed: &Signed<Tx>) -> Result<(), MemoryError> {
-    shared.memory.keep_close(session, signed)?;
+/// would come too late. Records that take nothing any more keep no money from being collected: all that is lost with the
+/// close is to know at once what became of it, should its answer be lost.
+async fn keep_close(shared: &Shared, session: SessionId, signed: &Signed<Tx>) {
+    if let Err(error) = shared.memory.keep_close(session, signed) {
+        shared.trouble(format!("the end of session {} is not kept: {error}", session.short()));
+    }
     if let Some(entry) = shared.busy.lock().await.get_mut(&session) {
         entry.care.close_signed();
     }
-    Ok(())
 }
 
 /// Whether `session` has ended, whatever the ledger node says: vouchers are money, and are not thrown away on its word.

@@ -320,6 +320,25 @@ async fn earned_money_is_always_collected() {
     town.end().await;
 }
 
+/// Records that take nothing more are no reason to lose what was earned: to collect it needs no room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn money_is_collected_though_the_disk_is_full() {
+    let (town, disk) = (Town::new(13).await, SimDisk::new(13));
+    let deal = town.open(1, 1_000, LONG_GRACE_MS).await;
+    remember(&memory_on(&disk), &deal, &[30, 12]);
+    disk.set_capacity(Some(disk.used()));
+    let mut life = Life::start(&town, &disk).await;
+    let not_kept = |event: &ProviderEvent| match event {
+        ProviderEvent::Trouble { what } => what.contains("is not kept").then_some(()),
+        _ => None,
+    };
+    life.hear(not_kept).await;
+    town.wait(|state| state.session(&deal.session()).is_none()).await;
+    assert_eq!(town.balance(PROVIDER), 42);
+    let _ = life.crash(&disk).await;
+    town.end().await;
+}
+
 /// Sessions that others ended while the provider was away, that it closed itself without hearing so, or that never
 /// opened: it finds out by itself, and forgets them, with all that was reserved for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -330,14 +349,20 @@ async fn capacity_never_stays_reserved_after_the_money_is_gone_though_every_even
     for number in 0..6 {
         let closed_before = number % 3 == 0;
         let never_opens = number % 3 == 1;
+        // It lost its power between these two.
+        let signed_and_not_handed_in = number >= 3;
         let deal = match never_opens {
             true => town.deal(number, 1_000, GRACE_MS),
             false => town.open(number, 1_000, GRACE_MS).await,
         };
         remember(&memory, &deal, &[5 + number]);
+        let vouchers = vec![deal.voucher(0, 1, Credits(5 + number))];
+        let close = Call::Close { session: deal.session(), vouchers, release: None };
+        if signed_and_not_handed_in {
+            let signed = town.client.sign(&key(PROVIDER), close.clone()).await.expect("it answers");
+            memory.keep_close(deal.session(), &signed).expect("room");
+        }
         if closed_before {
-            let vouchers = vec![deal.voucher(0, 1, Credits(5 + number))];
-            let close = Call::Close { session: deal.session(), vouchers, release: None };
             town.client.submit(&key(PROVIDER), close).await.expect("closed, and the answer lost");
         }
         gone.push(deal.session());

@@ -119,9 +119,14 @@ impl Care {
         })
     }
 
+    /// What was wanted of the ledger worked out: the next failure is the first one again.
+    pub(super) fn answered(&mut self) {
+        (self.failures, self.retry_at) = (0, Timestamp(0));
+    }
+
     /// The ledger showed the session. From then on its client may close it alone, and leaves the grace.
     pub(super) fn shown(&mut self, session: &Session, now: Timestamp) {
-        (self.failures, self.retry_at, self.collected) = (0, Timestamp(0), session.collected);
+        self.collected = session.collected;
         self.closing = session.closing;
         if session.closing {
             self.deadline = session.collect_until;
@@ -216,6 +221,7 @@ mod tests {
         assert_eq!(care.need(&terms(), false, at(0)), Some(Need::Collect));
         care.failed(at(0));
         assert_eq!(care.need(&terms(), false, at(1)), None, "not at once again");
+        care.answered();
         care.shown(&shown(false), at(1));
         assert_eq!(care.need(&terms(), false, at(2)), Some(Need::Collect), "open as yet, and not for long");
     }
@@ -252,6 +258,9 @@ mod tests {
         assert_eq!(&waits[..4], [2_000, 4_000, 8_000, 16_000]);
         assert!(waits.iter().all(|wait| *wait <= RETRY_MS_MAX) && waits.len() > 10, "{waits:?}");
         care.shown(&shown(false), at(now));
+        care.failed(at(now));
+        assert!(care.need(&terms(), false, at(now + 2_000)).is_none(), "to be shown it is not to collect");
+        care.answered();
         care.failed(at(now));
         assert!(care.need(&terms(), false, at(now + 2_000)).is_some(), "an answer forgives");
     }

@@ -8,6 +8,7 @@ use gridhour_protocol::{
     id::SessionId,
     units::{Credits, Timestamp},
 };
+use tokio::time::Interval;
 
 use super::{SettleError, care::Need, granted, settle};
 use crate::{
@@ -19,23 +20,42 @@ use crate::{
 /// Questions in a row that found nobody there, after which the others wait for a later sweep.
 const UNREACHABLE_MAX: u32 = 3;
 
+/// Ready when sessions should be looked through: every so often, and once the last job of a session ends that its client
+/// closes.
+pub(in crate::drivers::provider) async fn time_to_sweep(shared: &Shared, often: &mut Interval) {
+    tokio::select! {
+        _ = often.tick() => {}
+        () = shared.over.notified() => {}
+    }
+}
+
 /// Closes every session whose time is over, or whose client closes it from its side: then only the grace is left to
 /// collect, so jobs that still run are ended first. What fails is tried again at a later sweep. One sweep at a time.
 pub(in crate::drivers::provider) async fn sweep(shared: Arc<Shared>) {
     let Ok(_turn) = shared.sweeping.try_lock() else { return };
+    look_through(&shared).await;
+}
+
+/// The same when no later one follows: it waits for the one that is under way, which may have begun too early.
+pub(in crate::drivers::provider) async fn last_sweep(shared: &Shared) {
+    let _turn = shared.sweeping.lock().await;
+    look_through(shared).await;
+}
+
+async fn look_through(shared: &Shared) {
     let mut missed = 0;
-    for (session, need) in due(&shared, clock::now()).await {
+    for (session, need) in due(shared, clock::now()).await {
         if missed >= UNREACHABLE_MAX {
-            note_failure(&shared, session).await;
+            note_failure(shared, session).await;
             continue;
         }
         let unreachable = match need {
-            Need::Collect => collect(&shared, session).await,
-            Need::Look => look(&shared, session).await,
+            Need::Collect => collect(shared, session).await,
+            Need::Look => look(shared, session).await,
         };
         missed = if unreachable { missed + 1 } else { 0 };
     }
-    alert(&shared, clock::now()).await;
+    alert(shared, clock::now()).await;
 }
 
 /// Sessions that need something, those first whose deadline is nearest.
