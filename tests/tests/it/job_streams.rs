@@ -61,9 +61,9 @@ use crate::engine_gpu::{on_gpu, open, variants};
 /// High enough that the milliseconds of a small model cost something.
 pub(crate) const ASK: PricePerHour = PricePerHour(1_000_000_000);
 /// Time to collect: longer than a provider takes to see a close, shorter than a job of 20 tokens behind [`SLOW`].
-const GRACE: Millis = Millis(20_000);
+const GRACE: Millis = Millis(12_000);
 /// A delay of every frame that makes a job outlast [`GRACE`].
-const SLOW: Duration = Duration::from_millis(1_500);
+const SLOW: Duration = Duration::from_millis(700);
 /// Longer than a job of [`SLOW`] frames, and than [`GRACE`].
 const DRAIN: Millis = Millis(60_000);
 /// How long a provider waits for a challenger, and for itself while it is calibrated: a small job takes far
