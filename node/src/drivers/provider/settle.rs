@@ -304,10 +304,11 @@ async fn close(shared: &Shared, session: SessionId) -> Result<Applied, SettleErr
         Some(applied) => applied,
         None => close_anew(shared, session).await?,
     };
-    let gain = gain(shared, session).await?;
-    shared.memory.forget_session(session)?;
-    // Behind what may fail, and is tried again then.
-    shared.counts.collected(gain);
+    shared.counts.collected(gain(shared, session).await?);
+    // What is collected stays so. After a restart it is handed in once more, or found to have ended.
+    if let Err(error) = shared.memory.forget_session(session) {
+        shared.trouble(format!("session {} is collected and stays in the records: {error}", session.short()));
+    }
     Ok(applied)
 }
 

@@ -333,7 +333,12 @@ async fn money_is_collected_though_the_disk_is_full() {
         _ => None,
     };
     life.hear(not_kept).await;
-    town.wait(|state| state.session(&deal.session()).is_none()).await;
+    let closed = |event: &ProviderEvent| match event {
+        ProviderEvent::Closed { session } => Some(*session),
+        ProviderEvent::Trouble { what } if what.contains("not collected") => panic!("it is: {what}"),
+        _ => None,
+    };
+    assert_eq!(life.hear(closed).await, deal.session());
     assert_eq!(town.balance(PROVIDER), 42);
     let _ = life.crash(&disk).await;
     town.end().await;
