@@ -19,12 +19,15 @@ pub enum Kind {
     Internal,
     /// The user pressed Ctrl-C.
     Interrupted,
+    /// Whoever reads the answer has seen enough (`| head`): the command ends, and nothing is wrong.
+    ReaderLeft,
 }
 
 impl Kind {
     /// The exit code that scripts rely on.
     pub fn exit_code(self) -> u8 {
         match self {
+            Self::ReaderLeft => 0,
             Self::Refused => 1,
             Self::Usage => 2,
             Self::Network => 3,
@@ -41,6 +44,7 @@ impl Kind {
             Self::Network => "network",
             Self::Internal => "internal",
             Self::Interrupted => "interrupted",
+            Self::ReaderLeft => "reader-left",
         }
     }
 }
@@ -94,6 +98,11 @@ impl CommandError {
     /// Ctrl-C.
     pub fn interrupted() -> Self {
         Self::new(Kind::Interrupted, "interrupted")
+    }
+
+    /// Nobody reads the answer any more, or would read this.
+    pub fn reader_left() -> Self {
+        Self::silent(Kind::ReaderLeft, "nobody reads the answer any more")
     }
 
     /// Adds what to do next.

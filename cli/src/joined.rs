@@ -24,18 +24,46 @@ pub fn runtime() -> Result<Runtime> {
     Runtime::new().map_err(|error| CommandError::internal(format!("cannot start the runtime: {error}")))
 }
 
-/// Turns true at the first Ctrl-C; a second one ends the program at once, with the exit code that shells expect.
-pub fn ctrl_c() -> watch::Receiver<bool> {
-    let (told, cancel) = watch::channel(false);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            told.send_replace(true);
-        }
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(CommandError::interrupted().kind.exit_code().into());
-        }
-    });
-    cancel
+/// A wish to stop: of the user, who pressed Ctrl-C, or of a command whose answer nobody reads any more.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Sender<bool>);
+
+impl Stop {
+    /// Wished at the first Ctrl-C; a second one ends the program at once, with the exit code that shells expect.
+    pub fn at_ctrl_c() -> Self {
+        let stop = Self(watch::Sender::new(false));
+        let wish = stop.clone();
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                wish.now();
+            }
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(CommandError::interrupted().kind.exit_code().into());
+            }
+        });
+        stop
+    }
+
+    /// Wishes it.
+    pub fn now(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Whether it is wished.
+    pub fn is_wished(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Waits until it is wished.
+    pub async fn wished(&self) {
+        // An error means that nobody is left who could wish it, and this is somebody.
+        let _ = self.heard().wait_for(|wished| *wished).await;
+    }
+
+    /// Turns true when it is wished, for those who know only this.
+    pub fn heard(&self) -> watch::Receiver<bool> {
+        self.0.subscribe()
+    }
 }
 
 /// The network of the data directory, or the one in `file`.
@@ -56,12 +84,12 @@ pub async fn connect(context: &Context) -> Result<Client> {
 /// Runs `work` with a client, then leaves the network.
 pub fn with_client<T>(
     context: &Context,
-    work: impl AsyncFnOnce(Arc<Client>, watch::Receiver<bool>) -> Result<T>,
+    work: impl AsyncFnOnce(Arc<Client>, Stop) -> Result<T>,
 ) -> Result<T> {
     runtime()?.block_on(async {
-        let cancel = ctrl_c();
+        let stop = Stop::at_ctrl_c();
         let client = Arc::new(connect(context).await?);
-        let done = work(client.clone(), cancel).await;
+        let done = work(client.clone(), stop).await;
         client.net().shutdown().await;
         done
     })

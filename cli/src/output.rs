@@ -84,11 +84,10 @@ impl Output {
 fn write_out(text: &str) -> Result {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    match written {
-        // A reader that has seen enough (`| head`) is no error.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other.map_err(|error| CommandError::internal(format!("cannot write the answer: {error}"))),
-    }
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => CommandError::reader_left(),
+        _ => CommandError::internal(format!("cannot write the answer: {error}")),
+    })
 }
 
 /// Columns of text, each as wide as its widest cell.

@@ -72,6 +72,7 @@ mod task;
 mod tests;
 mod transport;
 mod turns;
+mod upgrades;
 
 use std::time::Duration;
 

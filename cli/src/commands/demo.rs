@@ -25,7 +25,6 @@ use gridhour_protocol::{
     market::matching::MatchRecord,
     units::{Credits, PricePerHour},
 };
-use tokio::sync::watch;
 
 use self::{report::Outcome, stage::Stage};
 use super::{
@@ -35,7 +34,7 @@ use super::{
 use crate::{
     context::Context,
     error::{CommandError, Kind, Result},
-    joined::{connect, ctrl_c, runtime},
+    joined::{Stop, connect, runtime},
     models,
 };
 
@@ -75,12 +74,11 @@ pub fn run(args: &Args, context: &Context) -> Result {
     let context = context.in_folder(folder(context)?);
     let path = model_file(args, &context)?;
     let outcome = runtime()?.block_on(async {
-        let mut cancel = ctrl_c();
-        let cancelled = cancel.clone();
+        let stop = Stop::at_ctrl_c();
         // Whatever happens, the stage is dropped before this returns, and its processes with it.
         tokio::select! {
-            outcome = play(args, &context, path, cancelled) => outcome,
-            _ = cancel.wait_for(|cancel| *cancel) => Err(CommandError::interrupted()),
+            outcome = play(args, &context, path, &stop) => outcome,
+            () = stop.wished() => Err(CommandError::interrupted()),
         }
     })?;
     context.out.document(&outcome.to_json())?;
@@ -115,14 +113,9 @@ fn model_file(args: &Args, context: &Context) -> Result<PathBuf> {
     }
 }
 
-async fn play(
-    args: &Args,
-    context: &Context,
-    model: PathBuf,
-    cancel: watch::Receiver<bool>,
-) -> Result<Outcome> {
+async fn play(args: &Args, context: &Context, model: PathBuf, stop: &Stop) -> Result<Outcome> {
     let mut stage = Stage::set(context, &model, args.backend).await?;
-    let outcome = act(args, context, &mut stage, &model, cancel).await;
+    let outcome = act(args, context, &mut stage, &model, stop).await;
     stage.clear().await?;
     let outcome = outcome?;
     outcome.print(context)?;
@@ -134,7 +127,7 @@ async fn act(
     context: &Context,
     stage: &mut Stage,
     model: &std::path::Path,
-    cancel: watch::Receiver<bool>,
+    stop: &Stop,
 ) -> Result<Outcome> {
     let client = Arc::new(connect(context).await?);
     fund(context, &client).await?;
@@ -150,7 +143,7 @@ async fn act(
     let mut jobs = Vec::new();
     for scene in scenes(args, stage) {
         context.out.line(format!("\n== {}", scene.title))?;
-        jobs.push(order(context, &client, &scene, cancel.clone()).await?);
+        jobs.push(order(context, &client, &scene, stop).await?);
     }
     let outcome = report::conclude(context, &client, stage, jobs, model).await;
     client.net().shutdown().await;
@@ -230,12 +223,7 @@ fn scenes(args: &Args, stage: &Stage) -> Vec<Scene> {
     ]
 }
 
-async fn order(
-    context: &Context,
-    client: &Arc<Client>,
-    scene: &Scene,
-    cancel: watch::Receiver<bool>,
-) -> Result<Job> {
+async fn order(context: &Context, client: &Arc<Client>, scene: &Scene, stop: &Stop) -> Result<Job> {
     let messages = vec![Message { role: Role::User, content: scene.prompt.to_owned() }];
     let spec: RunSpec = scene.options.spec(context, messages)?;
     let adverts = client.offers(1, ADVERTS_TIME).await;
@@ -244,7 +232,7 @@ async fn order(
         return Ok(Job::Refused(Box::new(record), scene.title));
     }
     context.out.line(format!("> {}", scene.prompt))?;
-    let result = stream(context, client, &spec, &adverts, cancel, true, None).await?;
+    let result = stream(context, client, &spec, &adverts, stop, true, None).await?;
     context.out.line(format!("  {}", summary(&result)))?;
     Ok(Job::Delivered(Box::new(result), scene.title))
 }

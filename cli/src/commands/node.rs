@@ -1,8 +1,6 @@
 //! `gridhour node`: the same program as `gridhour-node`.
 
-use std::sync::Arc;
-
-use gridhour_node::command::{NodeCommand, NodeEvent, Surroundings, run as run_node, told_to_stop};
+use gridhour_node::command::{NodeCommand, Surroundings, printer, run as run_node, told_to_stop};
 
 use crate::{
     context::Context,
@@ -30,17 +28,11 @@ pub fn run(args: Args, context: &Context) -> Result {
         settings: context.settings()?,
         models: context.model_cache()?,
     };
-    let out = context.out;
-    let print = move |event: NodeEvent| {
-        // A closed output is no reason to stop serving.
-        let _ = out.record(&event.to_json());
-        if let Some(text) = event.to_text() {
-            let _ = out.line(text);
-        }
-    };
     runtime()?.block_on(async {
         let stop = told_to_stop(|| std::process::exit(CommandError::interrupted().kind.exit_code().into()));
         let stop = stop.map_err(CommandError::internal)?;
-        run_node(args.command, surroundings, stop, Arc::new(print)).await.map_err(CommandError::from)
+        run_node(args.command, surroundings, stop, printer(context.out.json))
+            .await
+            .map_err(CommandError::from)
     })
 }

@@ -34,7 +34,6 @@ use gridhour_protocol::{
     units::{Credits, Millis, PricePerHour},
 };
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 pub use self::{data::DataOptions, sampling::SamplingOptions};
 use super::{
@@ -45,8 +44,8 @@ use super::{
 };
 use crate::{
     context::Context,
-    error::{CommandError, Result},
-    joined::with_client,
+    error::{CommandError, Kind, Result},
+    joined::{Stop, with_client},
     models,
 };
 
@@ -367,7 +366,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
     }
     let messages = args.conversation(args.prompt.clone().unwrap_or_default());
     let spec = args.order.spec(context, messages)?;
-    with_client(context, async |client, cancel| {
+    with_client(context, async |client, stop| {
         client.claim()?;
         let drawing = args.draw.resolve(context, &client).await?;
         let reservation = args.reservation(&client).await?;
@@ -377,8 +376,8 @@ pub fn run(args: &Args, context: &Context) -> Result {
             Tier::Reserved => client.offers(1, OFFERS_TIME).await,
             Tier::OnDemand | Tier::Spot => offers_for(&client, &spec).await?,
         };
-        let (asked, explain) = (cancel.clone(), args.explain);
-        let result = stream(context, &client, &spec, &offers, asked, explain, drawing.as_ref()).await?;
+        let (explain, drawing) = (args.explain, drawing.as_ref());
+        let result = stream(context, &client, &spec, &offers, &stop, explain, drawing).await?;
         context.out.document(&result_json(&client, &result).await?)?;
         if result.request.logprobs > 0 {
             let assets = client.assets(spec.model, &offers).await?;
@@ -390,7 +389,7 @@ pub fn run(args: &Args, context: &Context) -> Result {
         let id = result.receipt.id();
         context.out.line(format!("Look further: gridhour receipt show {id}; gridhour receipt rerun {id}"))?;
         // The document says it by its cause.
-        whole(&result, &cancel).map_err(|error| CommandError { told: context.out.json, ..error })
+        whole(&result, &stop).map_err(|error| CommandError { told: context.out.json, ..error })
     })
 }
 
@@ -406,23 +405,32 @@ impl Args {
     }
 }
 
-/// Runs an order and prints its text as it comes. `drawing` is the budget that pays, if one does.
+/// Runs an order and prints its text as it comes, until `stop` is wished. `drawing` is the budget that pays, if one does.
+///
+/// # Errors
+/// If there is no answer, or it could not be written: then whatever came is kept.
 pub async fn stream(
     context: &Context,
     client: &Arc<Client>,
     spec: &RunSpec,
     offers: &[gridhour_protocol::signed::Verified<gridhour_protocol::market::advert::Advert>],
-    cancel: watch::Receiver<bool>,
+    stop: &Stop,
     explain: bool,
     drawing: Option<&Drawing>,
 ) -> Result<JobResult> {
     let assets = client.assets(spec.model, offers).await?;
     let mut text = assets.tokenizer().stream_until(&spec.stop_texts);
-    // The first failed write; the job goes on, because it is paid for.
+    // The first write that failed. The job goes on, because its answer is kept; but nobody pays for more than they read.
     let failed = Mutex::new(Ok(()));
     let note = |written: Result| {
-        if let (Err(error), Ok(mut failed)) = (written, failed.lock()) {
-            *failed = Err(error);
+        let Err(error) = written else { return };
+        if error.kind == Kind::ReaderLeft {
+            stop.now();
+        }
+        if let Ok(mut first) = failed.lock()
+            && first.is_ok()
+        {
+            *first = Err(error);
         }
     };
     let mut on_event = |event: RunEvent<'_>| match event {
@@ -463,7 +471,7 @@ pub async fn stream(
         )),
         RunEvent::Matched(_) | RunEvent::GoesOn { .. } | RunEvent::Opened { .. } | RunEvent::Settled => {}
     };
-    let result = client.run(spec, offers, cancel, &mut on_event).await;
+    let result = client.run(spec, offers, stop.heard(), &mut on_event).await;
     // Why there is no answer comes before what could not be written of it.
     let result = result.map_err(|error| refused(context, spec, drawing, error));
     let ended = context.out.line("");
@@ -473,9 +481,9 @@ pub async fn stream(
 }
 
 /// Whether the answer is what was asked for: it came to its end, or the user stopped it.
-fn whole(result: &JobResult, cancel: &watch::Receiver<bool>) -> Result {
+fn whole(result: &JobResult, stop: &Stop) -> Result {
     let cause = result.receipt.body.cause;
-    if cause == Cause::Delivered || *cancel.borrow() {
+    if cause == Cause::Delivered || stop.is_wished() {
         return Ok(());
     }
     let (tokens, cause_name) = (result.answer().len(), cause.name());

@@ -118,6 +118,29 @@ fn a_provider_told_to_stop_hands_its_job_over_and_leaves() {
 }
 
 #[test]
+fn an_answer_that_nobody_goes_on_with_is_kept_and_paid_for_as_far_as_it_came() {
+    let market = Market::new("60");
+    let ledger = market.ledger();
+    ledger.wait_for("ready");
+    let funds = market.fund();
+    let only = market.provider_with(&["--drain", "1"]);
+    only.wait_for("ready");
+    let mut order = market.order_of("400");
+    order.wait_for_output(40);
+    only.terminate();
+    assert_eq!(only.exit_code(), Some(0));
+    let answer = order.end(&market);
+    assert_eq!(answer.code, Some(3), "{answer}");
+    assert!(answer.stderr.contains("(reclaimed), and nobody goes on"), "{answer}");
+    let result = newest_result(&market);
+    assert!(result["output_tokens"].as_u64().is_some_and(|tokens| 0 < tokens && tokens < 400), "{result}");
+    verify_parts(&market, &result);
+    let paid = funds - market.balance_without_holds();
+    assert_eq!((paid, market.earned()), (cost(&result), paid));
+    market.audit();
+}
+
+#[test]
 fn a_provider_told_to_stop_lets_a_short_job_end() {
     let market = Market::new("60");
     let ledger = market.ledger();
@@ -135,4 +158,20 @@ fn a_provider_told_to_stop_lets_a_short_job_end() {
     assert_eq!(order.end(&market).code, Some(0));
     assert_eq!(market.earned(), funds - market.balance_without_holds());
     market.audit();
+}
+
+/// `gridhour node provider | head`.
+#[test]
+fn a_node_whose_events_nobody_reads_any_more_goes_on() {
+    let market = Market::new("60");
+    let ledger = market.ledger();
+    ledger.wait_for("ready");
+    market.fund();
+    let mut only = market.provider();
+    only.wait_for("ready");
+    only.stop_listening();
+    for _ in 0..3 {
+        assert_eq!(market.order_of("2").end(&market).code, Some(0));
+    }
+    leaves(only);
 }

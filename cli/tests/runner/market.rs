@@ -84,6 +84,11 @@ impl Node {
         }
     }
 
+    /// Hears no more of it: the pipe closes behind the next event.
+    pub fn stop_listening(&mut self) {
+        (_, self.events) = sync_channel(0);
+    }
+
     /// Tells it to stop, as service managers do.
     pub fn terminate(&self) {
         let id = self.child.id().to_string();
@@ -318,6 +323,11 @@ impl Order {
         self.seen.resize(seen + bytes, 0);
         let (id, stdout) = (self.child.id(), self.child.stdout.as_mut().expect("piped"));
         watched::wait_for(id, || stdout.read_exact(&mut self.seen[seen..])).expect("the answer comes");
+    }
+
+    /// Reads no more of it, and closes the pipe.
+    pub fn stop_reading(&mut self) {
+        drop(self.child.stdout.take());
     }
 
     /// How it ended, and all that it said.

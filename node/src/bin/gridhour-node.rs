@@ -1,10 +1,10 @@
 //! The program `gridhour-node`: providers, validators and observers.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use gridhour_node::{
-    command::{NodeCommand, NodeEvent, Surroundings, run, told_to_stop},
+    command::{NodeCommand, Surroundings, printer, run, told_to_stop},
     data_dir::DataDir,
     logging::{self, LogFormat},
     model::catalogue::{MODEL_CACHE_VARIABLE, ModelCache},
@@ -69,10 +69,5 @@ async fn start(
     let settings = Settings::load(&data_dir.config())?;
     let models = ModelCache::locate(model_cache)?;
     let stop = told_to_stop(|| std::process::exit(1))?;
-    let print = move |event: NodeEvent| match (json, event.to_text()) {
-        (true, _) => println!("{}", event.to_json()),
-        (false, Some(text)) => println!("{text}"),
-        (false, None) => {}
-    };
-    Ok(run(command, Surroundings { data_dir, settings, models }, stop, Arc::new(print)).await?)
+    Ok(run(command, Surroundings { data_dir, settings, models }, stop, printer(json)).await?)
 }

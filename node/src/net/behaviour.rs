@@ -7,7 +7,6 @@ use libp2p::{
     PeerId,
     allow_block_list::{self, BlockedPeers},
     connection_limits::{self, ConnectionLimits},
-    dcutr,
     gossipsub::{
         self, IdentTopic, IdentityTransform, MessageAuthenticity, MessageId, PeerScoreParams,
         PeerScoreThresholds, TopicScoreParams, ValidationMode, WhitelistSubscriptionFilter,
@@ -39,6 +38,7 @@ use crate::net::{
     reachability::Reachability,
     scoped::{Scope, Scoped},
     service::Service,
+    upgrades::Upgrades,
 };
 
 /// Gossip restricted to the topics of this network.
@@ -71,7 +71,7 @@ pub(crate) struct Behaviour {
     mdns: Scoped<mdns::tokio::Behaviour>,
     relay_client: relay::client::Behaviour,
     relay: Toggle<relay::Behaviour>,
-    dcutr: dcutr::Behaviour,
+    dcutr: Upgrades,
     reachability: Scoped<Reachability>,
     reachability_of_others: Scoped<DialBack>,
     pub(crate) gossip: Gossip,
@@ -105,7 +105,7 @@ impl Behaviour {
             mdns: Scoped::new(mdns(config, peer)?, Scope::Near, config.is_near),
             relay_client,
             relay: config.relays.then(|| relaying(peer)).into(),
-            dcutr: dcutr::Behaviour::new(peer),
+            dcutr: Upgrades::new(peer, config.is_near),
             reachability: reachability(config),
             reachability_of_others: dial_back(config),
             gossip: gossip(keypair, names).map_err(NetError::Setup)?,

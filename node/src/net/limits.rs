@@ -25,6 +25,8 @@ pub const DIALS_WAITING_MAX: usize = 256;
 /// How long a question to a peer may take in all: its turn to dial, the dials, the handshake and the answer. The turn has no
 /// limit but this one, and if an answer is lost on the way here, this ends the wait for it.
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(120);
+/// Addresses of a peer that are tried at once, to reach it without its relay.
+pub const UPGRADE_ADDRESSES_MAX: usize = 8;
 /// Streams of one connection.
 pub const STREAMS_PER_CONNECTION_MAX: usize = 64;
 /// Streams of one connection on which no protocol is agreed yet.

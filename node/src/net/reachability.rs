@@ -27,7 +27,8 @@ use crate::net::limits::REACH_ADDRESSES_MAX;
 /// What the client hears from the connections that it may ask on; libp2p gives the type no name.
 type OnDialled = <THandlerOutEvent<client::Behaviour> as Sides>::Left;
 
-trait Sides {
+/// Gives the parts of a type that has no name.
+pub(crate) trait Sides {
     type Left;
 }
 

@@ -35,13 +35,13 @@ pub struct Args {
 
 pub fn run(args: &Args, context: &Context) -> Result {
     let spec = args.order.spec(context, Vec::new())?;
-    with_client(context, async |client, cancel| {
+    with_client(context, async |client, stop| {
         client.claim()?;
         let offers = live_offers(&client, 1).await?;
         let bar = context.out.item_bar("measuring", u64::from(args.orders) + 1);
         let mut done = || bar.inc(1);
         let work = async {
-            let measured = measure(&client, &spec, &offers, args.orders, &cancel, &mut done).await;
+            let measured = measure(&client, &spec, &offers, args.orders, &stop.heard(), &mut done).await;
             client.close_kept().await;
             measured
         };

@@ -58,12 +58,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, context: &Context) -> Result {
-    with_client(context, async |client, mut cancel| {
+    with_client(context, async |client, stop| {
         let offers = live_offers(&client, 1).await?;
         let advert = chosen(&offers, &args.provider)?;
         let receipt = tokio::select! {
             receipt = calibrate(args, context, &client, advert) => receipt?,
-            Ok(_) = cancel.wait_for(|cancel| *cancel) => return Err(CommandError::interrupted()),
+            () = stop.wished() => return Err(CommandError::interrupted()),
         };
         if let Some(path) = &args.out {
             fs::write(path, wire::encode(&receipt)).map_err(|error| CommandError::file(path, &error))?;

@@ -19,14 +19,13 @@ use gridhour_protocol::{
     units::{Credits, Millis},
 };
 use serde_json::json;
-use tokio::sync::watch;
 
 use super::{Args, result_json, stream, summary, whole};
 use crate::{
     commands::{budget::Drawing, market::offers_for},
     context::Context,
     error::{CommandError, Result},
-    joined::with_client,
+    joined::{Stop, with_client},
 };
 
 /// Bytes of all prompts together.
@@ -75,7 +74,7 @@ pub fn run(args: &Args, file: &Path, context: &Context) -> Result {
     let conversations: Vec<Vec<Message>> =
         prompts(file)?.into_iter().map(|prompt| args.conversation(prompt)).collect();
     let spec = args.order.spec(context, Vec::new())?;
-    with_client(context, async |client, cancel| {
+    with_client(context, async |client, stop| {
         let left = client.left_open()?;
         let drawing = args.draw.resolve(context, &client).await?;
         let offers = offers_for(&client, &spec).await?;
@@ -89,7 +88,7 @@ pub fn run(args: &Args, file: &Path, context: &Context) -> Result {
         let spec = RunSpec { pays, keep: Some(keep), ..spec };
         let batch = Batch { context, client: &client, spec, offers, drawing, explain: args.explain };
         let work = async {
-            let answered = batch.answer_all(conversations, &cancel).await;
+            let answered = batch.answer_all(conversations, &stop).await;
             let mut late = client.close_kept().await;
             late.extend(client.settle_left(left).await);
             let told = late.iter().try_for_each(|why| context.out.note(&format!("not settled yet: {why}")));
@@ -105,25 +104,25 @@ pub fn run(args: &Args, file: &Path, context: &Context) -> Result {
 
 impl Batch<'_> {
     /// Answers one prompt after the other, until one fails or the user stops; what was answered stays.
-    async fn answer_all(&self, conversations: Vec<Vec<Message>>, cancel: &watch::Receiver<bool>) -> Result {
+    async fn answer_all(&self, conversations: Vec<Vec<Message>>, stop: &Stop) -> Result {
         let (mut cost, count) = (Credits::ZERO, conversations.len());
         for (at, messages) in conversations.into_iter().enumerate() {
             let so_far = || format!("{at} of {count} prompts were answered; they are kept and paid for");
-            let result = self.answer(messages, cancel.clone()).await.map_err(|error| error.hint(so_far()))?;
+            let result = self.answer(messages, stop).await.map_err(|error| error.hint(so_far()))?;
             // What was stopped is no answer, though what there is of it was paid.
-            if *cancel.borrow() {
+            if stop.is_wished() {
                 return Err(CommandError::interrupted().hint(so_far()));
             }
-            whole(&result, cancel).map_err(|error| error.hint(so_far()))?;
+            whole(&result, stop).map_err(|error| error.hint(so_far()))?;
             cost = cost.checked_add(result.cost_in_all()).unwrap_or(Credits(u64::MAX));
         }
         self.context.out.line(format!("{count} answers, {cost} credits in all"))
     }
 
-    async fn answer(&self, messages: Vec<Message>, cancel: watch::Receiver<bool>) -> Result<JobResult> {
+    async fn answer(&self, messages: Vec<Message>, stop: &Stop) -> Result<JobResult> {
         let Self { context, client, offers, drawing, .. } = self;
         let spec = RunSpec { messages, ..self.spec.clone() };
-        let result = stream(context, client, &spec, offers, cancel, self.explain, drawing.as_ref()).await?;
+        let result = stream(context, client, &spec, offers, stop, self.explain, drawing.as_ref()).await?;
         context.out.record(&json!(result_json(client, &result).await?))?;
         context.out.line(summary(&result))?;
         Ok(result)

@@ -100,9 +100,12 @@ async fn a_node_that_does_not_relay_passes_nothing_on() {
 #[tokio::test]
 async fn a_way_through_a_relay_becomes_a_direct_one() {
     let relay = relay(1, TCP).await;
-    let listen = vec![TCP.parse().expect("an address")];
-    let (provider, address) = hidden(2, listen, &relay).await;
-    let client = Node::start(3, TCP).await;
+    let (listen, bootstrap) = (vec![TCP.parse().expect("an address")], vec![relay.address()]);
+    // As if loopback were public: to near addresses nobody is followed who comes through a relay.
+    let provider = NetConfig { relayed: true, listen, bootstrap, is_near: |_| false, ..config(2, TCP) };
+    let provider = Node::with(2, provider).await;
+    let address = relayed(&provider).await;
+    let client = Node::with(3, NetConfig { is_near: |_| false, ..config(3, TCP) }).await;
     client.connect(&relay).await;
     assert_eq!(within("dial", client.net.dial(address)).await, Ok(provider.key()));
     client.wait_for("direct connection", |metrics| metrics.direct_upgrades_total > 0).await;

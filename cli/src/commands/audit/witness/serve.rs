@@ -14,7 +14,7 @@ use crate::{
     commands::audit::consistency::write_fraud,
     context::Context,
     error::{CommandError, Result},
-    joined::{ctrl_c, runtime},
+    joined::{Stop, runtime},
     output::Output,
 };
 
@@ -25,7 +25,7 @@ pub(super) fn run(opened: Opened, address: SocketAddr, context: &Context) -> Res
     // A closed output is no reason to stop cosigning.
     let on_event = Arc::new(move |event| drop(tell(out, &event, &proof)));
     runtime()?.block_on(async {
-        let mut stop = ctrl_c();
+        let stop = Stop::at_ctrl_c();
         let server = HttpServer::start(address, routes(witness, on_event)).await;
         let server =
             server.map_err(|error| CommandError::usage(format!("cannot listen at {address}: {error}")))?;
@@ -34,8 +34,7 @@ pub(super) fn run(opened: Opened, address: SocketAddr, context: &Context) -> Res
             "event": "witness", "url": url, "vkey": vkey.to_string(), "log": operator.to_string(),
         }))?;
         out.line(format!("{url} cosigns {} as {vkey}", operator.name()))?;
-        // An error means that nobody is left who could tell to stop: the same.
-        let _ = stop.wait_for(|stop| *stop).await;
+        stop.wished().await;
         Ok(())
     })
 }
