@@ -27,10 +27,19 @@ impl<K: Point, V> Fresh<K, V> {
     }
 
     /// Replaces what was there. A new key comes last.
+    ///
+    /// # Panics
+    /// Over 2^32 keys: more than a block changes.
     pub(super) fn insert(&mut self, key: K, value: V) {
+        if 2 * (self.items.len() + 1) > self.places.len() {
+            self.spread_over((2 * self.places.len()).max(PLACES_MIN));
+        }
         match self.search(&key) {
             Ok(at) => self.items[at].1 = value,
-            Err(_) => self.push(key, value),
+            Err(place) => {
+                self.places[place] = u32::try_from(self.items.len()).expect("a block changes fewer records");
+                self.items.push((key, value));
+            }
         }
     }
 
@@ -56,18 +65,6 @@ impl<K: Point, V> Fresh<K, V> {
         self.items.iter().map(|(key, value)| (key, value))
     }
 
-    fn push(&mut self, key: K, value: V) {
-        if 2 * (self.items.len() + 1) > self.places.len() {
-            self.spread_over((2 * self.places.len()).max(PLACES_MIN));
-        }
-        let at = u32::try_from(self.items.len()).expect("a block changes less than 2^32 records");
-        // Not there before, so the search ends at a free place.
-        if let Err(place) = self.search(&key) {
-            self.places[place] = at;
-        }
-        self.items.push((key, value));
-    }
-
     /// Over so many places: a power of two.
     fn spread_over(&mut self, places: usize) {
         self.places.clear();
@@ -75,7 +72,7 @@ impl<K: Point, V> Fresh<K, V> {
         for (at, (key, _)) in (0..).zip(&self.items) {
             let mut place = Self::first(key, places);
             while self.places[place] != FREE {
-                place = (place + 1) % places;
+                place = (place + 1) & (places - 1);
             }
             self.places[place] = at;
         }
@@ -93,7 +90,7 @@ impl<K: Point, V> Fresh<K, V> {
             match self.items.get(at) {
                 None => return Err(place),
                 Some((found, _)) if found == key => return Ok(at),
-                Some(_) => place = (place + 1) % places,
+                Some(_) => place = (place + 1) & (places - 1),
             }
         }
     }
