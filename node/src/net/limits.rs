@@ -27,6 +27,8 @@ pub const DIALS_WAITING_MAX: usize = 256;
 pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(120);
 /// Addresses of a peer that are tried at once, to reach it without its relay.
 pub const UPGRADE_ADDRESSES_MAX: usize = 8;
+/// How often that is tried for one connection through a relay: as often as libp2p tries by itself.
+pub const UPGRADE_TRIES_MAX: u8 = 3;
 /// Streams of one connection.
 pub const STREAMS_PER_CONNECTION_MAX: usize = 64;
 /// Streams of one connection on which no protocol is agreed yet.

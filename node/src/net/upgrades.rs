@@ -7,7 +7,10 @@
 //! And a node offers the addresses that it knows to be public. libp2p takes for an offer only those that are not known so
 //! yet; a peer that has no others would offer nothing, and the other end gives up.
 
-use std::task::{Context, Poll};
+use std::{
+    collections::BTreeMap,
+    task::{Context, Poll},
+};
 
 use libp2p::{
     Multiaddr, PeerId,
@@ -23,7 +26,7 @@ use libp2p::{
 
 use crate::net::{
     identity::Address,
-    limits::UPGRADE_ADDRESSES_MAX,
+    limits::{UPGRADE_ADDRESSES_MAX, UPGRADE_TRIES_MAX},
     reach::{is_direct, may_follow},
     reachability::Sides,
     scoped::Scope,
@@ -36,11 +39,20 @@ type OnRelayed = <THandlerOutEvent<dcutr::Behaviour> as Sides>::Left;
 pub(crate) struct Upgrades {
     inner: dcutr::Behaviour,
     is_near: fn(&Address) -> bool,
+    /// Tries that were begun from each connection through a relay.
+    tries: BTreeMap<ConnectionId, u8>,
 }
 
 impl Upgrades {
     pub(crate) fn new(own: PeerId, is_near: fn(&Address) -> bool) -> Self {
-        Self { inner: dcutr::Behaviour::new(own), is_near }
+        Self { inner: dcutr::Behaviour::new(own), is_near, tries: BTreeMap::new() }
+    }
+
+    /// Begins one more try, if there is one left: libp2p counts those that it asks for, and not those that it is asked for.
+    fn may_try(&mut self, relayed: ConnectionId) -> bool {
+        let tries = self.tries.entry(relayed).or_default();
+        *tries = tries.saturating_add(1);
+        *tries <= UPGRADE_TRIES_MAX
     }
 
     fn followed(&self, mut told: Vec<Multiaddr>) -> Vec<Multiaddr> {
@@ -76,8 +88,13 @@ impl NetworkBehaviour for Upgrades {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
-        if let FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed { addr }) = event {
-            self.inner.on_swarm_event(FromSwarm::NewExternalAddrCandidate(NewExternalAddrCandidate { addr }));
+        match event {
+            FromSwarm::ExternalAddrConfirmed(ExternalAddrConfirmed { addr }) => {
+                let candidate = NewExternalAddrCandidate { addr };
+                self.inner.on_swarm_event(FromSwarm::NewExternalAddrCandidate(candidate));
+            }
+            FromSwarm::ConnectionClosed(closed) => drop(self.tries.remove(&closed.connection_id)),
+            _ => {}
         }
         self.inner.on_swarm_event(event);
     }
@@ -89,6 +106,9 @@ impl NetworkBehaviour for Upgrades {
         event: THandlerOutEvent<Self>,
     ) {
         let event = match event {
+            Either::Left(
+                OnRelayed::InboundConnectNegotiated { .. } | OnRelayed::OutboundConnectNegotiated { .. },
+            ) if !self.may_try(connection) => return,
             Either::Left(OnRelayed::InboundConnectNegotiated { remote_addrs }) => {
                 let remote_addrs = self.followed(remote_addrs);
                 Either::Left(OnRelayed::InboundConnectNegotiated { remote_addrs })
@@ -111,18 +131,26 @@ impl NetworkBehaviour for Upgrades {
 mod tests {
     use std::task::Waker;
 
+    use libp2p::{core::ConnectedPoint, swarm::ConnectionClosed};
+
     use super::*;
     use crate::net::reach::is_near;
 
-    /// Where a peer that says it is at these addresses is dialled.
-    fn dialled(told: &[&str], event: fn(Vec<Multiaddr>) -> OnRelayed) -> String {
-        let mut upgrades = Upgrades::new(PeerId::random(), is_near);
+    fn relayed() -> ConnectionId {
+        ConnectionId::new_unchecked(1)
+    }
+
+    /// Where a peer that says it is at these addresses is dialled, if it is.
+    fn dialled(
+        upgrades: &mut Upgrades,
+        told: &[&str],
+        event: fn(Vec<Multiaddr>) -> OnRelayed,
+    ) -> Option<String> {
         let told = told.iter().map(|text| text.parse().expect("an address")).collect();
-        let (peer, connection) = (PeerId::random(), ConnectionId::new_unchecked(1));
-        upgrades.on_connection_handler_event(peer, connection, Either::Left(event(told)));
+        upgrades.on_connection_handler_event(PeerId::random(), relayed(), Either::Left(event(told)));
         match upgrades.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(ToSwarm::Dial { opts }) => format!("{opts:?}"),
-            _ => panic!("a peer that was agreed with is dialled"),
+            Poll::Ready(ToSwarm::Dial { opts }) => Some(format!("{opts:?}")),
+            _ => None,
         }
     }
 
@@ -142,10 +170,31 @@ mod tests {
             |remote_addrs| OnRelayed::OutboundConnectNegotiated { remote_addrs },
         ];
         for way in ways {
-            let opts = dialled(&told, way);
+            let mut upgrades = Upgrades::new(PeerId::random(), is_near);
+            let opts = dialled(&mut upgrades, &told, way).expect("who was agreed with is dialled");
             assert!(opts.contains("198.51.100.7"), "{opts}");
             let kept_out = ["10.0.0", "127.0.0.1", "0.0.0.0", "fe80", "printer"];
             assert!(kept_out.iter().all(|part| !opts.contains(part)), "{opts}");
         }
+    }
+    #[test]
+    fn a_peer_behind_a_relay_has_itself_dialled_three_times_a_connection() {
+        let mut upgrades = Upgrades::new(PeerId::random(), is_near);
+        let mut tried = || {
+            let way = |remote_addrs| OnRelayed::InboundConnectNegotiated { remote_addrs };
+            dialled(&mut upgrades, &["/ip4/198.51.100.7/tcp/4801"], way).is_some()
+        };
+        assert_eq!([tried(), tried(), tried(), tried(), tried()], [true, true, true, false, false]);
+        let address = "/ip4/198.51.100.8/tcp/4801/p2p-circuit".parse().expect("an address");
+        let endpoint =
+            ConnectedPoint::Dialer { address, role_override: Endpoint::Dialer, port_use: PortUse::Reuse };
+        upgrades.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+            peer_id: PeerId::random(),
+            connection_id: relayed(),
+            endpoint: &endpoint,
+            cause: None,
+            remaining_established: 0,
+        }));
+        assert!(upgrades.tries.is_empty());
     }
 }
